@@ -1,0 +1,126 @@
+//! The command line: what can be typed, what it prints, which exit status it ends with. One file for each noun.
+
+mod config;
+mod serve;
+mod user;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{BadConfig, Config, Loaded, LogFormat};
+use crate::password::Cost;
+use crate::repository::sqlite::{self, Role, SqliteRepository};
+use crate::repository::{OpenError, Options};
+
+/// A persistent chat service: one binary, an embedded database, a line protocol over TCP.
+#[derive(Debug, Parser)]
+#[command(name = "chatd", version, max_term_width = 100)]
+pub struct Arguments {
+    /// The settings file [default: $CHATD_CONFIG, ./chat.toml, /etc/chatd/chat.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one setting, over file and environment: --set server.listen=127.0.0.1:9000
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the service until SIGTERM or SIGINT
+    Serve(serve::Serve),
+    /// Accounts
+    #[command(subcommand)]
+    User(user::User),
+    /// Settings
+    #[command(subcommand)]
+    Config(config::Config),
+}
+
+/// Exit status of bad configuration, as sysexits.h has it.
+const EX_CONFIG: u8 = 78;
+
+/// Runs the program with the process's own arguments.
+pub fn run() -> ExitCode {
+    // Whatever is created, in whatever place, is the owner's alone.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    run_with(std::env::args_os())
+}
+
+fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // clap prints help and usage errors itself and ends with 0 or 2.
+    let arguments = Arguments::parse_from(arguments);
+    match execute(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("chatd: {error:#}");
+            ExitCode::from(if error.is::<BadConfig>() { EX_CONFIG } else { 1 })
+        }
+    }
+}
+
+fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let load = || crate::config::load(arguments.config.as_deref(), &arguments.set);
+    match &arguments.command {
+        Command::Serve(serve) => serve.run(load()?),
+        Command::User(user) => {
+            let loaded = load()?;
+            log_quietly();
+            runtime(1)?.block_on(user.run(&loaded.config))
+        }
+        Command::Config(config) => config.run(load),
+    }
+}
+
+/// The runtime that everything asynchronous runs on.
+fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
+}
+
+/// Logs as the settings say, on stderr.
+fn log(config: &Config) -> Result<(), BadConfig> {
+    let filter = EnvFilter::try_new(&config.log.level).map_err(|e| BadConfig(format!("log.level: {e}")))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            lines.with_ansi(colours).with_target(false).init();
+        }
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+/// Logs as an administrator's command does: what is wrong and nothing else.
+fn log_quietly() {
+    let lines = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("warn")).with_writer(std::io::stderr);
+    lines.without_time().with_target(false).with_ansi(false).init();
+}
+
+/// The store as an administrator's command opens it.
+async fn open(config: &Config, role: Role) -> Result<SqliteRepository, OpenError> {
+    let options = Options {
+        inbox_messages: config.limits.inbox_messages,
+        inbox_bytes: config.limits.inbox_bytes,
+        min_free_bytes: config.database.min_free_bytes,
+        busy_timeout: config.database.busy_timeout.0,
+    };
+    sqlite::open(&config.database.url, &options, role).await
+}
+
+fn cost(config: &Config) -> Cost {
+    let crate::config::Password { memory_kib, iterations, parallelism, .. } = config.password;
+    Cost { memory_kib, iterations, parallelism }
+}
+
+/// Says what is odd about the settings.
+fn warn_about(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+}

@@ -1,0 +1,190 @@
+//! `chatd user …`: accounts. Works whether a server runs on the database or not; a running one notices within a second.
+
+use std::fs;
+use std::io::{self, BufRead, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{cost, open};
+use crate::config::Config;
+use crate::model::{Password, Token, Username};
+use crate::password;
+use crate::repository::sqlite::{Role, SqliteRepository};
+use crate::repository::{self, Added, NewUser, Repository};
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Adds an account
+    Add {
+        /// The user name, as it is typed at login
+        name: String,
+        /// The name shown in messages [default: the user name]
+        #[arg(long = "name", value_name = "NAME")]
+        display_name: Option<String>,
+        /// Where the person is from
+        #[arg(long, default_value = "")]
+        country: String,
+        /// Nothing is changed and nothing is wrong when the account is there
+        #[arg(long)]
+        if_not_exists: bool,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Lists the accounts
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Gives an account another password and ends its sessions
+    Passwd {
+        /// The user name
+        name: String,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Shuts an account: its sessions end and it cannot log in; its mail waits
+    Disable {
+        /// The user name
+        name: String,
+    },
+    /// Opens an account again
+    Enable {
+        /// The user name
+        name: String,
+    },
+    /// Removes an account, its sessions and its unread mail
+    Remove {
+        /// The user name
+        name: String,
+    },
+}
+
+/// Where a new password comes from; without any of these it is asked for twice.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct PasswordSource {
+    /// Reads the password from the first line of standard input
+    #[arg(long)]
+    password_stdin: bool,
+    /// Reads the password from the first line of a file
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Makes up a password and prints it
+    #[arg(long)]
+    generate: bool,
+}
+
+impl User {
+    pub async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
+        let repository = open(config, Role::Admin).await?;
+        let result = self.act(config, &repository).await;
+        repository.close().await?;
+        result
+    }
+
+    async fn act(&self, config: &Config, repository: &SqliteRepository) -> anyhow::Result<ExitCode> {
+        match self {
+            User::Add { name, display_name, country, if_not_exists, password } => {
+                let username = Username::parse(name).with_context(|| format!("{name:?}"))?;
+                if *if_not_exists && repository.user_named(username.as_str()).is_some() {
+                    println!("{username} is there already");
+                    return Ok(ExitCode::SUCCESS);
+                }
+                let password = password.get(&username)?;
+                let new = NewUser {
+                    display_name: display_name.clone().unwrap_or_else(|| username.to_string()),
+                    country: country.clone(),
+                    password_hash: password::hash(password.reveal(), cost(config))?,
+                    username: username.clone(),
+                };
+                match repository.add_user(new).await? {
+                    Added::Added => println!("{username} added"),
+                    Added::NameTaken => {
+                        bail!("{username}: there is such an account already (names differ in more than case)")
+                    }
+                }
+            }
+            User::List { json } => list(&repository.users(), *json)?,
+            User::Passwd { name, password } => {
+                let user = find(repository, name)?;
+                let password = password.get(&user.username)?;
+                repository.set_password(user.id, password::hash(password.reveal(), cost(config))?).await?;
+                println!("{name}: password changed, sessions ended");
+            }
+            User::Disable { name } => {
+                repository.set_disabled(find(repository, name)?.id, true).await?;
+                println!("{name} disabled, sessions ended");
+            }
+            User::Enable { name } => {
+                repository.set_disabled(find(repository, name)?.id, false).await?;
+                println!("{name} enabled");
+            }
+            User::Remove { name } => {
+                let removed = repository.remove_user(find(repository, name)?.id).await?;
+                println!("{name} removed, {} unread messages discarded", removed.unread);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn find(repository: &SqliteRepository, name: &str) -> anyhow::Result<Arc<repository::User>> {
+    repository.user_named(name).with_context(|| format!("{name:?}: there is no such account"))
+}
+
+fn list(users: &[Arc<repository::User>], as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        let users: Vec<_> = users
+            .iter()
+            .map(|user| {
+                json!({
+                    "username": user.username.as_str(), "name": user.display_name, "country": user.country,
+                    "disabled": user.disabled, "created_at": user.created_at.0,
+                })
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&users)?);
+        return Ok(());
+    }
+    for user in users {
+        let country = if user.country.is_empty() { String::new() } else { format!(", {}", user.country) };
+        let disabled = if user.disabled { " (disabled)" } else { "" };
+        println!("{}: {}{country}{disabled}", user.username, user.display_name.escape_debug());
+    }
+    Ok(())
+}
+
+impl PasswordSource {
+    fn get(&self, username: &Username) -> anyhow::Result<Password> {
+        let text = if self.generate {
+            // 122 bits from the operating system.
+            let made = Token::generate().reveal();
+            println!("password of {username}: {made}");
+            made
+        } else if let Some(file) = &self.password_file {
+            first_line(fs::File::open(file).with_context(|| file.display().to_string())?)?
+        } else if self.password_stdin {
+            first_line(io::stdin())?
+        } else {
+            let first = rpassword::prompt_password(format!("Password of {username}: "))
+                .context("no terminal to ask for the password (see --password-stdin)")?;
+            if rpassword::prompt_password("Again: ")? != first {
+                bail!("the two passwords differ");
+            }
+            first
+        };
+        Ok(Password::parse(&text)?)
+    }
+}
+
+fn first_line(from: impl Read) -> anyhow::Result<String> {
+    let mut line = String::new();
+    io::BufReader::new(from.take(64 * 1024)).read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,75 @@
+//! What one connection has handed out, and what proves that it arrived. A TCP acknowledgement proves only that the
+//! peer's kernel has the bytes; but a peer that closes with unread bytes sends a reset, and one that read all sends an
+//! end. Knows no bytes and no clock of its own, so every row of the table in `docs/PROTOCOL.md` is a unit test.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::service::Lease;
+
+/// A reply whose sender had ended the stream already proves itself by staying whole for this long.
+pub const QUIET_AFTER_END: Duration = Duration::from_secs(1);
+
+/// The leases of one connection, in the order of their replies.
+#[derive(Debug, Default)]
+pub struct HandedOut {
+    replies: Vec<Handed>,
+}
+
+#[derive(Debug)]
+struct Handed {
+    lease: Lease,
+    /// A request that begins here in the stream, or later, came after the reply.
+    evidence_from: u64,
+    /// The peer had ended the stream before the reply was made.
+    after_end: bool,
+    written_at: Option<Instant>,
+}
+
+impl HandedOut {
+    /// Nothing is outstanding.
+    pub fn is_empty(&self) -> bool {
+        self.replies.is_empty()
+    }
+
+    /// A reply was made when `received` bytes of the stream had come; `after_end`: and they were the last.
+    pub fn made(&mut self, lease: Lease, received: u64, after_end: bool) {
+        self.replies.push(Handed { lease, evidence_from: received, after_end, written_at: None });
+    }
+
+    /// All replies made so far were written in full.
+    pub fn written(&mut self, now: Instant) {
+        for reply in &mut self.replies {
+            reply.written_at.get_or_insert(now);
+        }
+    }
+
+    /// A request came that begins at `at`: who asks again has what was written before.
+    pub fn request(&mut self, at: u64) {
+        self.confirm(|reply| reply.written_at.is_some() && reply.evidence_from <= at);
+    }
+
+    /// The peer's TCP has acknowledged everything, and the connection lives: confirms what was written `quiet` ago.
+    pub fn quiet(&mut self, now: Instant, quiet: Duration) {
+        self.confirm(|reply| reply.written_at.is_some_and(|at| now.duration_since(at) >= quiet));
+    }
+
+    /// The stream has ended cleanly and everything is acknowledged. What is left needs [`QUIET_AFTER_END`].
+    pub fn ended(&mut self) {
+        self.confirm(|reply| reply.written_at.is_some() && !reply.after_end);
+    }
+
+    /// When the oldest reply will have been quiet for `quiet`.
+    pub fn next_quiet(&self, quiet: Duration) -> Option<Instant> {
+        self.replies.iter().filter_map(|reply| reply.written_at).min().map(|at| at + quiet)
+    }
+
+    fn confirm(&mut self, proven: impl Fn(&Handed) -> bool) {
+        if self.replies.iter().any(&proven) {
+            for reply in self.replies.extract_if(.., |reply| proven(reply)) {
+                reply.lease.confirm();
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Bytes in, lines out: where a request begins and ends, and how long it may be. Knows no command, no
+//! socket and no user; whoever reads the socket pushes in what came and takes out what is whole.
+
+use memchr::memchr;
+
+/// What ends a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// CR LF only: the JSON wire, where LF and CR alone are text.
+    CrLf,
+    /// LF, with or without a CR before it: what people's terminals send.
+    Lf,
+}
+
+/// How long a line may be, in bytes, its end not counted.
+#[derive(Clone, Copy, Debug)]
+pub struct LineLimits {
+    /// For a line that nobody vouches for.
+    pub short: usize,
+    /// For a line that was admitted.
+    pub long: usize,
+}
+
+/// One thing that the peer said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// A line with its end. `at` is the place of its first byte in the stream.
+    Line {
+        /// The line and its line end.
+        bytes: &'a [u8],
+        /// How many bytes of the stream came before it.
+        at: u64,
+    },
+    /// A run of empty lines that arrived with nothing else.
+    Empty {
+        /// How many bytes of the stream came before it.
+        at: u64,
+    },
+    /// A line over its limit; the rest of it is discarded as it comes.
+    TooLong {
+        /// Its first bytes, as many as an unadmitted line may have.
+        head: &'a [u8],
+        /// How many bytes of the stream came before it.
+        at: u64,
+    },
+}
+
+/// Cuts a stream into lines. Holds at most one line and what one read brought.
+#[derive(Debug)]
+pub struct Lines {
+    ending: Ending,
+    limits: LineLimits,
+    buffer: Vec<u8>,
+    /// Where the first line not yet given out begins in `buffer`.
+    start: usize,
+    /// How far `buffer` was searched for a line end.
+    searched: usize,
+    /// The place in the stream of `buffer[start]`.
+    at: u64,
+    state: Line,
+    /// What the present burst of bytes held so far.
+    burst: Burst,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// Not yet longer than the short limit.
+    Short,
+    /// Longer, and vouched for.
+    Admitted,
+    /// Over its limit: thrown away up to its end.
+    Discarded,
+}
+
+/// Lines that arrive together are told apart from lines that arrive alone: see `wire.md`, Framing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Burst {
+    /// All bytes that were there to read have been read.
+    over: bool,
+    /// An empty line was seen.
+    empty: bool,
+    /// A line with something in it was seen.
+    text: bool,
+}
+
+/// An idle connection keeps no more buffer than this.
+const IDLE_CAPACITY: usize = 512;
+
+impl Lines {
+    /// A stream at its beginning.
+    pub fn new(ending: Ending, limits: LineLimits) -> Lines {
+        Lines {
+            ending,
+            limits,
+            buffer: Vec::new(),
+            start: 0,
+            searched: 0,
+            at: 0,
+            state: Line::Short,
+            burst: Burst::default(),
+        }
+    }
+
+    /// Takes what a read brought. `over` says that nothing more lay there to be read.
+    pub fn push(&mut self, bytes: &[u8], over: bool) {
+        if self.burst.over {
+            self.burst = Burst::default();
+        }
+        self.burst.over = over;
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.searched -= self.start;
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// How many bytes of the stream were pushed so far.
+    pub fn received(&self) -> u64 {
+        self.at + (self.buffer.len() - self.start) as u64
+    }
+
+    /// The next frame, or `None` until more bytes are pushed. `admit` is asked, once a line, whether a line that
+    /// begins with these bytes may be longer than the short limit.
+    pub fn next(&mut self, mut admit: impl FnMut(&[u8]) -> bool) -> Option<Frame<'_>> {
+        loop {
+            let end = self.find_end();
+            // A CR at the very end may be half of the line's end.
+            let text_end = end.map_or_else(
+                || self.buffer.len() - usize::from(self.buffer[self.start..].last() == Some(&b'\r')),
+                |(text_end, _)| text_end,
+            );
+            let length = text_end - self.start;
+            if self.state == Line::Discarded {
+                let Some((_, end)) = end else {
+                    self.skip_to(text_end);
+                    return None;
+                };
+                self.burst.text = true;
+                self.skip_to(end);
+                self.state = Line::Short;
+                continue;
+            }
+            if self.state == Line::Short && length > self.limits.short {
+                let head = &self.buffer[self.start..self.start + self.limits.short];
+                self.state = if admit(head) { Line::Admitted } else { Line::Discarded };
+            }
+            if length > self.limits.long {
+                self.state = Line::Discarded;
+            }
+            if self.state == Line::Discarded {
+                self.burst.text = true;
+                let head = &self.buffer[self.start..self.start + self.limits.short.min(length)];
+                return Some(Frame::TooLong { head, at: self.at });
+            }
+            let (start, at) = (self.start, self.at);
+            match end {
+                Some((_, end)) if length > 0 => {
+                    self.burst.text = true;
+                    self.state = Line::Short;
+                    self.skip_to(end);
+                    return Some(Frame::Line { bytes: &self.buffer[start..end], at });
+                }
+                Some((_, end)) => {
+                    self.burst.empty = true;
+                    self.skip_to(end);
+                }
+                None => {
+                    let alone =
+                        self.burst.over && self.burst.empty && !self.burst.text && self.start == self.buffer.len();
+                    self.burst.empty = false;
+                    if self.start == self.buffer.len() {
+                        self.start = 0;
+                        self.searched = 0;
+                        self.buffer.clear();
+                        self.buffer.shrink_to(IDLE_CAPACITY);
+                    }
+                    return alone.then_some(Frame::Empty { at });
+                }
+            }
+        }
+    }
+
+    /// Whether a line beyond the short limit is being collected.
+    pub fn is_long(&self) -> bool {
+        self.state == Line::Admitted
+    }
+
+    /// Where the first line's text and the line itself end in `buffer`.
+    fn find_end(&mut self) -> Option<(usize, usize)> {
+        let mut from = self.searched.max(self.start);
+        while let Some(found) = memchr(b'\n', &self.buffer[from..]) {
+            let lf = from + found;
+            let cr = lf > self.start && self.buffer[lf - 1] == b'\r';
+            match self.ending {
+                Ending::CrLf if !cr => from = lf + 1,
+                _ => {
+                    self.searched = lf;
+                    return Some((lf - usize::from(cr), lf + 1));
+                }
+            }
+        }
+        self.searched = self.buffer.len();
+        None
+    }
+
+    fn skip_to(&mut self, place: usize) {
+        self.at += (place - self.start) as u64;
+        self.start = place;
+        self.searched = self.searched.max(place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: LineLimits = LineLimits { short: 8, long: 16 };
+
+    /// What the pushes give, each line as text; `!` and the head for one too long, `∅` for empty lines.
+    fn frames(ending: Ending, pushes: &[&[u8]]) -> Vec<String> {
+        let mut lines = Lines::new(ending, LIMITS);
+        let mut out = Vec::new();
+        for push in pushes {
+            lines.push(push, true);
+            while let Some(frame) = lines.next(|head| head.starts_with(b"+")) {
+                out.push(match frame {
+                    Frame::Line { bytes, .. } => String::from_utf8_lossy(bytes).into_owned(),
+                    Frame::Empty { .. } => "∅".to_owned(),
+                    Frame::TooLong { head, .. } => format!("!{}", String::from_utf8_lossy(head)),
+                });
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn only_cr_lf_ends_a_line() {
+        assert_eq!(frames(Ending::CrLf, &[b"a\n", b"b\r", b"\nc\r\n"]), ["a\nb\r\n", "c\r\n"]);
+        assert_eq!(frames(Ending::CrLf, &[b"a\r\r\n"]), ["a\r\r\n"]);
+        assert_eq!(frames(Ending::CrLf, &[b"a\n\r"]), Vec::<String>::new());
+        assert_eq!(frames(Ending::Lf, &[b"a\nb\r\n"]), ["a\n", "b\r\n"]);
+    }
+
+    #[test]
+    fn empty_lines_count_only_when_they_come_alone() {
+        let none = Vec::<String>::new();
+        assert_eq!(frames(Ending::CrLf, &[b"\r\n"]), ["∅"]);
+        assert_eq!(frames(Ending::CrLf, &[b"\r\n\r\n", b"\r\n"]), ["∅", "∅"]);
+        assert_eq!(frames(Ending::CrLf, &[b"\r\na\r\n\r\n"]), ["a\r\n"]);
+        assert_eq!(frames(Ending::CrLf, &[b"\r\na"]), none);
+        assert_eq!(frames(Ending::CrLf, &[b"a", b"\r\n"]), ["a\r\n"]);
+        assert_eq!(frames(Ending::CrLf, &[b"\r", b"\n"]), ["∅"]);
+        assert_eq!(frames(Ending::CrLf, &[b"\r\n\r", b"\n"]), ["∅"]);
+    }
+
+    #[test]
+    fn a_burst_lasts_until_nothing_more_lies_there() {
+        let mut lines = Lines::new(Ending::CrLf, LIMITS);
+        lines.push(b"\r\n", false);
+        assert_eq!(lines.next(|_| false), None);
+        lines.push(b"a\r\n", true);
+        assert_eq!(lines.next(|_| false), Some(Frame::Line { bytes: b"a\r\n", at: 2 }));
+        assert_eq!(lines.next(|_| false), None);
+        assert_eq!(lines.received(), 5);
+    }
+
+    #[test]
+    fn long_lines_are_told_once_and_discarded() {
+        assert_eq!(frames(Ending::CrLf, &[b"123456789\r\nb\r\n"]), ["!12345678", "b\r\n"]);
+        assert_eq!(frames(Ending::CrLf, &[b"12345678\r\nb\r\n"]), ["12345678\r\n", "b\r\n"]);
+        assert_eq!(frames(Ending::CrLf, &[b"+23456789\r\nb\r\n"]), ["+23456789\r\n", "b\r\n"]);
+        assert_eq!(frames(Ending::CrLf, &[b"+2345678901234567\r\nb\r\n"]), ["!+2345678", "b\r\n"]);
+        assert_eq!(frames(Ending::CrLf, &[b"123456789", b"1\n", b"2\r", b"\n\r\nb\r\n"]), ["!12345678", "b\r\n"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_cutting_gives_the_same_lines(
+            lines in prop::collection::vec("[a+ \n\r]{1,20}", 0..12),
+            cuts in prop::collection::vec(0usize..200, 0..20),
+        ) {
+            // A leading CR or LF could make an empty line, and those depend on what arrives together.
+            let whole: Vec<u8> = lines.iter().flat_map(|l| format!("x{l}x\r\n").into_bytes()).collect();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(whole.len())).collect();
+            cuts.extend([0, whole.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|w| &whole[w[0]..w[1]]).filter(|p| !p.is_empty()).collect();
+            let without_empty = |v: Vec<String>| v.into_iter().filter(|f| f != "∅").collect::<Vec<_>>();
+            prop_assert_eq!(without_empty(frames(Ending::CrLf, &pieces)), without_empty(frames(Ending::CrLf, &[&whole])));
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The wire of 2020: requests are words between single spaces, replies are the text of Python's `json.dumps`.
+//! Every rule here is in `docs/PROTOCOL.md`; the transcripts in `tests/transcripts` hold it to the byte.
+
+use std::fmt::Display;
+use std::io;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::ser::{CharEscape, Formatter};
+
+use super::{FromSender, Refusal, Reply, Request, Send};
+use crate::model::{Message, Password, Token, Username};
+
+/// Reads one line, its CRLF included.
+pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
+    let line = std::str::from_utf8(line).map_err(|_| Refusal::Malformed)?;
+    let mut words = Words { rest: Some(line) };
+    match words.required()? {
+        "auth" => {
+            let username = words.required()?;
+            let password = Password::attempt(words.required()?);
+            Ok(Request::Auth { username: username.to_owned(), password })
+        }
+        "send" => {
+            let token = words.required()?;
+            let recipient = words.required()?.to_owned();
+            let text = words.text();
+            Ok(Request::Send(Send { token: known(token)?, recipient, text }))
+        }
+        "inbox" => Ok(Request::Inbox { token: known(words.required()?)? }),
+        "show" => Ok(Request::Show { token: known(words.required()?)? }),
+        "logout" => Ok(Request::Logout { token: known(words.required()?)? }),
+        _ if is_http(line) => Err(Refusal::Http),
+        _ => Err(Refusal::UnknownCommand),
+    }
+}
+
+/// The token that a long line shows at its beginning, or why the line gets no further: only a command with a
+/// token may be long.
+pub fn parse_head(head: &[u8]) -> Result<Token, Refusal> {
+    // The cut may have gone through a character of the text.
+    let whole = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    match parse(whole.as_bytes())? {
+        Request::Auth { .. } => Err(Refusal::LineTooLong),
+        Request::Send(Send { token, .. })
+        | Request::Inbox { token }
+        | Request::Show { token }
+        | Request::Logout { token } => Ok(token),
+    }
+}
+
+/// Appends the reply and its CRLF CRLF.
+pub fn render(reply: &Reply, out: &mut Vec<u8>) {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, PythonStyle);
+    ReplyText(reply).serialize(&mut serializer).expect("a Vec takes every byte and the keys are strings");
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// Whether a line is an HTTP request line.
+fn is_http(line: &str) -> bool {
+    line.trim_end().rsplit_once(' ').is_some_and(|(_, version)| version.starts_with("HTTP/"))
+}
+
+/// A token that is not spelled like one belongs to no session.
+fn known(word: &str) -> Result<Token, Refusal> {
+    Token::parse(word).ok_or(Refusal::UnknownToken)
+}
+
+/// The words of a line, split at U+0020 alone, so that two spaces have an empty word between them.
+struct Words<'a> {
+    rest: Option<&'a str>,
+}
+
+impl<'a> Words<'a> {
+    /// The next word, stripped as Python strips it.
+    fn required(&mut self) -> Result<&'a str, Refusal> {
+        let rest = self.rest.ok_or(Refusal::Malformed)?;
+        let (word, rest) = match rest.split_once(' ') {
+            Some((word, rest)) => (word, Some(rest)),
+            None => (rest, None),
+        };
+        self.rest = rest;
+        Ok(word.trim_matches(is_python_space))
+    }
+
+    /// What is left, with the space before it; nothing is stripped.
+    fn text(self) -> String {
+        self.rest.map_or(String::new(), |rest| format!(" {rest}"))
+    }
+}
+
+/// What Python's `str.strip()` strips: Unicode white space and the four information separators.
+fn is_python_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+struct ReplyText<'a>(&'a Reply);
+
+impl Serialize for ReplyText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Reply::LoggedIn { token } => pair(serializer, "OK", "tokenid", &token.reveal()),
+            Reply::Sent => pair(serializer, "OK", "message", "Message Sent"),
+            Reply::Inbox(senders) => pair(serializer, "OK", "messages", &InboxText(senders)),
+            Reply::Online(names) => {
+                let names: Vec<&str> = names.iter().map(Username::as_str).collect();
+                pair(serializer, "OK", "messages", &names)
+            }
+            Reply::LoggedOut { token } => pair(serializer, "OK", "messages", &token.reveal()),
+            Reply::Refused(refusal) => pair(serializer, "ERROR", "message", &refused(*refusal)),
+        }
+    }
+}
+
+fn pair<S: Serializer, T: Serialize + ?Sized>(
+    serializer: S,
+    status: &str,
+    key: &str,
+    value: &T,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(2))?;
+    map.serialize_entry("status", status)?;
+    map.serialize_entry(key, value)?;
+    map.end()
+}
+
+fn refused(refusal: Refusal) -> String {
+    let words: &dyn Display = match refusal {
+        Refusal::UnknownCommand | Refusal::Http => &"**Protocol Tidak Benar",
+        Refusal::Malformed => &"--Protocol Tidak Benar",
+        Refusal::UnknownUser => &"User Tidak Ada",
+        Refusal::WrongPassword => &"Password Salah",
+        Refusal::UnknownToken => &"Informasi tidak ditemukan",
+        Refusal::UnknownRecipient => &"User Tidak Ditemukan",
+        ours => &ours.words().expect("the program of 2020 has the words for all others"),
+    };
+    words.to_string()
+}
+
+struct InboxText<'a>(&'a [FromSender]);
+
+impl Serialize for InboxText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|from| (from.username.as_str(), FromText(from))))
+    }
+}
+
+struct FromText<'a>(&'a FromSender);
+
+impl Serialize for FromText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.messages.iter().map(|message| MessageText(self.0, message)))
+    }
+}
+
+struct MessageText<'a>(&'a FromSender, &'a Message);
+
+impl Serialize for MessageText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("msg_from", &self.0.sender)?;
+        map.serialize_entry("msg_to", &self.0.recipient)?;
+        map.serialize_entry("msg", &*self.1.text)?;
+        map.end()
+    }
+}
+
+/// JSON as `json.dumps` writes it by default: a space after comma and colon, ASCII only.
+pub(super) struct PythonStyle;
+
+impl Formatter for PythonStyle {
+    fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.begin_array_value(writer, first)
+    }
+
+    fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(place) = rest.bytes().position(|byte| !(b' '..=b'~').contains(&byte)) {
+            let c = rest[place..].chars().next().expect("all before it was ASCII, so a character begins here");
+            writer.write_all(&rest.as_bytes()[..place])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &rest[place + c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+
+    fn write_char_escape<W: io::Write + ?Sized>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        match escape {
+            CharEscape::Quote => writer.write_all(b"\\\""),
+            CharEscape::ReverseSolidus => writer.write_all(b"\\\\"),
+            CharEscape::Solidus => writer.write_all(b"/"),
+            CharEscape::Backspace => writer.write_all(b"\\b"),
+            CharEscape::FormFeed => writer.write_all(b"\\f"),
+            CharEscape::LineFeed => writer.write_all(b"\\n"),
+            CharEscape::CarriageReturn => writer.write_all(b"\\r"),
+            CharEscape::Tab => writer.write_all(b"\\t"),
+            CharEscape::AsciiControl(byte) => write!(writer, "\\u{byte:04x}"),
+        }
+    }
+}

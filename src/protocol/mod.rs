@@ -1,0 +1,145 @@
+//! What is said, with no spelling: requests, replies, refusals. A dialect ([`json`]) turns lines into requests and
+//! replies into bytes. A new command is a variant of [`Request`] and one of [`Reply`], an arm in each dialect, and a
+//! method of the service.
+
+pub mod json;
+
+use std::time::Duration;
+
+use crate::model::{Message, Password, Token, Username};
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Log in.
+    Auth {
+        /// The account's name as it came; it need not be one.
+        username: String,
+        /// What was tried.
+        password: Password,
+    },
+    /// Put a message into somebody's queue.
+    Send(Send),
+    /// Read all that waits.
+    Inbox {
+        /// Who reads.
+        token: Token,
+    },
+    /// Who is logged in?
+    Show {
+        /// Who asks.
+        token: Token,
+    },
+    /// End the session.
+    Logout {
+        /// The session.
+        token: Token,
+    },
+}
+
+/// A message on its way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// Who sends.
+    pub token: Token,
+    /// The recipient's name as it came; it need not be one.
+    pub recipient: String,
+    /// The text, exactly as it came.
+    pub text: String,
+}
+
+/// What the client hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Logged in.
+    LoggedIn {
+        /// The new session.
+        token: Token,
+    },
+    /// The message is on stable storage.
+    Sent,
+    /// What waited, by sender, in the order of their first message ever.
+    Inbox(Vec<FromSender>),
+    /// Who is logged in, in the order of their oldest living session.
+    Online(Vec<Username>),
+    /// The session has ended.
+    LoggedOut {
+        /// The session that was.
+        token: Token,
+    },
+    /// The request was not carried out.
+    Refused(Refusal),
+}
+
+/// One sender's part of an inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromSender {
+    /// The sender's user name.
+    pub username: Username,
+    /// The sender's display name.
+    pub sender: String,
+    /// The recipient's display name.
+    pub recipient: String,
+    /// In the order sent; empty where all was read before.
+    pub messages: Vec<Message>,
+}
+
+/// Why a request was not carried out: all that a client can ever hear of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such command.
+    UnknownCommand,
+    /// A browser, or something else that speaks HTTP. Ends the connection where it is the first line.
+    Http,
+    /// The command wants more words, or the line is not UTF-8.
+    Malformed,
+    /// `auth`: no such account.
+    UnknownUser,
+    /// `auth`: not its password.
+    WrongPassword,
+    /// The token is not that of a living session.
+    UnknownToken,
+    /// `send`: no such account.
+    UnknownRecipient,
+    /// `send`: the recipient's inbox is full.
+    InboxFull,
+    /// The line is longer than the server takes.
+    LineTooLong,
+    /// Too much at once; nothing was done.
+    Busy,
+    /// `auth`: too many attempts; nothing was checked.
+    Throttled {
+        /// When another attempt may pass.
+        retry_after: Duration,
+    },
+    /// The store did not answer: a change may or may not have been made.
+    Unavailable,
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Reply {
+        Reply::Refused(refusal)
+    }
+}
+
+impl Refusal {
+    /// Our words for what the program of 2020 never said; its own words belong to the dialects.
+    pub fn words(self) -> Option<String> {
+        Some(match self {
+            Refusal::InboxFull => "the recipient's inbox is full".to_owned(),
+            Refusal::LineTooLong => "the line is too long".to_owned(),
+            Refusal::Busy => "the server is busy, try again".to_owned(),
+            Refusal::Throttled { retry_after } => {
+                format!("too many attempts, try again in {} s", retry_after.as_secs().max(1))
+            }
+            Refusal::Unavailable => "the message store is unavailable, try again later".to_owned(),
+            Refusal::UnknownCommand
+            | Refusal::Http
+            | Refusal::Malformed
+            | Refusal::UnknownUser
+            | Refusal::WrongPassword
+            | Refusal::UnknownToken
+            | Refusal::UnknownRecipient => return None,
+        })
+    }
+}

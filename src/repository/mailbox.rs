@@ -1,0 +1,326 @@
+//! Who has what waiting, and who holds it, in memory: the short tail of the log by recipient, the leases, and how much
+//! more lies on disk. Nothing here touches the disk; a backend calls in after its commits, and the rules of
+//! delivery (nothing twice without a fault, nothing lost, older before newer) are kept here alone.
+//!
+//! A message is in one of four places: `waiting` here, `held` by a lease, behind `loaded_up_to` on disk only, or read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::Totals;
+use crate::model::{MessageId, Timestamp, UserId};
+
+/// A message that nobody has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its place in the log.
+    pub id: MessageId,
+    /// Who sent it.
+    pub sender: UserId,
+    /// The length of its text.
+    pub bytes: u64,
+    /// Time and text, while it is in the tail; else the log on disk has them.
+    pub content: Option<(Timestamp, Arc<str>)>,
+}
+
+/// What [`Mailboxes::take`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// These are leased now; there may be none.
+    Leased(Vec<Waiting>),
+    /// First load what lies on disk: it is older than what is in memory.
+    LoadFirst,
+}
+
+/// How much unread mail a user may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of text.
+    pub bytes: u64,
+}
+
+/// Everybody's waiting mail.
+#[derive(Debug)]
+pub struct Mailboxes {
+    caps: Caps,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    boxes: HashMap<UserId, Mailbox>,
+    /// Up to here the disk finds messages by recipient; the tail comes after it.
+    watermark: MessageId,
+    /// All unread mail: messages, bytes.
+    total: (u64, u64),
+    /// Confirmed, and not yet durably so.
+    confirmed: Vec<(UserId, Vec<Waiting>)>,
+}
+
+#[derive(Debug, Default)]
+struct Mailbox {
+    /// In the queue and leased to nobody, as far as memory knows it.
+    waiting: BTreeMap<MessageId, Waiting>,
+    /// Leased, or confirmed and not yet durably so.
+    held: BTreeSet<MessageId>,
+    /// All that waits or is held, on disk and here: messages and bytes.
+    unread: (u64, u64),
+    /// How many of `unread` are only on disk; all of them come after `loaded_up_to`.
+    on_disk: u64,
+    loaded_up_to: Option<MessageId>,
+    /// Held while loading: one at a time.
+    load_lock: Option<Arc<AsyncMutex<()>>>,
+    /// What became read while somebody loads from an older view of the disk.
+    read_while_loading: Option<BTreeSet<MessageId>>,
+    /// Who wrote to this user in the tail, with the first message of each.
+    tail_senders: BTreeMap<UserId, MessageId>,
+}
+
+impl Mailboxes {
+    /// Mailboxes as they stand on disk up to `watermark`: messages and bytes by user.
+    pub fn new(caps: Caps, on_disk: &Totals, watermark: MessageId) -> Mailboxes {
+        let mut inner = Inner { boxes: HashMap::new(), watermark, total: (0, 0), confirmed: Vec::new() };
+        for (user, (messages, bytes)) in on_disk {
+            let mailbox = Mailbox { unread: (*messages, *bytes), on_disk: *messages, ..Mailbox::default() };
+            inner.boxes.insert(*user, mailbox);
+            inner.total.0 += messages;
+            inner.total.1 += bytes;
+        }
+        Mailboxes { caps, inner: Mutex::new(inner) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// Makes room for a message that is about to be written. `false`: the recipient's mailbox is full.
+    pub fn reserve(&self, recipient: UserId, bytes: u64) -> bool {
+        let mut inner = self.inner();
+        let unread = &mut inner.boxes.entry(recipient).or_default().unread;
+        if unread.0 >= self.caps.messages || unread.1 + bytes > self.caps.bytes {
+            return false;
+        }
+        add(unread, (1, bytes));
+        add(&mut inner.total, (1, bytes));
+        true
+    }
+
+    /// Gives back the room of a message that was not written.
+    pub fn unreserve(&self, recipient: UserId, bytes: u64) {
+        self.inner().forget(recipient, (1, bytes));
+    }
+
+    /// Takes in messages that were written; room was reserved for each.
+    pub fn deliver(&self, messages: impl Iterator<Item = (UserId, Waiting)>) {
+        let mut inner = self.inner();
+        for (recipient, message) in messages {
+            let mailbox = inner.boxes.entry(recipient).or_default();
+            mailbox.tail_senders.entry(message.sender).or_insert(message.id);
+            mailbox.waiting.insert(message.id, message);
+        }
+    }
+
+    /// Takes in unread messages of the tail as the log had them at start.
+    pub fn restore(&self, messages: impl Iterator<Item = (UserId, Waiting)>) {
+        let messages: Vec<_> = messages.collect();
+        let mut inner = self.inner();
+        for (recipient, message) in &messages {
+            add(&mut inner.boxes.entry(*recipient).or_default().unread, (1, message.bytes));
+            add(&mut inner.total, (1, message.bytes));
+        }
+        drop(inner);
+        self.deliver(messages.into_iter());
+    }
+
+    /// Notes the sender of a message that was read before this process began.
+    pub fn note_sender(&self, recipient: UserId, sender: UserId, id: MessageId) {
+        self.inner().boxes.entry(recipient).or_default().tail_senders.entry(sender).or_insert(id);
+    }
+
+    /// Leases what waits, oldest first: at least one message, and no more than `bytes` of text if there are several.
+    pub fn take(&self, recipient: UserId, bytes: u64) -> Taken {
+        let mut inner = self.inner();
+        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return Taken::Leased(Vec::new()) };
+        if mailbox.on_disk > 0 && mailbox.loaded_bytes() < bytes {
+            return Taken::LoadFirst;
+        }
+        let mut taken = Vec::new();
+        let mut room = bytes;
+        while let Some(first) = mailbox.waiting.first_entry() {
+            let newer_than_disk = mailbox.on_disk > 0 && Some(*first.key()) > mailbox.loaded_up_to;
+            if newer_than_disk || (first.get().bytes > room && !taken.is_empty()) {
+                break;
+            }
+            room = room.saturating_sub(first.get().bytes);
+            let message = first.remove();
+            mailbox.held.insert(message.id);
+            taken.push(message);
+        }
+        Taken::Leased(taken)
+    }
+
+    /// The lock that whoever loads from disk must hold, so that two do not load the same.
+    pub fn load_lock(&self, recipient: UserId) -> Arc<AsyncMutex<()>> {
+        self.inner().boxes.entry(recipient).or_default().load_lock.get_or_insert_default().clone()
+    }
+
+    /// Begins to load: what is wanted from disk is unread, after the first message named and up to the second. `None`:
+    /// there is nothing more on disk.
+    pub fn begin_load(&self, recipient: UserId) -> Option<(MessageId, MessageId)> {
+        let mut inner = self.inner();
+        let watermark = inner.watermark;
+        let mailbox = inner.boxes.get_mut(&recipient).filter(|mailbox| mailbox.on_disk > 0)?;
+        mailbox.read_while_loading = Some(BTreeSet::new());
+        Some((mailbox.loaded_up_to.unwrap_or(MessageId(0)), watermark))
+    }
+
+    /// Puts in what was found on disk, in order. `complete`: nothing is left there up to `watermark`.
+    pub fn load(&self, recipient: UserId, found: Vec<Waiting>, watermark: MessageId, complete: bool) {
+        let mut inner = self.inner();
+        let none_came_since = inner.watermark == watermark;
+        let mailbox = inner.boxes.entry(recipient).or_default();
+        let read = mailbox.read_while_loading.take().unwrap_or_default();
+        let last = if complete { Some(watermark) } else { found.last().map(|message| message.id) };
+        for message in found {
+            let id = message.id;
+            if !mailbox.held.contains(&id) && !mailbox.waiting.contains_key(&id) && !read.contains(&id) {
+                mailbox.waiting.insert(id, message);
+                mailbox.on_disk = mailbox.on_disk.saturating_sub(1);
+            }
+        }
+        mailbox.loaded_up_to = mailbox.loaded_up_to.max(last);
+        if complete && none_came_since {
+            mailbox.on_disk = 0;
+        }
+    }
+
+    /// Ends a lease without proof: the messages wait again, before newer ones.
+    pub fn release(&self, recipient: UserId, messages: Vec<Waiting>) {
+        let mut inner = self.inner();
+        let mailbox = inner.boxes.entry(recipient).or_default();
+        for message in messages {
+            if mailbox.held.remove(&message.id) {
+                mailbox.waiting.insert(message.id, message);
+            }
+        }
+    }
+
+    /// Ends a lease with proof. The messages stay held until [`Mailboxes::read`].
+    pub fn confirm(&self, recipient: UserId, messages: Vec<Waiting>) {
+        self.inner().confirmed.push((recipient, messages));
+    }
+
+    /// Whether anything was confirmed since the last call of [`Mailboxes::take_confirmed`].
+    pub fn has_confirmed(&self) -> bool {
+        !self.inner().confirmed.is_empty()
+    }
+
+    /// What was confirmed since the last call.
+    pub fn take_confirmed(&self) -> Vec<(UserId, Vec<Waiting>)> {
+        std::mem::take(&mut self.inner().confirmed)
+    }
+
+    /// Puts back what [`Mailboxes::take_confirmed`] gave and could not be written.
+    pub fn put_back_confirmed(&self, confirmed: Vec<(UserId, Vec<Waiting>)>) {
+        self.inner().confirmed.extend(confirmed);
+    }
+
+    /// The disk knows that these were read.
+    pub fn read(&self, confirmed: &[(UserId, Vec<Waiting>)]) {
+        let mut inner = self.inner();
+        for (recipient, messages) in confirmed {
+            let bytes = messages.iter().map(|message| message.bytes).sum();
+            inner.forget(*recipient, (messages.len() as u64, bytes));
+            let Some(mailbox) = inner.boxes.get_mut(recipient) else { continue };
+            for message in messages {
+                mailbox.held.remove(&message.id);
+                if let Some(read) = &mut mailbox.read_while_loading {
+                    read.insert(message.id);
+                }
+            }
+        }
+    }
+
+    /// Whether a message of the tail is not yet durably read.
+    pub fn is_unread(&self, recipient: UserId, id: MessageId) -> bool {
+        let inner = self.inner();
+        let mailbox = inner.boxes.get(&recipient);
+        mailbox.is_some_and(|mailbox| mailbox.waiting.contains_key(&id) || mailbox.held.contains(&id))
+    }
+
+    /// The disk can now find all messages up to `watermark` by recipient: their texts need no memory any more.
+    pub fn evict(&self, watermark: MessageId) {
+        let mut inner = self.inner();
+        inner.watermark = watermark;
+        for mailbox in inner.boxes.values_mut() {
+            mailbox.evict(watermark);
+        }
+        inner.boxes.retain(|_, mailbox| mailbox.unread.0 > 0 || !mailbox.tail_senders.is_empty());
+    }
+
+    /// Who wrote to `recipient` in the tail, by first message.
+    pub fn tail_senders(&self, recipient: UserId) -> Vec<UserId> {
+        let inner = self.inner();
+        let senders = inner.boxes.get(&recipient).map(|mailbox| mailbox.tail_senders.iter());
+        let mut senders: Vec<_> = senders.into_iter().flatten().map(|(sender, id)| (*id, *sender)).collect();
+        senders.sort_unstable();
+        senders.into_iter().map(|(_, sender)| sender).collect()
+    }
+
+    /// Forgets all that waited for an account that is gone.
+    pub fn remove(&self, recipient: UserId) {
+        let mut inner = self.inner();
+        if let Some(mailbox) = inner.boxes.remove(&recipient) {
+            subtract(&mut inner.total, mailbox.unread);
+        }
+    }
+
+    /// All unread mail: messages and bytes.
+    pub fn total(&self) -> (u64, u64) {
+        self.inner().total
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, recipient: UserId, amount: (u64, u64)) {
+        if let Some(mailbox) = self.boxes.get_mut(&recipient) {
+            subtract(&mut mailbox.unread, amount);
+            subtract(&mut self.total, amount);
+        }
+    }
+}
+
+impl Mailbox {
+    /// Text that waits and that nothing on disk is older than.
+    fn loaded_bytes(&self) -> u64 {
+        let Some(loaded_up_to) = self.loaded_up_to else { return 0 };
+        self.waiting.range(..=loaded_up_to).map(|(_, message)| message.bytes).sum()
+    }
+
+    fn evict(&mut self, watermark: MessageId) {
+        self.tail_senders.retain(|_, first| *first > watermark);
+        let tail = self.waiting.split_off(&MessageId(watermark.0 + 1));
+        let indexed = std::mem::replace(&mut self.waiting, tail);
+        // What was loaded from disk goes back as well: all that memory then knows up to the watermark is held.
+        if let Some(first) = indexed.keys().next() {
+            let before_first = MessageId(first.0 - 1);
+            self.loaded_up_to =
+                if self.on_disk > 0 { self.loaded_up_to.min(Some(before_first)) } else { Some(before_first) };
+            self.on_disk += indexed.len() as u64;
+        }
+    }
+}
+
+fn add(total: &mut (u64, u64), amount: (u64, u64)) {
+    total.0 += amount.0;
+    total.1 += amount.1;
+}
+
+fn subtract(total: &mut (u64, u64), amount: (u64, u64)) {
+    total.0 = total.0.saturating_sub(amount.0);
+    total.1 = total.1.saturating_sub(amount.1);
+}

@@ -1,0 +1,341 @@
+//! The store, in the words of the protocol: accounts, sessions, the log of messages and who has read what of it.
+//! One trait, one caller (the service), one backend so far ([`sqlite`]). A change of several steps is one method, so
+//! that atomicity is the backend's affair. What OK is said of is on stable storage when the future is ready.
+
+pub mod batch;
+pub mod directory;
+pub mod mailbox;
+pub mod sqlite;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
+
+/// What a method of the store gives, once the store has answered.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// The store could not do it, or does not know whether it did. Logged by the store, with its source.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(pub Arc<str>);
+
+impl Error {
+    pub(crate) fn new(what: impl fmt::Display) -> Error {
+        Error(what.to_string().into())
+    }
+}
+
+/// An account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub id: UserId,
+    /// Its name on the wire.
+    pub username: Username,
+    /// Its name in messages.
+    pub display_name: String,
+    /// Where its owner is from; may be empty.
+    pub country: String,
+    /// A PHC string.
+    pub password_hash: String,
+    /// Nobody may log in.
+    pub disabled: bool,
+    /// Gone for everybody but the recipients of what it sent.
+    pub removed: bool,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "User({} {:?})", self.id, self.username.as_str())
+    }
+}
+
+/// An account to be made.
+#[derive(Clone)]
+pub struct NewUser {
+    /// Its name on the wire.
+    pub username: Username,
+    /// Its name in messages.
+    pub display_name: String,
+    /// Where its owner is from; may be empty.
+    pub country: String,
+    /// A PHC string.
+    pub password_hash: String,
+}
+
+/// What became of [`Repository::add_user`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is there.
+    Added,
+    /// A living account has this name, or one that differs only in case.
+    NameTaken,
+}
+
+/// A living session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its place in the order of logins.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user: Arc<User>,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When its token was last shown; on disk it may be an hour older.
+    pub last_used_at: Timestamp,
+    /// From where it was opened.
+    pub address: Arc<str>,
+}
+
+/// A session to be opened.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Whose it is.
+    pub user: UserId,
+    /// SHA-256 of its token.
+    pub token: TokenHash,
+    /// From where it is opened.
+    pub address: Arc<str>,
+    /// Now.
+    pub created_at: Timestamp,
+    /// The user's oldest sessions end when there would be more than this.
+    pub most: usize,
+    /// A new hash for the account, where the old one was made with other parameters.
+    pub rehashed: Option<String>,
+}
+
+/// A message to be queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Who sends.
+    pub sender: UserId,
+    /// Whose queue it goes to.
+    pub recipient: UserId,
+    /// Now.
+    pub sent_at: Timestamp,
+    /// The text, exactly as sent.
+    pub text: Arc<str>,
+}
+
+/// What became of one message of [`Repository::send`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queued {
+    /// It is on stable storage.
+    Stored(MessageId),
+    /// The recipient's unread mail is at its cap.
+    InboxFull,
+    /// The disk is nearly full, so nothing is taken in.
+    NoSpace,
+}
+
+/// Which part of an inbox is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// Stop before the texts are longer than this together, but give one message at least.
+    pub bytes: u64,
+    /// Name every sender who ever wrote, with nothing after it where all was read.
+    pub drained_senders: bool,
+}
+
+/// What [`Repository::lease`] hands out.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// By sender, in the order of their first message ever; each in the order sent.
+    pub senders: Vec<(UserId, Vec<Message>)>,
+    /// The hold on these messages; `None` where there are none.
+    pub lease: Option<Lease>,
+}
+
+/// A hold on messages that were handed to one connection: nobody else gets them. Lives in memory only. Dropped, it
+/// puts them back into the queue.
+pub struct Lease {
+    keeper: Arc<dyn LeaseKeeper>,
+    recipient: UserId,
+    messages: Vec<mailbox::Waiting>,
+}
+
+/// Who takes a lease back.
+pub(crate) trait LeaseKeeper: Send + Sync {
+    /// They were read. Becomes durable by and by; until then they stay leased.
+    fn confirm(&self, recipient: UserId, messages: Vec<mailbox::Waiting>);
+    /// They may not have been read.
+    fn release(&self, recipient: UserId, messages: Vec<mailbox::Waiting>);
+}
+
+impl Lease {
+    pub(crate) fn new(keeper: Arc<dyn LeaseKeeper>, recipient: UserId, messages: Vec<mailbox::Waiting>) -> Lease {
+        Lease { keeper, recipient, messages }
+    }
+
+    /// The reader has them: takes them off the queue. Returns at once; a crash before it is durable delivers again.
+    pub fn confirm(mut self) {
+        self.keeper.confirm(self.recipient, std::mem::take(&mut self.messages));
+    }
+
+    /// How many messages are held.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Never true of a lease from [`Repository::lease`].
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.messages.is_empty() {
+            self.keeper.release(self.recipient, std::mem::take(&mut self.messages));
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({} messages of user {})", self.messages.len(), self.recipient)
+    }
+}
+
+/// What was removed with an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Messages that waited and that nobody will read.
+    pub unread: u64,
+}
+
+/// How the store is doing, for metrics and health.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Messages that wait, leased or not.
+    pub unread_messages: u64,
+    /// Their texts, in bytes.
+    pub unread_bytes: u64,
+    /// Living sessions.
+    pub sessions: u64,
+    /// Accounts, removed ones not counted.
+    pub users: u64,
+    /// Room left on the file system, in bytes.
+    pub free_bytes: u64,
+    /// Commits so far.
+    pub commits: u64,
+    /// What they took together.
+    pub commit_time: Duration,
+}
+
+/// The store.
+pub trait Repository: Send + Sync {
+    /// The living account of this name, case and all. From memory.
+    fn user_named(&self, name: &str) -> Option<Arc<User>>;
+    /// An account by number, removed ones too. From memory.
+    fn user(&self, id: UserId) -> Option<Arc<User>>;
+    /// All living accounts, by name. From memory.
+    fn users(&self) -> Vec<Arc<User>>;
+    /// Makes an account.
+    fn add_user(&self, user: NewUser) -> Answer<'_, Added>;
+    /// Gives an account another password and ends its sessions.
+    fn set_password(&self, user: UserId, password_hash: String) -> Answer<'_, ()>;
+    /// Shuts an account, which ends its sessions, or opens it again.
+    fn set_disabled(&self, user: UserId, disabled: bool) -> Answer<'_, ()>;
+    /// Removes an account, its sessions and its unread mail. What it sent stays with the recipients; the name is free.
+    fn remove_user(&self, user: UserId) -> Answer<'_, Removed>;
+
+    /// The session whose token hashes to this, unless it was not used since `unused_since`. Notes that it is in use
+    /// `now`, in memory; that reaches the disk with [`Repository::tidy_sessions`].
+    fn session(&self, token: &TokenHash, now: Timestamp, unused_since: Timestamp) -> Option<Session>;
+    /// All living sessions, oldest first. From memory.
+    fn sessions(&self) -> Vec<Session>;
+    /// Users with a living session, in the order of their oldest. From memory.
+    fn online(&self) -> Vec<Username>;
+    /// Opens a session. `false`: the account was shut or removed meanwhile.
+    fn open_session(&self, session: NewSession) -> Answer<'_, bool>;
+    /// Ends a session. `false`: it had ended.
+    fn end_session(&self, session: SessionId) -> Answer<'_, bool>;
+    /// Ends the sessions not used since `unused_since` and notes when the others were used.
+    fn tidy_sessions(&self, unused_since: Timestamp) -> Answer<'_, u64>;
+
+    /// Queues messages, each on its own: one that is refused spoils no other. Same order as asked.
+    fn send(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<Queued>>;
+    /// Hands out what waits for `recipient` and is leased to nobody, oldest first.
+    fn lease(&self, recipient: UserId, want: Want) -> Answer<'_, Delivery>;
+
+    /// Removes what was read before `read_before` from the log; gives how many messages.
+    fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;
+    /// How the store is doing.
+    fn status(&self) -> Status;
+    /// Ready when the store has stopped for good: why it did.
+    fn failed(&self) -> Answer<'_, Error>;
+    /// Finishes what is queued and closes the files.
+    fn close(&self) -> Answer<'_, ()>;
+}
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Unread messages a user may have.
+    pub inbox_messages: u64,
+    /// Unread text a user may have, in bytes.
+    pub inbox_bytes: u64,
+    /// `send` is refused when the file system has less room than this, in bytes.
+    pub min_free_bytes: u64,
+    /// How long to wait for another process that holds the database.
+    pub busy_timeout: Duration,
+}
+
+/// Why a store could not be opened: one line for the person at the terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL names no backend that is built in.
+    #[error("database.url = {0:?}: only sqlite://PATH is supported")]
+    Url(String),
+    /// Another server has it.
+    #[error("{path}: the database is in use by another chatd, process {pid}")]
+    InUse {
+        /// The database.
+        path: PathBuf,
+        /// The other's process number, or `?`.
+        pid: String,
+    },
+    /// There is no such database, and it is not to be made.
+    #[error("{0}: there is no database here yet: `chatd serve` or `chatd user add` makes it")]
+    Missing(PathBuf),
+    /// Not a database of chatd's.
+    #[error("{path}: {why}; the file was left as it is")]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+        /// What was found instead.
+        why: String,
+    },
+    /// Written by a newer chatd.
+    #[error(
+        "{path}: the database has schema {found}, this chatd knows up to {known}: install a newer chatd; the file was left as it is"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest that this program knows.
+        known: i64,
+    },
+    /// The file system or SQLite says no.
+    #[error("{path}: {why}")]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// What was said.
+        why: String,
+    },
+}
+
+/// Counts by user, as the backends keep them.
+pub(crate) type Totals = BTreeMap<UserId, (u64, u64)>;

@@ -1,0 +1,215 @@
+//! The changes that are not messages: accounts, sessions, retention. Each is a few statements inside the writer's
+//! transaction, of which only the first can be refused, and what it does to the image in memory after the commit.
+
+use sqlx::SqliteConnection;
+
+use crate::model::{SessionId, Timestamp, UserId};
+use crate::repository::directory::SessionRecord;
+use crate::repository::{Added, NewSession, NewUser, User};
+
+/// A change to be made.
+#[derive(Clone)]
+pub enum Change {
+    /// A new account.
+    AddUser(NewUser),
+    /// A new password, which ends the sessions.
+    SetPassword(UserId, String),
+    /// Shut or open, which ends the sessions.
+    SetDisabled(UserId, bool),
+    /// An account goes.
+    RemoveUser(UserId),
+    /// A login.
+    OpenSession(NewSession),
+    /// A logout.
+    EndSessions(Vec<SessionId>),
+    /// When sessions were last used.
+    NoteUses(Vec<(SessionId, Timestamp)>),
+    /// What was read before this time goes, looking at some of the log after a place.
+    Prune {
+        /// Delivered before.
+        read_before: Timestamp,
+        /// A message number.
+        after: i64,
+        /// How many messages to look at.
+        look_at: i64,
+    },
+}
+
+/// What a change came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Done, or refused for its name.
+    User(Added),
+    /// This many rows.
+    Rows(u64),
+}
+
+/// What a committed change does to the image in memory.
+pub enum Effect {
+    /// None.
+    None,
+    /// An account is new.
+    Added(Box<User>),
+    /// An account has another password and no session any more.
+    PasswordSet(UserId, String),
+    /// An account was shut or opened and has no session any more.
+    Disabled(UserId, bool),
+    /// An account is gone, with its mail.
+    Removed(UserId),
+    /// A session was opened, others ended for it.
+    Opened(SessionRecord, Vec<SessionId>, Option<(UserId, String)>),
+    /// Sessions ended.
+    Ended(Vec<SessionId>),
+    /// Uses are stored.
+    Used(Vec<(SessionId, Timestamp)>),
+}
+
+impl Change {
+    /// Runs the statements. `now` is the time of the commit.
+    pub async fn run(self, db: &mut SqliteConnection, now: Timestamp) -> sqlx::Result<(Changed, Effect)> {
+        match self {
+            Change::AddUser(user) => add_user(db, user, now).await,
+            Change::SetPassword(id, hash) => {
+                let sql = "UPDATE user SET password_hash = ?2 WHERE id = ?1 AND removed_at IS NULL";
+                let rows = sqlx::query(sql).bind(id.0).bind(&hash).execute(&mut *db).await?.rows_affected();
+                end_all(db, id).await?;
+                Ok((Changed::Rows(rows), Effect::PasswordSet(id, hash)))
+            }
+            Change::SetDisabled(id, disabled) => {
+                let sql = "UPDATE user SET disabled = ?2 WHERE id = ?1 AND removed_at IS NULL";
+                let rows = sqlx::query(sql).bind(id.0).bind(disabled).execute(&mut *db).await?.rows_affected();
+                end_all(db, id).await?;
+                Ok((Changed::Rows(rows), Effect::Disabled(id, disabled)))
+            }
+            Change::RemoveUser(id) => remove_user(db, id, now).await,
+            Change::OpenSession(session) => open_session(db, session).await,
+            Change::EndSessions(ids) => {
+                let json = serde_json::to_string(&ids.iter().map(|id| id.0).collect::<Vec<_>>()).unwrap_or_default();
+                let sql = "DELETE FROM session WHERE id IN (SELECT value FROM json_each(?1))";
+                let rows = sqlx::query(sql).bind(json).execute(db).await?.rows_affected();
+                Ok((Changed::Rows(rows), Effect::Ended(ids)))
+            }
+            Change::NoteUses(uses) => {
+                let pairs: Vec<(i64, i64)> = uses.iter().map(|(id, at)| (id.0, at.0)).collect();
+                let sql = "UPDATE session SET last_used_at = value ->> 1 FROM json_each(?1) WHERE id = value ->> 0";
+                let json = serde_json::to_string(&pairs).unwrap_or_default();
+                let rows = sqlx::query(sql).bind(json).execute(db).await?.rows_affected();
+                Ok((Changed::Rows(rows), Effect::Used(uses)))
+            }
+            Change::Prune { read_before, after, look_at } => prune(db, read_before, after, look_at).await,
+        }
+    }
+}
+
+async fn end_all(db: &mut SqliteConnection, id: UserId) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM session WHERE user = ?1").bind(id.0).execute(db).await.map(|_| ())
+}
+
+async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sqlx::Result<(Changed, Effect)> {
+    let sql = "INSERT INTO user (name, folded, display_name, country, password_hash, created_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let added = sqlx::query(sql)
+        .bind(new.username.as_str())
+        .bind(new.username.folded())
+        .bind(&new.display_name)
+        .bind(&new.country)
+        .bind(&new.password_hash)
+        .bind(now.0)
+        .execute(db)
+        .await;
+    match added {
+        Ok(done) => {
+            let user = User {
+                id: UserId(done.last_insert_rowid()),
+                username: new.username,
+                display_name: new.display_name,
+                country: new.country,
+                password_hash: new.password_hash,
+                disabled: false,
+                removed: false,
+                created_at: now,
+            };
+            Ok((Changed::User(Added::Added), Effect::Added(Box::new(user))))
+        }
+        Err(sqlx::Error::Database(e)) if e.is_unique_violation() => Ok((Changed::User(Added::NameTaken), Effect::None)),
+        Err(e) => Err(e),
+    }
+}
+
+/// The account's unread mail counts as read by nobody: it leaves the queue and goes with retention.
+async fn remove_user(db: &mut SqliteConnection, id: UserId, now: Timestamp) -> sqlx::Result<(Changed, Effect)> {
+    let sql = "UPDATE user SET removed_at = ?2, password_hash = '', disabled = 1 WHERE id = ?1 AND removed_at IS NULL";
+    sqlx::query(sql).bind(id.0).bind(now.0).execute(&mut *db).await?;
+    end_all(db, id).await?;
+    let unread = sqlx::query(
+        "INSERT OR IGNORE INTO receipt (id, delivered_at)
+         SELECT id, ?2 FROM queue WHERE recipient = ?1 AND id <= (SELECT watermark FROM progress)
+         UNION ALL
+         SELECT id, ?2 FROM message WHERE recipient = ?1 AND id > (SELECT watermark FROM progress)",
+    )
+    .bind(id.0)
+    .bind(now.0)
+    .execute(&mut *db)
+    .await?
+    .rows_affected();
+    sqlx::query("DELETE FROM queue WHERE recipient = ?1").bind(id.0).execute(&mut *db).await?;
+    sqlx::query("DELETE FROM mailbox WHERE user = ?1").bind(id.0).execute(&mut *db).await?;
+    Ok((Changed::Rows(unread), Effect::Removed(id)))
+}
+
+async fn open_session(db: &mut SqliteConnection, new: NewSession) -> sqlx::Result<(Changed, Effect)> {
+    // The account may have been shut or removed by another process since the password was checked.
+    let sql = "INSERT INTO session (user, token_hash, address, created_at, last_used_at)
+               SELECT id, ?2, ?3, ?4, ?4 FROM user WHERE id = ?1 AND removed_at IS NULL AND disabled = 0";
+    let done = sqlx::query(sql)
+        .bind(new.user.0)
+        .bind(&new.token.0[..])
+        .bind(&*new.address)
+        .bind(new.created_at.0)
+        .execute(&mut *db)
+        .await?;
+    if done.rows_affected() == 0 {
+        return Ok((Changed::Rows(0), Effect::None));
+    }
+    let sql = "DELETE FROM session WHERE user = ?1 AND id NOT IN
+               (SELECT id FROM session WHERE user = ?1 ORDER BY id DESC LIMIT ?2) RETURNING id";
+    let most = i64::try_from(new.most.max(1)).unwrap_or(i64::MAX);
+    let over: Vec<i64> = sqlx::query_scalar(sql).bind(new.user.0).bind(most).fetch_all(&mut *db).await?;
+    let over = over.into_iter().map(SessionId).collect();
+    if let Some(hash) = &new.rehashed {
+        sqlx::query("UPDATE user SET password_hash = ?2 WHERE id = ?1").bind(new.user.0).bind(hash).execute(db).await?;
+    }
+    let record = SessionRecord {
+        id: SessionId(done.last_insert_rowid()),
+        user: new.user,
+        token: new.token,
+        created_at: new.created_at,
+        last_used_at: new.created_at,
+        address: new.address,
+    };
+    Ok((Changed::Rows(1), Effect::Opened(record, over, new.rehashed.map(|hash| (new.user, hash)))))
+}
+
+async fn prune(
+    db: &mut SqliteConnection,
+    read_before: Timestamp,
+    after: i64,
+    look_at: i64,
+) -> sqlx::Result<(Changed, Effect)> {
+    let old = "SELECT r.id FROM receipt r JOIN message m ON m.id = r.id
+               WHERE r.id > ?1 AND r.id <= ?1 + ?2 AND r.delivered_at < ?3
+                 AND r.id <= (SELECT watermark FROM progress)";
+    let ids: Vec<i64> =
+        sqlx::query_scalar(old).bind(after).bind(look_at).bind(read_before.0).fetch_all(&mut *db).await?;
+    let json = serde_json::to_string(&ids).unwrap_or_default();
+    for sql in [
+        "DELETE FROM dialogue WHERE (chunk, a, b, id) IN
+             (SELECT id >> 16, min(sender, recipient), max(sender, recipient), id FROM message
+              WHERE id IN (SELECT value FROM json_each(?1)))",
+        "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM receipt WHERE id IN (SELECT value FROM json_each(?1))",
+    ] {
+        sqlx::query(sql).bind(&json).execute(&mut *db).await?;
+    }
+    Ok((Changed::Rows(ids.len() as u64), Effect::None))
+}

@@ -1,0 +1,506 @@
+//! The store in SQLite: what is asked often is answered from memory, what changes goes through the one writer, and what
+//! is older than the tail of the log is read by a few read-only connections.
+
+mod change;
+pub mod files;
+mod index;
+mod packed;
+mod schema;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqlitePoolOptions;
+use tokio::sync::{Notify, oneshot};
+use tracing::{error, info, warn};
+
+use self::change::{Change, Changed, Effect};
+use self::files::{Lock, Reserve};
+use self::index::Logged;
+use self::writer::{Job, Writer};
+use super::batch::Queue;
+use super::directory::Directory;
+use super::mailbox::{Caps, Mailboxes, Taken, Waiting};
+use super::{
+    Added, Answer, Delivery, Error, Lease, LeaseKeeper, NewMessage, NewSession, NewUser, OpenError, Options, Queued,
+    Removed, Repository, Session, Status, User, Want,
+};
+use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
+
+/// How many jobs may wait for the writer before connections are held back.
+const QUEUE: usize = 8192;
+/// How many messages are looked up on disk at a time when a mailbox is loaded.
+const LOAD: i64 = 10_000;
+/// How often a session's use is written down.
+const NOTE_USE_AFTER: Duration = Duration::from_secs(3600);
+/// How much of the log one transaction of a prune looks at.
+const PRUNE: i64 = 2_000;
+
+/// What this process wants with the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// To serve it: alone, with mailboxes.
+    Server,
+    /// To change accounts and sessions, whether it is being served or not.
+    Admin,
+}
+
+/// A store in SQLite.
+pub struct SqliteRepository {
+    shared: Arc<Shared>,
+    jobs: Queue<Job>,
+    readers: SqlitePool,
+    /// Held for as long as the store is open.
+    _lock: Option<Lock>,
+}
+
+/// What the writer and everybody else have in common.
+struct Shared {
+    database: PathBuf,
+    directory: RwLock<Directory>,
+    mailboxes: Mailboxes,
+    reserve: Reserve,
+    min_free_bytes: u64,
+    free_bytes: AtomicU64,
+    has_room: AtomicBool,
+    failure: OnceLock<Error>,
+    has_failed: Notify,
+    commits: Commits,
+}
+
+/// How long commits took.
+#[derive(Debug, Default)]
+struct Commits {
+    count: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl Commits {
+    fn observe(&self, took: Duration) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Opens the database at `url` for `role`. A server makes it where there is none, and so does an admin command.
+pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepository, OpenError> {
+    let database = files::path_of(url)?;
+    files::make_directory(&database)?;
+    let found = schema::version(&database, options).await?;
+    let outdated = found != Some(schema::known_version());
+    let mut lock = match role {
+        Role::Server => Some(Lock::take(&database)?),
+        Role::Admin if outdated => Some(Lock::take(&database)?),
+        Role::Admin => None,
+    };
+    let mut db = schema::writer(&database, options).await?;
+    if outdated {
+        schema::migrate(&database, &mut db).await?;
+    }
+    for path in files::close_to_others(&database)? {
+        warn!(?path, "the file was open to others; now it is the owner's alone");
+    }
+    let failed = |e: sqlx::Error| files::failed(&database, e);
+    let directory = schema::directory(&mut db).await.map_err(failed)?;
+    let progress = schema::progress(&mut db).await.map_err(failed)?;
+    let caps = Caps { messages: options.inbox_messages, bytes: options.inbox_bytes };
+    let (mut totals, mut rows) = Default::default();
+    if role == Role::Server {
+        schema::undo_unfinished_run(&mut db, progress).await.map_err(failed)?;
+        totals = schema::totals(&mut db).await.map_err(failed)?;
+        rows = schema::tail(&mut db, progress.watermark).await.map_err(failed)?;
+    } else {
+        lock = None;
+    }
+    let mailboxes = Mailboxes::new(caps, &totals, progress.watermark);
+    let mut tail = Vec::with_capacity(rows.len());
+    let mut unread = Vec::new();
+    for (recipient, waiting, read) in rows {
+        tail.push(Logged { id: waiting.id, sender: waiting.sender, recipient, bytes: waiting.bytes });
+        match read {
+            true => mailboxes.note_sender(recipient, waiting.sender, waiting.id),
+            false => unread.push((recipient, waiting)),
+        }
+    }
+    mailboxes.restore(unread.into_iter());
+    let shared = Arc::new(Shared {
+        reserve: Reserve::beside(&database),
+        directory: RwLock::new(directory),
+        mailboxes,
+        min_free_bytes: options.min_free_bytes,
+        free_bytes: AtomicU64::new(0),
+        has_room: AtomicBool::new(true),
+        failure: OnceLock::new(),
+        has_failed: Notify::new(),
+        commits: Commits::default(),
+        database: database.clone(),
+    });
+    if let Some(lock) = &mut lock {
+        lock.sign().map_err(|e| files::failed(&database, e))?;
+        shared.look_for_room();
+    }
+    let readers = SqlitePoolOptions::new()
+        .max_connections(2)
+        .connect_lazy_with(schema::connect_options(&database, options).read_only(true));
+    let (queue, jobs) = Queue::new(QUEUE);
+    let writer = Writer::new(shared.clone(), db, jobs, progress, tail).await.map_err(failed)?;
+    tokio::spawn(writer.work());
+    Ok(SqliteRepository { shared, jobs: queue, readers, _lock: lock })
+}
+
+impl Shared {
+    fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory.read().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory.write().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// Brings the image of accounts and sessions to what was committed.
+    fn apply(&self, effects: Vec<Effect>) {
+        let mut directory = self.directory_mut();
+        for effect in effects {
+            match effect {
+                Effect::None => {}
+                Effect::Added(user) => directory.put_user(*user),
+                Effect::PasswordSet(id, hash) => {
+                    directory.end_all(id);
+                    directory.change_user(id, |user| user.password_hash = hash);
+                }
+                Effect::Disabled(id, disabled) => {
+                    directory.end_all(id);
+                    directory.change_user(id, |user| user.disabled = disabled);
+                }
+                Effect::Removed(id) => {
+                    directory.end_all(id);
+                    directory.change_user(id, |user| user.removed = true);
+                    self.mailboxes.remove(id);
+                }
+                Effect::Opened(record, over, rehashed) => {
+                    directory.open(record);
+                    over.into_iter().for_each(|id| _ = directory.end(id));
+                    if let Some((id, hash)) = rehashed {
+                        directory.change_user(id, |user| user.password_hash = hash);
+                    }
+                }
+                Effect::Ended(ids) => ids.into_iter().for_each(|id| _ = directory.end(id)),
+                Effect::Used(used) => directory.used_is_stored(&used),
+            }
+        }
+    }
+
+    /// Takes over what another process has changed.
+    fn replace(&self, mut directory: Directory) {
+        let mut former = self.directory_mut();
+        directory.keep_uses(&former);
+        for removed in directory.removed_since(&former) {
+            self.mailboxes.remove(removed);
+        }
+        *former = directory;
+    }
+
+    fn fail(&self, why: &str) {
+        let _ = self.failure.set(Error::new(why));
+        self.has_failed.notify_waiters();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
+    /// Asks the file system how much room is left, and keeps the reserve while there is plenty.
+    fn look_for_room(&self) {
+        let free = match files::free_bytes(&self.database) {
+            Ok(free) => free,
+            Err(error) => return warn!(%error, "the file system does not say how much room it has"),
+        };
+        self.free_bytes.store(free, Ordering::Relaxed);
+        let room = free >= self.min_free_bytes;
+        if room != self.has_room.swap(room, Ordering::Relaxed) {
+            match room {
+                true => info!(free, "there is room on the disk again: messages are taken"),
+                false => error!(free, "the disk is nearly full: no message is taken until there is room"),
+            }
+        }
+        if free >= 2 * self.min_free_bytes
+            && let Err(error) = self.reserve.fill()
+        {
+            warn!(%error, "no space could be set aside");
+        }
+    }
+}
+
+impl LeaseKeeper for Keeper {
+    fn confirm(&self, recipient: UserId, messages: Vec<Waiting>) {
+        self.shared.mailboxes.confirm(recipient, messages);
+        // Where the queue is full the writer is awake, and looks before each commit.
+        let _ = self.jobs.try_push(Job::Confirm);
+    }
+
+    fn release(&self, recipient: UserId, messages: Vec<Waiting>) {
+        self.shared.mailboxes.release(recipient, messages);
+    }
+}
+
+/// What a lease holds of the store.
+struct Keeper {
+    shared: Arc<Shared>,
+    jobs: Queue<Job>,
+}
+
+impl SqliteRepository {
+    async fn change(&self, change: Change) -> Result<Changed, Error> {
+        let (answer, changed) = oneshot::channel();
+        let stopped = || Error::new("the store is closed");
+        self.jobs.push(Job::Change(change, answer)).await.map_err(|_| stopped())?;
+        changed.await.map_err(|_| stopped())?
+    }
+
+    async fn rows(&self, change: Change) -> Result<u64, Error> {
+        match self.change(change).await? {
+            Changed::Rows(rows) => Ok(rows),
+            Changed::User(_) => Ok(1),
+        }
+    }
+
+    /// Leases what waits in memory, after loading what is older from disk.
+    async fn take(&self, recipient: UserId, bytes: u64) -> Result<Vec<Waiting>, sqlx::Error> {
+        loop {
+            match self.shared.mailboxes.take(recipient, bytes) {
+                Taken::Leased(taken) => return Ok(taken),
+                Taken::LoadFirst => self.load(recipient).await?,
+            }
+        }
+    }
+
+    async fn load(&self, recipient: UserId) -> Result<(), sqlx::Error> {
+        let lock = self.shared.mailboxes.load_lock(recipient);
+        let _one_at_a_time = lock.lock().await;
+        let Some((after, watermark)) = self.shared.mailboxes.begin_load(recipient) else { return Ok(()) };
+        let sql =
+            "SELECT id, sender, bytes FROM queue WHERE recipient = ?1 AND id > ?2 AND id <= ?3 ORDER BY id LIMIT ?4";
+        let query = sqlx::query_as(sql).bind(recipient.0).bind(after.0).bind(watermark.0).bind(LOAD);
+        let rows: Vec<(i64, i64, i64)> = query.fetch_all(&self.readers).await?;
+        let complete = (rows.len() as i64) < LOAD;
+        let found = rows.into_iter().map(|(id, sender, bytes)| Waiting {
+            id: MessageId(id),
+            sender: UserId(sender),
+            bytes: u64::try_from(bytes).unwrap_or(0),
+            content: None,
+        });
+        self.shared.mailboxes.load(recipient, found.collect(), watermark, complete);
+        Ok(())
+    }
+
+    /// Fetches from the log what is not in memory, and puts all in the order of the reply.
+    async fn deliver(&self, recipient: UserId, taken: &[Waiting], want: Want) -> Result<Delivery, sqlx::Error> {
+        let missing: Vec<i64> = taken.iter().filter(|m| m.content.is_none()).map(|m| m.id.0).collect();
+        let mut contents = HashMap::new();
+        if !missing.is_empty() {
+            let sql = "SELECT id, sent_at, text FROM message WHERE id IN (SELECT value FROM json_each(?1))";
+            let ids = serde_json::to_string(&missing).unwrap_or_default();
+            let rows: Vec<(i64, i64, String)> = sqlx::query_as(sql).bind(ids).fetch_all(&self.readers).await?;
+            contents.extend(rows.into_iter().map(|(id, at, text)| (MessageId(id), (Timestamp(at), Arc::from(text)))));
+        }
+        let mut senders: Vec<(UserId, Vec<Message>)> =
+            self.senders(recipient, taken, want).await?.into_iter().map(|sender| (sender, Vec::new())).collect();
+        let place: HashMap<UserId, usize> = senders.iter().enumerate().map(|(i, (sender, _))| (*sender, i)).collect();
+        for message in taken {
+            let content = message.content.clone().or_else(|| contents.remove(&message.id));
+            let Some((sent_at, text)) = content else {
+                warn!(id = message.id.0, "a queued message is not in the log");
+                continue;
+            };
+            senders[place[&message.sender]].1.push(Message { id: message.id, sent_at, text });
+        }
+        Ok(Delivery { senders, lease: None })
+    }
+
+    /// The senders of these messages, or all who ever wrote, in the order of their first message ever.
+    async fn senders(&self, recipient: UserId, taken: &[Waiting], want: Want) -> Result<Vec<UserId>, sqlx::Error> {
+        let mut among: Vec<UserId> = taken.iter().map(|message| message.sender).collect();
+        among.sort_unstable();
+        among.dedup();
+        if among.len() < 2 && !want.drained_senders {
+            return Ok(among);
+        }
+        let sql = "SELECT sender FROM correspondent WHERE recipient = ?1 ORDER BY first_id";
+        let indexed: Vec<i64> = sqlx::query_scalar(sql).bind(recipient.0).fetch_all(&self.readers).await?;
+        let tail = self.shared.mailboxes.tail_senders(recipient);
+        let mut seen = std::collections::HashSet::new();
+        let all = indexed.into_iter().map(UserId).chain(tail).chain(among.iter().copied());
+        let wanted = all.filter(|sender| want.drained_senders || among.binary_search(sender).is_ok());
+        Ok(wanted.filter(|sender| seen.insert(*sender)).collect())
+    }
+
+    fn keeper(&self) -> Arc<dyn LeaseKeeper> {
+        Arc::new(Keeper { shared: self.shared.clone(), jobs: self.jobs.clone() })
+    }
+}
+
+impl Repository for SqliteRepository {
+    fn user_named(&self, name: &str) -> Option<Arc<User>> {
+        self.shared.directory().user_named(name)
+    }
+
+    fn user(&self, id: UserId) -> Option<Arc<User>> {
+        self.shared.directory().user(id)
+    }
+
+    fn users(&self) -> Vec<Arc<User>> {
+        self.shared.directory().users()
+    }
+
+    fn add_user(&self, user: NewUser) -> Answer<'_, Added> {
+        Box::pin(async move {
+            match self.change(Change::AddUser(user)).await? {
+                Changed::User(added) => Ok(added),
+                Changed::Rows(_) => Ok(Added::Added),
+            }
+        })
+    }
+
+    fn set_password(&self, user: UserId, password_hash: String) -> Answer<'_, ()> {
+        Box::pin(async move { self.rows(Change::SetPassword(user, password_hash)).await.map(drop) })
+    }
+
+    fn set_disabled(&self, user: UserId, disabled: bool) -> Answer<'_, ()> {
+        Box::pin(async move { self.rows(Change::SetDisabled(user, disabled)).await.map(drop) })
+    }
+
+    fn remove_user(&self, user: UserId) -> Answer<'_, Removed> {
+        Box::pin(async move { Ok(Removed { unread: self.rows(Change::RemoveUser(user)).await? }) })
+    }
+
+    fn session(&self, token: &TokenHash, now: Timestamp, unused_since: Timestamp) -> Option<Session> {
+        self.shared.directory().session(token, now, unused_since)
+    }
+
+    fn sessions(&self) -> Vec<Session> {
+        self.shared.directory().sessions()
+    }
+
+    fn online(&self) -> Vec<Username> {
+        self.shared.directory().online()
+    }
+
+    fn open_session(&self, session: NewSession) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.rows(Change::OpenSession(session)).await? > 0) })
+    }
+
+    fn end_session(&self, session: SessionId) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.rows(Change::EndSessions(vec![session])).await? > 0) })
+    }
+
+    fn tidy_sessions(&self, unused_since: Timestamp) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let (idle, used) = {
+                let directory = self.shared.directory();
+                let after = i64::try_from(NOTE_USE_AFTER.as_millis()).unwrap_or(i64::MAX);
+                (directory.idle(unused_since), directory.used(after))
+            };
+            if !used.is_empty() {
+                self.rows(Change::NoteUses(used)).await?;
+            }
+            if idle.is_empty() { Ok(0) } else { self.rows(Change::EndSessions(idle)).await }
+        })
+    }
+
+    fn send(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<Queued>> {
+        Box::pin(async move {
+            let (answer, queued) = oneshot::channel();
+            let stopped = || Error::new("the store is closed");
+            self.jobs.push(Job::Send(messages, answer)).await.map_err(|_| stopped())?;
+            queued.await.map_err(|_| stopped())?
+        })
+    }
+
+    fn lease(&self, recipient: UserId, want: Want) -> Answer<'_, Delivery> {
+        Box::pin(async move {
+            let logged = |error: sqlx::Error| {
+                error!(%error, "an inbox could not be read");
+                Error::new(error)
+            };
+            let taken = self.take(recipient, want.bytes).await.map_err(logged)?;
+            // From here on the messages are put back if anything goes wrong.
+            let lease = Lease::new(self.keeper(), recipient, taken);
+            let delivery = self.deliver(recipient, &lease.messages, want).await.map_err(logged)?;
+            Ok(Delivery { lease: (!lease.is_empty()).then_some(lease), ..delivery })
+        })
+    }
+
+    fn prune(&self, read_before: Timestamp) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let logged = |error: sqlx::Error| {
+                error!(%error, "the log could not be read");
+                Error::new(error)
+            };
+            let mut pruned = 0;
+            let mut after = 0;
+            loop {
+                // What was sent after that time cannot have been read before it.
+                let sql = "SELECT id, sent_at FROM message WHERE id > ?1 ORDER BY id LIMIT 1";
+                let next: Option<(i64, i64)> =
+                    sqlx::query_as(sql).bind(after).fetch_optional(&self.readers).await.map_err(logged)?;
+                match next {
+                    Some((id, sent_at)) if sent_at < read_before.0 => after = id - 1,
+                    _ => return Ok(pruned),
+                }
+                pruned += self.rows(Change::Prune { read_before, after, look_at: PRUNE }).await?;
+                after += PRUNE;
+            }
+        })
+    }
+
+    fn status(&self) -> Status {
+        let (users, sessions) = self.shared.directory().counts();
+        let (unread_messages, unread_bytes) = self.shared.mailboxes.total();
+        Status {
+            unread_messages,
+            unread_bytes,
+            sessions: sessions as u64,
+            users: users as u64,
+            free_bytes: self.shared.free_bytes.load(Ordering::Relaxed),
+            commits: self.shared.commits.count.load(Ordering::Relaxed),
+            commit_time: Duration::from_micros(self.shared.commits.micros.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn failed(&self) -> Answer<'_, Error> {
+        Box::pin(async move {
+            let notified = self.shared.has_failed.notified();
+            if let Some(error) = self.shared.failure.get() {
+                return Ok(error.clone());
+            }
+            notified.await;
+            Ok(self.shared.failure.get().cloned().unwrap_or_else(|| Error::new("the store has failed")))
+        })
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.readers.close().await;
+            let (answer, closed) = oneshot::channel();
+            if self.jobs.push(Job::Close(answer)).await.is_ok() {
+                let _ = closed.await;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Where the database of a URL is, for those who look at its files.
+pub fn database_path(url: &str) -> Result<PathBuf, OpenError> {
+    files::path_of(url)
+}
+
+/// Whether a server has this database open now.
+pub fn is_served(database: &Path) -> bool {
+    matches!(Lock::take(database), Err(OpenError::InUse { .. }))
+}

@@ -1,0 +1,200 @@
+//! From a file to an open, checked, migrated connection, and what the server needs to know before it can answer.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+
+use super::files::{self, Found, failed};
+use crate::model::{MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::repository::directory::{Directory, SessionRecord};
+use crate::repository::mailbox::Waiting;
+use crate::repository::{OpenError, Options, Totals, User};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// "chat", as the first migration writes it.
+const APPLICATION_ID: i64 = 0x6368_6174;
+
+/// The newest schema that this program knows.
+pub fn known_version() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Options for any connection to this database.
+pub fn connect_options(database: &Path, options: &Options) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(database).busy_timeout(options.busy_timeout)
+}
+
+/// The schema of a database; `None` when there is none yet. Refuses what is not ours or is too new, and writes nothing.
+pub async fn version(database: &Path, options: &Options) -> Result<Option<i64>, OpenError> {
+    if files::look(database)? == Found::Nothing {
+        return Ok(None);
+    }
+    let foreign = |why: &str| OpenError::Foreign { path: database.to_owned(), why: why.to_owned() };
+    let damaged = |e: sqlx::Error| foreign(&format!("not a readable database: {e}"));
+    let mut connection = connect_options(database, options).read_only(true).connect().await.map_err(damaged)?;
+    let application: i64 =
+        sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut connection).await.map_err(damaged)?;
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await.map_err(damaged)?;
+    let version = match (application, tables) {
+        (0, 0) => None,
+        (APPLICATION_ID, _) => {
+            let newest = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations");
+            Some(newest.fetch_one(&mut connection).await.map_err(damaged)?)
+        }
+        _ => return Err(foreign("the database belongs to another program")),
+    };
+    connection.close().await.map_err(damaged)?;
+    match version {
+        Some(found) if found > known_version() => {
+            Err(OpenError::Newer { path: database.to_owned(), found, known: known_version() })
+        }
+        version => Ok(version),
+    }
+}
+
+/// The connection that writes: WAL, every commit on stable storage, both read back.
+pub async fn writer(database: &Path, options: &Options) -> Result<SqliteConnection, OpenError> {
+    let connect = connect_options(database, options)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        // Accounts are never deleted, so a message cannot dangle; checking it would add half to the cost of a message.
+        .foreign_keys(false);
+    let mut connection = connect.connect().await.map_err(|e| failed(database, e))?;
+    let mode: String =
+        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.map_err(|e| failed(database, e))?;
+    let synchronous: i64 =
+        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut connection).await.map_err(|e| failed(database, e))?;
+    if mode != "wal" || synchronous != 2 {
+        let why = format!("SQLite gives journal_mode={mode}, synchronous={synchronous} here; wal and 2 are needed");
+        return Err(failed(database, why));
+    }
+    Ok(connection)
+}
+
+/// Brings the schema up to date. The caller holds the lock: sqlx's own is a no-op on SQLite.
+pub async fn migrate(database: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    MIGRATIONS.run(connection).await.map_err(|e| failed(database, format!("migration failed: {e}")))
+}
+
+/// All accounts and sessions.
+pub async fn directory(connection: &mut SqliteConnection) -> sqlx::Result<Directory> {
+    type UserRow = (i64, String, String, String, String, bool, Option<i64>, i64);
+    let users: Vec<UserRow> = sqlx::query_as(
+        "SELECT id, name, display_name, country, password_hash, disabled, removed_at, created_at FROM user",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let users: Vec<User> = users
+        .into_iter()
+        .map(|(id, name, display_name, country, password_hash, disabled, removed_at, created_at)| User {
+            id: UserId(id),
+            username: Username::stored(&name),
+            display_name,
+            country,
+            password_hash,
+            disabled,
+            removed: removed_at.is_some(),
+            created_at: Timestamp(created_at),
+        })
+        .collect();
+    type SessionRow = (i64, i64, Vec<u8>, String, i64, i64);
+    let sessions: Vec<SessionRow> =
+        sqlx::query_as("SELECT id, user, token_hash, address, created_at, last_used_at FROM session ORDER BY id")
+            .fetch_all(&mut *connection)
+            .await?;
+    let known: HashSet<UserId> = users.iter().map(|user| user.id).collect();
+    let sessions = sessions
+        .into_iter()
+        .filter_map(|(id, user, token, address, created_at, last_used_at)| {
+            Some(SessionRecord {
+                id: SessionId(id),
+                user: UserId(user),
+                token: TokenHash(token.try_into().ok()?),
+                created_at: Timestamp(created_at),
+                last_used_at: Timestamp(last_used_at),
+                address: address.into(),
+            })
+        })
+        .filter(|session| known.contains(&session.user))
+        .collect();
+    Ok(Directory::new(users, sessions))
+}
+
+/// How far the log is indexed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Up to here, all of it.
+    pub watermark: MessageId,
+    /// Up to here, some rows of `queue` may be written.
+    pub indexing_to: MessageId,
+    /// The next message's number.
+    pub next_id: MessageId,
+}
+
+/// How far the log is indexed and how long it is.
+pub async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<Progress> {
+    let (watermark, indexing_to): (i64, i64) =
+        sqlx::query_as("SELECT watermark, indexing_to FROM progress").fetch_one(&mut *connection).await?;
+    let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'message'")
+        .fetch_optional(&mut *connection)
+        .await?;
+    let next_id = MessageId(last.unwrap_or(0).max(watermark) + 1);
+    Ok(Progress { watermark: MessageId(watermark), indexing_to: MessageId(indexing_to), next_id })
+}
+
+/// Removes what an interrupted indexing run left in `queue`: the next run will not know of what was read meanwhile.
+pub async fn undo_unfinished_run(connection: &mut SqliteConnection, progress: Progress) -> sqlx::Result<()> {
+    if progress.indexing_to > progress.watermark {
+        sqlx::query(
+            "DELETE FROM queue WHERE (recipient, id) IN
+                 (SELECT recipient, id FROM message WHERE id > ?1 AND id <= ?2)",
+        )
+        .bind(progress.watermark.0)
+        .bind(progress.indexing_to.0)
+        .execute(&mut *connection)
+        .await?;
+        sqlx::query("UPDATE progress SET indexing_to = watermark").execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Unread mail up to the watermark, counted by user.
+pub async fn totals(connection: &mut SqliteConnection) -> sqlx::Result<Totals> {
+    let rows: Vec<(i64, i64, i64)> = sqlx::query_as("SELECT user, messages, bytes FROM mailbox WHERE messages > 0")
+        .fetch_all(&mut *connection)
+        .await?;
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    Ok(rows.into_iter().map(|(user, messages, bytes)| (UserId(user), (count(messages), count(bytes)))).collect())
+}
+
+/// A message of the tail: to whom, what, and whether it was read.
+pub type TailRow = (UserId, Waiting, bool);
+
+/// The log after the watermark.
+pub async fn tail(connection: &mut SqliteConnection, watermark: MessageId) -> sqlx::Result<Vec<TailRow>> {
+    type Row = (i64, i64, i64, i64, i64, Option<String>, bool);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT m.id, m.sender, m.recipient, m.sent_at, length(CAST(m.text AS BLOB)),
+                CASE WHEN r.id IS NULL THEN m.text END, r.id IS NOT NULL
+         FROM message m LEFT JOIN receipt r ON r.id = m.id WHERE m.id > ?1 ORDER BY m.id",
+    )
+    .bind(watermark.0)
+    .fetch_all(&mut *connection)
+    .await?;
+    let rows = rows.into_iter().map(|(id, sender, recipient, sent_at, bytes, text, read)| {
+        let waiting = Waiting {
+            id: MessageId(id),
+            sender: UserId(sender),
+            bytes: u64::try_from(bytes).unwrap_or(0),
+            content: text.map(|text| (Timestamp(sent_at), text.into())),
+        };
+        (UserId(recipient), waiting, read)
+    });
+    Ok(rows.collect())
+}

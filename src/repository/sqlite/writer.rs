@@ -1,0 +1,420 @@
+//! The one task that writes. It takes whatever jobs wait, commits them together, brings the image in memory up to date,
+//! and only then answers each. Nobody can drop it: a dropped future is not a cancelled write.
+//!
+//! It owns its connection and never uses `sqlx::Transaction`, which after one failed commit counts its depth wrongly and
+//! fails for ever; raw `BEGIN IMMEDIATE`, `COMMIT` and `ROLLBACK` recover.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use super::change::{Change, Changed, Effect};
+use super::index::{Logged, Run};
+use super::packed::{Packed, USER, WIDE};
+use super::{Shared, schema};
+use crate::model::{MessageId, Timestamp, UserId};
+use crate::repository::batch::Jobs;
+use crate::repository::mailbox::Waiting;
+use crate::repository::{Error, NewMessage, Queued};
+
+/// Who waits for a piece of work.
+type Asker<T> = oneshot::Sender<Result<T, Error>>;
+
+/// A piece of work and who waits for it.
+pub enum Job {
+    /// Messages of one connection.
+    Send(Vec<NewMessage>, Asker<Vec<Queued>>),
+    /// Something else.
+    Change(Change, Asker<Changed>),
+    /// Leases were confirmed; the mailboxes know which.
+    Confirm,
+    /// Finish what is in hand and close the database.
+    Close(oneshot::Sender<()>),
+}
+
+/// How many jobs are committed together at the most.
+const TOGETHER: usize = 4096;
+/// The tail is indexed when it is this long: messages, bytes of text.
+const TAIL: (usize, u64) = (65_536, 16 << 20);
+/// How often to look for changes by other processes and for room on the disk.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+const LOG: &str = "INSERT INTO message (id, sender, recipient, sent_at, text)
+    SELECT ?2 + key, CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 10) AS INTEGER),
+        CAST(substr(v, 21, 14) AS INTEGER), CAST(substr(v, 35) AS TEXT)
+    FROM (SELECT key, CAST(value AS BLOB) AS v FROM json_each(?1))";
+const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT value, ?2 FROM json_each(?1)";
+const UNQUEUE: &str = "DELETE FROM queue WHERE (recipient, id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
+const UNCOUNT: &str = "UPDATE mailbox SET messages = messages - (value ->> 1), bytes = bytes - (value ->> 2)
+    FROM json_each(?1) WHERE user = value ->> 0";
+
+/// The writer's state.
+pub struct Writer {
+    shared: Arc<Shared>,
+    db: SqliteConnection,
+    jobs: Jobs<Job>,
+    next_id: i64,
+    watermark: MessageId,
+    /// The log after the watermark.
+    tail: Vec<Logged>,
+    tail_bytes: u64,
+    run: Option<Run>,
+    /// SQLite's mark of other processes' commits.
+    data_version: i64,
+    /// When the disk was last asked for its room.
+    looked_at: Instant,
+}
+
+/// One batch, taken apart.
+#[derive(Default)]
+struct Batch {
+    sends: Vec<(Vec<NewMessage>, Asker<Vec<Queued>>)>,
+    changes: Vec<(Change, Asker<Changed>)>,
+}
+
+/// What a batch did, to be told once it is committed.
+struct Done {
+    delivered: Vec<(UserId, Waiting)>,
+    queued: Vec<Vec<Queued>>,
+    changed: Vec<(Changed, Effect)>,
+}
+
+impl Writer {
+    /// A writer on an open connection, whose tail holds `tail`.
+    pub async fn new(
+        shared: Arc<Shared>,
+        mut db: SqliteConnection,
+        jobs: Jobs<Job>,
+        progress: schema::Progress,
+        tail: Vec<Logged>,
+    ) -> sqlx::Result<Writer> {
+        let data_version = data_version(&mut db).await?;
+        let tail_bytes = tail.iter().map(|message| message.bytes).sum();
+        Ok(Writer {
+            shared,
+            db,
+            jobs,
+            next_id: progress.next_id.0,
+            watermark: progress.watermark,
+            tail,
+            tail_bytes,
+            run: None,
+            data_version,
+            looked_at: Instant::now(),
+        })
+    }
+
+    /// Works until it is told to close or every queue is gone.
+    pub async fn work(mut self) {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut taken = Vec::new();
+        let mut closing = None;
+        while closing.is_none() {
+            let more = tokio::select! {
+                more = self.jobs.take(&mut taken, TOGETHER) => more,
+                _ = look.tick() => {
+                    self.look_around().await;
+                    true
+                }
+            };
+            let mut batch = Batch::default();
+            for job in taken.drain(..) {
+                match job {
+                    Job::Send(messages, answer) => batch.sends.push((messages, answer)),
+                    Job::Change(change, answer) => batch.changes.push((change, answer)),
+                    Job::Confirm => {}
+                    Job::Close(answer) => closing = Some(answer),
+                }
+            }
+            self.commit(batch).await;
+            self.index(false).await;
+            if !more {
+                break;
+            }
+        }
+        self.index(true).await;
+        if let Err(error) = self.db.close().await {
+            warn!(%error, "the database was not closed cleanly; nothing is lost");
+        }
+        drop(closing);
+    }
+
+    async fn commit(&mut self, mut batch: Batch) {
+        if batch.sends.is_empty() && batch.changes.is_empty() && !self.shared.mailboxes.has_confirmed() {
+            return;
+        }
+        if self.shared.has_failed() {
+            return refuse(batch, &Error::new("the store has failed"));
+        }
+        self.look_for_room(false);
+        let confirmed = self.shared.mailboxes.take_confirmed();
+        let begun = Instant::now();
+        match self.try_commit(&batch, &confirmed).await {
+            Ok(done) => {
+                self.shared.commits.observe(begun.elapsed());
+                self.shared.mailboxes.read(&confirmed);
+                self.tell(batch, done);
+            }
+            Err(error) => {
+                self.roll_back().await;
+                let error = self.note_failure(error);
+                self.shared.mailboxes.put_back_confirmed(confirmed);
+                let alone = batch.sends.len() + batch.changes.len() <= 1;
+                if alone || self.shared.has_failed() || error.1 {
+                    return refuse(batch, &error.0);
+                }
+                // Something in the batch is at fault, not the disk: each on its own, so that it spoils no other.
+                for send in batch.sends.drain(..) {
+                    Box::pin(self.commit(Batch { sends: vec![send], changes: Vec::new() })).await;
+                }
+                for change in batch.changes.drain(..) {
+                    Box::pin(self.commit(Batch { sends: Vec::new(), changes: vec![change] })).await;
+                }
+            }
+        }
+    }
+
+    async fn try_commit(&mut self, batch: &Batch, confirmed: &[(UserId, Vec<Waiting>)]) -> sqlx::Result<Done> {
+        let (packed, delivered, queued) = self.pack(&batch.sends);
+        let alone = confirmed.is_empty() && batch.changes.is_empty();
+        let result = self.write(packed, confirmed, &batch.changes, alone).await;
+        if result.is_err() {
+            for (recipient, message) in &delivered {
+                self.shared.mailboxes.unreserve(*recipient, message.bytes);
+            }
+        }
+        Ok(Done { delivered, queued, changed: result? })
+    }
+
+    /// Gives each message its number and its place in the bind, or says why it gets none.
+    fn pack(&self, sends: &[(Vec<NewMessage>, impl Sized)]) -> (Packed, Vec<(UserId, Waiting)>, Vec<Vec<Queued>>) {
+        let count = sends.iter().map(|(messages, _)| messages.len()).sum();
+        let text: usize = sends.iter().flat_map(|(messages, _)| messages).map(|message| message.text.len()).sum();
+        let mut packed = Packed::with_capacity(count, 2 * USER + WIDE + text.checked_div(count).unwrap_or(0) + 1);
+        let mut delivered = Vec::with_capacity(count);
+        let room = self.shared.has_room.load(Ordering::Relaxed);
+        let queued = sends.iter().map(|(messages, _)| {
+            let queued = messages.iter().map(|message| {
+                let bytes = message.text.len() as u64;
+                if !room {
+                    return Queued::NoSpace;
+                }
+                if !self.shared.mailboxes.reserve(message.recipient, bytes) {
+                    return Queued::InboxFull;
+                }
+                let id = MessageId(self.next_id + packed.rows() as i64);
+                let columns = [(message.sender.0, USER), (message.recipient.0, USER), (message.sent_at.0, WIDE)];
+                packed.row(&columns, &message.text);
+                let content = Some((message.sent_at, message.text.clone()));
+                delivered.push((message.recipient, Waiting { id, sender: message.sender, bytes, content }));
+                Queued::Stored(id)
+            });
+            queued.collect()
+        });
+        let queued = queued.collect();
+        (packed, delivered, queued)
+    }
+
+    async fn write(
+        &mut self,
+        packed: Packed,
+        confirmed: &[(UserId, Vec<Waiting>)],
+        changes: &[(Change, impl Sized)],
+        alone: bool,
+    ) -> sqlx::Result<Vec<(Changed, Effect)>> {
+        if alone && packed.rows() == 0 {
+            return Ok(Vec::new());
+        }
+        if !alone {
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut self.db).await?;
+        }
+        if packed.rows() > 0 {
+            // A single statement is a transaction of its own.
+            sqlx::query(LOG).bind(packed.finish()).bind(self.next_id).execute(&mut self.db).await?;
+        }
+        if alone {
+            return Ok(Vec::new());
+        }
+        let now = Timestamp::now();
+        self.write_confirmed(confirmed, now).await?;
+        let mut changed = Vec::with_capacity(changes.len());
+        for (change, _) in changes {
+            changed.push(change.clone().run(&mut self.db, now).await?);
+        }
+        sqlx::query("COMMIT").execute(&mut self.db).await?;
+        Ok(changed)
+    }
+
+    /// Takes what was read off the queue. Rows of `queue` exist only up to the end of the last indexing run.
+    async fn write_confirmed(&mut self, confirmed: &[(UserId, Vec<Waiting>)], now: Timestamp) -> sqlx::Result<()> {
+        if confirmed.is_empty() {
+            return Ok(());
+        }
+        let all =
+            || confirmed.iter().flat_map(|(user, messages)| messages.iter().map(move |message| (user.0, message)));
+        let json = |rows: Vec<Vec<i64>>| serde_json::to_string(&rows).unwrap_or_default();
+        let ids: Vec<i64> = all().map(|(_, message)| message.id.0).collect();
+        let ids = serde_json::to_string(&ids).unwrap_or_default();
+        sqlx::query(RECEIPT).bind(ids).bind(now.0).execute(&mut self.db).await?;
+        let indexed_to = self.run.as_ref().map_or(self.watermark, Run::to);
+        let queued: Vec<_> =
+            all().filter(|(_, m)| m.id <= indexed_to).map(|(user, message)| vec![user, message.id.0]).collect();
+        if !queued.is_empty() {
+            sqlx::query(UNQUEUE).bind(json(queued)).execute(&mut self.db).await?;
+        }
+        let mut totals = BTreeMap::new();
+        for (user, message) in all().filter(|(_, m)| m.id <= self.watermark) {
+            let (messages, bytes) = totals.entry(user).or_insert((0, 0));
+            *messages += 1;
+            *bytes += i64::try_from(message.bytes).unwrap_or(0);
+        }
+        if !totals.is_empty() {
+            let rows = totals.into_iter().map(|(user, (messages, bytes))| vec![user, messages, bytes]).collect();
+            sqlx::query(UNCOUNT).bind(json(rows)).execute(&mut self.db).await?;
+        }
+        Ok(())
+    }
+
+    /// After a commit: first the image in memory, then the answers.
+    fn tell(&mut self, batch: Batch, done: Done) {
+        self.next_id += done.delivered.len() as i64;
+        for (recipient, message) in &done.delivered {
+            let (id, sender, bytes) = (message.id, message.sender, message.bytes);
+            self.tail.push(Logged { id, sender, recipient: *recipient, bytes });
+            self.tail_bytes += bytes;
+        }
+        self.shared.mailboxes.deliver(done.delivered.into_iter());
+        let (changed, effects): (Vec<_>, Vec<_>) = done.changed.into_iter().unzip();
+        if !effects.is_empty() {
+            self.shared.apply(effects);
+        }
+        // Whoever asked may have gone; what was done is done.
+        for ((_, answer), queued) in batch.sends.into_iter().zip(done.queued) {
+            let _ = answer.send(Ok(queued));
+        }
+        for ((_, answer), changed) in batch.changes.into_iter().zip(changed) {
+            let _ = answer.send(Ok(changed));
+        }
+    }
+
+    /// A failed statement may have left a transaction open or not; either way there is none after this.
+    async fn roll_back(&mut self) {
+        let _ = sqlx::query("ROLLBACK").execute(&mut self.db).await;
+    }
+
+    /// Logs a failure once. `true`: it is the disk or another process, so trying the jobs one by one is no use.
+    fn note_failure(&mut self, error: sqlx::Error) -> (Error, bool) {
+        let code = code_of(&error);
+        if code.is_some_and(|code| FATAL.contains(&code)) {
+            error!(%error, "the disk failed: nothing is acknowledged any more");
+            self.shared.fail(&format!("the disk failed: {error}"));
+            return (Error::new(error), true);
+        }
+        let primary = code.map(|code| code & 0xFF);
+        let outside = primary.is_none_or(|primary| [FULL, BUSY, LOCKED, IOERR, READONLY, CANTOPEN].contains(&primary));
+        if primary == Some(FULL) {
+            self.shared.reserve.spend();
+            self.look_for_room(true);
+        }
+        error!(%error, "a commit failed");
+        (Error::new(error), outside)
+    }
+
+    fn look_for_room(&mut self, at_once: bool) {
+        if at_once || self.looked_at.elapsed() >= LOOK_EVERY / 4 {
+            self.looked_at = Instant::now();
+            self.shared.look_for_room();
+        }
+    }
+
+    /// What other processes changed is read again, and the reserve on the disk is kept.
+    async fn look_around(&mut self) {
+        self.look_for_room(true);
+        match data_version(&mut self.db).await {
+            Ok(version) if version != self.data_version => match schema::directory(&mut self.db).await {
+                Ok(directory) => {
+                    info!("accounts or sessions were changed by another process");
+                    self.shared.replace(directory);
+                    self.data_version = version;
+                }
+                Err(error) => warn!(%error, "accounts could not be read again; trying again"),
+            },
+            Ok(_) => {}
+            Err(error) => warn!(%error, "the database does not answer"),
+        }
+    }
+
+    /// Moves the watermark on, a slice at a time; at the end of the program, all the way.
+    async fn index(&mut self, to_the_end: bool) {
+        loop {
+            let due = to_the_end || self.tail.len() >= TAIL.0 || self.tail_bytes >= TAIL.1;
+            if self.shared.has_failed() || self.tail.is_empty() || (self.run.is_none() && !due) {
+                return;
+            }
+            if let Err(error) = self.index_slice().await {
+                self.roll_back().await;
+                let (_, _) = self.note_failure(error);
+                return;
+            }
+            if !to_the_end {
+                return;
+            }
+        }
+    }
+
+    async fn index_slice(&mut self) -> sqlx::Result<()> {
+        if self.run.is_none() {
+            let run = Run::new(&self.tail);
+            run.begin(&mut self.db).await?;
+            self.run = Some(run);
+        }
+        let Some(run) = &mut self.run else { return Ok(()) };
+        if !run.slice(&mut self.db, &self.shared.mailboxes).await? {
+            return Ok(());
+        }
+        let to = run.to();
+        let length = self.tail.partition_point(|message| message.id <= to);
+        Run::finish(&self.tail[..length], &mut self.db, &self.shared.mailboxes).await?;
+        self.run = None;
+        self.watermark = to;
+        let bytes: u64 = self.tail.drain(..length).map(|message| message.bytes).sum();
+        self.tail_bytes -= bytes;
+        self.shared.mailboxes.evict(to);
+        Ok(())
+    }
+}
+
+/// SQLite's result codes, <https://sqlite.org/rescode.html>: the low byte says what kind.
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const READONLY: i32 = 8;
+const IOERR: i32 = 10;
+const FULL: i32 = 13;
+const CANTOPEN: i32 = 14;
+/// After these nobody knows what is on the disk, and a second fsync may lie: CORRUPT, NOTADB, IOERR_WRITE, IOERR_FSYNC,
+/// IOERR_DIR_FSYNC.
+const FATAL: [i32; 5] = [11, 26, 778, 1034, 1290];
+
+fn code_of(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
+async fn data_version(db: &mut SqliteConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("PRAGMA data_version").fetch_one(db).await
+}
+
+fn refuse(batch: Batch, error: &Error) {
+    for (_, answer) in batch.sends {
+        let _ = answer.send(Err(error.clone()));
+    }
+    for (_, answer) in batch.changes {
+        let _ = answer.send(Err(error.clone()));
+    }
+}

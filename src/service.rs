@@ -1,0 +1,226 @@
+//! The rules: a request and who asks in, a reply out. Sees no socket and no spelling; every rule can be tried without
+//! either. What it says OK to is durable.
+
+use std::net::IpAddr;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use crate::model::{Password, Timestamp, Token};
+use crate::password::{Passwords, Verdict};
+use crate::protocol::{FromSender, Refusal, Reply, Request, Send};
+pub use crate::repository::Lease;
+use crate::repository::{Delivery, NewMessage, NewSession, Queued, Repository, Session, Want};
+
+/// What an administrator may set; changes take effect with the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// A session ends when its token was not shown for this long.
+    pub idle_expiry: Duration,
+    /// How many sessions a user may have; the oldest go first.
+    pub sessions_per_user: usize,
+    /// Whether an inbox names senders all of whose mail was read.
+    pub drained_senders: bool,
+    /// How much text one inbox reply holds at the most, in bytes, unless a single message is longer.
+    pub inbox_reply_bytes: u64,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// From where.
+    pub address: IpAddr,
+}
+
+/// A reply, and the hold on the messages in it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the client hears.
+    pub reply: Reply,
+    /// To be confirmed when the client has the reply; dropped, the messages wait again.
+    pub lease: Option<Lease>,
+}
+
+impl From<Reply> for Outcome {
+    fn from(reply: Reply) -> Outcome {
+        Outcome { reply, lease: None }
+    }
+}
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Outcome {
+        Reply::Refused(refusal).into()
+    }
+}
+
+/// The service; one for the whole program.
+pub struct Service {
+    repository: Arc<dyn Repository>,
+    passwords: Passwords,
+    rules: RwLock<Rules>,
+}
+
+impl Service {
+    /// A service on a store.
+    pub fn new(repository: Arc<dyn Repository>, passwords: Passwords, rules: Rules) -> Service {
+        Service { repository, passwords, rules: RwLock::new(rules) }
+    }
+
+    /// Takes new rules; requests in hand keep the old ones.
+    pub fn set_rules(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(|broken| broken.into_inner()) = rules;
+    }
+
+    fn rules(&self) -> Rules {
+        *self.rules.read().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// Carries out one request.
+    pub async fn handle(&self, peer: &Peer, request: Request) -> Outcome {
+        let result = match request {
+            Request::Auth { username, password } => self.auth(peer, &username, &password).await,
+            Request::Send(send) => return self.send(peer, vec![send]).await.remove(0).into(),
+            Request::Inbox { token } => self.inbox(peer, &token).await,
+            Request::Show { token } => self.show(&token),
+            Request::Logout { token } => self.logout(peer, token).await,
+        };
+        result.unwrap_or_else(Outcome::from)
+    }
+
+    /// Carries out several `send`s of one connection with one wait; the replies are in the same order.
+    pub async fn send(&self, peer: &Peer, sends: Vec<Send>) -> Vec<Reply> {
+        let now = Timestamp::now();
+        let mut messages = Vec::with_capacity(sends.len());
+        let checked: Vec<Result<(), Refusal>> = sends
+            .into_iter()
+            .map(|send| {
+                let session = self.session(&send.token)?;
+                let recipient = self.repository.user_named(&send.recipient).ok_or(Refusal::UnknownRecipient)?;
+                debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
+                let (sender, recipient) = (session.user.id, recipient.id);
+                messages.push(NewMessage { sender, recipient, sent_at: now, text: send.text.into() });
+                Ok(())
+            })
+            .collect();
+        let queued = match messages.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.repository.send(messages).await,
+        };
+        let mut queued = queued.map(Vec::into_iter);
+        let replies = checked.into_iter().map(|checked| match (checked, &mut queued) {
+            (Err(refusal), _) => Reply::Refused(refusal),
+            (Ok(()), Err(_)) => Reply::Refused(Refusal::Unavailable),
+            (Ok(()), Ok(queued)) => match queued.next() {
+                Some(Queued::Stored(_)) => Reply::Sent,
+                Some(Queued::InboxFull) => Reply::Refused(Refusal::InboxFull),
+                Some(Queued::NoSpace) | None => Reply::Refused(Refusal::Unavailable),
+            },
+        });
+        replies.collect()
+    }
+
+    /// Whether the token is that of a living session. Costs no I/O.
+    pub fn is_living(&self, token: &Token) -> bool {
+        self.session(token).is_ok()
+    }
+
+    /// Ends the sessions that were idle for too long.
+    pub async fn tidy(&self) {
+        let unused_since = Timestamp::now().before(self.rules().idle_expiry);
+        match self.repository.tidy_sessions(unused_since).await {
+            Ok(0) | Err(_) => {}
+            Ok(ended) => info!(ended, "idle sessions ended"),
+        }
+    }
+
+    fn session(&self, token: &Token) -> Result<Session, Refusal> {
+        let now = Timestamp::now();
+        let unused_since = now.before(self.rules().idle_expiry);
+        self.repository.session(&token.hash(), now, unused_since).ok_or(Refusal::UnknownToken)
+    }
+
+    async fn auth(&self, peer: &Peer, username: &str, password: &Password) -> Result<Outcome, Refusal> {
+        let user = self.repository.user_named(username);
+        let attempt = password.reveal().to_owned();
+        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let verdict = self.passwords.verify(attempt, hash).await.map_err(|_| Refusal::Busy)?;
+        let Some(user) = user else {
+            warn!(address = %peer.address, user = ?username, "login refused: no such user");
+            return Err(Refusal::UnknownUser);
+        };
+        let rehashed = match verdict {
+            Verdict::Wrong => {
+                warn!(address = %peer.address, user = user.username.as_str(), "login refused: wrong password");
+                return Err(Refusal::WrongPassword);
+            }
+            Verdict::Right => None,
+            Verdict::RightWith { new_hash } => Some(new_hash),
+        };
+        if user.disabled {
+            warn!(address = %peer.address, user = user.username.as_str(), "login refused: the account is disabled");
+            return Err(Refusal::UnknownUser);
+        }
+        let token = Token::generate();
+        let session = NewSession {
+            user: user.id,
+            token: token.hash(),
+            address: peer.address.to_string().into(),
+            created_at: Timestamp::now(),
+            most: self.rules().sessions_per_user,
+            rehashed,
+        };
+        if !self.repository.open_session(session).await.map_err(|_| Refusal::Unavailable)? {
+            return Err(Refusal::UnknownUser);
+        }
+        info!(address = %peer.address, user = user.username.as_str(), "login");
+        Ok(Reply::LoggedIn { token }.into())
+    }
+
+    async fn inbox(&self, peer: &Peer, token: &Token) -> Result<Outcome, Refusal> {
+        let session = self.session(token)?;
+        let Rules { drained_senders, inbox_reply_bytes, .. } = self.rules();
+        let want = Want { bytes: inbox_reply_bytes, drained_senders };
+        let delivery = self.repository.lease(session.user.id, want).await.map_err(|_| Refusal::Unavailable)?;
+        let messages = delivery.lease.as_ref().map_or(0, Lease::len);
+        debug!(address = %peer.address, user = session.user.username.as_str(), messages, "inbox");
+        Ok(self.inbox_reply(&session, delivery))
+    }
+
+    fn inbox_reply(&self, session: &Session, delivery: Delivery) -> Outcome {
+        let mut senders: Vec<FromSender> = Vec::with_capacity(delivery.senders.len());
+        for (sender, messages) in delivery.senders {
+            let Some(sender) = self.repository.user(sender) else { continue };
+            // A removed account and a later one of the same name share a key, as a JSON object wants it.
+            if let Some(same) = senders.iter_mut().find(|from| from.username == sender.username) {
+                same.messages.extend(messages);
+                same.messages.sort_by_key(|message| message.id);
+                continue;
+            }
+            senders.push(FromSender {
+                username: sender.username.clone(),
+                sender: sender.display_name.clone(),
+                recipient: session.user.display_name.clone(),
+                messages,
+            });
+        }
+        Outcome { reply: Reply::Inbox(senders), lease: delivery.lease }
+    }
+
+    fn show(&self, token: &Token) -> Result<Outcome, Refusal> {
+        self.session(token)?;
+        Ok(Reply::Online(self.repository.online()).into())
+    }
+
+    async fn logout(&self, peer: &Peer, token: Token) -> Result<Outcome, Refusal> {
+        let session = self.session(&token)?;
+        match self.repository.end_session(session.id).await {
+            Ok(true) => {
+                info!(address = %peer.address, user = session.user.username.as_str(), "logout");
+                Ok(Reply::LoggedOut { token }.into())
+            }
+            Ok(false) => Err(Refusal::UnknownToken),
+            Err(_) => Err(Refusal::Unavailable),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! One connection, from its first byte to its last. This loop alone reads, writes and closes; it takes requests out of
+//! the lines, asks the service, and judges by what comes back whether a reply has arrived.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::delivery::{HandedOut, QUIET_AFTER_END};
+use crate::frame::{Ending, Frame, LineLimits, Lines};
+use crate::protocol::{Refusal, Reply, Request, json};
+use crate::service::{Outcome, Peer, Service};
+use crate::socket::{PeerState, Stream};
+
+/// What holds for every connection.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a line may be.
+    pub line: LineLimits,
+    /// Room for lines beyond the short limit, all connections together, in bytes.
+    pub long_lines: Arc<Semaphore>,
+    /// A peer that takes no byte of a reply for this long is gone.
+    pub write_timeout: Duration,
+    /// A reply that was acknowledged and stayed whole for this long has arrived; zero: no such rule.
+    pub confirm_after: Duration,
+    /// How long a connection may wait, at a stop, for the proof that its last replies arrived.
+    pub linger: Duration,
+}
+
+/// Requests of one connection that are taken together, at the most.
+const TOGETHER: usize = 256;
+/// Replies are written when they are this long together, in bytes.
+const WRITE_AT: usize = 64 * 1024;
+/// How often the socket is asked whether the peer's TCP has acknowledged all.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+thread_local! {
+    /// Where reads land. Shared by all connections of a thread, so that an idle one holds no buffer.
+    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 * 1024].into_boxed_slice());
+}
+
+/// Why a connection is over.
+enum Over {
+    /// The peer ended the stream.
+    Ended,
+    /// The server stops.
+    Stopped,
+    /// We close it.
+    Closed,
+}
+
+enum Event {
+    Bytes,
+    Ended,
+    Stopped,
+    Quiet,
+}
+
+struct Connection<'a, S> {
+    stream: S,
+    peer: &'a Peer,
+    service: &'a Service,
+    settings: &'a Settings,
+    lines: Lines,
+    /// Room for the long line being collected.
+    room: Option<OwnedSemaphorePermit>,
+    /// Replies not yet written.
+    out: Vec<u8>,
+    handed_out: HandedOut,
+    /// Nothing was answered yet.
+    first: bool,
+}
+
+/// A request with its place in the stream, or why there is none.
+type Asked = (u64, Result<Request, Refusal>);
+
+/// Speaks with one peer until it ends, breaks, or `stop` is cancelled.
+pub async fn run<S: Stream>(
+    stream: S,
+    peer: Peer,
+    service: Arc<Service>,
+    settings: Arc<Settings>,
+    stop: CancellationToken,
+) {
+    let mut connection = Connection {
+        stream,
+        peer: &peer,
+        service: &service,
+        settings: &settings,
+        lines: Lines::new(Ending::CrLf, settings.line),
+        room: None,
+        out: Vec::new(),
+        handed_out: HandedOut::default(),
+        first: true,
+    };
+    let over = match connection.converse(&stop).await {
+        Ok(Over::Ended) => Box::pin(connection.settle()).await,
+        Ok(Over::Stopped) => Box::pin(connection.say_goodbye()).await,
+        Ok(Over::Closed) => connection.stream.shutdown().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = over {
+        // What was handed out and not proven goes back into the queue with `connection`.
+        debug!(address = %peer.address, %error, "connection lost");
+    }
+}
+
+impl<S: Stream> Connection<'_, S> {
+    async fn converse(&mut self, stop: &CancellationToken) -> io::Result<Over> {
+        loop {
+            loop {
+                let asked = self.take_requests();
+                if asked.is_empty() {
+                    break;
+                }
+                if self.first && asked[0].1 == Err(Refusal::Http) {
+                    self.reply(Refusal::Http.into());
+                    self.flush().await?;
+                    return Ok(Over::Closed);
+                }
+                self.first = false;
+                self.answer(asked).await?;
+            }
+            if !self.lines.is_long() {
+                self.room = None;
+            }
+            match self.next_event(stop).await? {
+                Event::Bytes => {}
+                Event::Ended => return Ok(Over::Ended),
+                Event::Stopped => return Ok(Over::Stopped),
+                Event::Quiet => self.check_quiet().await?,
+            }
+        }
+    }
+
+    /// The requests that have arrived whole, as many as are taken together.
+    fn take_requests(&mut self) -> Vec<Asked> {
+        let Connection { lines, room, service, settings, .. } = self;
+        let mut asked = Vec::new();
+        while asked.len() < TOGETHER {
+            let mut refused = None;
+            let frame = lines.next(|head| match admit(head, service, settings) {
+                Ok(permit) => {
+                    *room = Some(permit);
+                    true
+                }
+                Err(refusal) => {
+                    refused = Some(refusal);
+                    false
+                }
+            });
+            asked.push(match frame {
+                Some(Frame::Line { bytes, at }) => (at, json::parse(bytes)),
+                Some(Frame::Empty { at }) => (at, Err(Refusal::UnknownCommand)),
+                Some(Frame::TooLong { at, .. }) => (at, Err(refused.unwrap_or(Refusal::LineTooLong))),
+                None => break,
+            });
+        }
+        asked
+    }
+
+    async fn answer(&mut self, asked: Vec<Asked>) -> io::Result<()> {
+        let mut asked = asked.into_iter().peekable();
+        while let Some((at, request)) = asked.next() {
+            self.handed_out.request(at);
+            let request = match request {
+                Ok(request) => request,
+                Err(refusal) => {
+                    self.reply(refusal.into());
+                    continue;
+                }
+            };
+            let Request::Send(send) = request else {
+                let outcome = self.service.handle(self.peer, request).await;
+                self.reply_and_hand_out(outcome).await?;
+                continue;
+            };
+            let mut sends = vec![send];
+            while let Some((_, Ok(Request::Send(_)))) = asked.peek() {
+                if let Some((at, Ok(Request::Send(send)))) = asked.next() {
+                    self.handed_out.request(at);
+                    sends.push(send);
+                }
+            }
+            for reply in self.service.send(self.peer, sends).await {
+                self.reply(reply);
+            }
+        }
+        self.flush().await
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        json::render(&reply, &mut self.out);
+    }
+
+    async fn reply_and_hand_out(&mut self, outcome: Outcome) -> io::Result<()> {
+        let Some(lease) = outcome.lease else {
+            self.reply(outcome.reply);
+            return if self.out.len() >= WRITE_AT { self.flush().await } else { Ok(()) };
+        };
+        // Requests that lie in the socket already were written without knowing this reply.
+        let received = self.lines.received() + self.stream.unread()?;
+        let ended = self.stream.peer_state()? == PeerState::Ended;
+        self.reply(outcome.reply);
+        self.handed_out.made(lease, received, ended);
+        self.flush().await
+    }
+
+    /// Writes all replies. Each write must get on within the deadline.
+    async fn flush(&mut self) -> io::Result<()> {
+        let mut written = 0;
+        while written < self.out.len() {
+            written += timeout(self.settings.write_timeout, self.stream.write(&self.out[written..])).await??;
+        }
+        self.out = Vec::new();
+        timeout(self.settings.write_timeout, self.stream.flush()).await??;
+        if !self.handed_out.is_empty() {
+            self.handed_out.written(Instant::now());
+        }
+        Ok(())
+    }
+
+    async fn next_event(&mut self, stop: &CancellationToken) -> io::Result<Event> {
+        let confirm_after = self.settings.confirm_after;
+        let quiet_at = match confirm_after.is_zero() {
+            true => None,
+            false => self.handed_out.next_quiet(confirm_after),
+        };
+        let Connection { stream, lines, .. } = self;
+        let quiet = async {
+            match quiet_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            read = read(stream, lines) => Ok(if read? == 0 { Event::Ended } else { Event::Bytes }),
+            () = stop.cancelled() => Ok(Event::Stopped),
+            () = quiet => Ok(Event::Quiet),
+        }
+    }
+
+    /// The connection has been silent since a reply was written: that counts if the peer's TCP has all of it.
+    async fn check_quiet(&mut self) -> io::Result<()> {
+        match (self.stream.peer_state()?, self.stream.unacknowledged()?) {
+            (PeerState::Open | PeerState::Ended, 0) => {
+                self.handed_out.quiet(Instant::now(), self.settings.confirm_after);
+            }
+            _ => sleep(ASK_EVERY).await,
+        }
+        Ok(())
+    }
+
+    /// The peer sends no more. Waits for the proof that it has what was written before it ended.
+    async fn settle(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + self.settings.write_timeout;
+        while !self.handed_out.is_empty() && Instant::now() < deadline {
+            if self.stream.peer_state()? == PeerState::Gone {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            if self.stream.unacknowledged()? == 0 {
+                self.handed_out.ended();
+                self.handed_out.quiet(Instant::now(), QUIET_AFTER_END);
+            }
+            if !self.handed_out.is_empty() {
+                sleep(ASK_EVERY).await;
+            }
+        }
+        self.stream.shutdown().await
+    }
+
+    /// The server stops: says so by ending the stream, and waits a little for the peer to end it too.
+    async fn say_goodbye(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        let deadline = Instant::now() + self.settings.linger;
+        let Connection { stream, lines, handed_out, .. } = self;
+        while !handed_out.is_empty() {
+            // Nothing is answered any more, but a request that comes now shows that the last reply was read.
+            let before = lines.received();
+            match timeout(deadline.saturating_duration_since(Instant::now()), read(stream, lines)).await {
+                Err(_) => break,
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(0)) => {
+                    if stream.unacknowledged()? == 0 {
+                        handed_out.ended();
+                    }
+                    break;
+                }
+                Ok(Ok(_)) => handed_out.request(before),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a line that begins like this may be long, and the room for it.
+fn admit(head: &[u8], service: &Service, settings: &Settings) -> Result<OwnedSemaphorePermit, Refusal> {
+    let token = json::parse_head(head)?;
+    if !service.is_living(&token) {
+        return Err(Refusal::UnknownToken);
+    }
+    let bytes = u32::try_from(settings.line.long).map_err(|_| Refusal::LineTooLong)?;
+    settings.long_lines.clone().try_acquire_many_owned(bytes).map_err(|_| Refusal::Busy)
+}
+
+/// Reads what is there into `lines`; 0 at the end of the stream.
+async fn read<S: Stream>(stream: &mut S, lines: &mut Lines) -> io::Result<usize> {
+    poll_fn(|context| {
+        LANDING.with_borrow_mut(|landing| {
+            let mut landing = ReadBuf::new(landing);
+            match Pin::new(&mut *stream).poll_read(context, &mut landing) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {
+                    // A read that fills less than it could has taken all that was there.
+                    let over = landing.remaining() > 0;
+                    lines.push(landing.filled(), over);
+                    Poll::Ready(Ok(landing.filled().len()))
+                }
+            }
+        })
+    })
+    .await
+}

@@ -1,0 +1,140 @@
+//! The command line: accounts and settings, with a server running and without, and what is said when it goes wrong.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{Folder, NO_SESSION, PATIENCE, Server, texts};
+
+/// Waits for what must become true within a second, and fails if it has not after a good while more.
+fn within_a_second(mut is_true: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(5));
+    }
+    begun.elapsed()
+}
+
+fn refused(folder: &Folder, arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    let output = folder.run(arguments, input);
+    let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    (output.status.code(), error)
+}
+
+#[test]
+fn accounts_are_made_once_and_listed() {
+    let folder = Folder::new("");
+    folder.add_user("messi", "Lionel Messi", "Argentina");
+    folder.done(&["user", "add", "plain", "--password-stdin"], "x\n");
+    let (code, error) = refused(&folder, &["user", "add", "MESSI", "--password-stdin"], "x\n");
+    assert_eq!(code, Some(1));
+    assert!(error.contains("there is such an account already"), "{error}");
+    let again = folder.done(&["user", "add", "messi", "--password-stdin", "--if-not-exists"], "x\n");
+    assert!(again.contains("already"), "{again}");
+    assert_eq!(folder.done(&["user", "list"], ""), "messi: Lionel Messi, Argentina\nplain: plain\n");
+    let list: serde_json::Value = serde_json::from_str(&folder.done(&["user", "list", "--json"], "")).expect("JSON");
+    assert_eq!(list[0]["username"], "messi");
+    assert_eq!(list[1]["name"], "plain");
+    let made = folder.done(&["user", "add", "made", "--generate"], "");
+    let password = made.lines().next().and_then(|line| line.strip_prefix("password of made: ")).expect("it is printed");
+    let server = Server::start(&folder);
+    assert!(server.connect().ask(&format!("auth made {password}")).contains("tokenid"));
+}
+
+#[test]
+fn bad_names_and_passwords_are_refused_in_one_line() {
+    let folder = Folder::new("");
+    for (name, password) in [("a b", "x"), ("", "x"), ("x", "two words"), ("x", ""), ("x", "a\tb")] {
+        let (code, _) = refused(&folder, &["user", "add", name, "--password-stdin"], &format!("{password}\n"));
+        assert_eq!(code, Some(1), "{name:?} {password:?}");
+    }
+    assert_eq!(refused(&folder, &["user", "passwd", "nobody", "--generate"], "").0, Some(1));
+}
+
+#[test]
+fn what_an_admin_changes_bites_in_a_running_server() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+
+    folder.add_user("new", "New", "");
+    within_a_second(|| messi.ask("auth new surabaya").contains("tokenid"));
+
+    folder.done(&["user", "passwd", "messi", "--password-stdin"], "other\n");
+    within_a_second(|| messi.ask(&format!("show {token}")) == NO_SESSION);
+    assert!(messi.ask("auth messi surabaya").contains("Password Salah"));
+    assert!(messi.ask("auth messi other").contains("tokenid"));
+
+    let (mut henderson, hendersons) = server.login("henderson");
+    folder.done(&["user", "disable", "henderson"], "");
+    within_a_second(|| henderson.ask(&format!("show {hendersons}")) == NO_SESSION);
+    assert!(henderson.ask("auth henderson surabaya").contains("User Tidak Ada"));
+    folder.done(&["user", "enable", "henderson"], "");
+    within_a_second(|| henderson.ask("auth henderson surabaya").contains("tokenid"));
+
+    let (mut lineker, linekers) = server.login("lineker");
+    assert!(lineker.ask(&format!("send {linekers} henderson  before I go ")).contains("OK"));
+    assert!(lineker.ask(&format!("send {linekers} lineker  never read ")).contains("OK"));
+    let removed = folder.done(&["user", "remove", "lineker"], "");
+    assert_eq!(removed, "lineker removed, 1 unread messages discarded\n");
+    within_a_second(|| lineker.ask(&format!("show {linekers}")) == NO_SESSION);
+    let (mut henderson, hendersons) = server.login("henderson");
+    assert!(henderson.ask(&format!("send {hendersons} lineker x")).contains("User Tidak Ditemukan"));
+    assert_eq!(texts(&henderson.ask(&format!("inbox {hendersons}"))), ["before I go"]);
+
+    // The name is free, and the newcomer gets nothing of the old one's.
+    folder.add_user("lineker", "Another", "");
+    within_a_second(|| lineker.ask("auth lineker surabaya").contains("tokenid"));
+    let token = lineker.login("lineker");
+    assert_eq!(lineker.ask(&format!("inbox {token}")), crate::support::EMPTY);
+}
+
+#[test]
+fn files_are_the_owners_alone() {
+    let folder = Folder::new("");
+    folder.add_three();
+    fs::set_permissions(folder.database(), fs::Permissions::from_mode(0o644)).expect("it is ours");
+    let server = Server::start(&folder);
+    let mut seen = 0;
+    for entry in fs::read_dir(folder.path()).expect("it is there").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("chat.db") {
+            seen += 1;
+            assert_eq!(entry.metadata().expect("it is there").permissions().mode() & 0o777, 0o600, "{name}");
+        }
+    }
+    assert!(seen >= 4, "only {seen} files");
+    drop(server);
+}
+
+#[test]
+fn bad_configuration_ends_with_78_and_one_line() {
+    let folder = Folder::new("[server]\nlisten = \"0.0.0.0:0\"");
+    let (code, error) = refused(&folder, &["serve"], "");
+    assert_eq!(code, Some(78));
+    assert!(error.contains("server.listen") && error.contains("allow_plaintext"), "{error}");
+    folder.configure("[limits]\nconections = 1");
+    for arguments in [&["serve"][..], &["config", "check"], &["user", "list"]] {
+        let (code, error) = refused(&folder, arguments, "");
+        assert_eq!(code, Some(78));
+        assert!(error.contains("conections"), "{error}");
+    }
+}
+
+#[test]
+fn the_environment_stands_between_file_and_flags() {
+    let folder = Folder::new("[limits]\nconnections = 5");
+    let show = |arguments: &[&str], variable: Option<&str>| {
+        let mut command = folder.command(arguments);
+        command.envs(variable.map(|value| ("CHATD_LIMITS__CONNECTIONS", value)));
+        let output = command.output().expect("chatd starts");
+        String::from_utf8(output.stdout).expect("chatd prints UTF-8")
+    };
+    assert!(show(&["config", "show"], None).contains("\nconnections = 5\n"));
+    assert!(show(&["config", "show"], Some("6")).contains("\nconnections = 6\n"));
+    assert!(show(&["config", "show", "--set", "limits.connections=7"], Some("6")).contains("\nconnections = 7\n"));
+}

@@ -1,0 +1,92 @@
+//! Data flows one way, and so do the imports: this reads every `use crate::…` and fails, with file and line, where one
+//! points back up.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each room may use of ours; a room is a file of `src` or a folder of it, and may use what is inside it.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("main", &["cli"]),
+    ("lib", &[]),
+    ("model", &[]),
+    ("frame", &[]),
+    ("protocol", &["model"]),
+    ("repository::batch", &[]),
+    ("repository::mailbox", &["repository", "model"]),
+    ("repository::directory", &["repository", "model"]),
+    ("repository", &["model"]),
+    ("password", &[]),
+    ("service", &["model", "protocol", "repository", "password"]),
+    ("socket", &[]),
+    ("delivery", &["service"]),
+    ("session", &["frame", "protocol", "service", "delivery", "socket"]),
+    ("server", &["session", "service"]),
+    ("config", &["password"]),
+    ("cli", &["config", "repository", "service", "server", "model", "password", "session", "frame"]),
+];
+
+fn room_of(path: &Path) -> String {
+    let path = path.strip_prefix(source()).expect("it was found there").with_extension("");
+    let name = path.to_str().expect("our names are ASCII").replace('/', "::");
+    name.strip_suffix("::mod").unwrap_or(&name).to_owned()
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("it is part of the project") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The modules of ours that a line imports, as paths below `crate`.
+fn imports(line: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (place, _) in line.match_indices("crate::") {
+        let rest = &line[place + "crate::".len()..];
+        let path: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_' || *c == ':').collect();
+        found.push(path.trim_end_matches(':').to_owned());
+    }
+    found
+}
+
+#[test]
+fn arrows_point_down() {
+    let mut files = Vec::new();
+    rust_files(&source(), &mut files);
+    assert!(files.len() > 15, "only {} files were found", files.len());
+    let (mut wrong, mut arrows) = (Vec::new(), 0);
+    for file in files {
+        let room = room_of(&file);
+        let inside = |path: &str, of: &str| path == of || path.starts_with(&format!("{of}::"));
+        let rule = MAY_USE.iter().filter(|(of, _)| inside(&room, of)).max_by_key(|(of, _)| of.len());
+        let Some((of, may)) = rule else {
+            wrong.push(format!("{}: the room {room} is in no rule of this test", file.display()));
+            continue;
+        };
+        let text = fs::read_to_string(&file).expect("it can be read");
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for import in imports(line).iter().filter(|import| !import.is_empty()) {
+                arrows += 1;
+                if !inside(import, of) && !may.iter().any(|may| inside(import, may)) {
+                    wrong.push(format!("{}:{}: {room} must not use {import}", file.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(arrows > 30, "only {arrows} imports were found");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_upward_arrow_is_found() {
+    assert_eq!(imports("use crate::service::{Lease, Peer};"), ["service"]);
+    assert_eq!(imports("    let x = crate::password::check(cost);"), ["password::check"]);
+}

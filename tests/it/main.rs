@@ -1,0 +1,15 @@
+//! The only integration binary: real servers, real sockets, real SQLite. One module for each thing that is proven.
+//!
+//! - `support`: a server process in a directory of its own, and a client that speaks lines
+//! - `transcripts`: the recorded dialogues of the 2020 program, byte for byte
+//! - `imports`: data flows one way
+//! - `wire`: where we differ from the 2020 program on purpose, and bad input
+//! - `restart`: logins and inboxes survive
+//! - `admin`: the command line
+
+mod admin;
+mod imports;
+mod restart;
+mod support;
+mod transcripts;
+mod wire;
