@@ -1,5 +1,8 @@
 //! The wire of 2020: requests are words between single spaces, replies are the text of Python's `json.dumps`.
-//! Every rule here is in `docs/PROTOCOL.md`; the transcripts in `tests/transcripts` hold it to the byte.
+//! Every rule here is in `docs/PROTOCOL.md`; the transcripts in `tests/transcripts` hold it to the byte. The other end,
+//! which writes requests and reads replies, is [`client`].
+
+pub mod client;
 
 use std::fmt::Display;
 use std::io;

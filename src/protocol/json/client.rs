@@ -1,0 +1,291 @@
+//! The wire of 2020 from the client's end: writes the requests that [`super::parse`] reads and reads the replies that
+//! [`super::render`] writes. Knows nothing of connections.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::{parse, refused};
+use crate::model::{Message, MessageId, Timestamp, Token, Username};
+use crate::protocol::{FromSender, Refusal, Reply, Request, Send};
+
+/// Something in the request has a space or a line end where a line of words cannot have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the protocol cannot carry it: a name or password with a space in it, or a line end in mid-text")]
+pub struct Unwritable;
+
+/// Why a text is no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// A refusal in words that no server of ours has.
+    #[error("{0}")]
+    Words(String),
+    /// Nothing that a server of this protocol says.
+    #[error("the server's reply makes no sense: is that a chat server?")]
+    Shape,
+}
+
+/// The line that asks this, its CRLF included.
+pub fn write(request: &Request) -> Result<Vec<u8>, Unwritable> {
+    let line = match request {
+        Request::Auth { username, password } => format!("auth {username} {}\r\n", password.reveal()),
+        Request::Send(Send { token, recipient, text }) => {
+            let end = if text.is_empty() { "\r\n" } else { "" };
+            format!("send {} {recipient}{text}{end}", token.reveal())
+        }
+        Request::Inbox { token } => format!("inbox {}\r\n", token.reveal()),
+        Request::Show { token } => format!("show {}\r\n", token.reveal()),
+        Request::Logout { token } => format!("logout {}\r\n", token.reveal()),
+    };
+    // What cannot be carried is what would be read as something else.
+    let one_line = line.find("\r\n") == line.len().checked_sub(2);
+    let same = one_line && parse(line.as_bytes()).as_ref() == Ok(request);
+    same.then(|| line.into_bytes()).ok_or(Unwritable)
+}
+
+/// The reply that a text spells, with or without its CRLF CRLF. What the wire does not carry is empty or zero in it:
+/// numbers and times of messages in an inbox, and display names where a sender has no messages.
+pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
+    let answer: Answer = serde_json::from_slice(text).map_err(|_| Unreadable::Shape)?;
+    let token = |text: String| Token::parse(&text).ok_or(Unreadable::Shape);
+    match answer {
+        Answer { status: Status::Error, message: Some(words), .. } => {
+            known(&words).map(Reply::Refused).ok_or(Unreadable::Words(words))
+        }
+        Answer { tokenid: Some(text), .. } => Ok(Reply::LoggedIn { token: token(text)? }),
+        Answer { messages: Some(Messages::Token(text)), .. } => Ok(Reply::LoggedOut { token: token(text)? }),
+        Answer { messages: Some(Messages::Names(names)), .. } => {
+            Ok(Reply::Online(names.iter().map(|name| Username::stored(name)).collect()))
+        }
+        Answer { messages: Some(Messages::Inbox(Ordered(senders))), .. } => {
+            Ok(Reply::Inbox(senders.into_iter().map(from_sender).collect()))
+        }
+        Answer { status: Status::Ok, message: Some(_), .. } => Ok(Reply::Sent),
+        Answer { .. } => Err(Unreadable::Shape),
+    }
+}
+
+/// The refusal that has these words.
+fn known(words: &str) -> Option<Refusal> {
+    let constant = [
+        Refusal::UnknownCommand,
+        Refusal::Malformed,
+        Refusal::UnknownUser,
+        Refusal::WrongPassword,
+        Refusal::UnknownToken,
+        Refusal::UnknownRecipient,
+        Refusal::InboxFull,
+        Refusal::LineTooLong,
+        Refusal::Busy,
+        Refusal::Unavailable,
+    ];
+    let throttled = || {
+        let seconds = words.split(' ').find_map(|word| word.parse().ok())?;
+        let refusal = Refusal::Throttled { retry_after: std::time::Duration::from_secs(seconds) };
+        (refused(refusal) == words).then_some(refusal)
+    };
+    constant.into_iter().find(|refusal| refused(*refusal) == words).or_else(throttled)
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    status: Status,
+    tokenid: Option<String>,
+    message: Option<String>,
+    messages: Option<Messages>,
+}
+
+#[derive(Deserialize)]
+enum Status {
+    #[serde(rename = "OK")]
+    Ok,
+    #[serde(rename = "ERROR")]
+    Error,
+}
+
+/// What stands under `messages`: each request has its own.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Messages {
+    Token(String),
+    Names(Vec<String>),
+    Inbox(Ordered<Vec<MessageRead>>),
+}
+
+#[derive(Deserialize)]
+struct MessageRead {
+    msg_from: String,
+    msg_to: String,
+    msg: String,
+}
+
+fn from_sender((username, messages): (String, Vec<MessageRead>)) -> FromSender {
+    let (sender, recipient) =
+        messages.first().map(|message| (message.msg_from.clone(), message.msg_to.clone())).unwrap_or_default();
+    let message = |message: MessageRead| Message { id: MessageId(0), sent_at: Timestamp(0), text: message.msg.into() };
+    FromSender {
+        username: Username::stored(&username),
+        sender,
+        recipient,
+        messages: messages.into_iter().map(message).collect(),
+    }
+}
+
+/// An object whose keys keep their order.
+struct Ordered<V>(Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Ordered<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<V>(std::marker::PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
+            type Value = Ordered<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered<V>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Ordered(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Password;
+    use crate::protocol::json::render;
+
+    fn token() -> impl Strategy<Value = Token> {
+        Just(()).prop_map(|()| Token::generate())
+    }
+
+    /// A word as people have them for names: no white space, and nothing that Python would strip.
+    fn word() -> impl Strategy<Value = String> {
+        "[a-zA-Z0-9é你😀._-]{1,12}"
+    }
+
+    fn request() -> impl Strategy<Value = Request> {
+        let text = prop_oneof![Just(String::new()), "( [^\r]{0,40}){1,3}".prop_map(|text| text + "\r\n")];
+        prop_oneof![
+            (word(), word())
+                .prop_map(|(username, password)| Request::Auth { username, password: Password::attempt(&password) }),
+            (token(), word(), text).prop_map(|(token, recipient, text)| Request::Send(Send { token, recipient, text })),
+            token().prop_map(|token| Request::Inbox { token }),
+            token().prop_map(|token| Request::Show { token }),
+            token().prop_map(|token| Request::Logout { token }),
+        ]
+    }
+
+    fn from_sender() -> impl Strategy<Value = FromSender> {
+        let message =
+            any::<String>().prop_map(|text| Message { id: MessageId(0), sent_at: Timestamp(0), text: text.into() });
+        let messages = prop::collection::vec(message, 0..4);
+        (word(), any::<String>(), any::<String>(), messages).prop_map(|(username, sender, recipient, messages)| {
+            // The display names stand in the messages.
+            let shown = |name: String| if messages.is_empty() { String::new() } else { name };
+            let (sender, recipient) = (shown(sender), shown(recipient));
+            FromSender { username: Username::stored(&username), sender, recipient, messages }
+        })
+    }
+
+    fn refusal() -> impl Strategy<Value = Refusal> {
+        prop_oneof![
+            Just(Refusal::UnknownCommand),
+            Just(Refusal::Malformed),
+            Just(Refusal::UnknownUser),
+            Just(Refusal::WrongPassword),
+            Just(Refusal::UnknownToken),
+            Just(Refusal::UnknownRecipient),
+            Just(Refusal::InboxFull),
+            Just(Refusal::LineTooLong),
+            Just(Refusal::Busy),
+            Just(Refusal::Unavailable),
+            (1u64..1 << 40).prop_map(|seconds| Refusal::Throttled { retry_after: Duration::from_secs(seconds) }),
+        ]
+    }
+
+    fn reply() -> impl Strategy<Value = Reply> {
+        let name = word().prop_map(|name| Username::stored(&name));
+        prop_oneof![
+            token().prop_map(|token| Reply::LoggedIn { token }),
+            Just(Reply::Sent),
+            prop::collection::vec(from_sender(), 0..4).prop_map(Reply::Inbox),
+            prop::collection::vec(name, 0..6).prop_map(Reply::Online),
+            token().prop_map(|token| Reply::LoggedOut { token }),
+            refusal().prop_map(Reply::Refused),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_as_meant(request in request()) {
+            let line = write(&request).expect("there are only names and texts that a line can carry");
+            prop_assert_eq!(parse(&line), Ok(request));
+        }
+
+        #[test]
+        fn what_is_rendered_is_read_as_meant(reply in reply()) {
+            let mut text = Vec::new();
+            render(&reply, &mut text);
+            prop_assert_eq!(read(&text), Ok(reply));
+        }
+
+        #[test]
+        fn any_words_are_carried_whole_or_not_at_all(username: String, password: String) {
+            let request = Request::Auth { username, password: Password::attempt(&password) };
+            if let Ok(line) = write(&request) {
+                prop_assert_eq!(parse(&line), Ok(request));
+                prop_assert_eq!(line.windows(2).filter(|pair| pair == b"\r\n").count(), 1);
+            }
+        }
+
+        #[test]
+        fn no_text_is_too_strange_to_be_read(text: Vec<u8>) {
+            let _ = read(&text);
+        }
+    }
+
+    #[test]
+    fn what_a_line_cannot_carry_is_not_written() {
+        let auth = |username: &str, password: &str| Request::Auth {
+            username: username.to_owned(),
+            password: Password::attempt(password),
+        };
+        assert!(write(&auth("messi", "surabaya")).is_ok());
+        for (username, password) in [("me ssi", "x"), ("messi", "x y"), ("messi", "x\r\nshow"), ("messi", "x\n")] {
+            assert_eq!(write(&auth(username, password)), Err(Unwritable), "{username:?} {password:?}");
+        }
+        let send = |text: &str| {
+            write(&Request::Send(Send { token: Token::generate(), recipient: "m".into(), text: text.into() }))
+        };
+        assert!(send(" a\nb \r\n").is_ok());
+        for text in ["a \r\n", " a", " a\r\nb\r\n"] {
+            assert_eq!(send(text), Err(Unwritable), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_server_of_ours_says_is_told_apart() {
+        let words = |words: &str| Err(Unreadable::Words(words.to_owned()));
+        assert_eq!(read(br#"{"status": "ERROR", "message": "Group Tidak Ada"}"#), words("Group Tidak Ada"));
+        for strange in
+            ["", "{}", "[]", "HTTP/1.1 400 Bad Request", r#"{"status": "OK"}"#, r#"{"status": "OK", "tokenid": "x"}"#]
+        {
+            assert_eq!(read(strange.as_bytes()), Err(Unreadable::Shape), "{strange}");
+        }
+    }
+}
