@@ -1,8 +1,9 @@
-//! What is said, with no spelling: requests, replies, refusals. A dialect ([`json`]) turns lines into requests and
-//! replies into bytes. A new command is a variant of [`Request`] and one of [`Reply`], an arm in each dialect, and a
+//! What is said, with no spelling: requests, replies, refusals. A dialect ([`json`], [`text`]) turns lines into requests
+//! and replies into bytes. A new command is a variant of [`Request`] and one of [`Reply`], an arm in each dialect, and a
 //! method of the service.
 
 pub mod json;
+pub mod text;
 
 use std::time::Duration;
 
@@ -142,4 +143,9 @@ impl Refusal {
             | Refusal::UnknownRecipient => return None,
         })
     }
+}
+
+/// Whether a line is an HTTP request line.
+fn is_http(line: &str) -> bool {
+    line.trim_end().rsplit_once(' ').is_some_and(|(_, version)| version.starts_with("HTTP/"))
 }

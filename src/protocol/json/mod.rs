@@ -10,7 +10,7 @@ use std::io;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::{CharEscape, Formatter};
 
-use super::{FromSender, Refusal, Reply, Request, Send};
+use super::{FromSender, Refusal, Reply, Request, Send, is_http};
 use crate::model::{Message, Password, Token, Username};
 
 /// Reads one line, its CRLF included.
@@ -56,11 +56,6 @@ pub fn render(reply: &Reply, out: &mut Vec<u8>) {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, PythonStyle);
     ReplyText(reply).serialize(&mut serializer).expect("a Vec takes every byte and the keys are strings");
     out.extend_from_slice(b"\r\n\r\n");
-}
-
-/// Whether a line is an HTTP request line.
-fn is_http(line: &str) -> bool {
-    line.trim_end().rsplit_once(' ').is_some_and(|(_, version)| version.starts_with("HTTP/"))
 }
 
 /// A token that is not spelled like one belongs to no session.
@@ -139,7 +134,8 @@ fn refused(refusal: Refusal) -> String {
     words.to_string()
 }
 
-struct InboxText<'a>(&'a [FromSender]);
+/// An inbox as a JSON object.
+pub(super) struct InboxText<'a>(pub &'a [FromSender]);
 
 impl Serialize for InboxText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

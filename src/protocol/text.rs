@@ -1,0 +1,312 @@
+//! The document's dialogue: what a person types and reads, one line each way. Shared by the text listener and `chatd
+//! client`, so that both say the same; knows nothing of sockets and terminals, and a reply comes without its line end.
+//!
+//! What a person types is taken kindly where it cannot be mistaken: blanks (spaces and tabs) before and between command,
+//! name and password do not count, nor does anything after the last word that a command takes. The text of a message
+//! begins after the one blank that ends the name and goes up to the line end, and nothing in it is tidied. It travels
+//! as the program of 2020 sent it, with a space before and a space and CR LF after it. A message of nothing but blanks
+//! is a command with too few words.
+//!
+//! Where a command stands in need of a session it is the one of the connection, or that of a token given right after
+//! the command: `send TOKEN henderson halo`. No name looks like a token, so there is no doubt which is meant.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::json::{InboxText, PythonStyle};
+use super::{Refusal, Reply, Request, Send, is_http};
+use crate::model::{Password, Token, Username};
+
+/// What of a request its reply is told with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// A login as this user.
+    Auth(String),
+    /// A message to this user.
+    Send(String),
+    /// A command of which the document says "Error, not authorized" before the login.
+    Inbox,
+    /// A command of which it says "belum melakukan autentifikasi".
+    Show,
+    /// The same, with words of its own at the end.
+    Logout,
+    /// Nothing that was understood.
+    Unknown,
+}
+
+/// Reads one line, with or without its line end. `session` is the one that the connection has logged in with.
+pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refusal>) {
+    let Ok(line) = std::str::from_utf8(line) else { return (Echo::Unknown, Err(Refusal::Malformed)) };
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    let mut words = Words { rest: line.strip_suffix('\r').unwrap_or(line) };
+    match words.next() {
+        Some("auth") => match (words.next(), words.next()) {
+            (Some(name), Some(password)) => {
+                let request = Request::Auth { username: name.to_owned(), password: Password::attempt(password) };
+                (Echo::Auth(name.to_owned()), Ok(request))
+            }
+            _ => (Echo::Unknown, Err(Refusal::Malformed)),
+        },
+        // The document's example says "sent".
+        Some("send" | "sent") => {
+            let token = words.token(session);
+            match (words.next(), words.text()) {
+                (Some(recipient), Some(text)) => {
+                    let recipient = recipient.to_owned();
+                    let send = |token| Request::Send(Send { token, recipient: recipient.clone(), text });
+                    let request = token.map(send);
+                    (Echo::Send(recipient), request)
+                }
+                _ => (Echo::Unknown, Err(Refusal::Malformed)),
+            }
+        }
+        Some("inbox") => (Echo::Inbox, words.token(session).map(|token| Request::Inbox { token })),
+        Some("show") => (Echo::Show, words.token(session).map(|token| Request::Show { token })),
+        Some("logout") => (Echo::Logout, words.token(session).map(|token| Request::Logout { token })),
+        _ if is_http(line) => (Echo::Unknown, Err(Refusal::Http)),
+        _ => (Echo::Unknown, Err(Refusal::UnknownCommand)),
+    }
+}
+
+/// The line that a person reads, without its line end.
+pub fn render(echo: &Echo, reply: &Reply) -> String {
+    match reply {
+        Reply::LoggedIn { token } => {
+            let Echo::Auth(name) = echo else { return token.reveal() };
+            format!("username {name} logged in, token {}", token.reveal())
+        }
+        Reply::Sent => {
+            let Echo::Send(recipient) = echo else { return "message sent".to_owned() };
+            format!("message sent to {recipient}")
+        }
+        Reply::Inbox(senders) => json(&InboxText(senders)),
+        Reply::Online(names) => python_list(names),
+        Reply::LoggedOut { .. } => "Logout berhasil dilakukan".to_owned(),
+        Reply::Refused(refusal) => refused(echo, *refusal),
+    }
+}
+
+fn refused(echo: &Echo, refusal: Refusal) -> String {
+    let words = match (refusal, echo) {
+        (Refusal::UnknownCommand | Refusal::Http, _) => "*Maaf, command tidak benar",
+        (Refusal::Malformed, _) => "-Maaf, command tidak benar",
+        (Refusal::UnknownUser, _) => "Error, User Tidak Ada",
+        (Refusal::WrongPassword, _) => "Error, Password Salah",
+        (Refusal::UnknownRecipient, _) => "Error, User Tidak Ditemukan",
+        (Refusal::UnknownToken, Echo::Show | Echo::Logout) => "belum melakukan autentifikasi",
+        (Refusal::UnknownToken, _) => "Error, not authorized",
+        (ours, _) => {
+            let words = ours.words().expect("the document has the words for all others");
+            return format!("Error, {words}");
+        }
+    };
+    words.to_owned()
+}
+
+/// JSON in the style of the wire.
+fn json(value: &impl Serialize) -> String {
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonStyle);
+    value.serialize(&mut serializer).expect("a Vec takes every byte and the keys are strings");
+    String::from_utf8(out).expect("JSON in this style is ASCII")
+}
+
+/// Names as Python prints a list of them.
+fn python_list(names: &[Username]) -> String {
+    let names: Vec<String> = names.iter().map(|name| python_repr(name.as_str())).collect();
+    format!("[{}]", names.join(", "))
+}
+
+/// A text as Python's `repr` spells it.
+fn python_repr(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\\' => out.push_str("\\\\"),
+            c if c == quote => out.extend(['\\', c]),
+            c if is_printable(c) => out.push(c),
+            c => {
+                let code = u32::from(c);
+                let _ = match code {
+                    ..0x100 => write!(out, "\\x{code:02x}"),
+                    0x100..0x1_0000 => write!(out, "\\u{code:04x}"),
+                    _ => write!(out, "\\U{code:08x}"),
+                };
+            }
+        }
+    }
+    out.push(quote);
+    out
+}
+
+/// Python's `str.isprintable`, of those characters that could stand in a name: no controls, no white space but the
+/// space, no format characters and none for private use.
+fn is_printable(c: char) -> bool {
+    let format = matches!(c, '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
+        | '\u{8e2}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}');
+    let private = matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..);
+    c == ' ' || !(format || private || c.is_control() || c.is_whitespace())
+}
+
+/// The words of a line, blanks between them.
+struct Words<'a> {
+    /// What was not taken yet. After a word, without the one blank that ended it.
+    rest: &'a str,
+}
+
+impl<'a> Words<'a> {
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.rest.trim_start_matches(is_blank);
+        let (word, rest) = rest.split_once(is_blank).unwrap_or((rest, ""));
+        self.rest = rest;
+        (!word.is_empty()).then_some(word)
+    }
+
+    /// The token that comes next, or the connection's own.
+    fn token(&mut self, session: Option<Token>) -> Result<Token, Refusal> {
+        let mut ahead = Words { rest: self.rest };
+        if let Some(token) = ahead.next().and_then(Token::parse) {
+            *self = ahead;
+            return Ok(token);
+        }
+        session.ok_or(Refusal::UnknownToken)
+    }
+
+    /// What is left, as it travels; `None` where that is nothing but blanks.
+    fn text(self) -> Option<String> {
+        (!self.rest.trim().is_empty()).then(|| format!(" {} \r\n", self.rest))
+    }
+}
+
+fn is_blank(c: char) -> bool {
+    c == ' ' || c == '\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Message, MessageId, Timestamp};
+    use crate::protocol::FromSender;
+
+    const TOKEN: &str = "503d38c0-2691-4ff1-81ad-fc11f9f5ad03";
+
+    fn token() -> Token {
+        Token::parse(TOKEN).expect("it is one")
+    }
+
+    /// What is shown when `line` is typed by somebody who is logged in and the service says `reply`.
+    fn dialogue(line: &str, reply: impl Into<Reply>) -> String {
+        let (echo, request) = parse(line.as_bytes(), Some(token()));
+        request.expect("the line is a request");
+        render(&echo, &reply.into())
+    }
+
+    /// What is shown when `line` is typed and gets no further.
+    fn refusal(line: &str, session: Option<Token>) -> String {
+        let (echo, request) = parse(line.as_bytes(), session);
+        render(&echo, &request.expect_err("the line gets no further").into())
+    }
+
+    fn names(names: &[&str]) -> Reply {
+        Reply::Online(names.iter().map(|name| Username::stored(name)).collect())
+    }
+
+    /// The text that `line` sends, and to whom.
+    fn sent(line: &str) -> (String, String) {
+        match parse(line.as_bytes(), Some(token())).1 {
+            Ok(Request::Send(send)) => (send.recipient, send.text),
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_documents_table() {
+        let logged_in = Reply::LoggedIn { token: token() };
+        assert_eq!(dialogue("auth messi surabaya", logged_in), format!("username messi logged in, token {TOKEN}"));
+        assert_eq!(dialogue("auth x surabaya", Refusal::UnknownUser), "Error, User Tidak Ada");
+        assert_eq!(dialogue("auth messi x", Refusal::WrongPassword), "Error, Password Salah");
+        for line in ["send henderson feeling good", "sent henderson feeling good"] {
+            assert_eq!(dialogue(line, Reply::Sent), "message sent to henderson");
+        }
+        assert_eq!(dialogue("send nobody feeling good", Refusal::UnknownRecipient), "Error, User Tidak Ditemukan");
+        assert_eq!(dialogue("inbox", Reply::Inbox(Vec::new())), "{}");
+        let message = |text: &str| Message { id: MessageId(1), sent_at: Timestamp(0), text: text.into() };
+        let inbox = Reply::Inbox(vec![FromSender {
+            username: Username::stored("messi"),
+            sender: "Lionel Messi".to_owned(),
+            recipient: "Jordan Henderson".to_owned(),
+            messages: vec![message(" hal \r\n"), message(" feeling good \r\n")],
+        }]);
+        let shown = r#"{"messi": [{"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " hal \r\n"}, {"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " feeling good \r\n"}]}"#;
+        assert_eq!(dialogue(" inbox", inbox), shown);
+        assert_eq!(dialogue("show", names(&["messi", "henderson", "lineker"])), "['messi', 'henderson', 'lineker']");
+        assert_eq!(dialogue("logout", Reply::LoggedOut { token: token() }), "Logout berhasil dilakukan");
+        assert_eq!(refusal("send henderson feeling good", None), "Error, not authorized");
+        assert_eq!(refusal("inbox", None), "Error, not authorized");
+        assert_eq!(refusal("show", None), "belum melakukan autentifikasi");
+        assert_eq!(refusal("logout", None), "belum melakukan autentifikasi");
+        for line in ["halo", "", "Send henderson halo", "GET / HTTP/1.1"] {
+            assert_eq!(refusal(line, None), "*Maaf, command tidak benar", "{line:?}");
+        }
+        for line in ["auth", "auth messi", "send", "send henderson", "send henderson  ", "sent"] {
+            assert_eq!(refusal(line, None), "-Maaf, command tidak benar", "{line:?}");
+            assert_eq!(refusal(line, Some(token())), "-Maaf, command tidak benar", "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_ended_session_is_told_as_none_and_our_words_follow_an_error() {
+        assert_eq!(dialogue("send messi hal", Refusal::UnknownToken), "Error, not authorized");
+        assert_eq!(dialogue("show", Refusal::UnknownToken), "belum melakukan autentifikasi");
+        assert_eq!(dialogue("send messi hal", Refusal::InboxFull), "Error, the recipient's inbox is full");
+    }
+
+    #[test]
+    fn a_text_keeps_its_spaces_and_gets_those_of_the_document() {
+        let to = |text: &str| ("henderson".to_owned(), text.to_owned());
+        assert_eq!(sent("send henderson feeling good"), to(" feeling good \r\n"));
+        assert_eq!(sent("sent henderson feeling good\r\n"), to(" feeling good \r\n"));
+        assert_eq!(sent("  send \t henderson   two  more  \n"), to("   two  more   \r\n"));
+        assert_eq!(sent("send henderson a\rb\u{a0}\r\n"), to(" a\rb\u{a0} \r\n"));
+        assert_eq!(sent(&format!("send {TOKEN} henderson halo")), to(" halo \r\n"));
+    }
+
+    #[test]
+    fn a_token_after_the_command_stands_before_the_connections_own() {
+        let other = Token::generate();
+        let mine = Some(token());
+        for (line, session, wanted) in [
+            ("inbox".to_owned(), mine, Ok(token())),
+            (format!("inbox {}", other.reveal()), mine, Ok(other)),
+            (format!("inbox {}", other.reveal()), None, Ok(other)),
+            ("inbox messi".to_owned(), mine, Ok(token())),
+            (format!("inbox {}", other.reveal().to_uppercase()), None, Err(Refusal::UnknownToken)),
+        ] {
+            assert_eq!(parse(line.as_bytes(), session).1, wanted.map(|token| Request::Inbox { token }), "{line}");
+        }
+        assert_eq!(parse(format!("send {TOKEN} halo").as_bytes(), mine).1, Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_no_request() {
+        assert_eq!(parse(b"send messi \xff", Some(token())), (Echo::Unknown, Err(Refusal::Malformed)));
+    }
+
+    #[test]
+    fn names_are_quoted_as_python_quotes_them() {
+        let quoted = |name: &str| render(&Echo::Show, &names(&[name]));
+        assert_eq!(quoted("josé你"), "['josé你']");
+        assert_eq!(quoted("o'neill"), r#"["o'neill"]"#);
+        assert_eq!(quoted(r#"o'"n"#), r#"['o\'"n']"#);
+        assert_eq!(quoted(r"a\b"), r"['a\\b']");
+        assert_eq!(quoted("a\u{200d}\u{7f}\n\u{e0001} \u{a0}"), r"['a\u200d\x7f\n\U000e0001 \xa0']");
+        assert_eq!(render(&Echo::Show, &names(&[])), "[]");
+    }
+}
