@@ -50,6 +50,8 @@ pub struct Config {
     pub database: Database,
     /// What a password hash costs.
     pub password: Password,
+    /// How often one may try to log in.
+    pub throttle: Throttle,
     /// Details of the wire.
     pub protocol: Protocol,
     /// Logins.
@@ -115,6 +117,34 @@ pub struct Password {
 impl Default for Password {
     fn default() -> Password {
         Password { memory_kib: 19 * 1024, iterations: 2, parallelism: 1, threads: 1, queue: 1024 }
+    }
+}
+
+/// Wrong logins that are let through before they have to wait; 0: any number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Throttle {
+    /// From one address, in a minute.
+    pub address_per_minute: u32,
+    /// In an hour.
+    pub address_per_hour: u32,
+    /// From one address to one account, in a minute.
+    pub account_per_minute: u32,
+    /// In an hour.
+    pub account_per_hour: u32,
+    /// Addresses, and pairs of address and account, that are remembered at the most.
+    pub buckets: usize,
+}
+
+impl Default for Throttle {
+    fn default() -> Throttle {
+        Throttle {
+            address_per_minute: 10,
+            address_per_hour: 60,
+            account_per_minute: 5,
+            account_per_hour: 20,
+            buckets: 65536,
+        }
     }
 }
 
@@ -322,7 +352,7 @@ pub fn keys() -> BTreeSet<String> {
 
 fn check(config: &Config) -> Result<(), BadConfig> {
     let bad = |key: &str, why: fmt::Arguments<'_>| Err(BadConfig(format!("{key}: {why}")));
-    let Config { server, password, limits, delivery, session, .. } = config;
+    let Config { server, password, throttle, limits, delivery, session, .. } = config;
     if !server.listen.ip().is_loopback() && !server.allow_plaintext {
         return bad(
             "server.listen",
@@ -344,6 +374,7 @@ fn check(config: &Config) -> Result<(), BadConfig> {
     let at_least_one = [
         ("password.threads", password.threads as u64),
         ("password.queue", password.queue as u64),
+        ("throttle.buckets", throttle.buckets as u64),
         ("session.per_user", session.per_user as u64),
         ("delivery.reply_bytes", delivery.reply_bytes),
         ("limits.connections", limits.connections as u64),

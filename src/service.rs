@@ -12,6 +12,8 @@ use crate::password::{Passwords, Verdict};
 use crate::protocol::{FromSender, Refusal, Reply, Request, Send};
 pub use crate::repository::Lease;
 use crate::repository::{Delivery, NewMessage, NewSession, Queued, Repository, Session, Want};
+use crate::seldom::Seldom;
+use crate::throttle::Throttle;
 
 /// What an administrator may set; changes take effect with the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +60,25 @@ impl From<Refusal> for Outcome {
 pub struct Service {
     repository: Arc<dyn Repository>,
     passwords: Passwords,
+    throttle: Throttle,
+    held_up: Seldom,
     rules: RwLock<Rules>,
 }
 
 impl Service {
-    /// A service on a store.
-    pub fn new(repository: Arc<dyn Repository>, passwords: Passwords, rules: Rules) -> Service {
-        Service { repository, passwords, rules: RwLock::new(rules) }
+    /// A service on a store. Where somebody is logged in from counts as known to the account.
+    pub fn new(repository: Arc<dyn Repository>, passwords: Passwords, throttle: Throttle, rules: Rules) -> Service {
+        for session in repository.sessions() {
+            if let Ok(address) = session.address.parse() {
+                throttle.remember(address, session.user.username.as_str());
+            }
+        }
+        Service { repository, passwords, throttle, held_up: Seldom::default(), rules: RwLock::new(rules) }
+    }
+
+    /// Counts logins.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 
     /// Takes new rules; requests in hand keep the old ones.
@@ -141,10 +155,21 @@ impl Service {
     }
 
     async fn auth(&self, peer: &Peer, username: &str, password: &Password) -> Result<Outcome, Refusal> {
+        let attempt = match self.throttle.attempt(peer.address, username).await {
+            Ok(attempt) => attempt,
+            Err(retry_after) => {
+                if let Some(left_out) = self.held_up.due() {
+                    warn!(address = %peer.address, user = ?username, ?retry_after, left_out, "login refused: throttled");
+                }
+                return Err(Refusal::Throttled { retry_after });
+            }
+        };
         let user = self.repository.user_named(username);
-        let attempt = password.reveal().to_owned();
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let verdict = self.passwords.verify(attempt, hash).await.map_err(|_| Refusal::Busy)?;
+        let Ok(verdict) = self.passwords.verify(password.reveal().to_owned(), hash).await else {
+            attempt.unchecked();
+            return Err(Refusal::Busy);
+        };
         let Some(user) = user else {
             warn!(address = %peer.address, user = ?username, "login refused: no such user");
             return Err(Refusal::UnknownUser);
@@ -161,6 +186,7 @@ impl Service {
             warn!(address = %peer.address, user = user.username.as_str(), "login refused: the account is disabled");
             return Err(Refusal::UnknownUser);
         }
+        attempt.succeeded();
         let token = Token::generate();
         let session = NewSession {
             user: user.id,

@@ -24,6 +24,7 @@ use crate::repository::{NewUser, Repository};
 use crate::server::{ConnectionLimits, Server};
 use crate::service::{Rules, Service};
 use crate::session::Settings;
+use crate::throttle::{Rate, Rates, Throttle};
 
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -116,7 +117,16 @@ fn service(repository: Arc<dyn Repository>, config: &Config) -> anyhow::Result<A
         warn!(?cost, "password hashes are cheaper than OWASP's minimum: for tests only");
     }
     let passwords = Passwords::start(cost, config.password.threads, config.password.queue)?;
-    Ok(Arc::new(Service::new(repository, passwords, rules(config))))
+    let throttle = Throttle::new(rates(config), config.throttle.buckets);
+    Ok(Arc::new(Service::new(repository, passwords, throttle, rules(config))))
+}
+
+fn rates(config: &Config) -> Rates {
+    let throttle = &config.throttle;
+    Rates {
+        address: Rate { per_minute: throttle.address_per_minute, per_hour: throttle.address_per_hour },
+        account: Rate { per_minute: throttle.account_per_minute, per_hour: throttle.account_per_hour },
+    }
 }
 
 fn rules(config: &Config) -> Rules {

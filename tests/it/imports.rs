@@ -16,13 +16,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("repository::directory", &["repository", "model"]),
     ("repository", &["model"]),
     ("password", &[]),
-    ("service", &["model", "protocol", "repository", "password"]),
+    ("throttle", &[]),
+    ("seldom", &[]),
+    ("service", &["model", "protocol", "repository", "password", "throttle", "seldom"]),
     ("socket", &[]),
     ("delivery", &["service"]),
     ("session", &["frame", "protocol", "service", "delivery", "socket"]),
-    ("server", &["session", "service"]),
+    ("server", &["session", "service", "seldom"]),
     ("config", &["password"]),
-    ("cli", &["config", "repository", "service", "server", "model", "password", "session", "frame"]),
+    ("cli", &["config", "repository", "service", "server", "model", "password", "session", "frame", "throttle"]),
 ];
 
 fn room_of(path: &Path) -> String {

@@ -6,10 +6,12 @@
 //! - `wire`: where we differ from the 2020 program on purpose, and bad input
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
+//! - `security`: nobody gets in, nothing falls over
 
 mod admin;
 mod imports;
 mod restart;
+mod security;
 mod support;
 mod transcripts;
 mod wire;

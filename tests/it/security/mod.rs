@@ -1,0 +1,25 @@
+//! Nobody gets in, nothing falls over. Each prints the figure that it shows.
+//!
+//! - `throttle`: logins that are refused before the password is looked at
+
+mod throttle;
+
+use std::fs;
+
+use nix::unistd::Pid;
+
+use crate::support::{Folder, Server};
+
+fn server(settings: &str) -> (Folder, Server) {
+    let folder = Folder::new(settings);
+    folder.add_three();
+    let server = Server::start(&folder);
+    (folder, server)
+}
+
+/// Memory that a process has in use, in KiB.
+fn resident_kib(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("every process has it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
