@@ -51,28 +51,31 @@ CREATE TABLE receipt (
 ) STRICT;
 
 -- How far the tables below have been written. The log after `watermark` is the tail: the server keeps it in memory and
--- reads it once at start. Rows of `queue` between `watermark` and `indexing_to` are of a run that did not finish.
+-- reads it once at start. Rows beyond it are of an indexing run that did not finish; it is simply done again.
 CREATE TABLE progress (
-    only        INTEGER PRIMARY KEY CHECK (only = 1),
-    watermark   INTEGER NOT NULL,
-    indexing_to INTEGER NOT NULL
+    only      INTEGER PRIMARY KEY CHECK (only = 1),
+    watermark INTEGER NOT NULL
 ) STRICT;
-INSERT INTO progress VALUES (1, 0, 0);
+INSERT INTO progress VALUES (1, 0);
 
--- Unread messages up to the watermark, by recipient: what `inbox` reads when it is older than the tail.
-CREATE TABLE queue (
+-- The index of the log up to the watermark, by recipient and sender: what `inbox` reads of mail that is older than the
+-- tail, and `history` of a conversation. The chunk, id / 65536, comes first so that new rows always go to the end of
+-- the table, however large it is; whoever reads looks into one chunk after the other.
+CREATE TABLE mail (
+    chunk     INTEGER NOT NULL,
     recipient INTEGER NOT NULL,
-    id        INTEGER NOT NULL,
     sender    INTEGER NOT NULL,
+    id        INTEGER NOT NULL,
     bytes     INTEGER NOT NULL,
-    PRIMARY KEY (recipient, id)
+    PRIMARY KEY (chunk, recipient, sender, id)
 ) STRICT, WITHOUT ROWID;
 
--- How much of `queue` is whose, so that a start need not count it.
+-- How much of `mail` is unread and whose, so that a start need not count it, and from which message on.
 CREATE TABLE mailbox (
     user     INTEGER PRIMARY KEY REFERENCES user (id),
     messages INTEGER NOT NULL,
-    bytes    INTEGER NOT NULL
+    bytes    INTEGER NOT NULL,
+    oldest   INTEGER NOT NULL
 ) STRICT;
 
 -- Who ever wrote to whom, and when first: the order of senders in an inbox.
@@ -81,14 +84,4 @@ CREATE TABLE correspondent (
     sender    INTEGER NOT NULL,
     first_id  INTEGER NOT NULL,
     PRIMARY KEY (recipient, sender)
-) STRICT, WITHOUT ROWID;
-
--- Messages up to the watermark by the two people who exchanged them, a < b: what `history` reads. The chunk, id / 65536,
--- comes first so that new rows always go to the end of the table, however large it is.
-CREATE TABLE dialogue (
-    chunk INTEGER NOT NULL,
-    a     INTEGER NOT NULL,
-    b     INTEGER NOT NULL,
-    id    INTEGER NOT NULL,
-    PRIMARY KEY (chunk, a, b, id)
 ) STRICT, WITHOUT ROWID;

@@ -57,7 +57,7 @@ impl Serve {
         }
         log(&loaded.config)?;
         warn_about(&loaded);
-        runtime(2)?.block_on(self.serve(&loaded.config))
+        runtime(1)?.block_on(self.serve(&loaded.config))
     }
 
     async fn serve(&self, config: &Config) -> anyhow::Result<ExitCode> {

@@ -2,7 +2,7 @@
 //! more lies on disk. Nothing here touches the disk; a backend calls in after its commits, and the rules of
 //! delivery (nothing twice without a fault, nothing lost, older before newer) are kept here alone.
 //!
-//! A message is in one of four places: `waiting` here, `held` by a lease, behind `loaded_up_to` on disk only, or read.
+//! A message is in one of four places: `waiting` here, `held` by a lease, on disk only, or read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -69,9 +69,8 @@ struct Mailbox {
     held: BTreeSet<MessageId>,
     /// All that waits or is held, on disk and here: messages and bytes.
     unread: (u64, u64),
-    /// How many of `unread` are only on disk; all of them come after `loaded_up_to`.
+    /// How many of `unread` are only on disk.
     on_disk: u64,
-    loaded_up_to: Option<MessageId>,
     /// Held while loading: one at a time.
     load_lock: Option<Arc<AsyncMutex<()>>>,
     /// What became read while somebody loads from an older view of the disk.
@@ -145,14 +144,13 @@ impl Mailboxes {
     pub fn take(&self, recipient: UserId, bytes: u64) -> Taken {
         let mut inner = self.inner();
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return Taken::Leased(Vec::new()) };
-        if mailbox.on_disk > 0 && mailbox.loaded_bytes() < bytes {
+        if mailbox.on_disk > 0 {
             return Taken::LoadFirst;
         }
         let mut taken = Vec::new();
         let mut room = bytes;
         while let Some(first) = mailbox.waiting.first_entry() {
-            let newer_than_disk = mailbox.on_disk > 0 && Some(*first.key()) > mailbox.loaded_up_to;
-            if newer_than_disk || (first.get().bytes > room && !taken.is_empty()) {
+            if first.get().bytes > room && !taken.is_empty() {
                 break;
             }
             room = room.saturating_sub(first.get().bytes);
@@ -168,23 +166,21 @@ impl Mailboxes {
         self.inner().boxes.entry(recipient).or_default().load_lock.get_or_insert_default().clone()
     }
 
-    /// Begins to load: what is wanted from disk is unread, after the first message named and up to the second. `None`:
-    /// there is nothing more on disk.
-    pub fn begin_load(&self, recipient: UserId) -> Option<(MessageId, MessageId)> {
+    /// Begins to load all that is unread on disk, up to the message named. `None`: there is nothing.
+    pub fn begin_load(&self, recipient: UserId) -> Option<MessageId> {
         let mut inner = self.inner();
         let watermark = inner.watermark;
         let mailbox = inner.boxes.get_mut(&recipient).filter(|mailbox| mailbox.on_disk > 0)?;
         mailbox.read_while_loading = Some(BTreeSet::new());
-        Some((mailbox.loaded_up_to.unwrap_or(MessageId(0)), watermark))
+        Some(watermark)
     }
 
-    /// Puts in what was found on disk, in order. `complete`: nothing is left there up to `watermark`.
-    pub fn load(&self, recipient: UserId, found: Vec<Waiting>, watermark: MessageId, complete: bool) {
+    /// Puts in all that was unread on disk up to `watermark`.
+    pub fn load(&self, recipient: UserId, found: Vec<Waiting>, watermark: MessageId) {
         let mut inner = self.inner();
         let none_came_since = inner.watermark == watermark;
         let mailbox = inner.boxes.entry(recipient).or_default();
         let read = mailbox.read_while_loading.take().unwrap_or_default();
-        let last = if complete { Some(watermark) } else { found.last().map(|message| message.id) };
         for message in found {
             let id = message.id;
             if !mailbox.held.contains(&id) && !mailbox.waiting.contains_key(&id) && !read.contains(&id) {
@@ -192,8 +188,7 @@ impl Mailboxes {
                 mailbox.on_disk = mailbox.on_disk.saturating_sub(1);
             }
         }
-        mailbox.loaded_up_to = mailbox.loaded_up_to.max(last);
-        if complete && none_came_since {
+        if none_came_since {
             mailbox.on_disk = 0;
         }
     }
@@ -245,11 +240,14 @@ impl Mailboxes {
         }
     }
 
-    /// Whether a message of the tail is not yet durably read.
-    pub fn is_unread(&self, recipient: UserId, id: MessageId) -> bool {
+    /// Which messages of the tail are not yet durably read, in the order asked.
+    pub fn unread_of(&self, messages: impl Iterator<Item = (UserId, MessageId)>) -> impl Iterator<Item = bool> {
         let inner = self.inner();
-        let mailbox = inner.boxes.get(&recipient);
-        mailbox.is_some_and(|mailbox| mailbox.waiting.contains_key(&id) || mailbox.held.contains(&id))
+        let is_unread = |(recipient, id): (UserId, MessageId)| {
+            let mailbox = inner.boxes.get(&recipient);
+            mailbox.is_some_and(|mailbox| mailbox.waiting.contains_key(&id) || mailbox.held.contains(&id))
+        };
+        messages.map(is_unread).collect::<Vec<_>>().into_iter()
     }
 
     /// The disk can now find all messages up to `watermark` by recipient: their texts need no memory any more.
@@ -295,23 +293,11 @@ impl Inner {
 }
 
 impl Mailbox {
-    /// Text that waits and that nothing on disk is older than.
-    fn loaded_bytes(&self) -> u64 {
-        let Some(loaded_up_to) = self.loaded_up_to else { return 0 };
-        self.waiting.range(..=loaded_up_to).map(|(_, message)| message.bytes).sum()
-    }
-
     fn evict(&mut self, watermark: MessageId) {
         self.tail_senders.retain(|_, first| *first > watermark);
         let tail = self.waiting.split_off(&MessageId(watermark.0 + 1));
         let indexed = std::mem::replace(&mut self.waiting, tail);
-        // What was loaded from disk goes back as well: all that memory then knows up to the watermark is held.
-        if let Some(first) = indexed.keys().next() {
-            let before_first = MessageId(first.0 - 1);
-            self.loaded_up_to =
-                if self.on_disk > 0 { self.loaded_up_to.min(Some(before_first)) } else { Some(before_first) };
-            self.on_disk += indexed.len() as u64;
-        }
+        self.on_disk += indexed.len() as u64;
     }
 }
 

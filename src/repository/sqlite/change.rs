@@ -142,8 +142,12 @@ async fn remove_user(db: &mut SqliteConnection, id: UserId, now: Timestamp) -> s
     sqlx::query(sql).bind(id.0).bind(now.0).execute(&mut *db).await?;
     end_all(db, id).await?;
     let unread = sqlx::query(
-        "INSERT OR IGNORE INTO receipt (id, delivered_at)
-         SELECT id, ?2 FROM queue WHERE recipient = ?1 AND id <= (SELECT watermark FROM progress)
+        "WITH RECURSIVE chunk (n) AS (
+             SELECT oldest >> 16 FROM mailbox WHERE user = ?1 AND messages > 0
+             UNION ALL SELECT n + 1 FROM chunk WHERE n < (SELECT watermark >> 16 FROM progress))
+         INSERT OR IGNORE INTO receipt (id, delivered_at)
+         SELECT id, ?2 FROM chunk CROSS JOIN mail ON mail.chunk = chunk.n AND recipient = ?1
+             WHERE id <= (SELECT watermark FROM progress)
          UNION ALL
          SELECT id, ?2 FROM message WHERE recipient = ?1 AND id > (SELECT watermark FROM progress)",
     )
@@ -152,7 +156,7 @@ async fn remove_user(db: &mut SqliteConnection, id: UserId, now: Timestamp) -> s
     .execute(&mut *db)
     .await?
     .rows_affected();
-    sqlx::query("DELETE FROM queue WHERE recipient = ?1").bind(id.0).execute(&mut *db).await?;
+
     sqlx::query("DELETE FROM mailbox WHERE user = ?1").bind(id.0).execute(&mut *db).await?;
     Ok((Changed::Rows(unread), Effect::Removed(id)))
 }
@@ -203,9 +207,8 @@ async fn prune(
         sqlx::query_scalar(old).bind(after).bind(look_at).bind(read_before.0).fetch_all(&mut *db).await?;
     let json = serde_json::to_string(&ids).unwrap_or_default();
     for sql in [
-        "DELETE FROM dialogue WHERE (chunk, a, b, id) IN
-             (SELECT id >> 16, min(sender, recipient), max(sender, recipient), id FROM message
-              WHERE id IN (SELECT value FROM json_each(?1)))",
+        "DELETE FROM mail WHERE (chunk, recipient, sender, id) IN
+             (SELECT id >> 16, recipient, sender, id FROM message WHERE id IN (SELECT value FROM json_each(?1)))",
         "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM receipt WHERE id IN (SELECT value FROM json_each(?1))",
     ] {

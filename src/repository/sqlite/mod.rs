@@ -34,8 +34,7 @@ use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, 
 
 /// How many jobs may wait for the writer before connections are held back.
 const QUEUE: usize = 8192;
-/// How many messages are looked up on disk at a time when a mailbox is loaded.
-const LOAD: i64 = 10_000;
+
 /// How often a session's use is written down.
 const NOTE_USE_AFTER: Duration = Duration::from_secs(3600);
 /// How much of the log one transaction of a prune looks at.
@@ -111,7 +110,6 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     let caps = Caps { messages: options.inbox_messages, bytes: options.inbox_bytes };
     let (mut totals, mut rows) = Default::default();
     if role == Role::Server {
-        schema::undo_unfinished_run(&mut db, progress).await.map_err(failed)?;
         totals = schema::totals(&mut db).await.map_err(failed)?;
         rows = schema::tail(&mut db, progress.watermark).await.map_err(failed)?;
     } else {
@@ -282,19 +280,20 @@ impl SqliteRepository {
     async fn load(&self, recipient: UserId) -> Result<(), sqlx::Error> {
         let lock = self.shared.mailboxes.load_lock(recipient);
         let _one_at_a_time = lock.lock().await;
-        let Some((after, watermark)) = self.shared.mailboxes.begin_load(recipient) else { return Ok(()) };
-        let sql =
-            "SELECT id, sender, bytes FROM queue WHERE recipient = ?1 AND id > ?2 AND id <= ?3 ORDER BY id LIMIT ?4";
-        let query = sqlx::query_as(sql).bind(recipient.0).bind(after.0).bind(watermark.0).bind(LOAD);
+        let Some(watermark) = self.shared.mailboxes.begin_load(recipient) else { return Ok(()) };
+        let sql = "WITH RECURSIVE chunk (n) AS (
+                SELECT oldest >> 16 FROM mailbox WHERE user = ?1 UNION ALL SELECT n + 1 FROM chunk WHERE n < ?2 >> 16)
+            SELECT id, sender, bytes FROM chunk CROSS JOIN mail ON mail.chunk = chunk.n AND recipient = ?1
+            WHERE id <= ?2 AND NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = mail.id)";
+        let query = sqlx::query_as(sql).bind(recipient.0).bind(watermark.0);
         let rows: Vec<(i64, i64, i64)> = query.fetch_all(&self.readers).await?;
-        let complete = (rows.len() as i64) < LOAD;
         let found = rows.into_iter().map(|(id, sender, bytes)| Waiting {
             id: MessageId(id),
             sender: UserId(sender),
             bytes: u64::try_from(bytes).unwrap_or(0),
             content: None,
         });
-        self.shared.mailboxes.load(recipient, found.collect(), watermark, complete);
+        self.shared.mailboxes.load(recipient, found.collect(), watermark);
         Ok(())
     }
 

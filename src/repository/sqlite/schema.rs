@@ -129,39 +129,20 @@ pub async fn directory(connection: &mut SqliteConnection) -> sqlx::Result<Direct
 /// How far the log is indexed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Up to here, all of it.
+    /// Up to here.
     pub watermark: MessageId,
-    /// Up to here, some rows of `queue` may be written.
-    pub indexing_to: MessageId,
     /// The next message's number.
     pub next_id: MessageId,
 }
 
 /// How far the log is indexed and how long it is.
 pub async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<Progress> {
-    let (watermark, indexing_to): (i64, i64) =
-        sqlx::query_as("SELECT watermark, indexing_to FROM progress").fetch_one(&mut *connection).await?;
+    let watermark: i64 = sqlx::query_scalar("SELECT watermark FROM progress").fetch_one(&mut *connection).await?;
     let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'message'")
         .fetch_optional(&mut *connection)
         .await?;
     let next_id = MessageId(last.unwrap_or(0).max(watermark) + 1);
-    Ok(Progress { watermark: MessageId(watermark), indexing_to: MessageId(indexing_to), next_id })
-}
-
-/// Removes what an interrupted indexing run left in `queue`: the next run will not know of what was read meanwhile.
-pub async fn undo_unfinished_run(connection: &mut SqliteConnection, progress: Progress) -> sqlx::Result<()> {
-    if progress.indexing_to > progress.watermark {
-        sqlx::query(
-            "DELETE FROM queue WHERE (recipient, id) IN
-                 (SELECT recipient, id FROM message WHERE id > ?1 AND id <= ?2)",
-        )
-        .bind(progress.watermark.0)
-        .bind(progress.indexing_to.0)
-        .execute(&mut *connection)
-        .await?;
-        sqlx::query("UPDATE progress SET indexing_to = watermark").execute(&mut *connection).await?;
-    }
-    Ok(())
+    Ok(Progress { watermark: MessageId(watermark), next_id })
 }
 
 /// Unread mail up to the watermark, counted by user.

@@ -50,7 +50,7 @@ const LOG: &str = "INSERT INTO message (id, sender, recipient, sent_at, text)
         CAST(substr(v, 21, 14) AS INTEGER), CAST(substr(v, 35) AS TEXT)
     FROM (SELECT key, CAST(value AS BLOB) AS v FROM json_each(?1))";
 const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT value, ?2 FROM json_each(?1)";
-const UNQUEUE: &str = "DELETE FROM queue WHERE (recipient, id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
+
 const UNCOUNT: &str = "UPDATE mailbox SET messages = messages - (value ->> 1), bytes = bytes - (value ->> 2)
     FROM json_each(?1) WHERE user = value ->> 0";
 
@@ -252,23 +252,18 @@ impl Writer {
         Ok(changed)
     }
 
-    /// Takes what was read off the queue. Rows of `queue` exist only up to the end of the last indexing run.
+    /// Takes what was read off the queue. What is not indexed yet is not counted on disk either.
     async fn write_confirmed(&mut self, confirmed: &[(UserId, Vec<Waiting>)], now: Timestamp) -> sqlx::Result<()> {
         if confirmed.is_empty() {
             return Ok(());
         }
         let all =
             || confirmed.iter().flat_map(|(user, messages)| messages.iter().map(move |message| (user.0, message)));
-        let json = |rows: Vec<Vec<i64>>| serde_json::to_string(&rows).unwrap_or_default();
+
         let ids: Vec<i64> = all().map(|(_, message)| message.id.0).collect();
         let ids = serde_json::to_string(&ids).unwrap_or_default();
         sqlx::query(RECEIPT).bind(ids).bind(now.0).execute(&mut self.db).await?;
-        let indexed_to = self.run.as_ref().map_or(self.watermark, Run::to);
-        let queued: Vec<_> =
-            all().filter(|(_, m)| m.id <= indexed_to).map(|(user, message)| vec![user, message.id.0]).collect();
-        if !queued.is_empty() {
-            sqlx::query(UNQUEUE).bind(json(queued)).execute(&mut self.db).await?;
-        }
+
         let mut totals = BTreeMap::new();
         for (user, message) in all().filter(|(_, m)| m.id <= self.watermark) {
             let (messages, bytes) = totals.entry(user).or_insert((0, 0));
@@ -276,8 +271,9 @@ impl Writer {
             *bytes += i64::try_from(message.bytes).unwrap_or(0);
         }
         if !totals.is_empty() {
-            let rows = totals.into_iter().map(|(user, (messages, bytes))| vec![user, messages, bytes]).collect();
-            sqlx::query(UNCOUNT).bind(json(rows)).execute(&mut self.db).await?;
+            let rows: Vec<_> = totals.into_iter().map(|(user, (messages, bytes))| [user, messages, bytes]).collect();
+            let rows = serde_json::to_string(&rows).unwrap_or_default();
+            sqlx::query(UNCOUNT).bind(rows).execute(&mut self.db).await?;
         }
         Ok(())
     }
@@ -371,12 +367,10 @@ impl Writer {
 
     async fn index_slice(&mut self) -> sqlx::Result<()> {
         if self.run.is_none() {
-            let run = Run::new(&self.tail);
-            run.begin(&mut self.db).await?;
-            self.run = Some(run);
+            self.run = Some(Run::new(&self.tail));
         }
         let Some(run) = &mut self.run else { return Ok(()) };
-        if !run.slice(&mut self.db, &self.shared.mailboxes).await? {
+        if !run.slice(&mut self.db).await? {
             return Ok(());
         }
         let to = run.to();
