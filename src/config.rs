@@ -80,6 +80,22 @@ impl Default for Server {
     }
 }
 
+impl Server {
+    /// Whether passwords may come in unencrypted at this address.
+    pub fn allows_plaintext_at(&self, address: SocketAddr) -> Result<(), BadConfig> {
+        if address.ip().is_loopback() || self.allow_plaintext {
+            return Ok(());
+        }
+        bad(
+            "server.listen",
+            format_args!(
+                "{address} is not loopback, and passwords would cross the network in the clear: use server.tls_listen, or \
+                 set server.allow_plaintext = true where something else encrypts"
+            ),
+        )
+    }
+}
+
 /// Where to store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -243,6 +259,17 @@ impl Default for Log {
     }
 }
 
+impl Log {
+    /// A word that is no level would be taken for the name of a part of the program, and all the rest be silent.
+    fn check(&self) -> Result<(), BadConfig> {
+        let is_level = |word: &str| ["error", "warn", "info", "debug", "trace", "off"].contains(&word);
+        match self.level.split(',').find(|directive| !directive.contains('=') && !is_level(directive)) {
+            None => Ok(()),
+            Some(word) => bad("log.level", format_args!("{word:?} is none of error, warn, info, debug, trace, off")),
+        }
+    }
+}
+
 /// How lines look on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -350,19 +377,14 @@ pub fn keys() -> BTreeSet<String> {
     table.into_iter().flat_map(section).collect()
 }
 
+fn bad<T>(key: &str, why: fmt::Arguments<'_>) -> Result<T, BadConfig> {
+    Err(BadConfig(format!("{key}: {why}")))
+}
+
 fn check(config: &Config) -> Result<(), BadConfig> {
-    let bad = |key: &str, why: fmt::Arguments<'_>| Err(BadConfig(format!("{key}: {why}")));
-    let Config { server, password, throttle, limits, delivery, session, .. } = config;
-    if !server.listen.ip().is_loopback() && !server.allow_plaintext {
-        return bad(
-            "server.listen",
-            format_args!(
-                "{} is not loopback, and passwords would cross the network in the clear: use server.tls_listen, or set \
-                 server.allow_plaintext = true where something else encrypts",
-                server.listen
-            ),
-        );
-    }
+    let Config { server, password, throttle, limits, delivery, session, log, .. } = config;
+    server.allows_plaintext_at(server.listen)?;
+    log.check()?;
     let cost = crate::password::Cost {
         memory_kib: password.memory_kib,
         iterations: password.iterations,

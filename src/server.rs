@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -37,7 +37,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub struct Server {
     service: Arc<Service>,
-    settings: Arc<Settings>,
+    /// What the next connection goes by.
+    settings: Arc<RwLock<Arc<Settings>>>,
     connections: Arc<Connections>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -46,8 +47,14 @@ pub struct Server {
 /// Who is connected, counted.
 #[derive(Debug)]
 struct Connections {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
     limits: ConnectionLimits,
-    by_address: Mutex<(usize, HashMap<IpAddr, usize>)>,
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
 }
 
 /// A connection's place in the count.
@@ -59,8 +66,22 @@ struct Place {
 impl Server {
     /// A server that stops when `stop` is cancelled.
     pub fn new(service: Arc<Service>, settings: Settings, limits: ConnectionLimits, stop: CancellationToken) -> Server {
-        let connections = Arc::new(Connections { limits, by_address: Mutex::default() });
-        Server { service, settings: Arc::new(settings), connections, tasks: TaskTracker::new(), stop }
+        let counts = Counts { limits, total: 0, by_address: HashMap::new() };
+        let connections = Arc::new(Connections { counts: Mutex::new(counts) });
+        let settings = Arc::new(RwLock::new(Arc::new(settings)));
+        Server { service, settings, connections, tasks: TaskTracker::new(), stop }
+    }
+
+    /// Takes other limits, and settings made from the former ones. Connections that are there keep what they have.
+    pub fn set_limits(&self, limits: ConnectionLimits, settings: impl FnOnce(&Settings) -> Settings) {
+        self.connections.counts().limits = limits;
+        let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(settings(&current));
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.connections.counts().total
     }
 
     /// Accepts connections until the stop.
@@ -94,8 +115,8 @@ impl Server {
         if let Err(error) = tune(&stream) {
             debug!(%address, %error, "the socket takes no options");
         }
-        let session =
-            session::run(stream, Peer { address }, self.service.clone(), self.settings.clone(), self.stop.clone());
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let session = session::run(stream, Peer { address }, self.service.clone(), settings, self.stop.clone());
         self.tasks.spawn(async move {
             session.await;
             drop(place);
@@ -104,14 +125,18 @@ impl Server {
 }
 
 impl Connections {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn enter(connections: &Arc<Connections>, address: IpAddr) -> Option<Place> {
-        let mut counts = connections.by_address.lock().unwrap_or_else(|broken| broken.into_inner());
-        let (total, by_address) = &mut *counts;
-        if *total >= connections.limits.total {
+        let mut counts = connections.counts();
+        let Counts { limits, total, by_address } = &mut *counts;
+        if *total >= limits.total {
             return None;
         }
         let here = by_address.entry(address).or_default();
-        if *here >= connections.limits.per_address {
+        if *here >= limits.per_address {
             return None;
         }
         *here += 1;
@@ -122,13 +147,12 @@ impl Connections {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.connections.by_address.lock().unwrap_or_else(|broken| broken.into_inner());
-        let (total, by_address) = &mut *counts;
-        *total -= 1;
-        if let Some(here) = by_address.get_mut(&self.address) {
+        let mut counts = self.connections.counts();
+        counts.total -= 1;
+        if let Some(here) = counts.by_address.get_mut(&self.address) {
             *here -= 1;
             if *here == 0 {
-                by_address.remove(&self.address);
+                counts.by_address.remove(&self.address);
             }
         }
     }

@@ -1,10 +1,11 @@
-//! What a connection's session needs of the byte stream beneath it: bytes, and what TCP knows of the peer. The only
-//! module with unsafe code: three system calls that no safe library here offers.
+//! What a connection's session needs of the byte stream beneath it: bytes, and what TCP knows of the peer; and listeners
+//! that were there before the process. The only module with unsafe code: what no safe library here offers.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -60,4 +61,15 @@ fn ioctl_count(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<u64> 
         return Err(io::Error::last_os_error());
     }
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// A listener that the service manager left open at `fd`, made ready for the runtime. To be called once for each.
+pub fn inherited_listener(fd: RawFd) -> io::Result<std::net::TcpListener> {
+    // SAFETY: the service manager passes the descriptor on for this process to own, and nothing else here knows of it.
+    let listener = std::net::TcpListener::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    if !SockRef::from(&listener).is_listener()? {
+        return Err(io::Error::other(format!("descriptor {fd} is no listening socket")));
+    }
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }

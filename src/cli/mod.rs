@@ -1,6 +1,7 @@
 //! The command line: what can be typed, what it prints, which exit status it ends with. One file for each noun.
 
 mod config;
+mod log;
 mod serve;
 mod user;
 
@@ -9,9 +10,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
-use crate::config::{BadConfig, Config, Loaded, LogFormat};
+use crate::config::{BadConfig, Config, Loaded};
 use crate::password::Cost;
 use crate::repository::sqlite::{self, Role, SqliteRepository};
 use crate::repository::{OpenError, Options};
@@ -67,10 +67,10 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let load = || crate::config::load(arguments.config.as_deref(), &arguments.set);
     match &arguments.command {
-        Command::Serve(serve) => serve.run(load()?),
+        Command::Serve(serve) => serve.run(load),
         Command::User(user) => {
             let loaded = load()?;
-            log_quietly();
+            log::start_quietly();
             runtime(1)?.block_on(user.run(&loaded.config))
         }
         Command::Config(config) => config.run(load),
@@ -80,26 +80,6 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// The runtime that everything asynchronous runs on.
 fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
-}
-
-/// Logs as the settings say, on stderr.
-fn log(config: &Config) -> Result<(), BadConfig> {
-    let filter = EnvFilter::try_new(&config.log.level).map_err(|e| BadConfig(format!("log.level: {e}")))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log.format {
-        LogFormat::Text => {
-            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            lines.with_ansi(colours).with_target(false).init();
-        }
-        LogFormat::Json => lines.json().init(),
-    }
-    Ok(())
-}
-
-/// Logs as an administrator's command does: what is wrong and nothing else.
-fn log_quietly() {
-    let lines = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("warn")).with_writer(std::io::stderr);
-    lines.without_time().with_target(false).with_ansi(false).init();
 }
 
 /// The store as an administrator's command opens it.

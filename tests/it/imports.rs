@@ -24,7 +24,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("session", &["frame", "protocol", "service", "delivery", "socket"]),
     ("server", &["session", "service", "seldom"]),
     ("config", &["password"]),
-    ("cli", &["config", "repository", "service", "server", "model", "password", "session", "frame", "throttle"]),
+    ("journal", &[]),
+    ("systemd", &["socket"]),
+    (
+        "cli",
+        &[
+            "config",
+            "repository",
+            "service",
+            "server",
+            "model",
+            "password",
+            "session",
+            "frame",
+            "throttle",
+            "journal",
+            "systemd",
+        ],
+    ),
 ];
 
 fn room_of(path: &Path) -> String {

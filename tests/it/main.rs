@@ -6,10 +6,12 @@
 //! - `wire`: where we differ from the 2020 program on purpose, and bad input
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
+//! - `operate`: what systemd and an operator see of a running server
 //! - `security`: nobody gets in, nothing falls over
 
 mod admin;
 mod imports;
+mod operate;
 mod restart;
 mod security;
 mod support;

@@ -1,0 +1,54 @@
+//! `chatd serve --demo`: the document's accounts and how to use them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::cost;
+use crate::config::Config;
+use crate::model::Username;
+use crate::password;
+use crate::repository::{NewUser, Repository};
+
+/// The document's accounts: user name, name, country.
+const ACCOUNTS: [(&str, &str, &str); 3] = [
+    ("messi", "Lionel Messi", "Argentina"),
+    ("henderson", "Jordan Henderson", "Inggris"),
+    ("lineker", "Gary Lineker", "Inggris"),
+];
+const PASSWORD: &str = "surabaya";
+
+/// Keeps the demonstration to this machine and to a database of its own.
+pub fn confine(config: &mut Config) {
+    config.server.listen.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    config.database.url = "sqlite://chat-demo.db".to_owned();
+}
+
+/// Adds the accounts, where they are not there yet.
+pub async fn add_accounts(repository: &dyn Repository, config: &Config) -> anyhow::Result<()> {
+    for (name, display_name, country) in ACCOUNTS {
+        if repository.user_named(name).is_none() {
+            let new = NewUser {
+                username: Username::parse(name)?,
+                display_name: display_name.to_owned(),
+                country: country.to_owned(),
+                password_hash: password::hash(PASSWORD, cost(config))?,
+            };
+            repository.add_user(new).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Says on standard output what to type next.
+pub fn print_invitation(address: SocketAddr) {
+    let (ip, port) = (address.ip(), address.port());
+    println!(
+        "chatd is running. In another terminal:\n\n    \
+         nc -C {ip} {port}\n\n\
+         and then, for example:\n\n    \
+         auth messi {PASSWORD}\n    \
+         send TOKEN henderson halo apa kabar\n    \
+         auth henderson {PASSWORD}\n    \
+         inbox TOKEN\n\n\
+         with the TOKEN that auth gave. Ctrl-C stops it; what was sent is in chat-demo.db."
+    );
+}

@@ -1,0 +1,48 @@
+//! The listeners: those that systemd holds, and new ones for the rest.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tracing::warn;
+
+use crate::config;
+use crate::systemd;
+
+/// The listeners that were there before this process, by name; each can be taken once.
+pub struct Inherited(Vec<(String, std::net::TcpListener)>);
+
+impl Inherited {
+    /// What systemd passed on.
+    pub fn get() -> anyhow::Result<Inherited> {
+        Ok(Inherited(systemd::listeners().context("the listeners that systemd passes on")?))
+    }
+
+    /// The listener for plain text: the one named `chat`, or a new one at `server.listen`.
+    pub async fn plaintext(&mut self, server: &config::Server) -> anyhow::Result<TcpListener> {
+        let listener = match self.take("chat") {
+            Some(listener) => TcpListener::from_std(listener)?,
+            None => bind("server.listen", server.listen).await?,
+        };
+        // An inherited one may have any address.
+        server.allows_plaintext_at(listener.local_addr()?)?;
+        Ok(listener)
+    }
+
+    /// The inherited listener of this name.
+    fn take(&mut self, name: &str) -> Option<std::net::TcpListener> {
+        let place = self.0.iter().position(|(given, _)| given == name)?;
+        Some(self.0.swap_remove(place).1)
+    }
+
+    /// Says which were passed on for nothing: clients of these would wait for ever.
+    pub fn warn_about_the_rest(&self) {
+        for (name, _) in &self.0 {
+            warn!(name, "nothing listens on this socket of systemd's: FileDescriptorName=chat is wanted");
+        }
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{key}: {address}"))
+}

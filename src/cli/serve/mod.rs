@@ -1,0 +1,139 @@
+//! `chatd serve`: puts the parts together, and turns signals into a reload or a stop.
+
+mod demo;
+mod listen;
+mod parts;
+mod reload;
+mod upkeep;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::listen::Inherited;
+use self::reload::Reload;
+use super::log::{self, LogLevel};
+use super::{cost, open, runtime, warn_about};
+use crate::config::{BadConfig, Config, Loaded};
+use crate::repository::sqlite::Role;
+use crate::repository::{self, Repository};
+use crate::server::Server;
+use crate::systemd;
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// To try it: on loopback only, in chat-demo.db, with the accounts messi, henderson and lineker, password surabaya
+    #[arg(long)]
+    demo: bool,
+}
+
+/// How long the last connections may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+impl Serve {
+    pub fn run(&self, load: impl Fn() -> Result<Loaded, BadConfig>) -> anyhow::Result<ExitCode> {
+        let load = || {
+            let mut loaded = load()?;
+            if self.demo {
+                demo::confine(&mut loaded.config);
+            }
+            Ok(loaded)
+        };
+        let loaded = load()?;
+        let level = log::start(&loaded.config.log)?;
+        warn_about(&loaded);
+        runtime(1)?.block_on(self.serve(loaded.config, level, load))
+    }
+
+    async fn serve(
+        &self,
+        config: Config,
+        level: LogLevel,
+        load: impl Fn() -> Result<Loaded, BadConfig>,
+    ) -> anyhow::Result<ExitCode> {
+        // From here on no signal ends the process by itself.
+        let mut signals = Signals::new()?;
+        let repository: Arc<dyn Repository> = Arc::new(open(&config, Role::Server).await?);
+        if self.demo {
+            demo::add_accounts(&*repository, &config).await?;
+        }
+        let service = parts::service(repository.clone(), &config)?;
+        let stop = CancellationToken::new();
+        let settings = parts::settings(&config, parts::room_for_long_lines(&config));
+        let server = Server::new(service.clone(), settings, parts::connection_limits(&config), stop.clone());
+
+        let mut inherited = Inherited::get()?;
+        let listener = inherited.plaintext(&config.server).await?;
+        inherited.warn_about_the_rest();
+        let address = listener.local_addr()?;
+        info!(%address, "listening");
+        if self.demo {
+            demo::print_invitation(address);
+        }
+        let (current, watched) = watch::channel(Arc::new(config.clone()));
+        let upkeep = [
+            tokio::spawn(upkeep::tidy(service.clone(), repository.clone(), watched)),
+            tokio::spawn(upkeep::show_life(repository.clone())),
+        ];
+        let listening = tokio::spawn({
+            let server = server.clone();
+            async move { server.listen(listener).await }
+        });
+        systemd::ready(&format!("listening on {address}"));
+        let reload = Reload { load, started_with: config, config: current, level, service, server: server.clone() };
+        let failed = signals.wait(&*repository, || reload.run()).await;
+
+        systemd::stopping();
+        info!("stopping");
+        stop.cancel();
+        upkeep.iter().for_each(|task| task.abort());
+        let _ = listening.await;
+        if timeout(DRAIN, server.drained()).await.is_err() {
+            warn!("some connections did not end in time");
+        }
+        repository.close().await?;
+        match failed {
+            None => Ok(ExitCode::SUCCESS),
+            Some(why) => {
+                error!(%why, "stopped");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+}
+
+/// What the server waits for.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the end, with a reload for each SIGHUP; gives what is wrong when it is the store that ends it.
+    async fn wait(&mut self, repository: &dyn Repository, reload: impl Fn()) -> Option<repository::Error> {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return None,
+                _ = self.interrupt.recv() => return None,
+                _ = self.hangup.recv() => reload(),
+                failed = repository.failed() => return failed.ok(),
+            }
+        }
+    }
+}

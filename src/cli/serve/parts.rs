@@ -1,0 +1,71 @@
+//! From settings to the parts of the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::cost;
+use crate::config::Config;
+use crate::frame::LineLimits;
+use crate::password::{OWASP_MINIMUM, Passwords};
+use crate::repository::Repository;
+use crate::server::ConnectionLimits;
+use crate::service::{Rules, Service};
+use crate::session::Settings;
+use crate::throttle::{Rate, Rates, Throttle};
+
+/// How long a connection may wait at a stop for the proof that its last replies arrived.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The service on a store.
+pub fn service(repository: Arc<dyn Repository>, config: &Config) -> anyhow::Result<Arc<Service>> {
+    let cost = cost(config);
+    if cost.memory_kib < OWASP_MINIMUM.memory_kib || cost.iterations < OWASP_MINIMUM.iterations {
+        warn!(?cost, "password hashes are cheaper than OWASP's minimum: for tests only");
+    }
+    let passwords = Passwords::start(cost, config.password.threads, config.password.queue)?;
+    let throttle = Throttle::new(rates(config), config.throttle.buckets);
+    Ok(Arc::new(Service::new(repository, passwords, throttle, rules(config))))
+}
+
+/// How often one may try to log in.
+pub fn rates(config: &Config) -> Rates {
+    let throttle = &config.throttle;
+    Rates {
+        address: Rate { per_minute: throttle.address_per_minute, per_hour: throttle.address_per_hour },
+        account: Rate { per_minute: throttle.account_per_minute, per_hour: throttle.account_per_hour },
+    }
+}
+
+/// What the service goes by.
+pub fn rules(config: &Config) -> Rules {
+    Rules {
+        idle_expiry: config.session.idle_expiry.0,
+        sessions_per_user: config.session.per_user,
+        drained_senders: config.protocol.drained_senders,
+        inbox_reply_bytes: config.delivery.reply_bytes,
+    }
+}
+
+/// The room for long lines, all connections together.
+pub fn room_for_long_lines(config: &Config) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(config.limits.buffered_bytes))
+}
+
+/// What each connection goes by.
+pub fn settings(config: &Config, long_lines: Arc<Semaphore>) -> Settings {
+    Settings {
+        line: LineLimits { short: config.limits.line_bytes_without_token, long: config.limits.line_bytes },
+        long_lines,
+        write_timeout: config.limits.write_timeout.0,
+        confirm_after: config.delivery.confirm_after.0,
+        linger: LINGER,
+    }
+}
+
+/// How many connections there may be.
+pub fn connection_limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits { total: config.limits.connections, per_address: config.limits.connections_per_address }
+}

@@ -1,0 +1,193 @@
+//! What an operator and systemd see: ready and alive, listeners that outlive the process, a reload that bites.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use sqlx::{ConnectOptions, Connection};
+
+use crate::support::{Folder, PATIENCE, SENT, Server, texts};
+
+/// systemd's end of `NOTIFY_SOCKET`.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn listen(folder: &Folder, command: &mut Command) -> Manager {
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("the path is free");
+        socket.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        command.env("NOTIFY_SOCKET", path);
+        Manager(socket)
+    }
+
+    fn hear(&self) -> Option<String> {
+        let mut said = [0; 1024];
+        match self.0.recv(&mut said) {
+            Ok(length) => Some(String::from_utf8(said[..length].to_vec()).expect("it is text")),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn wait_for(&self, what: &str) -> String {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(said) = self.hear().filter(|said| said.contains(what)) {
+                return said;
+            }
+        }
+        panic!("{what} was not said");
+    }
+}
+
+fn reload(server: &Server, folder: &Folder, settings: &str, answer: &str) {
+    let before = server.log().matches(answer).count();
+    folder.configure(settings);
+    kill(server.pid(), Signal::SIGHUP).expect("it runs");
+    let begun = Instant::now();
+    while server.log().matches(answer).count() == before {
+        assert!(begun.elapsed() < PATIENCE, "no {answer:?} in:\n{}", server.log());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn systemd_hears_when_it_is_ready_and_when_it_stops() {
+    let folder = Folder::new("");
+    let mut command = folder.command(&["serve"]);
+    let manager = Manager::listen(&folder, &mut command);
+    let server = Server::start_with(&folder, command);
+    let address = server.address;
+    let said = manager.wait_for("READY=1");
+    assert!(said.contains(&format!("STATUS=listening on {address}")), "{said}");
+    assert_eq!(server.stop(), Some(0));
+    manager.wait_for("STOPPING=1");
+}
+
+#[test]
+fn the_watchdog_hears_nothing_while_the_store_hangs() {
+    let folder = Folder::new("[database]\nbusy_timeout = \"1h\"");
+    let mut command = folder.command(&["serve"]);
+    command.env("WATCHDOG_USEC", "50000");
+    let manager = Manager::listen(&folder, &mut command);
+    let _server = Server::start_with(&folder, command);
+    manager.wait_for("WATCHDOG=1");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it can be built");
+    let other = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.database());
+    let mut other = runtime.block_on(other.connect()).expect("it is a database");
+    let mut run = |sql: &'static str| runtime.block_on(sqlx::query(sql).execute(&mut other)).expect("it is free");
+    run("BEGIN IMMEDIATE");
+    // One may have been on its way, one more in the socket.
+    manager.0.set_read_timeout(Some(Duration::from_secs(1))).expect("it is not zero");
+    while manager.hear().is_some() {}
+    assert_eq!(manager.hear(), None);
+    run("ROLLBACK");
+    manager.wait_for("WATCHDOG=1");
+    runtime.block_on(other.close()).expect("it closes");
+}
+
+#[test]
+fn a_listener_of_systemds_outlives_the_server() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let start = || {
+        // The process number that systemd would give is known only to the process itself.
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!(
+            "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=chat exec {} serve 3<&0",
+            env!("CARGO_BIN_EXE_chatd")
+        ));
+        command.current_dir(folder.path());
+        command.stdin(Stdio::from(OwnedFd::from(listener.try_clone().expect("a handle can be copied"))));
+        Server::start_with(&folder, command)
+    };
+    let server = start();
+    assert_eq!(server.address, address);
+    let (mut messi, token) = server.login("messi");
+    assert_eq!(messi.ask(&format!("send {token} messi  before ")), SENT);
+    assert_eq!(server.stop(), Some(0));
+
+    // Nobody serves, and nobody is refused.
+    let mut waiting = crate::support::Client::connect(address);
+    waiting.send(format!("inbox {token}\r\n"));
+    let _server = start();
+    assert_eq!(texts(&waiting.receive()), ["before"]);
+}
+
+#[test]
+fn an_inherited_listener_is_held_to_the_same_rule() {
+    let folder = Folder::new("");
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a port is free");
+    let mut command = Command::new("sh");
+    let serve =
+        format!("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=chat exec {} serve 3<&0", env!("CARGO_BIN_EXE_chatd"));
+    command.arg("-c").arg(serve).current_dir(folder.path()).stdin(Stdio::from(OwnedFd::from(listener)));
+    let output = command.output().expect("it ends by itself");
+    assert_eq!(output.status.code(), Some(78));
+    let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
+    assert!(error.contains("allow_plaintext"), "{error}");
+}
+
+#[test]
+fn a_reload_takes_over_rules_limits_and_the_logs_level() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+    messi.ask(&format!("send {token} messi  not logged at info "));
+    assert!(!server.log().contains("DEBUG"), "{}", server.log());
+
+    let settings = "[log]\nlevel = \"debug\"\n[limits]\nconnections = 1\n[protocol]\ndrained_senders = true";
+    reload(&server, &folder, settings, "settings reloaded");
+    messi.ask(&format!("send {token} messi  logged at debug "));
+    assert_eq!(server.log().matches("DEBUG send").count(), 1, "{}", server.log());
+    assert!(server.connect().is_over(), "one connection is all there may be");
+    assert_eq!(texts(&messi.ask(&format!("inbox {token}"))).len(), 2);
+    assert_eq!(messi.ask(&format!("inbox {token}")), "{\"status\": \"OK\", \"messages\": {\"messi\": []}}");
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_the_log_says_so() {
+    let folder = Folder::new("[limits]\nconnections = 1");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+    reload(&server, &folder, "[limits]\nconnections = 9\nconections = 9", "settings not reloaded");
+    assert!(server.log().contains("conections"), "{}", server.log());
+    assert!(server.connect().is_over(), "one connection is all there may be");
+    assert!(messi.ask(&format!("show {token}")).contains("OK"));
+    // What is put right is taken over by the next one.
+    reload(&server, &folder, "[limits]\nconnections = 9", "settings reloaded");
+    server.login("lineker");
+}
+
+#[test]
+fn a_setting_that_waits_for_the_next_start_is_named() {
+    let folder = Folder::new("");
+    let server = Server::start(&folder);
+    for _ in 0..2 {
+        let waits = "takes effect at the next start key=\"password.threads\"";
+        reload(&server, &folder, "[password]\nthreads = 2\n[session]\nper_user = 5", waits);
+    }
+    assert!(!server.log().contains("session.per_user"), "{}", server.log());
+}
+
+#[test]
+fn a_journal_that_is_not_behind_stderr_gets_nothing() {
+    let folder = Folder::new("");
+    let mut command = folder.command(&["serve"]);
+    // As a service's child has it whose standard error was redirected.
+    let other = fs::metadata(folder.path()).expect("it is there");
+    command.env("JOURNAL_STREAM", format!("{}:1", std::os::unix::fs::MetadataExt::dev(&other)));
+    let server = Server::start_with(&folder, command);
+    assert!(server.log().contains("listening"));
+}
