@@ -106,11 +106,18 @@ pub struct Database {
     pub min_free_bytes: u64,
     /// How long to wait for another process that holds the database.
     pub busy_timeout: Span,
+    /// The newest messages are kept in memory; when there are this many, they are indexed on disk.
+    pub tail_messages: usize,
 }
 
 impl Default for Database {
     fn default() -> Database {
-        Database { url: "sqlite://chat.db".to_owned(), min_free_bytes: 32 << 20, busy_timeout: Span::seconds(5) }
+        Database {
+            url: "sqlite://chat.db".to_owned(),
+            min_free_bytes: 32 << 20,
+            busy_timeout: Span::seconds(5),
+            tail_messages: 65_536,
+        }
     }
 }
 
@@ -394,6 +401,7 @@ fn check(config: &Config) -> Result<(), BadConfig> {
         return bad("password", format_args!("argon2 takes no such parameters: {why}"));
     }
     let at_least_one = [
+        ("database.tail_messages", config.database.tail_messages as u64),
         ("password.threads", password.threads as u64),
         ("password.queue", password.queue as u64),
         ("throttle.buckets", throttle.buckets as u64),

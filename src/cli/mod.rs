@@ -89,6 +89,7 @@ async fn open(config: &Config, role: Role) -> Result<SqliteRepository, OpenError
         inbox_bytes: config.limits.inbox_bytes,
         min_free_bytes: config.database.min_free_bytes,
         busy_timeout: config.database.busy_timeout.0,
+        tail_messages: config.database.tail_messages,
     };
     sqlite::open(&config.database.url, &options, role).await
 }

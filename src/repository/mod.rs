@@ -288,6 +288,8 @@ pub struct Options {
     pub min_free_bytes: u64,
     /// How long to wait for another process that holds the database.
     pub busy_timeout: Duration,
+    /// The newest messages are kept in memory; when there are this many, they are indexed on disk.
+    pub tail_messages: usize,
 }
 
 /// Why a store could not be opened: one line for the person at the terminal.

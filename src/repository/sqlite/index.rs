@@ -29,10 +29,37 @@ pub struct Run {
     to: MessageId,
     mail: Vec<Logged>,
     correspondents: Vec<Logged>,
+    /// How many rows are written between two commits of messages.
+    slice: usize,
 }
 
-/// How many rows are written between two commits of messages.
+/// How long the tail grows.
+#[derive(Clone, Copy, Debug)]
+pub struct Tail {
+    messages: usize,
+}
+
+/// An average text; the tail is bounded in bytes by that.
+const TEXT: u64 = 256;
+/// The most rows that are written between two commits of messages.
 const SLICE: usize = 512;
+
+impl Tail {
+    /// A tail that is indexed when it holds this many messages, or as much text as so many usually have.
+    pub fn new(messages: usize) -> Tail {
+        Tail { messages }
+    }
+
+    /// Whether it is time to index a tail of this size.
+    pub fn is_due(&self, messages: usize, bytes: u64) -> bool {
+        messages >= self.messages || bytes >= self.messages as u64 * TEXT
+    }
+
+    /// How many rows are written between two commits of messages: a run takes a hundred commits and more.
+    fn slice(&self) -> usize {
+        (self.messages / 128).clamp(1, SLICE)
+    }
+}
 
 const MAIL: &str = "INSERT OR IGNORE INTO mail (chunk, recipient, sender, id, bytes)
     SELECT id >> 16, recipient, sender, id, bytes FROM (
@@ -51,7 +78,7 @@ const MAILBOX: &str = "INSERT INTO mailbox (user, messages, bytes, oldest)
 
 impl Run {
     /// Sorts the tail. Each list is taken from its end, so each is in falling order.
-    pub fn new(tail: &[Logged]) -> Run {
+    pub fn new(tail: &[Logged], size: Tail) -> Run {
         let mut mail = tail.to_vec();
         mail.sort_unstable_by_key(|m| std::cmp::Reverse((m.id.0 >> 16, m.recipient, m.sender, m.id)));
         let mut seen = HashSet::new();
@@ -59,7 +86,7 @@ impl Run {
         let mut correspondents: Vec<_> = first.copied().collect();
         correspondents.sort_unstable_by_key(|m| std::cmp::Reverse((m.recipient, m.sender)));
         let to = tail.last().map_or(MessageId(0), |last| last.id);
-        Run { to, mail, correspondents }
+        Run { to, mail, correspondents, slice: size.slice() }
     }
 
     /// The last message of the run.
@@ -70,13 +97,13 @@ impl Run {
     /// Writes the next slice, in a transaction of its own. `true`: that was the last.
     pub async fn slice(&mut self, db: &mut SqliteConnection) -> sqlx::Result<bool> {
         if !self.mail.is_empty() {
-            let rows = last(&self.mail);
+            let rows = last(&self.mail, self.slice);
             let columns =
                 |m: &Logged| [(m.recipient.0, USER), (m.sender.0, USER), (m.id.0, WIDE), (signed(m.bytes), WIDE)];
             write(db, MAIL, rows.iter().rev().map(columns)).await?;
             self.mail.truncate(self.mail.len() - rows.len());
         } else {
-            let rows = last(&self.correspondents);
+            let rows = last(&self.correspondents, self.slice);
             let columns = |m: &Logged| [(m.recipient.0, USER), (m.sender.0, USER), (m.id.0, WIDE)];
             write(db, CORRESPONDENT, rows.iter().rev().map(columns)).await?;
             self.correspondents.truncate(self.correspondents.len() - rows.len());
@@ -111,8 +138,8 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-fn last(rows: &[Logged]) -> Vec<Logged> {
-    rows[rows.len().saturating_sub(SLICE)..].to_vec()
+fn last(rows: &[Logged], slice: usize) -> Vec<Logged> {
+    rows[rows.len().saturating_sub(slice)..].to_vec()
 }
 
 async fn write<const N: usize>(

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use self::change::{Change, Changed, Effect};
 use self::files::{Lock, Reserve};
-use self::index::Logged;
+use self::index::{Logged, Tail};
 use self::writer::{Job, Writer};
 use super::batch::Queue;
 use super::directory::Directory;
@@ -146,7 +146,7 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         .max_connections(2)
         .connect_lazy_with(schema::connect_options(&database, options).read_only(true));
     let (queue, jobs) = Queue::new(QUEUE);
-    let writer = Writer::new(shared.clone(), db, jobs, progress, tail).await.map_err(failed)?;
+    let writer = Writer::new(shared.clone(), db, jobs, progress, tail, Tail::new(options.tail_messages)).await.map_err(failed)?;
     tokio::spawn(writer.work());
     Ok(SqliteRepository { shared, jobs: queue, readers, _lock: lock })
 }

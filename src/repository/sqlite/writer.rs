@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::change::{Change, Changed, Effect};
-use super::index::{Logged, Run};
+use super::index::{Logged, Run, Tail};
 use super::packed::{Packed, USER, WIDE};
 use super::{Shared, schema};
 use crate::model::{MessageId, Timestamp, UserId};
@@ -40,8 +40,6 @@ pub enum Job {
 
 /// How many jobs are committed together at the most.
 const TOGETHER: usize = 4096;
-/// The tail is indexed when it is this long: messages, bytes of text.
-const TAIL: (usize, u64) = (65_536, 16 << 20);
 /// How often to look for changes by other processes and for room on the disk.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -64,6 +62,7 @@ pub struct Writer {
     /// The log after the watermark.
     tail: Vec<Logged>,
     tail_bytes: u64,
+    tail_size: Tail,
     run: Option<Run>,
     /// SQLite's mark of other processes' commits.
     data_version: i64,
@@ -93,6 +92,7 @@ impl Writer {
         jobs: Jobs<Job>,
         progress: schema::Progress,
         tail: Vec<Logged>,
+        tail_size: Tail,
     ) -> sqlx::Result<Writer> {
         let data_version = data_version(&mut db).await?;
         let tail_bytes = tail.iter().map(|message| message.bytes).sum();
@@ -104,6 +104,7 @@ impl Writer {
             watermark: progress.watermark,
             tail,
             tail_bytes,
+            tail_size,
             run: None,
             data_version,
             looked_at: Instant::now(),
@@ -350,7 +351,7 @@ impl Writer {
     /// Moves the watermark on, a slice at a time; at the end of the program, all the way.
     async fn index(&mut self, to_the_end: bool) {
         loop {
-            let due = to_the_end || self.tail.len() >= TAIL.0 || self.tail_bytes >= TAIL.1;
+            let due = to_the_end || self.tail_size.is_due(self.tail.len(), self.tail_bytes);
             if self.shared.has_failed() || self.tail.is_empty() || (self.run.is_none() && !due) {
                 return;
             }
@@ -367,7 +368,7 @@ impl Writer {
 
     async fn index_slice(&mut self) -> sqlx::Result<()> {
         if self.run.is_none() {
-            self.run = Some(Run::new(&self.tail));
+            self.run = Some(Run::new(&self.tail, self.tail_size));
         }
         let Some(run) = &mut self.run else { return Ok(()) };
         if !run.slice(&mut self.db).await? {
