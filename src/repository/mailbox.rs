@@ -4,7 +4,7 @@
 //!
 //! A message is in one of four places: `waiting` here, `held` by a lease, on disk only, or read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -59,6 +59,8 @@ struct Inner {
     total: (u64, u64),
     /// Confirmed, and not yet durably so.
     confirmed: Vec<(UserId, Vec<Waiting>)>,
+    /// Accounts that went while this process ran: what is still on its way to them goes nowhere.
+    removed: HashSet<UserId>,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +84,8 @@ struct Mailbox {
 impl Mailboxes {
     /// Mailboxes as they stand on disk up to `watermark`: messages and bytes by user.
     pub fn new(caps: Caps, on_disk: &Totals, watermark: MessageId) -> Mailboxes {
-        let mut inner = Inner { boxes: HashMap::new(), watermark, total: (0, 0), confirmed: Vec::new() };
+        let boxes = HashMap::new();
+        let mut inner = Inner { boxes, watermark, total: (0, 0), confirmed: Vec::new(), removed: HashSet::new() };
         for (user, (messages, bytes)) in on_disk {
             let mailbox = Mailbox { unread: (*messages, *bytes), on_disk: *messages, ..Mailbox::default() };
             inner.boxes.insert(*user, mailbox);
@@ -96,9 +99,12 @@ impl Mailboxes {
         self.inner.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Makes room for a message that is about to be written. `false`: the recipient's mailbox is full.
+    /// Makes room for a message that is about to be written. `false`: the recipient's mailbox is full or gone.
     pub fn reserve(&self, recipient: UserId, bytes: u64) -> bool {
         let mut inner = self.inner();
+        if inner.removed.contains(&recipient) {
+            return false;
+        }
         let unread = &mut inner.boxes.entry(recipient).or_default().unread;
         if unread.0 >= self.caps.messages || unread.1 + bytes > self.caps.bytes {
             return false;
@@ -118,7 +124,7 @@ impl Mailboxes {
         let mut inner = self.inner();
         for (recipient, message) in messages {
             let mailbox = inner.boxes.entry(recipient).or_default();
-            mailbox.tail_senders.entry(message.sender).or_insert(message.id);
+            mailbox.note_sender(message.sender, message.id);
             mailbox.waiting.insert(message.id, message);
         }
     }
@@ -137,7 +143,7 @@ impl Mailboxes {
 
     /// Notes the sender of a message that was read before this process began.
     pub fn note_sender(&self, recipient: UserId, sender: UserId, id: MessageId) {
-        self.inner().boxes.entry(recipient).or_default().tail_senders.entry(sender).or_insert(id);
+        self.inner().boxes.entry(recipient).or_default().note_sender(sender, id);
     }
 
     /// Leases what waits, oldest first: at least one message, and no more than `bytes` of text if there are several.
@@ -179,7 +185,7 @@ impl Mailboxes {
     pub fn load(&self, recipient: UserId, found: Vec<Waiting>, watermark: MessageId) {
         let mut inner = self.inner();
         let none_came_since = inner.watermark == watermark;
-        let mailbox = inner.boxes.entry(recipient).or_default();
+        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
         let read = mailbox.read_while_loading.take().unwrap_or_default();
         for message in found {
             let id = message.id;
@@ -196,7 +202,7 @@ impl Mailboxes {
     /// Ends a lease without proof: the messages wait again, before newer ones.
     pub fn release(&self, recipient: UserId, messages: Vec<Waiting>) {
         let mut inner = self.inner();
-        let mailbox = inner.boxes.entry(recipient).or_default();
+        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
         for message in messages {
             if mailbox.held.remove(&message.id) {
                 mailbox.waiting.insert(message.id, message);
@@ -228,15 +234,16 @@ impl Mailboxes {
     pub fn read(&self, confirmed: &[(UserId, Vec<Waiting>)]) {
         let mut inner = self.inner();
         for (recipient, messages) in confirmed {
-            let bytes = messages.iter().map(|message| message.bytes).sum();
-            inner.forget(*recipient, (messages.len() as u64, bytes));
             let Some(mailbox) = inner.boxes.get_mut(recipient) else { continue };
-            for message in messages {
-                mailbox.held.remove(&message.id);
+            let mut amount = (0, 0);
+            // What is not held was forgotten with its account.
+            for message in messages.iter().filter(|message| mailbox.held.remove(&message.id)) {
+                add(&mut amount, (1, message.bytes));
                 if let Some(read) = &mut mailbox.read_while_loading {
                     read.insert(message.id);
                 }
             }
+            inner.forget(*recipient, amount);
         }
     }
 
@@ -260,18 +267,19 @@ impl Mailboxes {
         inner.boxes.retain(|_, mailbox| mailbox.unread.0 > 0 || !mailbox.tail_senders.is_empty());
     }
 
-    /// Who wrote to `recipient` in the tail, by first message.
-    pub fn tail_senders(&self, recipient: UserId) -> Vec<UserId> {
+    /// Who wrote to `recipient` in the tail, by first message, and where the tail begins.
+    pub fn tail_senders(&self, recipient: UserId) -> (MessageId, Vec<UserId>) {
         let inner = self.inner();
         let senders = inner.boxes.get(&recipient).map(|mailbox| mailbox.tail_senders.iter());
         let mut senders: Vec<_> = senders.into_iter().flatten().map(|(sender, id)| (*id, *sender)).collect();
         senders.sort_unstable();
-        senders.into_iter().map(|(_, sender)| sender).collect()
+        (inner.watermark, senders.into_iter().map(|(_, sender)| sender).collect())
     }
 
-    /// Forgets all that waited for an account that is gone.
+    /// Forgets all that waited for an account that is gone, and takes nothing for it any more.
     pub fn remove(&self, recipient: UserId) {
         let mut inner = self.inner();
+        inner.removed.insert(recipient);
         if let Some(mailbox) = inner.boxes.remove(&recipient) {
             subtract(&mut inner.total, mailbox.unread);
         }
@@ -293,6 +301,11 @@ impl Inner {
 }
 
 impl Mailbox {
+    fn note_sender(&mut self, sender: UserId, id: MessageId) {
+        let first = self.tail_senders.entry(sender).or_insert(id);
+        *first = id.min(*first);
+    }
+
     fn evict(&mut self, watermark: MessageId) {
         self.tail_senders.retain(|_, first| *first > watermark);
         let tail = self.waiting.split_off(&MessageId(watermark.0 + 1));
@@ -310,3 +323,6 @@ fn subtract(total: &mut (u64, u64), amount: (u64, u64)) {
     total.0 = total.0.saturating_sub(amount.0);
     total.1 = total.1.saturating_sub(amount.1);
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,8 @@ impl Lock {
                 }
             }
         }
+        // A process that was killed has left its number.
+        file.set_len(0).map_err(|e| failed(&path, e))?;
         Ok(Lock { _file: file })
     }
 

@@ -146,7 +146,9 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         .max_connections(2)
         .connect_lazy_with(schema::connect_options(&database, options).read_only(true));
     let (queue, jobs) = Queue::new(QUEUE);
-    let writer = Writer::new(shared.clone(), db, jobs, progress, tail, Tail::new(options.tail_messages)).await.map_err(failed)?;
+    let writer = Writer::new(shared.clone(), db, jobs, progress, tail, Tail::new(options.tail_messages))
+        .await
+        .map_err(failed)?;
     tokio::spawn(writer.work());
     Ok(SqliteRepository { shared, jobs: queue, readers, _lock: lock })
 }
@@ -193,14 +195,14 @@ impl Shared {
         }
     }
 
-    /// Takes over what another process has changed.
-    fn replace(&self, mut directory: Directory) {
+    /// Takes over what another process has changed. Gives the accounts that it removed.
+    fn replace(&self, mut directory: Directory) -> Vec<UserId> {
         let mut former = self.directory_mut();
         directory.keep_uses(&former);
-        for removed in directory.removed_since(&former) {
-            self.mailboxes.remove(removed);
-        }
+        let removed = directory.removed_since(&former);
+        removed.iter().for_each(|user| self.mailboxes.remove(*user));
         *former = directory;
+        removed
     }
 
     fn fail(&self, why: &str) {
@@ -226,7 +228,8 @@ impl Shared {
                 false => error!(free, "the disk is nearly full: no message is taken until there is room"),
             }
         }
-        if free >= 2 * self.min_free_bytes
+        if self.min_free_bytes > 0
+            && free >= 2 * self.min_free_bytes
             && let Err(error) = self.reserve.fill()
         {
             warn!(%error, "no space could be set aside");
@@ -329,9 +332,11 @@ impl SqliteRepository {
         if among.len() < 2 && !want.drained_senders {
             return Ok(among);
         }
-        let sql = "SELECT sender FROM correspondent WHERE recipient = ?1 ORDER BY first_id";
-        let indexed: Vec<i64> = sqlx::query_scalar(sql).bind(recipient.0).fetch_all(&self.readers).await?;
-        let tail = self.shared.mailboxes.tail_senders(recipient);
+        // The tail first: it may move to the disk while the disk is read, and an unfinished run is not to be seen.
+        let (watermark, tail) = self.shared.mailboxes.tail_senders(recipient);
+        let sql = "SELECT sender FROM correspondent WHERE recipient = ?1 AND first_id <= ?2 ORDER BY first_id";
+        let indexed: Vec<i64> =
+            sqlx::query_scalar(sql).bind(recipient.0).bind(watermark.0).fetch_all(&self.readers).await?;
         let mut seen = std::collections::HashSet::new();
         let all = indexed.into_iter().map(UserId).chain(tail).chain(among.iter().copied());
         let wanted = all.filter(|sender| want.drained_senders || among.binary_search(sender).is_ok());

@@ -338,14 +338,21 @@ impl Writer {
             Ok(version) if version != self.data_version => match schema::directory(&mut self.db).await {
                 Ok(directory) => {
                     info!("accounts or sessions were changed by another process");
-                    self.shared.replace(directory);
+                    let removed = self.shared.replace(directory);
                     self.data_version = version;
+                    self.remove_again(removed).await;
                 }
                 Err(error) => warn!(%error, "accounts could not be read again; trying again"),
             },
             Ok(_) => {}
             Err(error) => warn!(%error, "the database does not answer"),
         }
+    }
+
+    /// Mail may have come for an account, and been indexed, since another process removed it.
+    async fn remove_again(&mut self, removed: Vec<UserId>) {
+        let changes = removed.into_iter().map(|user| (Change::RemoveUser(user), oneshot::channel().0));
+        self.commit(Batch { sends: Vec::new(), changes: changes.collect() }).await;
     }
 
     /// Moves the watermark on, a slice at a time; at the end of the program, all the way.
