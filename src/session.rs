@@ -244,19 +244,18 @@ impl<S: Stream> Connection<'_, S> {
         };
         tokio::select! {
             biased;
-            read = read(stream, lines) => Ok(if read? == 0 { Event::Ended } else { Event::Bytes }),
+            // First, so that a peer that never pauses is stopped as well.
             () = stop.cancelled() => Ok(Event::Stopped),
+            read = read(stream, lines) => Ok(if read? == 0 { Event::Ended } else { Event::Bytes }),
             () = quiet => Ok(Event::Quiet),
         }
     }
 
     /// The connection has been silent since a reply was written: that counts if the peer's TCP has all of it.
     async fn check_quiet(&mut self) -> io::Result<()> {
-        match (self.stream.peer_state()?, self.stream.unacknowledged()?) {
-            (PeerState::Open | PeerState::Ended, 0) => {
-                self.handed_out.quiet(Instant::now(), self.settings.confirm_after);
-            }
-            _ => sleep(ASK_EVERY).await,
+        match has_all(&self.stream)? {
+            true => self.handed_out.quiet(Instant::now(), self.settings.confirm_after),
+            false => sleep(ASK_EVERY).await,
         }
         Ok(())
     }
@@ -265,10 +264,7 @@ impl<S: Stream> Connection<'_, S> {
     async fn settle(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + self.settings.write_timeout;
         while !self.handed_out.is_empty() && Instant::now() < deadline {
-            if self.stream.peer_state()? == PeerState::Gone {
-                return Err(io::ErrorKind::ConnectionReset.into());
-            }
-            if self.stream.unacknowledged()? == 0 {
+            if has_all(&self.stream)? {
                 self.handed_out.ended();
                 self.handed_out.quiet(Instant::now(), QUIET_AFTER_END);
             }
@@ -283,11 +279,14 @@ impl<S: Stream> Connection<'_, S> {
     async fn say_goodbye(&mut self) -> io::Result<()> {
         self.stream.shutdown().await?;
         let deadline = Instant::now() + self.settings.linger;
-        let Connection { stream, lines, handed_out, .. } = self;
-        while !handed_out.is_empty() {
-            // Nothing is answered any more, but a request that comes now shows that the last reply was read.
-            let before = lines.received();
+        let Connection { stream, lines, handed_out, settings, .. } = self;
+        // To close with bytes unread would be a reset, which may destroy replies on their way to the peer.
+        while (!handed_out.is_empty() || stream.unread()? > 0) && Instant::now() < deadline {
             match timeout(deadline.saturating_duration_since(Instant::now()), read(stream, lines)).await {
+                // Alive, and its TCP has everything: whenever it reads on, it will find the replies.
+                Err(_) if !settings.confirm_after.is_zero() && has_all(stream)? => {
+                    handed_out.quiet(Instant::now(), Duration::ZERO);
+                }
                 Err(_) => break,
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(0)) => {
@@ -296,10 +295,25 @@ impl<S: Stream> Connection<'_, S> {
                     }
                     break;
                 }
-                Ok(Ok(_)) => handed_out.request(before),
+                // Nothing is answered any more, but a request that comes now shows that the last reply was read.
+                Ok(Ok(_)) => {
+                    while let Some(frame) = lines.next(|_| false) {
+                        let (Frame::Line { at, .. } | Frame::Empty { at } | Frame::TooLong { at, .. }) = frame;
+                        handed_out.request(at);
+                    }
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Whether the peer lives and its TCP has acknowledged all. Asked in this order, so that a reset in between is seen.
+fn has_all<S: Stream>(stream: &S) -> io::Result<bool> {
+    let unacknowledged = stream.unacknowledged()?;
+    match stream.peer_state()? {
+        PeerState::Gone => Err(io::ErrorKind::ConnectionReset.into()),
+        PeerState::Open | PeerState::Ended => Ok(unacknowledged == 0),
     }
 }
 
