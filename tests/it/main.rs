@@ -7,9 +7,11 @@
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
 //! - `operate`: what systemd and an operator see of a running server
+//! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
 
 mod admin;
+mod corpus;
 mod imports;
 mod operate;
 mod restart;
