@@ -40,6 +40,31 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// Where to listen, or nowhere: written as an address or as `""`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl Serialize for Listen {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(address) => serializer.collect_str(&address),
+            None => serializer.serialize_str(""),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Listen, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Listen(None));
+        }
+        text.parse().map(|address| Listen(Some(address))).map_err(|_| {
+            serde::de::Error::custom(format!("{text:?} is no address and port such as \"127.0.0.1:8890\", nor \"\""))
+        })
+    }
+}
+
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -70,24 +95,26 @@ pub struct Config {
 pub struct Server {
     /// The JSON wire.
     pub listen: SocketAddr,
+    /// The document's dialogue, for people.
+    pub text_listen: Listen,
     /// Passwords may cross a network in the clear.
     pub allow_plaintext: bool,
 }
 
 impl Default for Server {
     fn default() -> Server {
-        Server { listen: SocketAddr::from(([127, 0, 0, 1], 8889)), allow_plaintext: false }
+        Server { listen: SocketAddr::from(([127, 0, 0, 1], 8889)), text_listen: Listen(None), allow_plaintext: false }
     }
 }
 
 impl Server {
-    /// Whether passwords may come in unencrypted at this address.
-    pub fn allows_plaintext_at(&self, address: SocketAddr) -> Result<(), BadConfig> {
+    /// Whether passwords may come in unencrypted at this address; `key` is the setting that names it.
+    pub fn allows_plaintext_at(&self, key: &str, address: SocketAddr) -> Result<(), BadConfig> {
         if address.ip().is_loopback() || self.allow_plaintext {
             return Ok(());
         }
         bad(
-            "server.listen",
+            key,
             format_args!(
                 "{address} is not loopback, and passwords would cross the network in the clear: use server.tls_listen, or \
                  set server.allow_plaintext = true where something else encrypts"
@@ -390,7 +417,10 @@ fn bad<T>(key: &str, why: fmt::Arguments<'_>) -> Result<T, BadConfig> {
 
 fn check(config: &Config) -> Result<(), BadConfig> {
     let Config { server, password, throttle, limits, delivery, session, log, .. } = config;
-    server.allows_plaintext_at(server.listen)?;
+    server.allows_plaintext_at("server.listen", server.listen)?;
+    if let Listen(Some(address)) = server.text_listen {
+        server.allows_plaintext_at("server.text_listen", address)?;
+    }
     log.check()?;
     let cost = crate::password::Cost {
         memory_kib: password.memory_kib,

@@ -31,7 +31,7 @@ pub enum Frame<'a> {
         /// How many bytes of the stream came before it.
         at: u64,
     },
-    /// A run of empty lines that arrived with nothing else.
+    /// A run of empty lines that arrived with nothing else. Where LF ends a line, each empty one is a `Line`.
     Empty {
         /// How many bytes of the stream came before it.
         at: u64,
@@ -155,7 +155,8 @@ impl Lines {
             }
             let (start, at) = (self.start, self.at);
             match end {
-                Some((_, end)) if length > 0 => {
+                // Empty lines are special on the wire of 2020 only; a terminal's are lines like others.
+                Some((_, end)) if length > 0 || self.ending == Ending::Lf => {
                     self.burst.text = true;
                     self.state = Line::Short;
                     self.skip_to(end);
@@ -254,6 +255,7 @@ mod tests {
         assert_eq!(frames(Ending::CrLf, &[b"a", b"\r\n"]), ["a\r\n"]);
         assert_eq!(frames(Ending::CrLf, &[b"\r", b"\n"]), ["∅"]);
         assert_eq!(frames(Ending::CrLf, &[b"\r\n\r", b"\n"]), ["∅"]);
+        assert_eq!(frames(Ending::Lf, &[b"\n\r\na\n\r", b"\n"]), ["\n", "\r\n", "a\n", "\r\n"]);
     }
 
     #[test]

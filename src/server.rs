@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+pub use crate::protocol::dialect::Dialect;
 use crate::service::{Peer, Service};
 use crate::session::{self, Settings};
 
@@ -84,15 +85,15 @@ impl Server {
         self.connections.counts().total
     }
 
-    /// Accepts connections until the stop.
-    pub async fn listen(&self, listener: TcpListener) {
+    /// Accepts connections until the stop; they spell as `dialect` says.
+    pub async fn listen(&self, listener: TcpListener, dialect: fn() -> Dialect) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = self.stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, address)) => self.receive(stream, address.ip().to_canonical()),
+                Ok((stream, address)) => self.receive(stream, dialect(), address.ip().to_canonical()),
                 Err(error) => {
                     warn!(%error, "no connection can be accepted for the moment");
                     sleep(BACK_OFF).await;
@@ -107,7 +108,7 @@ impl Server {
         self.tasks.wait().await;
     }
 
-    fn receive(&self, stream: TcpStream, address: IpAddr) {
+    fn receive(&self, stream: TcpStream, dialect: Dialect, address: IpAddr) {
         let Some(place) = Connections::enter(&self.connections, address) else {
             warn!(%address, "connection refused: too many");
             return;
@@ -116,7 +117,8 @@ impl Server {
             debug!(%address, %error, "the socket takes no options");
         }
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let session = session::run(stream, Peer { address }, self.service.clone(), settings, self.stop.clone());
+        let (service, stop) = (self.service.clone(), self.stop.clone());
+        let session = session::run(stream, dialect, Peer { address }, service, settings, stop);
         self.tasks.spawn(async move {
             session.await;
             drop(place);

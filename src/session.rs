@@ -17,7 +17,9 @@ use tracing::debug;
 
 use crate::delivery::{HandedOut, QUIET_AFTER_END};
 use crate::frame::{Ending, Frame, LineLimits, Lines};
-use crate::protocol::{Refusal, Reply, Request, json};
+use crate::model::Token;
+use crate::protocol::dialect::Dialect;
+use crate::protocol::{Refusal, Reply, Request};
 use crate::service::{Outcome, Peer, Service};
 use crate::socket::{PeerState, Stream};
 
@@ -70,6 +72,7 @@ struct Connection<'a, S> {
     peer: &'a Peer,
     service: &'a Service,
     settings: &'a Settings,
+    dialect: Dialect,
     lines: Lines,
     /// Room for the long line being collected.
     room: Option<OwnedSemaphorePermit>,
@@ -86,17 +89,23 @@ type Asked = (u64, Result<Request, Refusal>);
 /// Speaks with one peer until it ends, breaks, or `stop` is cancelled.
 pub async fn run<S: Stream>(
     stream: S,
+    dialect: Dialect,
     peer: Peer,
     service: Arc<Service>,
     settings: Arc<Settings>,
     stop: CancellationToken,
 ) {
+    let ending = match dialect {
+        Dialect::Json => Ending::CrLf,
+        Dialect::Text(_) => Ending::Lf,
+    };
     let mut connection = Connection {
         stream,
         peer: &peer,
         service: &service,
         settings: &settings,
-        lines: Lines::new(Ending::CrLf, settings.line),
+        dialect,
+        lines: Lines::new(ending, settings.line),
         room: None,
         out: Vec::new(),
         handed_out: HandedOut::default(),
@@ -144,11 +153,11 @@ impl<S: Stream> Connection<'_, S> {
 
     /// The requests that have arrived whole, as many as are taken together.
     fn take_requests(&mut self) -> Vec<Asked> {
-        let Connection { lines, room, service, settings, .. } = self;
+        let Connection { dialect, lines, room, service, settings, .. } = self;
         let mut asked = Vec::new();
-        while asked.len() < TOGETHER {
+        while asked.len() < TOGETHER && !dialect.is_turning() {
             let mut refused = None;
-            let frame = lines.next(|head| match admit(head, service, settings) {
+            let frame = lines.next(|head| match admit(dialect.parse_head(head), service, settings) {
                 Ok(permit) => {
                     *room = Some(permit);
                     true
@@ -158,12 +167,17 @@ impl<S: Stream> Connection<'_, S> {
                     false
                 }
             });
-            asked.push(match frame {
-                Some(Frame::Line { bytes, at }) => (at, json::parse(bytes)),
-                Some(Frame::Empty { at }) => (at, Err(Refusal::UnknownCommand)),
-                Some(Frame::TooLong { at, .. }) => (at, Err(refused.unwrap_or(Refusal::LineTooLong))),
+            let (at, refusal) = match frame {
+                Some(Frame::Line { bytes, at }) => {
+                    asked.push((at, dialect.parse(bytes)));
+                    continue;
+                }
+                Some(Frame::Empty { at }) => (at, Refusal::UnknownCommand),
+                Some(Frame::TooLong { at, .. }) => (at, refused.unwrap_or(Refusal::LineTooLong)),
                 None => break,
-            });
+            };
+            dialect.pass();
+            asked.push((at, Err(refusal)));
         }
         asked
     }
@@ -199,7 +213,7 @@ impl<S: Stream> Connection<'_, S> {
     }
 
     fn reply(&mut self, reply: Reply) {
-        json::render(&reply, &mut self.out);
+        self.dialect.render(&reply, &mut self.out);
     }
 
     async fn reply_and_hand_out(&mut self, outcome: Outcome) -> io::Result<()> {
@@ -317,9 +331,13 @@ fn has_all<S: Stream>(stream: &S) -> io::Result<bool> {
     }
 }
 
-/// Whether a line that begins like this may be long, and the room for it.
-fn admit(head: &[u8], service: &Service, settings: &Settings) -> Result<OwnedSemaphorePermit, Refusal> {
-    let token = json::parse_head(head)?;
+/// Whether a line that shows this token may be long, and the room for it.
+fn admit(
+    token: Result<Token, Refusal>,
+    service: &Service,
+    settings: &Settings,
+) -> Result<OwnedSemaphorePermit, Refusal> {
+    let token = token?;
     if !service.is_living(&token) {
         return Err(Refusal::UnknownToken);
     }

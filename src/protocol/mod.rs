@@ -2,6 +2,7 @@
 //! and replies into bytes. A new command is a variant of [`Request`] and one of [`Reply`], an arm in each dialect, and a
 //! method of the service.
 
+pub mod dialect;
 pub mod json;
 pub mod text;
 
@@ -36,6 +37,19 @@ pub enum Request {
         /// The session.
         token: Token,
     },
+}
+
+impl Request {
+    /// The token that the request shows; a login shows none.
+    pub fn token(&self) -> Option<Token> {
+        match self {
+            Request::Auth { .. } => None,
+            Request::Send(Send { token, .. })
+            | Request::Inbox { token }
+            | Request::Show { token }
+            | Request::Logout { token } => Some(*token),
+        }
+    }
 }
 
 /// A message on its way in.

@@ -69,6 +69,13 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refu
     }
 }
 
+/// The token that a long line shows at its beginning or that its connection has, or why the line gets no further.
+pub fn parse_head(head: &[u8], session: Option<Token>) -> Result<Token, Refusal> {
+    // The cut may have gone through a character of the text.
+    let whole = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    parse(whole.as_bytes(), session).1?.token().ok_or(Refusal::LineTooLong)
+}
+
 /// The line that a person reads, without its line end.
 pub fn render(echo: &Echo, reply: &Reply) -> String {
     match reply {

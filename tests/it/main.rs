@@ -2,6 +2,7 @@
 //!
 //! - `support`: a server process in a directory of its own, and a client that speaks lines
 //! - `transcripts`: the recorded dialogues of the 2020 program, byte for byte
+//! - `dialogue`: what people type and read, on the text port
 //! - `imports`: data flows one way
 //! - `wire`: where we differ from the 2020 program on purpose, and bad input
 //! - `restart`: logins and inboxes survive
@@ -12,6 +13,7 @@
 
 mod admin;
 mod corpus;
+mod dialogue;
 mod imports;
 mod operate;
 mod restart;

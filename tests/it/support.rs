@@ -119,6 +119,8 @@ impl Drop for Folder {
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// Where people connect, if the settings say so.
+    pub text_address: Option<SocketAddr>,
     log: PathBuf,
 }
 
@@ -137,8 +139,9 @@ impl Server {
         let begun = Instant::now();
         loop {
             let text = fs::read_to_string(&log).unwrap_or_default();
-            if let Some(address) = address_in(&text) {
-                return Server { child, address, log };
+            if let Some(address) = address_in(&text, "listening") {
+                let text_address = address_in(&text, "listening for people");
+                return Server { child, address, text_address, log };
             }
             let ended = child.try_wait().expect("it can be asked");
             assert!(ended.is_none() && begun.elapsed() < PATIENCE, "the server did not start ({ended:?}):\n{text}");
@@ -198,8 +201,9 @@ impl Drop for Server {
     }
 }
 
-fn address_in(log: &str) -> Option<SocketAddr> {
-    let (_, rest) = log.split_once("listening address=")?;
+/// The address of the listener of which the log tells with these words.
+fn address_in(log: &str, words: &str) -> Option<SocketAddr> {
+    let (_, rest) = log.split_once(&format!("{words} address="))?;
     let (address, _) = rest.split_once('\n')?;
     address.trim().parse().ok()
 }
@@ -265,4 +269,39 @@ pub fn texts(reply: &str) -> Vec<String> {
     let senders = reply["messages"].as_object().unwrap_or_else(|| panic!("no inbox: {reply}")).values();
     let messages = senders.flat_map(|messages| messages.as_array().expect("a list").iter());
     messages.map(|message| message["msg"].as_str().expect("a text").trim().to_owned()).collect()
+}
+
+/// A person with `nc` on the text port.
+pub struct Talker {
+    pub stream: BufReader<TcpStream>,
+}
+
+impl Talker {
+    pub fn connect(server: &Server) -> Talker {
+        let address = server.text_address.expect("the test's settings have server.text_listen");
+        Talker { stream: Client::connect(address).stream }
+    }
+
+    pub fn type_in(&mut self, text: &str) {
+        self.stream.get_mut().write_all(text.as_bytes()).expect("the server reads");
+    }
+
+    /// The next line, without its CRLF.
+    pub fn read(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("a line comes");
+        line.strip_suffix("\r\n").unwrap_or_else(|| panic!("the line ends in {line:?}")).to_owned()
+    }
+
+    /// Types a line and reads the one that answers it.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.type_in(&format!("{line}\n"));
+        self.read()
+    }
+
+    /// The server has ended the connection and said nothing more.
+    pub fn is_over(&mut self) -> bool {
+        let mut rest = Vec::new();
+        matches!(self.stream.read_to_end(&mut rest), Ok(0))
+    }
 }

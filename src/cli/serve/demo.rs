@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::cost;
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::model::Username;
 use crate::password;
 use crate::repository::{NewUser, Repository};
@@ -15,10 +15,14 @@ const ACCOUNTS: [(&str, &str, &str); 3] = [
     ("lineker", "Gary Lineker", "Inggris"),
 ];
 const PASSWORD: &str = "surabaya";
+/// Where people are talked to, unless the settings name a port.
+const TEXT_PORT: u16 = 8890;
 
 /// Keeps the demonstration to this machine and to a database of its own.
 pub fn confine(config: &mut Config) {
     config.server.listen.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let port = config.server.text_listen.0.map_or(TEXT_PORT, |address| address.port());
+    config.server.text_listen = Listen(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
     config.database.url = "sqlite://chat-demo.db".to_owned();
 }
 
@@ -38,17 +42,17 @@ pub async fn add_accounts(repository: &dyn Repository, config: &Config) -> anyho
     Ok(())
 }
 
-/// Says on standard output what to type next.
+/// Says on standard output what to type next. `address` is that of the text listener.
 pub fn print_invitation(address: SocketAddr) {
     let (ip, port) = (address.ip(), address.port());
     println!(
         "chatd is running. In another terminal:\n\n    \
-         nc -C {ip} {port}\n\n\
+         nc {ip} {port}\n\n\
          and then, for example:\n\n    \
          auth messi {PASSWORD}\n    \
-         send TOKEN henderson halo apa kabar\n    \
+         send henderson halo apa kabar\n    \
          auth henderson {PASSWORD}\n    \
-         inbox TOKEN\n\n\
-         with the TOKEN that auth gave. Ctrl-C stops it; what was sent is in chat-demo.db."
+         inbox\n\n\
+         Ctrl-C stops it; what was sent is in chat-demo.db."
     );
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tracing::warn;
 
-use crate::config;
+use crate::config::{self, Listen};
 use crate::systemd;
 
 /// The listeners that were there before this process, by name; each can be taken once.
@@ -25,8 +25,19 @@ impl Inherited {
             None => bind("server.listen", server.listen).await?,
         };
         // An inherited one may have any address.
-        server.allows_plaintext_at(listener.local_addr()?)?;
+        server.allows_plaintext_at("server.listen", listener.local_addr()?)?;
         Ok(listener)
+    }
+
+    /// The listener for people: the one named `chat-text`, or a new one at `server.text_listen` where that is set.
+    pub async fn text(&mut self, server: &config::Server) -> anyhow::Result<Option<TcpListener>> {
+        let listener = match (self.take("chat-text"), server.text_listen) {
+            (Some(listener), _) => TcpListener::from_std(listener)?,
+            (None, Listen(Some(address))) => bind("server.text_listen", address).await?,
+            (None, Listen(None)) => return Ok(None),
+        };
+        server.allows_plaintext_at("server.text_listen", listener.local_addr()?)?;
+        Ok(Some(listener))
     }
 
     /// The inherited listener of this name.
@@ -38,7 +49,7 @@ impl Inherited {
     /// Says which were passed on for nothing: clients of these would wait for ever.
     pub fn warn_about_the_rest(&self) {
         for (name, _) in &self.0 {
-            warn!(name, "nothing listens on this socket of systemd's: FileDescriptorName=chat is wanted");
+            warn!(name, "nothing listens on this socket of systemd's: FileDescriptorName=chat or chat-text is wanted");
         }
     }
 }

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -24,7 +26,7 @@ use super::{cost, open, runtime, warn_about};
 use crate::config::{BadConfig, Config, Loaded};
 use crate::repository::sqlite::Role;
 use crate::repository::{self, Repository};
-use crate::server::Server;
+use crate::server::{Dialect, Server};
 use crate::systemd;
 
 #[derive(Debug, Args)]
@@ -70,22 +72,26 @@ impl Serve {
         let server = Server::new(service.clone(), settings, parts::connection_limits(&config), stop.clone());
 
         let mut inherited = Inherited::get()?;
+        let text_listener = inherited.text(&config.server).await?;
         let listener = inherited.plaintext(&config.server).await?;
         inherited.warn_about_the_rest();
+        let mut listening = Vec::new();
+        if let Some(listener) = text_listener {
+            let address = listener.local_addr()?;
+            info!(%address, "listening for people");
+            if self.demo {
+                demo::print_invitation(address);
+            }
+            listening.push(listen(&server, listener, Dialect::text));
+        }
         let address = listener.local_addr()?;
         info!(%address, "listening");
-        if self.demo {
-            demo::print_invitation(address);
-        }
         let (current, watched) = watch::channel(Arc::new(config.clone()));
         let upkeep = [
             tokio::spawn(upkeep::tidy(service.clone(), repository.clone(), watched)),
             tokio::spawn(upkeep::show_life(repository.clone())),
         ];
-        let listening = tokio::spawn({
-            let server = server.clone();
-            async move { server.listen(listener).await }
-        });
+        listening.push(listen(&server, listener, Dialect::json));
         systemd::ready(&format!("listening on {address}"));
         let reload = Reload { load, started_with: config, config: current, level, service, server: server.clone() };
         let failed = signals.wait(&*repository, || reload.run()).await;
@@ -94,7 +100,9 @@ impl Serve {
         info!("stopping");
         stop.cancel();
         upkeep.iter().for_each(|task| task.abort());
-        let _ = listening.await;
+        for listening in listening {
+            let _ = listening.await;
+        }
         if timeout(DRAIN, server.drained()).await.is_err() {
             warn!("some connections did not end in time");
         }
@@ -107,6 +115,11 @@ impl Serve {
             }
         }
     }
+}
+
+fn listen(server: &Server, listener: TcpListener, dialect: fn() -> Dialect) -> JoinHandle<()> {
+    let server = server.clone();
+    tokio::spawn(async move { server.listen(listener, dialect).await })
 }
 
 /// What the server waits for.

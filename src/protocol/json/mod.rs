@@ -42,13 +42,7 @@ pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
 pub fn parse_head(head: &[u8]) -> Result<Token, Refusal> {
     // The cut may have gone through a character of the text.
     let whole = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    match parse(whole.as_bytes())? {
-        Request::Auth { .. } => Err(Refusal::LineTooLong),
-        Request::Send(Send { token, .. })
-        | Request::Inbox { token }
-        | Request::Show { token }
-        | Request::Logout { token } => Ok(token),
-    }
+    parse(whole.as_bytes())?.token().ok_or(Refusal::LineTooLong)
 }
 
 /// Appends the reply and its CRLF CRLF.

@@ -1,0 +1,97 @@
+//! How one connection spells: the wire of 2020, which knows nothing of the connection, or the document's dialogue, in
+//! which a connection has a session and a reply is told with words of its request.
+
+use std::collections::VecDeque;
+
+use super::text::{self, Echo};
+use super::{Refusal, Reply, Request, json};
+use crate::model::Token;
+
+/// A connection's way to spell. Requests are read and replies rendered in the same order, one for one.
+#[derive(Debug)]
+pub enum Dialect {
+    /// [`json`].
+    Json,
+    /// [`text`].
+    Text(Dialogue),
+}
+
+/// What the text dialect remembers of a connection.
+#[derive(Debug, Default)]
+pub struct Dialogue {
+    /// The session that the connection has logged in with.
+    session: Option<Token>,
+    /// Of the requests that have no reply yet.
+    echoes: VecDeque<Echo>,
+}
+
+impl Dialect {
+    /// The wire of 2020.
+    pub fn json() -> Dialect {
+        Dialect::Json
+    }
+
+    /// The document's dialogue, with nobody logged in.
+    pub fn text() -> Dialect {
+        Dialect::Text(Dialogue::default())
+    }
+
+    /// Reads one line.
+    pub fn parse(&mut self, line: &[u8]) -> Result<Request, Refusal> {
+        match self {
+            Dialect::Json => json::parse(line),
+            Dialect::Text(dialogue) => {
+                let (echo, request) = text::parse(line, dialogue.session);
+                dialogue.echoes.push_back(echo);
+                request
+            }
+        }
+    }
+
+    /// The token that a long line shows at its beginning, or why the line gets no further.
+    pub fn parse_head(&self, head: &[u8]) -> Result<Token, Refusal> {
+        match self {
+            Dialect::Json => json::parse_head(head),
+            Dialect::Text(dialogue) => text::parse_head(head, dialogue.session),
+        }
+    }
+
+    /// Takes note of a line that is refused unread.
+    pub fn pass(&mut self) {
+        if let Dialect::Text(dialogue) = self {
+            dialogue.echoes.push_back(Echo::Unknown);
+        }
+    }
+
+    /// Whether the next line can only be read when all before it are answered: it may want the session that they begin.
+    pub fn is_turning(&self) -> bool {
+        match self {
+            Dialect::Json => false,
+            Dialect::Text(dialogue) => matches!(dialogue.echoes.back(), Some(Echo::Auth(_) | Echo::Logout)),
+        }
+    }
+
+    /// Appends the reply and its end.
+    pub fn render(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        match self {
+            Dialect::Json => json::render(reply, out),
+            Dialect::Text(dialogue) => {
+                let echo = dialogue.echoes.pop_front().unwrap_or(Echo::Unknown);
+                dialogue.note(reply);
+                out.extend_from_slice(text::render(&echo, reply).as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+}
+
+impl Dialogue {
+    /// A login begins the connection's session; the logout of that same session ends it.
+    fn note(&mut self, reply: &Reply) {
+        match reply {
+            Reply::LoggedIn { token } => self.session = Some(*token),
+            Reply::LoggedOut { token } if self.session == Some(*token) => self.session = None,
+            _ => {}
+        }
+    }
+}
