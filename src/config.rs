@@ -330,6 +330,9 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// `chat.toml`, which says what each setting means.
+pub const MANUAL: &str = include_str!("../chat.toml");
+
 const SYSTEM_FILE: &str = "/etc/chatd/chat.toml";
 const PREFIX: &str = "CHATD";
 /// Variables of ours that are no settings: the file's name, and what the client takes.
@@ -473,7 +476,7 @@ mod tests {
             let (key, _) = rest.split_once(" = ")?;
             key.chars().all(|c| c.is_ascii_lowercase() || c == '_').then(|| rest.to_owned())
         };
-        let lines = include_str!("../chat.toml").lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()));
+        let lines = MANUAL.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()));
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -482,11 +485,7 @@ mod tests {
         let shown: toml::Table = manual().parse().expect("the manual is TOML");
         let known = toml::Table::try_from(Config::default()).expect("the defaults are TOML");
         assert_eq!(toml::to_string(&shown), toml::to_string(&known));
-        assert_eq!(
-            toml::from_str::<Config>(include_str!("../chat.toml")),
-            Ok(Config::default()),
-            "all is commented out"
-        );
+        assert_eq!(toml::from_str::<Config>(MANUAL), Ok(Config::default()), "all is commented out");
     }
 
     #[test]

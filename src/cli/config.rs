@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::config::{BadConfig, Loaded};
+use crate::config::{BadConfig, Loaded, MANUAL};
 
 #[derive(Debug, Subcommand)]
 pub enum Config {
@@ -12,10 +12,16 @@ pub enum Config {
     Check,
     /// Prints the settings in force, secrets masked
     Show,
+    /// Prints a settings file that says what each setting means, all at their defaults
+    Example,
 }
 
 impl Config {
     pub fn run(&self, load: impl FnOnce() -> Result<Loaded, BadConfig>) -> anyhow::Result<ExitCode> {
+        if let Config::Example = self {
+            print!("{MANUAL}");
+            return Ok(ExitCode::SUCCESS);
+        }
         let loaded = load()?;
         for warning in &loaded.warnings {
             eprintln!("chatd: warning: {warning}");
@@ -23,7 +29,7 @@ impl Config {
         let file = loaded.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
         match self {
             Config::Check => println!("{file}: OK"),
-            Config::Show => {
+            Config::Example | Config::Show => {
                 let mut config = loaded.config;
                 config.database.url = mask_password(&config.database.url);
                 println!("# defaults < {file} < environment < flags\n{}", toml::to_string(&config)?);

@@ -1,8 +1,13 @@
 //! The command line: what can be typed, what it prints, which exit status it ends with. One file for each noun.
 
 mod config;
+mod db;
+mod docs;
+mod health;
 mod log;
+mod owner;
 mod serve;
+mod session;
 mod user;
 
 use std::ffi::OsString;
@@ -37,9 +42,21 @@ enum Command {
     /// Accounts
     #[command(subcommand)]
     User(user::User),
+    /// Logins
+    #[command(subcommand)]
+    Session(session::Session),
     /// Settings
     #[command(subcommand)]
     Config(config::Config),
+    /// The database and copies of it
+    #[command(subcommand)]
+    Db(db::Db),
+    /// Asks the running server whether it is well
+    Health(health::Health),
+    /// Prints what a shell needs to complete commands
+    Completions(docs::Completions),
+    /// Prints the manual page, or writes all pages into a directory
+    Man(docs::Man),
 }
 
 /// Exit status of bad configuration, as sysexits.h has it.
@@ -69,12 +86,29 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Serve(serve) => serve.run(load),
         Command::User(user) => {
-            let loaded = load()?;
-            log::start_quietly();
-            runtime(1)?.block_on(user.run(&loaded.config))
+            let config = administer(load()?)?;
+            runtime(1)?.block_on(user.run(&config))
+        }
+        Command::Session(session) => {
+            let config = administer(load()?)?;
+            runtime(1)?.block_on(session.run(&config))
         }
         Command::Config(config) => config.run(load),
+        Command::Db(db) => {
+            log::start_quietly();
+            db.run(&load()?.config)
+        }
+        Command::Health(health) => health.run(&load()?.config),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
+}
+
+/// What comes before a command that changes accounts or sessions.
+fn administer(loaded: Loaded) -> anyhow::Result<Config> {
+    log::start_quietly();
+    owner::become_owner_of(&sqlite::database_path(&loaded.config.database.url)?)?;
+    Ok(loaded.config)
 }
 
 /// The runtime that everything asynchronous runs on.
@@ -82,16 +116,19 @@ fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
 }
 
-/// The store as an administrator's command opens it.
+/// The store, opened for what this process wants with it.
 async fn open(config: &Config, role: Role) -> Result<SqliteRepository, OpenError> {
-    let options = Options {
+    sqlite::open(&config.database.url, &options(config), role).await
+}
+
+fn options(config: &Config) -> Options {
+    Options {
         inbox_messages: config.limits.inbox_messages,
         inbox_bytes: config.limits.inbox_bytes,
         min_free_bytes: config.database.min_free_bytes,
         busy_timeout: config.database.busy_timeout.0,
         tail_messages: config.database.tail_messages,
-    };
-    sqlite::open(&config.database.url, &options, role).await
+    }
 }
 
 fn cost(config: &Config) -> Cost {

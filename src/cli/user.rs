@@ -1,8 +1,7 @@
 //! `chatd user …`: accounts. Works whether a server runs on the database or not; a running one notices within a second.
 
-use std::fs;
+use std::fs::File;
 use std::io::{self, BufRead, Read};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -73,8 +72,8 @@ pub struct PasswordSource {
     #[arg(long)]
     password_stdin: bool,
     /// Reads the password from the first line of a file
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = open_file)]
+    password_file: Option<Arc<File>>,
     /// Makes up a password and prints it
     #[arg(long)]
     generate: bool,
@@ -168,7 +167,7 @@ impl PasswordSource {
             println!("password of {username}: {made}");
             made
         } else if let Some(file) = &self.password_file {
-            first_line(fs::File::open(file).with_context(|| file.display().to_string())?)?
+            first_line(&**file)?
         } else if self.password_stdin {
             first_line(io::stdin())?
         } else {
@@ -181,6 +180,11 @@ impl PasswordSource {
         };
         Ok(Password::parse(&text)?)
     }
+}
+
+/// At once, while the command is still who started it: root may read what the owner of the database may not.
+fn open_file(path: &str) -> io::Result<Arc<File>> {
+    File::open(path).map(Arc::new)
 }
 
 fn first_line(from: impl Read) -> anyhow::Result<String> {

@@ -7,12 +7,16 @@
 //! - `wire`: where we differ from the 2020 program on purpose, and bad input
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
+//! - `commands`: sessions, health, manual pages, completions
+//! - `database`: copies of it, and whether one is whole
 //! - `operate`: what systemd and an operator see of a running server
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
 
 mod admin;
+mod commands;
 mod corpus;
+mod database;
 mod dialogue;
 mod imports;
 mod operate;

@@ -1,11 +1,13 @@
 //! The store in SQLite: what is asked often is answered from memory, what changes goes through the one writer, and what
 //! is older than the tail of the log is read by a few read-only connections.
 
+pub mod backup;
 mod change;
 pub mod files;
 mod index;
 mod packed;
 mod schema;
+pub mod verify;
 mod writer;
 
 use std::collections::HashMap;
@@ -99,6 +101,10 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     };
     let mut db = schema::writer(&database, options).await?;
     if outdated {
+        if let Some(found) = found {
+            let copy = backup::before_migration(&database, found, options).await?;
+            info!(?copy, "the database was copied before its schema is changed");
+        }
         schema::migrate(&database, &mut db).await?;
     }
     for path in files::close_to_others(&database)? {

@@ -82,6 +82,21 @@ pub async fn migrate(database: &Path, connection: &mut SqliteConnection) -> Resu
     MIGRATIONS.run(connection).await.map_err(|e| failed(database, format!("migration failed: {e}")))
 }
 
+/// Where the tables and indexes of a database are not what the migrations make.
+pub async fn deviations(connection: &mut SqliteConnection) -> sqlx::Result<Vec<String>> {
+    type Object = (String, String, Option<String>);
+    let all = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%' AND name <> '_sqlx_migrations'";
+    let mut model = SqliteConnectOptions::new().in_memory(true).connect().await?;
+    MIGRATIONS.run(&mut model).await.map_err(|e| sqlx::Error::Migrate(Box::new(e)))?;
+    let wanted: HashSet<Object> = sqlx::query_as(all).fetch_all(&mut model).await?.into_iter().collect();
+    let found: HashSet<Object> = sqlx::query_as(all).fetch_all(connection).await?.into_iter().collect();
+    let missing =
+        wanted.difference(&found).map(|(kind, name, _)| format!("{kind} {name} is missing or not as it should be"));
+    let foreign =
+        found.difference(&wanted).filter(|(kind, name, _)| !wanted.iter().any(|w| (&w.0, &w.1) == (kind, name)));
+    Ok(missing.chain(foreign.map(|(kind, name, _)| format!("{kind} {name} is not chatd's"))).collect())
+}
+
 /// All accounts and sessions.
 pub async fn directory(connection: &mut SqliteConnection) -> sqlx::Result<Directory> {
     type UserRow = (i64, String, String, String, String, bool, Option<i64>, i64);

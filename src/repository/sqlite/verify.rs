@@ -1,0 +1,117 @@
+//! Whether a database is whole: for SQLite, for the schema, and for what chatd knows of its own tables.
+
+use std::path::Path;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+
+use super::files::{beside, failed};
+use super::{Options, schema};
+use crate::repository::OpenError;
+
+/// What a whole database holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Findings {
+    /// Its schema.
+    pub schema: i64,
+    /// Living accounts.
+    pub users: i64,
+    /// Living sessions.
+    pub sessions: i64,
+    /// Messages in the log.
+    pub messages: i64,
+    /// Those that nobody has read.
+    pub unread: i64,
+}
+
+/// More than this many complaints of one kind tell nobody more.
+const MOST: usize = 5;
+
+/// What must not be there, each as a query for how often it is. Which is what the tables promise each other: the writer
+/// checks none of it, because it keeps it.
+const MUST_BE_NONE: [(&str, &str); 7] = [
+    (
+        "messages are missing in the index",
+        "SELECT count(*) FROM message m, progress WHERE m.id <= watermark AND NOT EXISTS (SELECT 1 FROM mail i
+             WHERE i.chunk = m.id >> 16 AND i.recipient = m.recipient AND i.sender = m.sender AND i.id = m.id
+                 AND i.bytes = length(CAST(m.text AS BLOB)))",
+    ),
+    (
+        "entries of the index lead to no message",
+        "SELECT count(*) FROM mail i WHERE NOT EXISTS (SELECT 1 FROM message m
+             WHERE m.id = i.id AND m.recipient = i.recipient AND m.sender = i.sender)",
+    ),
+    ("entries of the index are in the wrong part of it", "SELECT count(*) FROM mail WHERE chunk <> id >> 16"),
+    ("receipts are of no message", "SELECT count(*) FROM receipt WHERE id NOT IN (SELECT id FROM message)"),
+    (
+        "mailboxes count other unread mail than there is",
+        "WITH unread AS (SELECT m.recipient AS user, count(*) AS messages, sum(length(CAST(m.text AS BLOB))) AS bytes,
+                 min(m.id) AS oldest
+             FROM message m, progress JOIN user u ON u.id = m.recipient AND u.removed_at IS NULL
+             WHERE m.id <= watermark AND m.id NOT IN (SELECT id FROM receipt) GROUP BY m.recipient)
+         SELECT count(*) FROM unread FULL JOIN mailbox USING (user)
+         WHERE coalesce(unread.messages, 0) <> coalesce(mailbox.messages, 0)
+             OR coalesce(unread.bytes, 0) <> coalesce(mailbox.bytes, 0) OR unread.oldest < mailbox.oldest",
+    ),
+    (
+        "correspondents are unknown",
+        "SELECT count(*) FROM (SELECT DISTINCT recipient, sender FROM mail, progress WHERE id <= watermark
+             EXCEPT SELECT recipient, sender FROM correspondent)",
+    ),
+    (
+        "messages have a number that is still to be given out",
+        "SELECT count(*) FROM message WHERE id > (SELECT seq FROM sqlite_sequence WHERE name = 'message')",
+    ),
+];
+
+/// Reads all of a database, as it stands at this moment if it is in use, and says what is in it or what is wrong with it.
+pub async fn verify(database: &Path, options: &Options) -> Result<Findings, OpenError> {
+    let Some(version) = schema::version(database, options).await? else {
+        return Err(OpenError::Missing(database.to_owned()));
+    };
+    let mut connection = open(database, options).connect().await.map_err(|e| failed(database, e))?;
+    let found = inspect(&mut connection, version).await.map_err(|e| failed(database, e))?;
+    connection.close().await.map_err(|e| failed(database, e))?;
+    found.map_err(|wrong| failed(database, format!("the database is damaged: {}", wrong.join("; "))))
+}
+
+/// A file that nobody has open is read without making the companions that SQLite makes else.
+fn open(database: &Path, options: &Options) -> SqliteConnectOptions {
+    let at_rest = !beside(database, "-wal").exists();
+    schema::connect_options(database, options).read_only(true).immutable(at_rest).disable_statement_logging()
+}
+
+async fn inspect(db: &mut SqliteConnection, version: i64) -> sqlx::Result<Result<Findings, Vec<String>>> {
+    // One view of all tables, while others go on writing.
+    sqlx::query("BEGIN").execute(&mut *db).await?;
+    let whole: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(5)").fetch_all(&mut *db).await?;
+    if whole != ["ok"] {
+        return Ok(Err(whole));
+    }
+    // What an older schema promised is not known any more; the migration is tried when the database is opened.
+    let is_current = version == schema::known_version();
+    let mut wrong = if is_current { schema::deviations(db).await? } else { Vec::new() };
+    let dangling: Vec<(String, Option<i64>, String, i64)> =
+        sqlx::query_as("PRAGMA foreign_key_check").fetch_all(&mut *db).await?;
+    wrong.extend(dangling.iter().take(MOST).map(|(table, row, parent, _)| {
+        format!("{table} {} refers to a {parent} that is not there", row.unwrap_or_default())
+    }));
+    if is_current && wrong.is_empty() {
+        for (what, sql) in MUST_BE_NONE {
+            match sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *db).await? {
+                0 => {}
+                count => wrong.push(format!("{count} {what}")),
+            }
+        }
+    }
+    if !wrong.is_empty() {
+        return Ok(Err(wrong));
+    }
+    let (users, sessions, messages, unread) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM user WHERE removed_at IS NULL), (SELECT count(*) FROM session), count(*),
+             count(*) - (SELECT count(*) FROM receipt) FROM message",
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    Ok(Ok(Findings { schema: version, users, sessions, messages, unread }))
+}

@@ -1,0 +1,226 @@
+//! Copies of the database: whole under load, verified, put back; and what is said of one that is damaged.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+
+use crate::support::{EMPTY, Folder, SENT, Server, texts};
+
+fn refused(folder: &Folder, arguments: &[&str]) -> String {
+    let output = folder.run(arguments, "");
+    let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error
+}
+
+/// Runs SQL on a database file that nobody has open.
+fn tamper(database: &Path, sql: &'static str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it can be built");
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database).foreign_keys(false);
+        let mut connection: SqliteConnection = options.connect().await.expect("it is a database");
+        sqlx::raw_sql(sql).execute(&mut connection).await.expect("it is SQL");
+        connection.close().await.expect("it closes");
+    });
+}
+
+fn path(folder: &Folder, name: &str) -> (PathBuf, String) {
+    let path = folder.path().join(name);
+    (path.clone(), path.to_str().expect("it is UTF-8").to_owned())
+}
+
+#[test]
+fn a_backup_under_load_has_every_message_acknowledged_before_it_began() {
+    let folder = Folder::new("[delivery]\nreply_bytes = 100000000");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (_, lineker) = server.login("lineker");
+    let (sent, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (copy, name) = path(&folder, "copy.db");
+    let (mut messi, token) = server.login("messi");
+    let acknowledged = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut next = 0;
+            while !done.load(Ordering::Relaxed) {
+                // Several in one go, so that there is always something in the writer's hands.
+                let requests: String = (0..50).map(|i| format!("send {token} lineker  {} \r\n", next + i)).collect();
+                messi.send(requests);
+                for _ in 0..50 {
+                    assert_eq!(messi.receive(), SENT);
+                    next += 1;
+                    sent.store(next, Ordering::SeqCst);
+                }
+            }
+        });
+        while sent.load(Ordering::SeqCst) < 2000 {
+            thread::yield_now();
+        }
+        let acknowledged = sent.load(Ordering::SeqCst);
+        folder.done(&["db", "backup", &name], "");
+        done.store(true, Ordering::Relaxed);
+        acknowledged
+    });
+    assert!(sent.load(Ordering::SeqCst) > acknowledged, "the load went on during the backup");
+    assert_eq!(fs::metadata(&copy).expect("it was made").permissions().mode() & 0o777, 0o600);
+    assert!(folder.done(&["db", "verify", &name], "").contains(": OK: schema "));
+    assert!(folder.done(&["db", "verify"], "").contains("chat.db: OK: schema "), "the one in use is whole, too");
+    drop(server);
+
+    let other = Folder::new("[delivery]\nreply_bytes = 100000000");
+    let said = other.done(&["db", "restore", &name], "");
+    assert!(said.contains("3 users, 2 sessions"), "{said}");
+    let server = Server::start(&other);
+    let texts = texts(&server.connect().ask(&format!("inbox {lineker}")));
+    assert!(texts.len() >= acknowledged, "{} of {acknowledged}", texts.len());
+    assert!(texts.iter().enumerate().all(|(i, text)| *text == i.to_string()), "in order and without a gap");
+}
+
+#[test]
+fn a_backup_overwrites_nothing() {
+    let folder = Folder::new("");
+    let (copy, name) = path(&folder, "copy.db");
+    assert!(refused(&folder, &["db", "backup", &name]).contains("there is no database here yet"));
+    folder.add_three();
+    fs::write(&copy, "precious").expect("it can be written");
+    assert!(refused(&folder, &["db", "backup", &name]).contains("there is such a file already"));
+    assert_eq!(fs::read(&copy).expect("it is there"), b"precious");
+    assert!(refused(&folder, &["db", "backup", "/nowhere/copy.db"]).contains("/nowhere/copy.db"));
+    let left = fs::read_dir(folder.path()).expect("it is there").flatten();
+    assert!(!left.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().contains("unfinished")));
+}
+
+#[test]
+fn a_restore_keeps_what_was_there_and_waits_for_no_server() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+    assert_eq!(messi.ask(&format!("send {token} messi  before ")), SENT);
+    let (_, name) = path(&folder, "copy.db");
+    folder.done(&["db", "backup", &name], "");
+    assert_eq!(messi.ask(&format!("send {token} messi  after ")), SENT);
+    let error = refused(&folder, &["db", "restore", &name]);
+    assert!(error.contains("in use by another chatd") && error.contains(&server.pid().to_string()), "{error}");
+    server.kill();
+
+    let said = folder.done(&["db", "restore", &name], "");
+    let aside = said.lines().last().and_then(|line| line.strip_prefix("the former database is ")).expect("it is told");
+    let server = Server::start(&folder);
+    assert_eq!(texts(&server.connect().ask(&format!("inbox {token}"))), ["before"]);
+    drop(server);
+    // What was killed had not written all into the file: its log was kept with it.
+    fs::rename(format!("{aside}-wal"), folder.path().join("chat.db-wal")).expect("the log was kept");
+    fs::rename(aside, folder.database()).expect("it was kept");
+    let server = Server::start(&folder);
+    assert_eq!(texts(&server.connect().ask(&format!("inbox {token}"))), ["before", "after"]);
+}
+
+#[test]
+fn what_is_no_whole_copy_is_not_restored() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let (copy, name) = path(&folder, "copy.db");
+    folder.done(&["db", "backup", &name], "");
+    let whole = fs::read(&copy).expect("it was made");
+    let before = folder.done(&["user", "list"], "");
+
+    fs::write(&copy, &whole[..whole.len() / 2]).expect("it can be written");
+    assert!(refused(&folder, &["db", "restore", &name]).contains("truncated"));
+    fs::write(&copy, "not at all").expect("it can be written");
+    assert!(refused(&folder, &["db", "restore", &name]).contains("not a database"));
+    fs::write(&copy, &whole).expect("it can be written");
+    fs::write(folder.path().join("copy.db-wal"), "more").expect("it can be written");
+    assert!(refused(&folder, &["db", "restore", &name]).contains("copy.db-wal"));
+    assert_eq!(folder.done(&["user", "list"], ""), before);
+    assert!(!folder.path().join("chat.db.restoring").exists());
+}
+
+#[test]
+fn damage_is_named() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+    for _ in 0..3 {
+        assert_eq!(messi.ask(&format!("send {token} lineker  unread ")), SENT);
+    }
+    assert_eq!(messi.ask(&format!("inbox {token}")), EMPTY);
+    assert_eq!(server.stop(), Some(0));
+    let said = folder.done(&["db", "verify"], "");
+    assert!(said.contains("3 users, 1 sessions, 3 messages, 3 of them unread"), "{said}");
+
+    let whole = fs::read(folder.database()).expect("it is there");
+    for (sql, complaint) in [
+        ("UPDATE mailbox SET messages = 2", "1 mailboxes count other unread mail than there is"),
+        ("DELETE FROM mailbox", "1 mailboxes count other unread mail than there is"),
+        ("INSERT INTO receipt VALUES (99, 0)", "1 receipts are of no message"),
+        ("DELETE FROM mail WHERE id = 2", "1 messages are missing in the index"),
+        ("DELETE FROM message WHERE id = 2", "1 entries of the index lead to no message"),
+        ("DELETE FROM correspondent", "1 correspondents are unknown"),
+        ("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'message'", "2 messages have a number"),
+        ("UPDATE session SET user = 77", "session 1 refers to a user that is not there"),
+        ("DROP INDEX user_folded", "index user_folded is missing"),
+        ("CREATE TABLE other (x)", "table other is not chatd's"),
+    ] {
+        fs::write(folder.database(), &whole).expect("it can be written");
+        tamper(&folder.database(), sql);
+        let error = refused(&folder, &["db", "verify"]);
+        assert!(error.contains(complaint), "{sql}: {error}");
+    }
+    let middle = whole.len() / 2;
+    let mut spoilt = whole.clone();
+    spoilt[middle..middle + 8192].fill(0xA5);
+    fs::write(folder.database(), &spoilt).expect("it can be written");
+    assert!(refused(&folder, &["db", "verify"]).contains("chat.db"));
+    fs::write(folder.database(), &whole).expect("it can be written");
+    folder.done(&["db", "verify"], "");
+}
+
+#[test]
+fn a_database_is_copied_before_it_is_migrated() {
+    let folder = Folder::new("");
+    folder.add_three();
+    // As a database of an older chatd: then the migration, which finds its tables there, must fail.
+    tamper(&folder.database(), "DELETE FROM _sqlx_migrations");
+    for copy in ["chat.db.schema-0", "chat.db.schema-0-2"] {
+        assert!(refused(&folder, &["db", "migrate"]).contains("migration failed"));
+        let kept = folder.path().join(copy);
+        assert_eq!(fs::metadata(&kept).expect("the copy was made").permissions().mode() & 0o777, 0o600);
+        let said = folder.done(&["db", "verify", kept.to_str().expect("it is UTF-8")], "");
+        assert!(said.contains("schema 0, 3 users"), "{said}");
+    }
+}
+
+#[test]
+fn a_migration_waits_for_no_server_and_says_when_there_is_nothing_to_do() {
+    let folder = Folder::new("");
+    folder.add_three();
+    assert!(folder.done(&["db", "migrate"], "").contains("the schema is up to date"));
+    assert!(!folder.path().join("chat.db.schema-1").exists(), "nothing was to be migrated");
+    let server = Server::start(&folder);
+    tamper(&folder.database(), "DELETE FROM _sqlx_migrations");
+    assert!(refused(&folder, &["db", "migrate"]).contains(&server.pid().to_string()));
+}
+
+#[test]
+fn prune_removes_what_was_read_and_nothing_else() {
+    let folder = Folder::new("[delivery]\nkeep_delivered = \"0s\"");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+    for text in ["one", "two"] {
+        messi.ask(&format!("send {token} messi  {text} "));
+        assert_eq!(texts(&messi.ask(&format!("inbox {token}"))), [text]);
+    }
+    assert_eq!(messi.ask(&format!("send {token} lineker  unread ")), SENT);
+    drop(messi);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(folder.done(&["db", "prune"], ""), "2 messages removed\n");
+    let said = folder.done(&["db", "verify"], "");
+    assert!(said.contains("1 messages, 1 of them unread"), "{said}");
+}
