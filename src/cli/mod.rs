@@ -1,14 +1,20 @@
 //! The command line: what can be typed, what it prints, which exit status it ends with. One file for each noun.
 
+mod client;
 mod config;
 mod db;
 mod docs;
 mod health;
 mod log;
+mod mail;
 mod owner;
+mod remote;
+mod script;
 mod serve;
 mod session;
+mod state;
 mod user;
+mod visible;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -57,6 +63,17 @@ enum Command {
     Completions(docs::Completions),
     /// Prints the manual page, or writes all pages into a directory
     Man(docs::Man),
+    /// Chats: the document's program
+    Client(client::Client),
+    /// Logs in for `chatd send` and `chatd inbox`; the password comes from $CHATD_PASSWORD, $CHATD_PASSWORD_FILE or the
+    /// terminal
+    Login(script::Login),
+    /// Ends that login
+    Logout(script::Logout),
+    /// Sends a message, as of a script: df -h | chatd send messi
+    Send(script::SendMessage),
+    /// Prints the messages that wait, and takes them off the server when they are printed
+    Inbox(script::Inbox),
 }
 
 /// Exit status of bad configuration, as sysexits.h has it.
@@ -101,6 +118,11 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Health(health) => health.run(&load()?.config),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
+        Command::Client(client) => client.run(),
+        Command::Login(login) => login.run(),
+        Command::Logout(logout) => logout.run(),
+        Command::Send(send) => send.run(),
+        Command::Inbox(inbox) => inbox.run(),
     }
 }
 

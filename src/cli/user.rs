@@ -187,7 +187,8 @@ fn open_file(path: &str) -> io::Result<Arc<File>> {
     File::open(path).map(Arc::new)
 }
 
-fn first_line(from: impl Read) -> anyhow::Result<String> {
+/// The first line of a file or of standard input, without its end.
+pub fn first_line(from: impl Read) -> anyhow::Result<String> {
     let mut line = String::new();
     io::BufReader::new(from.take(64 * 1024)).read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())

@@ -12,9 +12,7 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
-
-use super::json::{InboxText, PythonStyle};
+use super::json::{InboxText, ascii};
 use super::{Refusal, Reply, Request, Send, is_http};
 use crate::model::{Password, Token, Username};
 
@@ -87,7 +85,7 @@ pub fn render(echo: &Echo, reply: &Reply) -> String {
             let Echo::Send(recipient) = echo else { return "message sent".to_owned() };
             format!("message sent to {recipient}")
         }
-        Reply::Inbox(senders) => json(&InboxText(senders)),
+        Reply::Inbox(senders) => ascii(&InboxText(senders)),
         Reply::Online(names) => python_list(names),
         Reply::LoggedOut { .. } => "Logout berhasil dilakukan".to_owned(),
         Reply::Refused(refusal) => refused(echo, *refusal),
@@ -109,14 +107,6 @@ fn refused(echo: &Echo, refusal: Refusal) -> String {
         }
     };
     words.to_owned()
-}
-
-/// JSON in the style of the wire.
-fn json(value: &impl Serialize) -> String {
-    let mut out = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonStyle);
-    value.serialize(&mut serializer).expect("a Vec takes every byte and the keys are strings");
-    String::from_utf8(out).expect("JSON in this style is ASCII")
 }
 
 /// Names as Python prints a list of them.

@@ -12,16 +12,22 @@
 //! - `operate`: what systemd and an operator see of a running server
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
+//! - `client`: the document's dialogue, piped and on a `terminal`, also against an `old_server`
+//! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
 
 mod admin;
+mod client;
 mod commands;
 mod corpus;
+mod crontab;
 mod database;
 mod dialogue;
 mod imports;
+mod old_server;
 mod operate;
 mod restart;
 mod security;
 mod support;
+mod terminal;
 mod transcripts;
 mod wire;

@@ -85,6 +85,14 @@ fn is_python_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
+/// Any value in the style of the wire: JSON in ASCII, without a line end.
+pub fn ascii(value: &impl Serialize) -> String {
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonStyle);
+    value.serialize(&mut serializer).expect("a Vec takes every byte and the keys are strings");
+    String::from_utf8(out).expect("JSON in this style is ASCII")
+}
+
 struct ReplyText<'a>(&'a Reply);
 
 impl Serialize for ReplyText<'_> {
@@ -158,7 +166,7 @@ impl Serialize for MessageText<'_> {
 }
 
 /// JSON as `json.dumps` writes it by default: a space after comma and colon, ASCII only.
-pub(super) struct PythonStyle;
+struct PythonStyle;
 
 impl Formatter for PythonStyle {
     fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {

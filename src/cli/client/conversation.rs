@@ -1,0 +1,114 @@
+//! The document's dialogue from the person's side: a line typed in, what is to be shown out. Keeps the session; knows
+//! neither terminal nor pipe.
+
+use crate::client::link::Link;
+use crate::client::{Address, Error};
+use crate::model::{Password, Token};
+use crate::protocol::json::client::Unreadable;
+use crate::protocol::text::{self, Echo};
+use crate::protocol::{Refusal, Reply, Request};
+
+/// A person's dealings with a server.
+pub struct Conversation {
+    link: Link,
+    token: Option<Token>,
+}
+
+/// What became of a line.
+pub struct Answered {
+    /// What was asked.
+    pub echo: Echo,
+    /// What the server says, or this program where the line got no further.
+    pub reply: Reply,
+}
+
+impl Answered {
+    /// The line that the document shows.
+    pub fn line(&self) -> String {
+        text::render(&self.echo, &self.reply)
+    }
+}
+
+impl Conversation {
+    /// One that has not begun.
+    pub fn new(address: Address) -> Conversation {
+        Conversation { link: Link::new(address), token: None }
+    }
+
+    /// Connects, so that a wrong address is told before anything is typed.
+    pub async fn connect(&mut self) -> Result<(), Error> {
+        self.link.connection().await.map(drop)
+    }
+
+    /// The session, while there is one.
+    pub fn token(&self) -> Option<Token> {
+        self.token
+    }
+
+    /// Carries out what was typed.
+    pub async fn say(&mut self, line: &[u8]) -> Result<Answered, Error> {
+        let (echo, request) = text::parse(line, self.token);
+        match request {
+            Ok(request) => self.ask(echo, request).await,
+            Err(refusal) => Ok(Answered { echo, reply: refusal.into() }),
+        }
+    }
+
+    /// Logs in with a password that was not typed in the line.
+    pub async fn log_in(&mut self, username: &str, password: Password) -> Result<Answered, Error> {
+        let request = Request::Auth { username: username.to_owned(), password };
+        self.ask(Echo::Auth(username.to_owned()), request).await
+    }
+
+    async fn ask(&mut self, echo: Echo, request: Request) -> Result<Answered, Error> {
+        let reply = self.link.call(&request).await?;
+        match (&reply, token_of(&request)) {
+            (Reply::LoggedIn { token }, _) => self.token = Some(*token),
+            (Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken), token) if token == self.token => {
+                self.token = None;
+            }
+            _ => {}
+        }
+        Ok(Answered { echo, reply })
+    }
+
+    /// Who is logged in; nobody where that cannot be learnt.
+    pub async fn online(&mut self) -> Vec<String> {
+        let Some(token) = self.token else { return Vec::new() };
+        match self.link.call(&Request::Show { token }).await {
+            Ok(Reply::Online(names)) => names.iter().map(|name| name.to_string()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// All that was said has been shown.
+    pub fn end(self) -> Result<(), Error> {
+        self.link.close()
+    }
+}
+
+/// What is shown in place of a reply that did not come.
+pub fn failure(error: &Error) -> String {
+    match error {
+        Error::Unreadable(Unreadable::Words(words)) => format!("Error, {words}"),
+        Error::Lost(_) => format!("Error, {error}: it may have been carried out, or not"),
+        other => format!("Error, {other}"),
+    }
+}
+
+/// The name in a line that is a login but for the password.
+pub fn login_without_password(line: &[u8]) -> Option<&str> {
+    let mut words = std::str::from_utf8(line).ok()?.split_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (Some("auth"), Some(name), None) => Some(name),
+        _ => None,
+    }
+}
+
+fn token_of(request: &Request) -> Option<Token> {
+    match request {
+        Request::Auth { .. } => None,
+        Request::Send(send) => Some(send.token),
+        Request::Inbox { token } | Request::Show { token } | Request::Logout { token } => Some(*token),
+    }
+}

@@ -1,0 +1,57 @@
+//! `chatd client`: the document's program. With a terminal on both sides it has a prompt, edits lines and shows
+//! messages as they come; otherwise each line of input gives one line of output and nothing else is written.
+
+mod conversation;
+mod live;
+mod terminal;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use self::conversation::{Conversation, failure, login_without_password};
+use super::remote::{self, Remote};
+use super::runtime;
+use super::visible::visible;
+use crate::client::Error;
+
+#[derive(Debug, Args)]
+pub struct Client {
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Client {
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let address = self.remote.address()?;
+        let runtime = runtime(1)?;
+        if io::stdin().is_terminal() && io::stdout().is_terminal() {
+            terminal::converse(&runtime, &address)?;
+        } else {
+            runtime.block_on(converse(Conversation::new(address)))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Lines in, lines out, each shown before the next is read. `auth messi` takes the password of the environment.
+async fn converse(mut conversation: Conversation) -> anyhow::Result<()> {
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    let mut line = Vec::new();
+    while input.read_until(b'\n', &mut line)? > 0 {
+        let answered = match (login_without_password(&line), remote::password()?) {
+            (Some(name), Some(password)) => conversation.log_in(name, password).await,
+            _ => conversation.say(&line).await,
+        };
+        let shown = match answered {
+            Ok(answered) => answered.line(),
+            Err(error @ Error::Unreachable { .. }) => return Err(error.into()),
+            Err(error) => failure(&error),
+        };
+        writeln!(output, "{}", visible(&shown))?;
+        output.flush()?;
+        line.clear();
+    }
+    Ok(conversation.end()?)
+}

@@ -1,0 +1,62 @@
+//! Where the server is and who asks: flags and environment. The client needs no settings file; a password is never an
+//! argument, because other users of the machine can read those.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::user::first_line;
+use crate::client::Address;
+use crate::config::BadConfig;
+use crate::model::Password;
+
+/// Where `chatd serve` listens by default.
+const DEFAULT: &str = "127.0.0.1:8889";
+
+#[derive(Debug, Args)]
+pub struct Remote {
+    /// The server [default: $CHATD_CONNECT, else 127.0.0.1:8889]
+    #[arg(long, value_name = "HOST:PORT")]
+    connect: Option<Address>,
+}
+
+impl Remote {
+    /// The server that is meant.
+    pub fn address(&self) -> Result<Address, BadConfig> {
+        if let Some(address) = &self.connect {
+            return Ok(address.clone());
+        }
+        let text = variable("CHATD_CONNECT")?.unwrap_or_else(|| DEFAULT.to_owned());
+        text.parse().map_err(|why| BadConfig(format!("CHATD_CONNECT={text:?}: {why}")))
+    }
+}
+
+/// Who is meant where nobody is named.
+pub fn user() -> Result<Option<String>, BadConfig> {
+    variable("CHATD_USER")
+}
+
+/// The password that the environment has or points to.
+pub fn password() -> Result<Option<Password>, BadConfig> {
+    let text = match (variable("CHATD_PASSWORD")?, variable("CHATD_PASSWORD_FILE")?) {
+        (Some(_), Some(_)) => {
+            return Err(BadConfig("CHATD_PASSWORD and CHATD_PASSWORD_FILE are both set: which is it?".to_owned()));
+        }
+        (None, Some(file)) => {
+            let read = File::open(PathBuf::from(&file)).map_err(anyhow::Error::from).and_then(first_line);
+            Some(read.map_err(|why| BadConfig(format!("CHATD_PASSWORD_FILE={file:?}: {why}")))?)
+        }
+        (text, None) => text,
+    };
+    Ok(text.as_deref().map(Password::attempt))
+}
+
+/// An environment variable; an empty one counts as none.
+fn variable(name: &str) -> Result<Option<String>, BadConfig> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(BadConfig(format!("{name} is not UTF-8"))),
+    }
+}

@@ -1,0 +1,177 @@
+//! A connection to a server from the client's end: connect, `call` a request, hear its reply. Speaks the JSON dialect.
+//! Knows no terminal and keeps nothing on disk; [`link`] makes a lost connection anew.
+
+pub mod link;
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use crate::model::Token;
+use crate::protocol::json::client::{Unreadable, Unwritable, read, write};
+use crate::protocol::{Reply, Request};
+use crate::socket::{PeerState, Stream};
+
+/// How long the server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long it may take for a reply: a login waits for its turn.
+const REPLY: Duration = Duration::from_secs(60);
+/// A longer reply is no reply of a chat server, in bytes.
+const REPLY_BYTES: usize = 256 << 20;
+/// How often an inbox is asked for where the server cannot tell by itself.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    host: String,
+    port: u16,
+}
+
+/// Why a text is no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an address is HOST:PORT, for example 127.0.0.1:8889 or [::1]:8889")]
+pub struct BadAddress;
+
+impl FromStr for Address {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<Address, BadAddress> {
+        let (host, port) = text.rsplit_once(':').ok_or(BadAddress)?;
+        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let host = bracketed.unwrap_or(host);
+        if host.is_empty() || (bracketed.is_none() && host.contains(':')) || host.contains(char::is_whitespace) {
+            return Err(BadAddress);
+        }
+        Ok(Address { host: host.to_owned(), port: port.parse().map_err(|_| BadAddress)? })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection came about: nothing was asked.
+    #[error("{address}: {source}")]
+    Unreachable {
+        /// The server.
+        address: Address,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The connection broke: whether the request was carried out is not known.
+    #[error("the connection was lost: {0}")]
+    Lost(#[from] io::Error),
+    /// The request was not sent.
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
+    /// The reply was understood by nobody.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+/// A connection. Dropped while it is [held](Connection::hold) it ends with a reset.
+pub struct Connection {
+    stream: TcpStream,
+}
+
+impl Connection {
+    /// Connects to a server.
+    pub async fn open(address: &Address) -> Result<Connection, Error> {
+        let unreachable = |source| Error::Unreachable { address: address.clone(), source };
+        let connecting = async {
+            let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        };
+        let stream = timeout(CONNECT, connecting).await.unwrap_or_else(|late| Err(late.into())).map_err(unreachable)?;
+        Ok(Connection { stream })
+    }
+
+    /// Asks, and waits for the reply. After [`Error::Lost`] the connection is of no use any more.
+    pub async fn call(&mut self, request: &Request) -> Result<Reply, Error> {
+        self.call_within(request, REPLY).await
+    }
+
+    async fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Reply, Error> {
+        let line = write(request)?;
+        let reply = timeout(limit, self.exchange(&line)).await.unwrap_or_else(|late| Err(late.into()))?;
+        Ok(read(&reply)?)
+    }
+
+    /// All of the reply must be read, its last byte too: a server takes unread bytes for an unread reply.
+    async fn exchange(&mut self, line: &[u8]) -> io::Result<Vec<u8>> {
+        self.stream.write_all(line).await?;
+        self.stream.flush().await?;
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"\r\n\r\n") {
+            if self.stream.read_buf(&mut reply).await? == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it"));
+            }
+            if reply.len() > REPLY_BYTES {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the reply does not end"));
+            }
+        }
+        Ok(reply)
+    }
+
+    /// The server has not ended the connection, as far as is known without asking.
+    pub fn is_open(&self) -> bool {
+        matches!(self.stream.peer_state(), Ok(PeerState::Open))
+    }
+
+    /// Whether what was read last is still on its way to the person. While it is, a connection that ends in any way,
+    /// the death of the process included, ends with a reset, and the server keeps those messages.
+    pub fn hold(&self, held: bool) -> io::Result<()> {
+        SockRef::from(&self.stream).set_linger(held.then_some(Duration::ZERO))
+    }
+}
+
+impl Connection {
+    /// Waits for mail for as long as `patience` says, and gives what [`Request::Inbox`] would, empty in the end. A
+    /// server that cannot wait is asked again and again.
+    pub async fn mail(&mut self, token: Token, patience: Duration) -> Result<Reply, Error> {
+        let give_up = tokio::time::Instant::now() + patience;
+        loop {
+            let reply = self.call(&Request::Inbox { token }).await?;
+            if !is_empty(&reply) || tokio::time::Instant::now() + POLL > give_up {
+                return Ok(reply);
+            }
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// An inbox without a message; it may name senders.
+pub fn is_empty(reply: &Reply) -> bool {
+    matches!(reply, Reply::Inbox(senders) if senders.iter().all(|from| from.messages.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_host_and_port() {
+        for good in ["127.0.0.1:8889", "[::1]:8889", "chat.example:1", "localhost:65535"] {
+            assert_eq!(good.parse::<Address>().map(|address| address.to_string()), Ok(good.to_owned()));
+        }
+        for bad in ["", "8889", "host", "host:", ":8889", "::1:8889", "host:99999", "a b:1", "[]:1"] {
+            assert_eq!(bad.parse::<Address>(), Err(BadAddress), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! `chatd client`: the document's dialogue, piped and on a terminal.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::old_server::OldServer;
+use crate::support::{Folder, Server};
+use crate::terminal::Terminal;
+
+const HENDERSONS: &str = r#"{"messi": [{"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " hal \r\n"}, {"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " feeling good \r\n"}]}"#;
+
+fn server() -> (Folder, Server) {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    (folder, server)
+}
+
+/// `chatd ARGUMENTS` with a state directory in the test's folder.
+pub fn chatd(folder: &Folder, address: impl ToString, arguments: &[&str]) -> Command {
+    let mut command = folder.command(arguments);
+    command.env("CHATD_CONNECT", address.to_string()).env("XDG_STATE_HOME", folder.path().join("state"));
+    command
+}
+
+/// A client with pipes for a terminal.
+struct Piped {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Piped {
+    fn start(folder: &Folder, address: impl ToString) -> Piped {
+        let mut command = chatd(folder, address, &["client"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("chatd starts");
+        let output = BufReader::new(child.stdout.take().expect("it was piped"));
+        Piped { child, output }
+    }
+
+    fn say(&mut self, line: &str) -> String {
+        writeln!(self.child.stdin.as_mut().expect("it was piped"), "{line}").expect("it reads");
+        let mut shown = String::new();
+        self.output.read_line(&mut shown).expect("it answers");
+        shown.strip_suffix('\n').unwrap_or_else(|| panic!("{line}: {shown:?} is no line")).to_owned()
+    }
+
+    /// Logs in; gives the token.
+    fn log_in(&mut self, name: &str) -> String {
+        let shown = self.say(&format!("auth {name} surabaya"));
+        let token = shown.strip_prefix(&format!("username {name} logged in, token "));
+        token.unwrap_or_else(|| panic!("{shown}")).to_owned()
+    }
+
+    /// Ends the input; gives the exit status.
+    fn end(mut self) -> Option<i32> {
+        drop(self.child.stdin.take());
+        let mut rest = String::new();
+        assert_eq!(self.output.read_line(&mut rest).expect("it ends"), 0, "{rest}");
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Piped {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Every example of the document, and every row of the table.
+fn document(folder: &Folder, address: &str) {
+    let mut messi = Piped::start(folder, address);
+    assert_eq!(messi.say("send henderson feeling good"), "Error, not authorized");
+    assert_eq!(messi.say("inbox"), "Error, not authorized");
+    assert_eq!(messi.say("show"), "belum melakukan autentifikasi");
+    assert_eq!(messi.say("logout"), "belum melakukan autentifikasi");
+    assert_eq!(messi.say("auth maradona surabaya"), "Error, User Tidak Ada");
+    assert_eq!(messi.say("auth messi jakarta"), "Error, Password Salah");
+    assert_eq!(messi.log_in("messi").len(), 36);
+    assert_eq!(messi.say("send henderson hal"), "message sent to henderson");
+    assert_eq!(messi.say("sent henderson feeling good"), "message sent to henderson");
+    assert_eq!(messi.say("send maradona hal"), "Error, User Tidak Ditemukan");
+    assert_eq!(messi.say("halo"), "*Maaf, command tidak benar");
+    assert_eq!(messi.say("auth messi"), "-Maaf, command tidak benar");
+    let mut henderson = Piped::start(folder, address);
+    henderson.log_in("henderson");
+    assert_eq!(henderson.say(" inbox"), HENDERSONS);
+    assert_eq!(henderson.say("inbox"), "{}");
+    let mut lineker = Piped::start(folder, address);
+    lineker.log_in("lineker");
+    assert_eq!(lineker.say("show"), "['messi', 'henderson', 'lineker']");
+    for mut client in [messi, henderson, lineker] {
+        assert_eq!(client.say("logout"), "Logout berhasil dilakukan");
+        assert_eq!(client.say("inbox"), "Error, not authorized");
+        assert_eq!(client.end(), Some(0));
+    }
+}
+
+#[test]
+fn the_document_typed_into_a_pipe() {
+    let (folder, server) = server();
+    document(&folder, &server.address.to_string());
+}
+
+#[test]
+fn the_document_against_a_server_without_extensions() {
+    let (folder, server) = server();
+    let old = OldServer::before(server.address);
+    document(&folder, &old.address.to_string());
+    assert_eq!(old.refused(), Vec::<String>::new());
+}
+
+#[test]
+fn a_password_can_come_from_a_file_and_none_is_needed_in_the_line() {
+    let (folder, server) = server();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "surabaya\n").expect("it can be written");
+    let mut command = chatd(&folder, server.address, &["client"]);
+    command.env("CHATD_PASSWORD_FILE", &file).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("chatd starts");
+    child.stdin.take().expect("it was piped").write_all(b"auth messi\nshow\n").expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    let (first, second) = text.split_once('\n').expect("two lines");
+    assert!(first.starts_with("username messi logged in, token "), "{first}");
+    assert_eq!(second, "['messi']\n");
+}
+
+#[test]
+fn a_restart_of_the_server_is_survived() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let address = server.address;
+    let mut client = Piped::start(&folder, address);
+    client.log_in("messi");
+    assert_eq!(client.say("send messi before"), "message sent to messi");
+    let again =
+        || Server::start_with(&folder, folder.command(&["serve", "--set", &format!("server.listen={address}")]));
+    assert_eq!(server.stop(), Some(0));
+    let server = again();
+    assert_eq!(client.say("send messi after a stop"), "message sent to messi");
+    server.kill();
+    let _server = again();
+    assert_eq!(client.say("send messi after a crash"), "message sent to messi");
+    let inbox = client.say("inbox");
+    assert!(
+        inbox.contains(" before ") && inbox.contains(" after a stop ") && inbox.contains(" after a crash "),
+        "{inbox}"
+    );
+}
+
+#[test]
+fn other_peoples_text_cannot_touch_the_terminal() {
+    let (folder, server) = server();
+    let (mut lineker, token) = server.login("lineker");
+    lineker.ask(&format!("send {token} messi  \x1b[2J\u{9b}31m\u{202e}\x07ha\u{85}lo "));
+    let mut messi = Terminal::start(&chatd(&folder, server.address, &["client"]));
+    messi.see("Command :");
+    messi.enter("auth messi surabaya");
+    messi.see("lineker: \\x1b[2J\\x9b31m\\u202e\\x07ha\\x85lo");
+    messi.enter("inbox");
+    messi.see(r#""msg": "  \u001b[2J\u009b31m\u202e\u0007ha\u0085lo \r\n"}]}"#);
+    messi.type_in("\x04");
+    assert!(!messi.all().contains(['\u{9b}', '\u{202e}', '\u{85}']), "{:?}", messi.all());
+    assert!(!messi.all().contains("\x1b[2J"), "{:?}", messi.all());
+}
+
+#[test]
+fn two_people_on_terminals() {
+    let (folder, server) = server();
+    let log_in = |name: &str| {
+        let mut terminal = Terminal::start(&chatd(&folder, server.address, &["client"]));
+        terminal.see("Command :");
+        terminal.enter(&format!("auth {name}"));
+        terminal.see("Password: ");
+        terminal.enter("surabaya");
+        terminal.see(&format!("username {name} logged in, token "));
+        let token = terminal.see("\r\n").0;
+        terminal.see(&format!("Command {}:", token.trim()));
+        terminal
+    };
+    let (mut messi, mut henderson) = (log_in("messi"), log_in("henderson"));
+
+    // A message appears above the line being typed, which stays whole and can be finished.
+    henderson.type_in("send messi half a li");
+    henderson.see("half a li");
+    let mut longest = Duration::ZERO;
+    for number in 0..5 {
+        messi.type_in(&format!("send henderson halo {number}"));
+        messi.see(&format!("halo {number}"));
+        let sent = Instant::now();
+        messi.type_in("\r");
+        let (shown, seen) = henderson.see(&format!("messi: halo {number}\r\n"));
+        longest = longest.max(seen - sent);
+        assert!(!shown.contains("half a limessi"), "the line was torn: {shown:?}");
+        henderson.see("half a li");
+        messi.see("message sent to henderson");
+    }
+    eprintln!("a message took at most {longest:?} from Enter on one terminal to the other");
+    henderson.type_in("ne\r");
+    henderson.see("message sent to messi");
+    messi.see("henderson: half a line\r\n");
+
+    // Tab completes commands and names.
+    messi.type_in("se\the\tx\r");
+    messi.see("message sent to henderson");
+    henderson.see("messi: x\r\n");
+
+    // What was shown is shown once more for `inbox`.
+    messi.enter("inbox");
+    messi.see(
+        r#"{"henderson": [{"msg_from": "Jordan Henderson", "msg_to": "Lionel Messi", "msg": " half a line \r\n"}]}"#,
+    );
+    messi.enter("inbox");
+    messi.see("\n{}\r\n");
+
+    for mut terminal in [messi, henderson] {
+        terminal.enter("logout");
+        terminal.see("Logout berhasil dilakukan");
+        terminal.see("Command :");
+        terminal.type_in("\x04");
+        assert!(!terminal.all().contains("surabaya"));
+        assert_eq!(terminal.end(), Some(0));
+    }
+    let history = folder.path().join("state/chatd/history");
+    let lines = std::fs::read_to_string(&history).expect("there is a history");
+    assert!(lines.contains("auth messi\n") && lines.contains("send henderson halo 1"), "{lines}");
+    assert!(!lines.contains("surabaya"), "{lines}");
+    assert_eq!(history.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
+}

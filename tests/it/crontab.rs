@@ -1,0 +1,202 @@
+//! The client for scripts: `chatd login`, `logout`, `send`, `inbox`.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use crate::client::chatd;
+use crate::support::{EMPTY, Folder, NO_SESSION, Server, texts};
+
+struct Scripts {
+    folder: Folder,
+    server: Server,
+}
+
+impl Scripts {
+    fn new() -> Scripts {
+        let folder = Folder::new("");
+        folder.add_three();
+        let server = Server::start(&folder);
+        Scripts { folder, server }
+    }
+
+    /// A command of a user whose password is in the environment.
+    fn command(&self, user: &str, arguments: &[&str]) -> Command {
+        let mut command = chatd(&self.folder, self.server.address, arguments);
+        command.env("CHATD_USER", user).env("CHATD_PASSWORD", "surabaya");
+        command
+    }
+
+    fn run(&self, user: &str, arguments: &[&str], input: &str) -> Output {
+        run(self.command(user, arguments), input)
+    }
+
+    /// What a command prints that must succeed.
+    fn done(&self, user: &str, arguments: &[&str], input: &str) -> String {
+        let output = self.run(user, arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it is text")
+    }
+}
+
+fn run(mut command: Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("chatd starts");
+    // A command that needs no input may have ended.
+    let _ = child.stdin.take().expect("it was piped").write_all(input.as_bytes());
+    child.wait_with_output().expect("it ends")
+}
+
+fn failed(output: &Output, status: i32, why: &str) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{error}");
+    assert!(error.contains(why), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[test]
+fn a_line_in_a_crontab() {
+    let scripts = Scripts::new();
+    let table = "Filesystem  Size\n/dev/sda1    10G\n";
+    assert_eq!(scripts.done("messi", &["send", "henderson"], table), "");
+    assert_eq!(scripts.done("messi", &["send", "henderson", "halo", "-x", "--json"], ""), "");
+    assert_eq!(scripts.done("messi", &["send", "henderson"], "one\r\ntwo"), "");
+    let shown = "messi:\n    Filesystem  Size\n    /dev/sda1    10G\nmessi: halo -x --json\nmessi:\n    one\n    two\n";
+    assert_eq!(scripts.done("henderson", &["inbox"], ""), shown);
+    assert_eq!(scripts.done("henderson", &["inbox"], ""), "");
+    scripts.done("messi", &["send", "henderson", "\u{1b}[2J", "你"], "");
+    let json = "{\"from\": \"messi\", \"msg\": \" \\u001b[2J \\u4f60 \\r\\n\", \"msg_from\": \"Lionel Messi\", \"msg_to\": \"Jordan Henderson\"}\n";
+    assert_eq!(scripts.done("henderson", &["inbox", "--json"], ""), json);
+}
+
+#[test]
+fn one_login_serves_many_runs_until_it_ends() {
+    let scripts = Scripts::new();
+    for _ in 0..3 {
+        scripts.done("messi", &["send", "messi", "x"], "");
+    }
+    assert_eq!(scripts.server.log().matches(" login ").count(), 1, "{}", scripts.server.log());
+    // An administrator ends the session; the next run logs in again.
+    scripts.folder.done(&["user", "passwd", "messi", "--password-stdin"], "surabaya\n");
+    let mut client = scripts.server.connect();
+    let token = token(&scripts, "messi");
+    while client.ask(&format!("show {token}")) != NO_SESSION {}
+    scripts.done("messi", &["send", "messi", "y"], "");
+    assert_eq!(scripts.server.log().matches(" login ").count(), 2, "{}", scripts.server.log());
+}
+
+/// The token that was kept.
+fn token(scripts: &Scripts, user: &str) -> String {
+    let sessions = scripts.folder.path().join("state/chatd/sessions");
+    let server = fs::read_dir(sessions).expect("it was made").next().expect("one server").expect("it can be listed");
+    let file = server.path().join(format!("token-{user}"));
+    assert_eq!(file.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(server.metadata().expect("it is there").permissions().mode() & 0o777, 0o700);
+    fs::read_to_string(file).expect("it can be read").trim().to_owned()
+}
+
+#[test]
+fn login_and_logout() {
+    let scripts = Scripts::new();
+    let chatd = |arguments: &[&str]| chatd(&scripts.folder, scripts.server.address, arguments);
+    failed(&run(chatd(&["send", "messi", "x"]), ""), 1, "chatd login USER");
+    let password = scripts.folder.path().join("password");
+    fs::write(&password, "surabaya\nnot this\n").expect("it can be written");
+    let mut login = chatd(&["login", "messi"]);
+    login.env("CHATD_PASSWORD_FILE", &password);
+    assert!(run(login, "").status.success());
+    assert!(run(chatd(&["send", "messi", "x"]), "").status.success());
+    assert_eq!(run(chatd(&["inbox"]), "").stdout, b"messi: x\n");
+    let token = token(&scripts, "messi");
+    assert!(run(chatd(&["logout"]), "").status.success());
+    assert_eq!(scripts.server.connect().ask(&format!("show {token}")), NO_SESSION);
+    failed(&run(chatd(&["logout"]), ""), 1, "messi is not logged in");
+    failed(&run(chatd(&["send", "messi", "x"]), ""), 1, "messi is not logged in");
+}
+
+#[test]
+fn the_exit_status_tells() {
+    let scripts = Scripts::new();
+    failed(&scripts.run("messi", &["send", "maradona", "x"], ""), 1, "User Tidak Ditemukan");
+    failed(&scripts.run("maradona", &["send", "messi", "x"], ""), 1, "User Tidak Ada");
+    failed(&scripts.run("messi", &["send", "messi"], " \n"), 1, "nothing to send");
+    assert_eq!(scripts.run("messi", &["send"], "").status.code(), Some(2));
+    assert_eq!(scripts.run("messi", &["inbox", "--frob"], "").status.code(), Some(2));
+    let with = |name: &str, value: &str| {
+        let mut command = scripts.command("lineker", &["send", "messi", "x"]);
+        command.env(name, value);
+        run(command, "")
+    };
+    failed(&with("CHATD_PASSWORD", "jakarta"), 1, "Password Salah");
+    failed(&with("CHATD_CONNECT", "nowhere"), 78, "CHATD_CONNECT");
+    failed(&with("CHATD_PASSWORD_FILE", "/nonexistent"), 78, "CHATD_PASSWORD_FILE");
+    failed(&with("CHATD_CONNECT", "127.0.0.1:1"), 1, "127.0.0.1:1: ");
+    // A broken settings file is none of the client's business.
+    scripts.done("messi", &["--config", "/nonexistent", "send", "messi", "x"], "");
+    assert_eq!(scripts.done("messi", &["inbox"], ""), "messi: x\n");
+}
+
+#[test]
+fn mail_that_could_not_be_printed_waits() {
+    let scripts = Scripts::new();
+    let log_in = scripts.run("messi", &["login"], "");
+    assert!(log_in.status.success());
+    for number in 0..4 {
+        scripts.done("messi", &["send", "messi"], &format!("{number} {}", "x".repeat(200_000)));
+    }
+    let numbers = |printed: &[u8]| {
+        let text = String::from_utf8(printed.to_vec()).expect("it is text");
+        text.lines().map(|line| line.trim_end_matches('x').to_owned()).collect::<Vec<_>>()
+    };
+    // The disk is full.
+    let mut full = scripts.command("messi", &["inbox"]);
+    full.stdout(File::options().write(true).open("/dev/full").expect("the system has it"));
+    full.stderr(Stdio::null());
+    assert_eq!(full.status().expect("it ends").code(), Some(1));
+    // The reader of the pipe has had enough.
+    let (mut child, pipe) = printing(&scripts);
+    drop(pipe);
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    // It is killed while the pipe is full.
+    let (mut child, _pipe) = printing(&scripts);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    // The last reset may still be on its way to the server.
+    let mut printed = Vec::new();
+    while printed.len() < 4 {
+        printed.extend(numbers(scripts.done("messi", &["inbox"], "").as_bytes()));
+    }
+    assert_eq!(printed, ["messi: 0 ", "messi: 1 ", "messi: 2 ", "messi: 3 "]);
+    let token = token(&scripts, "messi");
+    let mut client = scripts.server.connect();
+    assert_eq!(client.ask(&format!("inbox {token}")), EMPTY);
+}
+
+/// `chatd inbox` with a pipe that is full, and the pipe.
+fn printing(scripts: &Scripts) -> (Child, ChildStdout) {
+    loop {
+        let mut command = scripts.command("messi", &["inbox"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("chatd starts");
+        let mut pipe = child.stdout.take().expect("it was piped");
+        // The reset of the one before may still be on its way to the server, and there is no mail yet.
+        if pipe.read_exact(&mut [0; 1000]).is_ok() {
+            return (child, pipe);
+        }
+        assert!(child.wait().expect("it ends").success());
+    }
+}
+
+#[test]
+fn waiting_for_mail() {
+    let scripts = Scripts::new();
+    let waiting = scripts.command("henderson", &["inbox", "--wait"]).stdout(Stdio::piped()).spawn();
+    let (mut messi, token) = scripts.server.login("messi");
+    while !messi.ask(&format!("show {token}")).contains("henderson") {}
+    messi.ask(&format!("send {token} henderson  halo "));
+    let output = waiting.expect("chatd starts").wait_with_output().expect("it ends");
+    assert_eq!(output.stdout, b"messi: halo\n");
+    assert!(output.status.success());
+    let (mut henderson, token) = scripts.server.login("henderson");
+    assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), Vec::<String>::new());
+}
