@@ -250,10 +250,14 @@ pub struct Limits {
     pub line_bytes_without_token: usize,
     /// Lines beyond that, all connections together, in bytes.
     pub buffered_bytes: usize,
+    /// Replies beyond 64 KiB that clients have not taken yet, all connections together, in bytes.
+    pub buffered_reply_bytes: usize,
     /// Connections.
     pub connections: usize,
     /// Connections from one address.
     pub connections_per_address: usize,
+    /// Connections that have not shown a living token.
+    pub unauthenticated_connections: usize,
     /// A peer that takes no byte of a reply for this long is disconnected.
     pub write_timeout: Span,
     /// Unread messages of one user.
@@ -268,8 +272,10 @@ impl Default for Limits {
             line_bytes: 2 << 20,
             line_bytes_without_token: 4 << 10,
             buffered_bytes: 256 << 20,
+            buffered_reply_bytes: 256 << 20,
             connections: 10_000,
             connections_per_address: 1_000,
+            unauthenticated_connections: 1_000,
             write_timeout: Span::seconds(30),
             inbox_messages: 100_000,
             inbox_bytes: 64 << 20,
@@ -442,6 +448,7 @@ fn check(config: &Config) -> Result<(), BadConfig> {
         ("delivery.reply_bytes", delivery.reply_bytes),
         ("limits.connections", limits.connections as u64),
         ("limits.connections_per_address", limits.connections_per_address as u64),
+        ("limits.unauthenticated_connections", limits.unauthenticated_connections as u64),
         ("limits.inbox_messages", limits.inbox_messages),
         ("limits.inbox_bytes", limits.inbox_bytes),
         ("limits.write_timeout", limits.write_timeout.0.as_millis() as u64),
@@ -458,6 +465,9 @@ fn check(config: &Config) -> Result<(), BadConfig> {
     }
     if limits.line_bytes < limits.line_bytes_without_token || limits.line_bytes > 64 << 20 {
         return bad("limits.line_bytes", format_args!("must lie between limits.line_bytes_without_token and 64 MiB"));
+    }
+    if u32::try_from(limits.buffered_reply_bytes).is_err() || limits.buffered_reply_bytes < 1 << 16 {
+        return bad("limits.buffered_reply_bytes", format_args!("must lie between 64 KiB and 4 GiB"));
     }
     if limits.buffered_bytes < limits.line_bytes {
         return bad("limits.buffered_bytes", format_args!("one line of limits.line_bytes must fit in"));

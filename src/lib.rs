@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod connections;
 pub mod delivery;
 pub mod frame;
 pub mod journal;

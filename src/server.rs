@@ -1,10 +1,9 @@
 //! Listens, lets connections in as far as the limits allow, and sees them out at the end. Binding and signals are the
 //! caller's; this takes a listener that is there and a token that says when to stop.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -14,18 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::connections::{ConnectionLimits, Connections};
 pub use crate::protocol::dialect::Dialect;
+use crate::seldom::Seldom;
 use crate::service::{Peer, Service};
 use crate::session::{self, Settings};
-
-/// How many connections there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionLimits {
-    /// In all.
-    pub total: usize,
-    /// From one address.
-    pub per_address: usize,
-}
 
 /// How long to wait when the process has no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -43,46 +35,37 @@ pub struct Server {
     connections: Arc<Connections>,
     tasks: TaskTracker,
     stop: CancellationToken,
-}
-
-/// Who is connected, counted.
-#[derive(Debug)]
-struct Connections {
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug)]
-struct Counts {
-    limits: ConnectionLimits,
-    total: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// A connection's place in the count.
-struct Place {
-    connections: Arc<Connections>,
-    address: IpAddr,
+    /// Lines that strangers can cause as often as they like.
+    refused: Arc<Seldom>,
+    not_accepted: Arc<Seldom>,
 }
 
 impl Server {
     /// A server that stops when `stop` is cancelled.
     pub fn new(service: Arc<Service>, settings: Settings, limits: ConnectionLimits, stop: CancellationToken) -> Server {
-        let counts = Counts { limits, total: 0, by_address: HashMap::new() };
-        let connections = Arc::new(Connections { counts: Mutex::new(counts) });
+        let connections = Connections::new(limits);
         let settings = Arc::new(RwLock::new(Arc::new(settings)));
-        Server { service, settings, connections, tasks: TaskTracker::new(), stop }
+        Server {
+            service,
+            settings,
+            connections,
+            tasks: TaskTracker::new(),
+            stop,
+            refused: Arc::default(),
+            not_accepted: Arc::default(),
+        }
     }
 
     /// Takes other limits, and settings made from the former ones. Connections that are there keep what they have.
     pub fn set_limits(&self, limits: ConnectionLimits, settings: impl FnOnce(&Settings) -> Settings) {
-        self.connections.counts().limits = limits;
+        self.connections.set_limits(limits);
         let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(settings(&current));
     }
 
     /// How many connections there are.
     pub fn connections(&self) -> usize {
-        self.connections.counts().total
+        self.connections.count()
     }
 
     /// Accepts connections until the stop; they spell as `dialect` says.
@@ -95,7 +78,9 @@ impl Server {
             match accepted {
                 Ok((stream, address)) => self.receive(stream, dialect(), address.ip().to_canonical()),
                 Err(error) => {
-                    warn!(%error, "no connection can be accepted for the moment");
+                    if let Some(left_out) = self.not_accepted.due() {
+                        warn!(%error, left_out, "no connection can be accepted for the moment");
+                    }
                     sleep(BACK_OFF).await;
                 }
             }
@@ -109,54 +94,20 @@ impl Server {
     }
 
     fn receive(&self, stream: TcpStream, dialect: Dialect, address: IpAddr) {
-        let Some(place) = Connections::enter(&self.connections, address) else {
-            warn!(%address, "connection refused: too many");
+        let Some(place) = self.connections.enter(address) else {
+            if let Some(left_out) = self.refused.due() {
+                warn!(%address, left_out, "connection refused: too many");
+            }
             return;
         };
+        let door = place.door();
         if let Err(error) = tune(&stream) {
             debug!(%address, %error, "the socket takes no options");
         }
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
         let (service, stop) = (self.service.clone(), self.stop.clone());
-        let session = session::run(stream, dialect, Peer { address }, service, settings, stop);
-        self.tasks.spawn(async move {
-            session.await;
-            drop(place);
-        });
-    }
-}
-
-impl Connections {
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(connections: &Arc<Connections>, address: IpAddr) -> Option<Place> {
-        let mut counts = connections.counts();
-        let Counts { limits, total, by_address } = &mut *counts;
-        if *total >= limits.total {
-            return None;
-        }
-        let here = by_address.entry(address).or_default();
-        if *here >= limits.per_address {
-            return None;
-        }
-        *here += 1;
-        *total += 1;
-        Some(Place { connections: connections.clone(), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.connections.counts();
-        counts.total -= 1;
-        if let Some(here) = counts.by_address.get_mut(&self.address) {
-            *here -= 1;
-            if *here == 0 {
-                counts.by_address.remove(&self.address);
-            }
-        }
+        let session = session::run(stream, dialect, Peer { address }, place, service, settings, stop);
+        door.leads_to(self.tasks.spawn(session).abort_handle());
     }
 }
 

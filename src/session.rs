@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::connections::Place;
 use crate::delivery::{HandedOut, QUIET_AFTER_END};
 use crate::frame::{Ending, Frame, LineLimits, Lines};
 use crate::model::Token;
@@ -30,6 +31,10 @@ pub struct Settings {
     pub line: LineLimits,
     /// Room for lines beyond the short limit, all connections together, in bytes.
     pub long_lines: Arc<Semaphore>,
+    /// Room for long replies that were not taken yet, all connections together, in bytes.
+    pub long_replies: Arc<Semaphore>,
+    /// All of that room: a reply that is longer waits until it has the room to itself.
+    pub long_replies_bytes: u32,
     /// A peer that takes no byte of a reply for this long is gone.
     pub write_timeout: Duration,
     /// A reply that was acknowledged and stayed whole for this long has arrived; zero: no such rule.
@@ -78,6 +83,10 @@ struct Connection<'a, S> {
     room: Option<OwnedSemaphorePermit>,
     /// Replies not yet written.
     out: Vec<u8>,
+    /// Room for them, where they are long.
+    out_room: Option<OwnedSemaphorePermit>,
+    /// Whether the peer is silent, and whether it has a session, for those who count connections.
+    place: Place,
     handed_out: HandedOut,
     /// Nothing was answered yet.
     first: bool,
@@ -91,6 +100,7 @@ pub async fn run<S: Stream>(
     stream: S,
     dialect: Dialect,
     peer: Peer,
+    place: Place,
     service: Arc<Service>,
     settings: Arc<Settings>,
     stop: CancellationToken,
@@ -108,6 +118,8 @@ pub async fn run<S: Stream>(
         lines: Lines::new(ending, settings.line),
         room: None,
         out: Vec::new(),
+        out_room: None,
+        place,
         handed_out: HandedOut::default(),
         first: true,
     };
@@ -143,7 +155,7 @@ impl<S: Stream> Connection<'_, S> {
                 self.room = None;
             }
             match self.next_event(stop).await? {
-                Event::Bytes => {}
+                Event::Bytes => self.place.heard(),
                 Event::Ended => return Ok(Over::Ended),
                 Event::Stopped => return Ok(Over::Stopped),
                 Event::Quiet => self.check_quiet().await?,
@@ -183,6 +195,7 @@ impl<S: Stream> Connection<'_, S> {
     }
 
     async fn answer(&mut self, asked: Vec<Asked>) -> io::Result<()> {
+        self.place.at_work();
         let mut asked = asked.into_iter().peekable();
         while let Some((at, request)) = asked.next() {
             self.handed_out.request(at);
@@ -209,24 +222,48 @@ impl<S: Stream> Connection<'_, S> {
                 self.reply(reply);
             }
         }
-        self.flush().await
+        self.flush().await?;
+        self.place.heard();
+        Ok(())
     }
 
     fn reply(&mut self, reply: Reply) {
+        if let Some(living) = reply.tells_of_a_living_token() {
+            self.place.showed_token(living);
+        }
         self.dialect.render(&reply, &mut self.out);
     }
 
     async fn reply_and_hand_out(&mut self, outcome: Outcome) -> io::Result<()> {
         let Some(lease) = outcome.lease else {
-            self.reply(outcome.reply);
+            self.reply_if_there_is_room(outcome.reply);
             return if self.out.len() >= WRITE_AT { self.flush().await } else { Ok(()) };
         };
         // Requests that lie in the socket already were written without knowing this reply.
         let received = self.lines.received() + self.stream.unread()?;
         let ended = self.stream.peer_state()? == PeerState::Ended;
-        self.reply(outcome.reply);
-        self.handed_out.made(lease, received, ended);
+        if self.reply_if_there_is_room(outcome.reply) {
+            self.handed_out.made(lease, received, ended);
+        }
         self.flush().await
+    }
+
+    /// A long reply may lie here for as long as the peer is slow to take it, so all of them together must fit into the
+    /// room; where this one does not, the peer hears that the server is busy, and messages in it wait again.
+    fn reply_if_there_is_room(&mut self, reply: Reply) -> bool {
+        let before = self.out.len();
+        self.reply(reply);
+        if self.out.len() < WRITE_AT || self.out_room.is_some() {
+            return true;
+        }
+        let bytes = u32::try_from(self.out.capacity()).unwrap_or(u32::MAX).min(self.settings.long_replies_bytes);
+        self.out_room = self.settings.long_replies.clone().try_acquire_many_owned(bytes).ok();
+        if self.out_room.is_none() {
+            self.out.truncate(before);
+            self.out.shrink_to_fit();
+            self.dialect.render_instead(Refusal::Busy, &mut self.out);
+        }
+        self.out_room.is_some()
     }
 
     /// Writes all replies. Each write must get on within the deadline.
@@ -236,6 +273,7 @@ impl<S: Stream> Connection<'_, S> {
             written += timeout(self.settings.write_timeout, self.stream.write(&self.out[written..])).await??;
         }
         self.out = Vec::new();
+        self.out_room = None;
         timeout(self.settings.write_timeout, self.stream.flush()).await??;
         if !self.handed_out.is_empty() {
             self.handed_out.written(Instant::now());

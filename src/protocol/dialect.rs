@@ -83,6 +83,17 @@ impl Dialect {
             }
         }
     }
+
+    /// Appends what is said in the place of a reply that was rendered and taken back.
+    pub fn render_instead(&self, refusal: Refusal, out: &mut Vec<u8>) {
+        match self {
+            Dialect::Json => json::render(&refusal.into(), out),
+            Dialect::Text(_) => {
+                out.extend_from_slice(text::render(&Echo::Unknown, &refusal.into()).as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
 }
 
 impl Dialogue {

@@ -86,6 +86,18 @@ pub enum Reply {
     Refused(Refusal),
 }
 
+impl Reply {
+    /// Whether the request had the token of a living session, as far as the reply shows it.
+    pub fn tells_of_a_living_token(&self) -> Option<bool> {
+        match self {
+            Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken) => Some(false),
+            Reply::Refused(Refusal::UnknownRecipient | Refusal::InboxFull) => Some(true),
+            Reply::Refused(_) => None,
+            _ => Some(true),
+        }
+    }
+}
+
 /// One sender's part of an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FromSender {

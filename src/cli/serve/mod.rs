@@ -60,6 +60,7 @@ impl Serve {
         level: LogLevel,
         load: impl Fn() -> Result<Loaded, BadConfig>,
     ) -> anyhow::Result<ExitCode> {
+        parts::allow_files(&config)?;
         // From here on no signal ends the process by itself.
         let mut signals = Signals::new()?;
         let repository: Arc<dyn Repository> = Arc::new(open(&config, Role::Server).await?);
@@ -68,7 +69,7 @@ impl Serve {
         }
         let service = parts::service(repository.clone(), &config)?;
         let stop = CancellationToken::new();
-        let settings = parts::settings(&config, parts::room_for_long_lines(&config));
+        let settings = parts::settings(&config, parts::Room::new(&config));
         let server = Server::new(service.clone(), settings, parts::connection_limits(&config), stop.clone());
 
         let mut inherited = Inherited::get()?;

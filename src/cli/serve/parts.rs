@@ -3,21 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::cost;
 use crate::config::Config;
+use crate::connections::ConnectionLimits;
 use crate::frame::LineLimits;
 use crate::password::{OWASP_MINIMUM, Passwords};
 use crate::repository::Repository;
-use crate::server::ConnectionLimits;
 use crate::service::{Rules, Service};
 use crate::session::Settings;
 use crate::throttle::{Rate, Rates, Throttle};
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Files that are open besides connections: the store, its readers, the log, the listeners.
+const OTHER_FILES: u64 = 64;
+
+/// Lets the process have as many files open as the system gives it, since each connection is one.
+pub fn allow_files(config: &Config) -> anyhow::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let wanted = config.limits.connections as u64 + OTHER_FILES;
+    if most < wanted {
+        warn!(most, wanted, "the system gives this process fewer open files than limits.connections wants");
+    }
+    Ok(())
+}
 
 /// The service on a store.
 pub fn service(repository: Arc<dyn Repository>, config: &Config) -> anyhow::Result<Arc<Service>> {
@@ -49,16 +64,41 @@ pub fn rules(config: &Config) -> Rules {
     }
 }
 
-/// The room for long lines, all connections together.
-pub fn room_for_long_lines(config: &Config) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(config.limits.buffered_bytes))
+/// The room for long lines and the one for long replies, all connections together.
+pub struct Room {
+    lines: Arc<Semaphore>,
+    replies: Arc<Semaphore>,
+    replies_bytes: u32,
+}
+
+impl Room {
+    /// Rooms that are empty.
+    pub fn new(config: &Config) -> Room {
+        let replies_bytes = u32::try_from(config.limits.buffered_reply_bytes).expect("the settings were checked");
+        Room {
+            lines: Arc::new(Semaphore::new(config.limits.buffered_bytes)),
+            replies: Arc::new(Semaphore::new(config.limits.buffered_reply_bytes)),
+            replies_bytes,
+        }
+    }
+
+    /// The rooms that connections go by already.
+    pub fn of(settings: &Settings) -> Room {
+        Room {
+            lines: settings.long_lines.clone(),
+            replies: settings.long_replies.clone(),
+            replies_bytes: settings.long_replies_bytes,
+        }
+    }
 }
 
 /// What each connection goes by.
-pub fn settings(config: &Config, long_lines: Arc<Semaphore>) -> Settings {
+pub fn settings(config: &Config, room: Room) -> Settings {
     Settings {
         line: LineLimits { short: config.limits.line_bytes_without_token, long: config.limits.line_bytes },
-        long_lines,
+        long_lines: room.lines,
+        long_replies: room.replies,
+        long_replies_bytes: room.replies_bytes,
         write_timeout: config.limits.write_timeout.0,
         confirm_after: config.delivery.confirm_after.0,
         linger: LINGER,
@@ -67,5 +107,9 @@ pub fn settings(config: &Config, long_lines: Arc<Semaphore>) -> Settings {
 
 /// How many connections there may be.
 pub fn connection_limits(config: &Config) -> ConnectionLimits {
-    ConnectionLimits { total: config.limits.connections, per_address: config.limits.connections_per_address }
+    ConnectionLimits {
+        total: config.limits.connections,
+        per_address: config.limits.connections_per_address,
+        strangers: config.limits.unauthenticated_connections,
+    }
 }

@@ -14,12 +14,13 @@ use crate::service::Service;
 
 /// The settings that a reload takes over; a name that ends in a dot or an underscore stands for all that begin so. The
 /// others wait for the next start.
-const TAKEN_OVER: [&str; 11] = [
+const TAKEN_OVER: [&str; 12] = [
     "session.",
     "protocol.",
     "delivery.",
     "limits.connections",
     "limits.connections_per_address",
+    "limits.unauthenticated_connections",
     "limits.line_bytes",
     "limits.line_bytes_without_token",
     "limits.write_timeout",
@@ -59,9 +60,8 @@ impl<L: Fn() -> Result<Loaded, BadConfig>> Reload<L> {
         self.level.set(&config.log.level)?;
         self.service.set_rules(parts::rules(&config));
         self.service.throttle().set_rates(parts::rates(&config));
-        self.server.set_limits(parts::connection_limits(&config), |former| {
-            parts::settings(&config, former.long_lines.clone())
-        });
+        self.server
+            .set_limits(parts::connection_limits(&config), |former| parts::settings(&config, parts::Room::of(former)));
         warnings.iter().for_each(|warning| warn!("{warning}"));
         for key in differences(&self.started_with, &config).iter().filter(|key| !is_taken_over(key)) {
             warn!(key, "this setting was changed: it takes effect at the next start");

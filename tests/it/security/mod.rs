@@ -1,7 +1,9 @@
 //! Nobody gets in, nothing falls over. Each prints the figure that it shows.
 //!
+//! - `limits`: connections, buffers, queues and sessions have ends, and what happens there
 //! - `throttle`: logins that are refused before the password is looked at
 
+mod limits;
 mod throttle;
 
 use std::fs;
