@@ -342,8 +342,15 @@ pub const MANUAL: &str = include_str!("../chat.toml");
 const SYSTEM_FILE: &str = "/etc/chatd/chat.toml";
 const PREFIX: &str = "CHATD";
 /// Variables of ours that are no settings: the file's name, and what the client takes.
-const OTHER_VARIABLES: [&str; 6] =
-    ["CHATD_CONFIG", "CHATD_CONNECT", "CHATD_USER", "CHATD_PASSWORD", "CHATD_PASSWORD_FILE", "CHATD_TLS"];
+const OTHER_VARIABLES: [&str; 7] = [
+    "CHATD_CONFIG",
+    "CHATD_CONNECT",
+    "CHATD_USER",
+    "CHATD_PASSWORD",
+    "CHATD_PASSWORD_FILE",
+    "CHATD_TLS",
+    "CHATD_TLS_CA",
+];
 
 /// Which file is used: the one that was asked for, `$CHATD_CONFIG`, `./chat.toml`, `/etc/chatd/chat.toml`, or none.
 fn choose_file(asked: Option<&Path>) -> Option<PathBuf> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::user::first_line;
-use crate::client::Address;
+use crate::client::{Address, Server, tls};
 use crate::config::BadConfig;
 use crate::model::Password;
 
@@ -19,11 +19,32 @@ pub struct Remote {
     /// The server [default: $CHATD_CONNECT, else 127.0.0.1:8889]
     #[arg(long, value_name = "HOST:PORT")]
     connect: Option<Address>,
+    /// Encrypts, and checks who the server is [default: $CHATD_TLS, else no]
+    #[arg(long)]
+    tls: bool,
+    /// Trusts the certificate authorities in this file (PEM) in place of the system's [default: $CHATD_TLS_CA]
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
 }
 
 impl Remote {
-    /// The server that is meant.
-    pub fn address(&self) -> Result<Address, BadConfig> {
+    /// The server that is meant, and how to speak with it.
+    pub fn server(&self) -> Result<Server, BadConfig> {
+        let on = match variable("CHATD_TLS")?.as_deref() {
+            _ if self.tls => true,
+            None | Some("0" | "no" | "false") => false,
+            Some("1" | "yes" | "true") => true,
+            Some(other) => return Err(BadConfig(format!("CHATD_TLS={other:?}: it is yes or no"))),
+        };
+        let authorities = self
+            .tls_ca
+            .clone()
+            .map_or_else(|| Ok(variable("CHATD_TLS_CA")?.map(PathBuf::from)), |file| Ok::<_, BadConfig>(Some(file)))?;
+        let connector = || tls::connector(authorities.as_deref()).map_err(|why| BadConfig(why.to_string()));
+        Ok(Server { address: self.address()?, tls: on.then(connector).transpose()? })
+    }
+
+    fn address(&self) -> Result<Address, BadConfig> {
         if let Some(address) = &self.connect {
             return Ok(address.clone());
         }

@@ -76,7 +76,7 @@ impl Login {
             };
             account.log_in(password).await?;
             account.logins.make_current(&user)?;
-            account.end()
+            Ok(account.end().await)
         })
     }
 }
@@ -94,7 +94,7 @@ impl Logout {
                 }
                 other => bail!("{}", text::render(&Echo::Logout, &other)),
             }
-            account.end()
+            Ok(account.end().await)
         })
     }
 }
@@ -111,7 +111,7 @@ impl SendMessage {
                 _ => error,
             });
             match reply? {
-                Reply::Sent => account.end(),
+                Reply::Sent => Ok(account.end().await),
                 other => bail!("{}", text::render(&Echo::Send(self.user.clone()), &other)),
             }
         })
@@ -135,7 +135,7 @@ impl Inbox {
                 self.print(senders)?;
                 reply = account.ask(|token| Request::Inbox { token }).await?;
             }
-            account.end()
+            Ok(account.end().await)
         })
     }
 
@@ -168,13 +168,13 @@ struct Account {
 impl Account {
     /// The user named, or that of the environment, or the one who logged in last.
     fn of(remote: &Remote, user: Option<String>) -> anyhow::Result<Account> {
-        let address = remote.address()?;
-        let logins = Logins::at(&address)?;
+        let server = remote.server()?;
+        let logins = Logins::at(&server.address)?;
         let user = match user.map_or_else(remote::user, |user| Ok(Some(user)))? {
             Some(user) => user,
             None => logins.current_user()?.context("not logged in: `chatd login USER`, or CHATD_USER")?,
         };
-        Ok(Account { link: Link::new(address), logins, user })
+        Ok(Account { link: Link::new(server), logins, user })
     }
 
     /// Asks with the token that was kept, and where that has ended with a new one.
@@ -201,9 +201,9 @@ impl Account {
         }
     }
 
-    fn end(self) -> anyhow::Result<ExitCode> {
-        self.link.close()?;
-        Ok(ExitCode::SUCCESS)
+    async fn end(self) -> ExitCode {
+        self.link.close().await;
+        ExitCode::SUCCESS
     }
 }
 

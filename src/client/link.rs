@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Address, Connection, Error};
+use super::{Connection, Error, Server};
 use crate::model::Token;
 use crate::protocol::{Reply, Request};
 
@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A connection with a way back.
 pub struct Link {
-    address: Address,
+    server: Server,
     connection: Option<Connection>,
     /// A server was there once.
     was_up: bool,
@@ -25,8 +25,8 @@ pub struct Link {
 
 impl Link {
     /// Not yet connected.
-    pub fn new(address: Address) -> Link {
-        Link { address, connection: None, was_up: false }
+    pub fn new(server: Server) -> Link {
+        Link { server, connection: None, was_up: false }
     }
 
     /// Asks, over a new connection where the old one is gone. A request is said a second time only where that does
@@ -75,7 +75,7 @@ impl Link {
         let give_up = Instant::now() + if self.was_up { AWAY } else { Duration::ZERO };
         let mut pause = FIRST_PAUSE;
         loop {
-            match Connection::open(&self.address).await {
+            match Connection::open(&self.server).await {
                 Ok(connection) => {
                     connection.hold(true)?;
                     self.was_up = true;
@@ -89,10 +89,9 @@ impl Link {
     }
 
     /// Ends the connection: what it handed out has been read.
-    pub fn close(self) -> Result<(), Error> {
-        match self.connection {
-            Some(connection) => Ok(connection.hold(false)?),
-            None => Ok(()),
+    pub async fn close(self) {
+        if let Some(connection) = self.connection {
+            connection.close().await;
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Knows no terminal and keeps nothing on disk; [`link`] makes a lost connection anew.
 
 pub mod link;
+pub mod tls;
 
 use std::fmt;
 use std::io;
@@ -12,6 +13,10 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_util::either::Either;
 
 use crate::model::Token;
 use crate::protocol::json::client::{Unreadable, Unwritable, read, write};
@@ -84,22 +89,40 @@ pub enum Error {
     Unreadable(#[from] Unreadable),
 }
 
+/// A server, and how to speak with it.
+#[derive(Clone)]
+pub struct Server {
+    /// Where it listens.
+    pub address: Address,
+    /// Whom to trust, where what is said is to be encrypted.
+    pub tls: Option<TlsConnector>,
+}
+
+/// The stream of bytes, encrypted or not.
+type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
 /// A connection. Dropped while it is [held](Connection::hold) it ends with a reset.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Wire,
+}
+
+impl Server {
+    async fn connect(&self) -> io::Result<Wire> {
+        let Address { host, port } = &self.address;
+        let stream = TcpStream::connect((host.as_str(), *port)).await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else { return Ok(Either::Left(stream)) };
+        let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+        Ok(Either::Right(Box::new(tls.connect(name, stream).await?)))
+    }
 }
 
 impl Connection {
     /// Connects to a server.
-    pub async fn open(address: &Address) -> Result<Connection, Error> {
-        let unreachable = |source| Error::Unreachable { address: address.clone(), source };
-        let connecting = async {
-            let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        };
-        let stream = timeout(CONNECT, connecting).await.unwrap_or_else(|late| Err(late.into())).map_err(unreachable)?;
-        Ok(Connection { stream })
+    pub async fn open(server: &Server) -> Result<Connection, Error> {
+        let unreachable = |source| Error::Unreachable { address: server.address.clone(), source };
+        let opened = timeout(CONNECT, server.connect()).await.unwrap_or_else(|late| Err(late.into()));
+        Ok(Connection { stream: opened.map_err(unreachable)? })
     }
 
     /// Asks, and waits for the reply. After [`Error::Lost`] the connection is of no use any more.
@@ -131,13 +154,28 @@ impl Connection {
 
     /// The server has not ended the connection, as far as is known without asking.
     pub fn is_open(&self) -> bool {
-        matches!(self.stream.peer_state(), Ok(PeerState::Open))
+        matches!(self.tcp().peer_state(), Ok(PeerState::Open))
     }
 
     /// Whether what was read last is still on its way to the person. While it is, a connection that ends in any way,
     /// the death of the process included, ends with a reset, and the server keeps those messages.
     pub fn hold(&self, held: bool) -> io::Result<()> {
-        SockRef::from(&self.stream).set_linger(held.then_some(Duration::ZERO))
+        SockRef::from(self.tcp()).set_linger(held.then_some(Duration::ZERO))
+    }
+
+    /// Ends the connection in good order: what was read last has reached the person.
+    pub async fn close(mut self) {
+        // A server that is gone has kept what it did not see confirmed.
+        if self.hold(false).is_ok() {
+            let _ = self.stream.shutdown().await;
+        }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.stream {
+            Either::Left(stream) => stream,
+            Either::Right(stream) => stream.get_ref().0,
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::old_server::OldServer;
+use crate::door::Door;
 use crate::support::{Folder, Server};
 use crate::terminal::Terminal;
 
@@ -107,9 +108,38 @@ fn the_document_typed_into_a_pipe() {
 #[test]
 fn the_document_against_a_server_without_extensions() {
     let (folder, server) = server();
-    let old = OldServer::before(server.address);
+    let old = Door::of_2020(server.address);
     document(&folder, &old.address.to_string());
     assert_eq!(old.refused(), Vec::<String>::new());
+}
+
+#[test]
+fn the_document_encrypted() {
+    let (folder, server) = server();
+    let [authority, other] = ["authority.pem", "other.pem"].map(|name| folder.path().join(name));
+    let door = Door::encrypted(server.address, &authority);
+    Door::encrypted(server.address, &other);
+    let trusting = |address: &str, authority: &Path| {
+        let mut command = chatd(&folder, address, &["client", "--tls", "--tls-ca"]);
+        command.arg(authority).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("chatd starts");
+        // One that trusts nobody has ended.
+        let _ = child.stdin.take().expect("it was piped").write_all(b"auth messi surabaya\nshow\n");
+        child.wait_with_output().expect("it ends")
+    };
+    let named = format!("localhost:{}", door.address.port());
+    let output = trusting(&named, &authority);
+    assert!(output.stdout.ends_with(b"\n['messi']\n"), "{output:?}");
+    assert_eq!(output.status.code(), Some(0));
+    // An unknown authority, another name, and a server that speaks plainly: none of them hears a password.
+    for (address, authority) in [(named, &other), (door.address.to_string(), &authority)] {
+        let output = trusting(&address, authority);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("certificate") && output.stdout.is_empty(), "{output:?}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+    assert_eq!(trusting(&server.address.to_string(), &authority).status.code(), Some(1));
+    assert_eq!(server.log().matches(" login ").count(), 1, "{}", server.log());
 }
 
 #[test]

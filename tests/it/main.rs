@@ -12,7 +12,7 @@
 //! - `operate`: what systemd and an operator see of a running server
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
-//! - `client`: the document's dialogue, piped and on a `terminal`, also against an `old_server`
+//! - `client`: the document's dialogue, piped and on a `terminal`, also through a `door`: against an old server, and encrypted
 //! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
 
 mod admin;
@@ -22,8 +22,8 @@ mod corpus;
 mod crontab;
 mod database;
 mod dialogue;
+mod door;
 mod imports;
-mod old_server;
 mod operate;
 mod restart;
 mod security;

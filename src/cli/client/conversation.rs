@@ -2,7 +2,7 @@
 //! neither terminal nor pipe.
 
 use crate::client::link::Link;
-use crate::client::{Address, Error};
+use crate::client::{Error, Server};
 use crate::model::{Password, Token};
 use crate::protocol::json::client::Unreadable;
 use crate::protocol::text::{self, Echo};
@@ -31,8 +31,8 @@ impl Answered {
 
 impl Conversation {
     /// One that has not begun.
-    pub fn new(address: Address) -> Conversation {
-        Conversation { link: Link::new(address), token: None }
+    pub fn new(server: Server) -> Conversation {
+        Conversation { link: Link::new(server), token: None }
     }
 
     /// Connects, so that a wrong address is told before anything is typed.
@@ -82,8 +82,8 @@ impl Conversation {
     }
 
     /// All that was said has been shown.
-    pub fn end(self) -> Result<(), Error> {
-        self.link.close()
+    pub async fn end(self) {
+        self.link.close().await;
     }
 }
 

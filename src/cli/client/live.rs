@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::cli::mail::readable;
-use crate::client::Address;
+use crate::client::Server;
 use crate::client::link::Link;
 use crate::model::Token;
 use crate::protocol::{FromSender, Refusal, Reply};
@@ -62,8 +62,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn start(runtime: &Handle, address: &Address, token: Token, printer: Printer, shown: Shown) -> Watch {
-        let task = runtime.spawn(watch(Link::new(address.clone()), token, printer, shown));
+    pub fn start(runtime: &Handle, server: &Server, token: Token, printer: Printer, shown: Shown) -> Watch {
+        let task = runtime.spawn(watch(Link::new(server.clone()), token, printer, shown));
         Watch { token, task: task.abort_handle() }
     }
 }

@@ -24,12 +24,12 @@ pub struct Client {
 
 impl Client {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let address = self.remote.address()?;
+        let server = self.remote.server()?;
         let runtime = runtime(1)?;
         if io::stdin().is_terminal() && io::stdout().is_terminal() {
-            terminal::converse(&runtime, &address)?;
+            terminal::converse(&runtime, &server)?;
         } else {
-            runtime.block_on(converse(Conversation::new(address)))?;
+            runtime.block_on(converse(Conversation::new(server)))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -53,5 +53,6 @@ async fn converse(mut conversation: Conversation) -> anyhow::Result<()> {
         output.flush()?;
         line.clear();
     }
-    Ok(conversation.end()?)
+    conversation.end().await;
+    Ok(())
 }

@@ -21,7 +21,7 @@ use super::conversation::{Answered, Conversation, failure, login_without_passwor
 use super::live::{Printer, Shown, Watch};
 use crate::cli::state;
 use crate::cli::visible::visible;
-use crate::client::{Address, Error};
+use crate::client::{Error, Server};
 use crate::model::Password;
 use crate::protocol::Reply;
 use crate::protocol::text::Echo;
@@ -49,18 +49,18 @@ const LONG: Duration = Duration::from_secs(1);
 type Names = Arc<Mutex<BTreeSet<String>>>;
 
 /// Speaks with the person until they have enough.
-pub fn converse(runtime: &Runtime, address: &Address) -> anyhow::Result<()> {
+pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
     let mut terminal = Terminal::open()?;
-    let mut conversation = Conversation::new(address.clone());
+    let mut conversation = Conversation::new(server.clone());
     runtime.block_on(conversation.connect())?;
-    println!("Connected to {address}. Type help for help, Ctrl-D to leave.");
+    println!("Connected to {}. Type help for help, Ctrl-D to leave.", server.address);
     let mut watch: Option<Watch> = None;
     loop {
         let token = conversation.token();
         if watch.as_ref().map(|watch| watch.token) != token {
             let start = |token| {
                 let (printer, shown) = (terminal.printer.clone(), terminal.shown.clone());
-                Watch::start(runtime.handle(), address, token, printer, shown)
+                Watch::start(runtime.handle(), server, token, printer, shown)
             };
             watch = token.map(start);
             terminal.learn(runtime.block_on(conversation.online()));
@@ -87,7 +87,8 @@ pub fn converse(runtime: &Runtime, address: &Address) -> anyhow::Result<()> {
         }
     }
     drop(watch);
-    Ok(conversation.end()?)
+    runtime.block_on(conversation.end());
+    Ok(())
 }
 
 async fn say(conversation: &mut Conversation, line: &str) -> Result<Answered, Error> {
