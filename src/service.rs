@@ -106,32 +106,37 @@ impl Service {
     pub async fn send(&self, peer: &Peer, sends: Vec<Send>) -> Vec<Reply> {
         let now = Timestamp::now();
         let mut messages = Vec::with_capacity(sends.len());
-        let checked: Vec<Result<(), Refusal>> = sends
-            .into_iter()
-            .map(|send| {
-                let session = self.session(&send.token)?;
-                let recipient = self.repository.user_named(&send.recipient).ok_or(Refusal::UnknownRecipient)?;
-                debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
-                let (sender, recipient) = (session.user.id, recipient.id);
-                messages.push(NewMessage { sender, recipient, sent_at: now, text: send.text.into() });
-                Ok(())
-            })
-            .collect();
-        let queued = match messages.is_empty() {
-            true => Ok(Vec::new()),
-            false => self.repository.send(messages).await,
-        };
-        let mut queued = queued.map(Vec::into_iter);
-        let replies = checked.into_iter().map(|checked| match (checked, &mut queued) {
-            (Err(refusal), _) => Reply::Refused(refusal),
-            (Ok(()), Err(_)) => Reply::Refused(Refusal::Unavailable),
-            (Ok(()), Ok(queued)) => match queued.next() {
-                Some(Queued::Stored(_)) => Reply::Sent,
-                Some(Queued::InboxFull) => Reply::Refused(Refusal::InboxFull),
-                Some(Queued::NoSpace) | None => Reply::Refused(Refusal::Unavailable),
-            },
-        });
-        replies.collect()
+        let mut replies = Vec::with_capacity(sends.len());
+        for send in sends {
+            replies.push(match self.accept(peer, send, now) {
+                Ok(message) => {
+                    messages.push(message);
+                    Reply::Sent
+                }
+                Err(refusal) => refusal.into(),
+            });
+        }
+        if messages.is_empty() {
+            return replies;
+        }
+        let queued = self.repository.send(messages).await;
+        let accepted = replies.iter_mut().filter(|reply| **reply == Reply::Sent);
+        for (place, reply) in accepted.enumerate() {
+            match queued.as_ref().map(|queued| queued.get(place)) {
+                Ok(Some(Queued::Stored(_))) => {}
+                Ok(Some(Queued::InboxFull)) => *reply = Refusal::InboxFull.into(),
+                Ok(Some(Queued::NoSpace) | None) | Err(_) => *reply = Refusal::Unavailable.into(),
+            }
+        }
+        replies
+    }
+
+    /// What is to be queued, if the sender may.
+    fn accept(&self, peer: &Peer, send: Send, now: Timestamp) -> Result<NewMessage, Refusal> {
+        let session = self.session_at(&send.token, now)?;
+        let recipient = self.repository.user_named(&send.recipient).ok_or(Refusal::UnknownRecipient)?;
+        debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
+        Ok(NewMessage { sender: session.user.id, recipient: recipient.id, sent_at: now, text: send.text })
     }
 
     /// Whether the token is that of a living session. Costs no I/O.
@@ -149,7 +154,10 @@ impl Service {
     }
 
     fn session(&self, token: &Token) -> Result<Session, Refusal> {
-        let now = Timestamp::now();
+        self.session_at(token, Timestamp::now())
+    }
+
+    fn session_at(&self, token: &Token, now: Timestamp) -> Result<Session, Refusal> {
         let unused_since = now.before(self.rules().idle_expiry);
         self.repository.session(&token.hash(), now, unused_since).ok_or(Refusal::UnknownToken)
     }

@@ -20,7 +20,7 @@ use crate::delivery::{HandedOut, QUIET_AFTER_END};
 use crate::frame::{Ending, Frame, LineLimits, Lines};
 use crate::model::Token;
 use crate::protocol::dialect::Dialect;
-use crate::protocol::{Refusal, Reply, Request};
+use crate::protocol::{Refusal, Reply, Request, Send};
 use crate::service::{Outcome, Peer, Service};
 use crate::socket::{PeerState, Stream};
 
@@ -138,18 +138,8 @@ pub async fn run<S: Stream>(
 impl<S: Stream> Connection<'_, S> {
     async fn converse(&mut self, stop: &CancellationToken) -> io::Result<Over> {
         loop {
-            loop {
-                let asked = self.take_requests();
-                if asked.is_empty() {
-                    break;
-                }
-                if self.first && asked[0].1 == Err(Refusal::Http) {
-                    self.reply(Refusal::Http.into());
-                    self.flush().await?;
-                    return Ok(Over::Closed);
-                }
-                self.first = false;
-                self.answer(asked).await?;
+            if self.answer_all().await?.is_some() {
+                return Ok(Over::Closed);
             }
             if !self.lines.is_long() {
                 self.room = None;
@@ -163,68 +153,72 @@ impl<S: Stream> Connection<'_, S> {
         }
     }
 
-    /// The requests that have arrived whole, as many as are taken together.
-    fn take_requests(&mut self) -> Vec<Asked> {
+    /// The next request that has arrived whole.
+    fn next_request(&mut self) -> Option<Asked> {
         let Connection { dialect, lines, room, service, settings, .. } = self;
-        let mut asked = Vec::new();
-        while asked.len() < TOGETHER && !dialect.is_turning() {
-            let mut refused = None;
-            let frame = lines.next(|head| match admit(dialect.parse_head(head), service, settings) {
-                Ok(permit) => {
-                    *room = Some(permit);
-                    true
-                }
-                Err(refusal) => {
-                    refused = Some(refusal);
-                    false
-                }
-            });
-            let (at, refusal) = match frame {
-                Some(Frame::Line { bytes, at }) => {
-                    asked.push((at, dialect.parse(bytes)));
-                    continue;
-                }
-                Some(Frame::Empty { at }) => (at, Refusal::UnknownCommand),
-                Some(Frame::TooLong { at, .. }) => (at, refused.unwrap_or(Refusal::LineTooLong)),
-                None => break,
-            };
-            dialect.pass();
-            asked.push((at, Err(refusal)));
-        }
-        asked
+        let mut refused = None;
+        let frame = lines.next(|head| match admit(dialect.parse_head(head), service, settings) {
+            Ok(permit) => {
+                *room = Some(permit);
+                true
+            }
+            Err(refusal) => {
+                refused = Some(refusal);
+                false
+            }
+        });
+        let (at, refusal) = match frame? {
+            Frame::Line { bytes, at } => return Some((at, dialect.parse(bytes))),
+            Frame::Empty { at } => (at, Refusal::UnknownCommand),
+            Frame::TooLong { at, .. } => (at, refused.unwrap_or(Refusal::LineTooLong)),
+        };
+        dialect.pass();
+        Some((at, Err(refusal)))
     }
 
-    async fn answer(&mut self, asked: Vec<Asked>) -> io::Result<()> {
-        self.place.at_work();
-        let mut asked = asked.into_iter().peekable();
-        while let Some((at, request)) = asked.next() {
+    /// Answers the requests that have arrived. Those `send`s that stand together are carried out together, which
+    /// is what makes pipelining worth its while. Gives a reason where the connection is to be closed.
+    async fn answer_all(&mut self) -> io::Result<Option<Over>> {
+        let mut sends = Vec::new();
+        while let Some((at, request)) = self.next_request() {
+            self.place.at_work();
             self.handed_out.request(at);
             let request = match request {
-                Ok(request) => request,
-                Err(refusal) => {
-                    self.reply(refusal.into());
+                Ok(Request::Send(send)) => {
+                    sends.push(send);
+                    if sends.len() == TOGETHER {
+                        self.send(&mut sends).await;
+                    }
                     continue;
                 }
+                other => other,
             };
-            let Request::Send(send) = request else {
-                let outcome = self.service.handle(self.peer, request).await;
-                self.reply_and_hand_out(outcome).await?;
-                continue;
-            };
-            let mut sends = vec![send];
-            while let Some((_, Ok(Request::Send(_)))) = asked.peek() {
-                if let Some((at, Ok(Request::Send(send)))) = asked.next() {
-                    self.handed_out.request(at);
-                    sends.push(send);
+            self.send(&mut sends).await;
+            let is_browser = std::mem::take(&mut self.first) && request == Err(Refusal::Http);
+            match request {
+                Ok(request) => {
+                    let outcome = self.service.handle(self.peer, request).await;
+                    self.reply_and_hand_out(outcome).await?;
                 }
+                Err(refusal) => self.reply(refusal.into()),
             }
-            for reply in self.service.send(self.peer, sends).await {
+            if is_browser {
+                self.flush().await?;
+                return Ok(Some(Over::Closed));
+            }
+        }
+        self.send(&mut sends).await;
+        self.flush().await?;
+        self.place.heard();
+        Ok(None)
+    }
+
+    async fn send(&mut self, sends: &mut Vec<Send>) {
+        if !sends.is_empty() {
+            for reply in self.service.send(self.peer, std::mem::take(sends)).await {
                 self.reply(reply);
             }
         }
-        self.flush().await?;
-        self.place.heard();
-        Ok(())
     }
 
     fn reply(&mut self, reply: Reply) {

@@ -63,14 +63,6 @@ impl Dialect {
         }
     }
 
-    /// Whether the next line can only be read when all before it are answered: it may want the session that they begin.
-    pub fn is_turning(&self) -> bool {
-        match self {
-            Dialect::Json => false,
-            Dialect::Text(dialogue) => matches!(dialogue.echoes.back(), Some(Echo::Auth(_) | Echo::Logout)),
-        }
-    }
-
     /// Appends the reply and its end.
     pub fn render(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         match self {

@@ -6,6 +6,7 @@ pub mod dialect;
 pub mod json;
 pub mod text;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Message, Password, Token, Username};
@@ -60,7 +61,7 @@ pub struct Send {
     /// The recipient's name as it came; it need not be one.
     pub recipient: String,
     /// The text, exactly as it came.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// What the client hears.

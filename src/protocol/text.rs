@@ -52,7 +52,7 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refu
             match (words.next(), words.text()) {
                 (Some(recipient), Some(text)) => {
                     let recipient = recipient.to_owned();
-                    let send = |token| Request::Send(Send { token, recipient: recipient.clone(), text });
+                    let send = |token| Request::Send(Send { token, recipient: recipient.clone(), text: text.into() });
                     let request = token.map(send);
                     (Echo::Send(recipient), request)
                 }
@@ -218,7 +218,7 @@ mod tests {
     /// The text that `line` sends, and to whom.
     fn sent(line: &str) -> (String, String) {
         match parse(line.as_bytes(), Some(token())).1 {
-            Ok(Request::Send(send)) => (send.recipient, send.text),
+            Ok(Request::Send(send)) => (send.recipient, send.text.to_string()),
             other => panic!("{line:?}: {other:?}"),
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! A message is in one of four places: `waiting` here, `held` by a lease, on disk only, or read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -65,8 +65,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Mailbox {
-    /// In the queue and leased to nobody, as far as memory knows it.
-    waiting: BTreeMap<MessageId, Waiting>,
+    /// In the queue and leased to nobody, as far as memory knows it; in the order of their numbers.
+    waiting: VecDeque<Waiting>,
     /// Leased, or confirmed and not yet durably so.
     held: BTreeSet<MessageId>,
     /// All that waits or is held, on disk and here: messages and bytes.
@@ -125,7 +125,7 @@ impl Mailboxes {
         for (recipient, message) in messages {
             let mailbox = inner.boxes.entry(recipient).or_default();
             mailbox.note_sender(message.sender, message.id);
-            mailbox.waiting.insert(message.id, message);
+            mailbox.put(message);
         }
     }
 
@@ -155,12 +155,8 @@ impl Mailboxes {
         }
         let mut taken = Vec::new();
         let mut room = bytes;
-        while let Some(first) = mailbox.waiting.first_entry() {
-            if first.get().bytes > room && !taken.is_empty() {
-                break;
-            }
-            room = room.saturating_sub(first.get().bytes);
-            let message = first.remove();
+        while let Some(message) = mailbox.waiting.pop_front_if(|m| m.bytes <= room || taken.is_empty()) {
+            room = room.saturating_sub(message.bytes);
             mailbox.held.insert(message.id);
             taken.push(message);
         }
@@ -189,8 +185,8 @@ impl Mailboxes {
         let read = mailbox.read_while_loading.take().unwrap_or_default();
         for message in found {
             let id = message.id;
-            if !mailbox.held.contains(&id) && !mailbox.waiting.contains_key(&id) && !read.contains(&id) {
-                mailbox.waiting.insert(id, message);
+            if !mailbox.held.contains(&id) && !mailbox.waits(id) && !read.contains(&id) {
+                mailbox.put(message);
                 mailbox.on_disk = mailbox.on_disk.saturating_sub(1);
             }
         }
@@ -205,7 +201,7 @@ impl Mailboxes {
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
         for message in messages {
             if mailbox.held.remove(&message.id) {
-                mailbox.waiting.insert(message.id, message);
+                mailbox.put(message);
             }
         }
     }
@@ -252,19 +248,23 @@ impl Mailboxes {
         let inner = self.inner();
         let is_unread = |(recipient, id): (UserId, MessageId)| {
             let mailbox = inner.boxes.get(&recipient);
-            mailbox.is_some_and(|mailbox| mailbox.waiting.contains_key(&id) || mailbox.held.contains(&id))
+            mailbox.is_some_and(|mailbox| mailbox.waits(id) || mailbox.held.contains(&id))
         };
         messages.map(is_unread).collect::<Vec<_>>().into_iter()
     }
 
-    /// The disk can now find all messages up to `watermark` by recipient: their texts need no memory any more.
-    pub fn evict(&self, watermark: MessageId) {
+    /// The disk can now find all messages up to `watermark` by recipient, those to `recipients` among them for the first
+    /// time: their texts need no memory any more.
+    pub fn evict(&self, watermark: MessageId, recipients: impl Iterator<Item = UserId>) {
         let mut inner = self.inner();
         inner.watermark = watermark;
-        for mailbox in inner.boxes.values_mut() {
+        for recipient in recipients {
+            let Some(mailbox) = inner.boxes.get_mut(&recipient) else { continue };
             mailbox.evict(watermark);
+            if mailbox.unread.0 == 0 && mailbox.tail_senders.is_empty() {
+                inner.boxes.remove(&recipient);
+            }
         }
-        inner.boxes.retain(|_, mailbox| mailbox.unread.0 > 0 || !mailbox.tail_senders.is_empty());
     }
 
     /// Who wrote to `recipient` in the tail, by first message, and where the tail begins.
@@ -306,11 +306,26 @@ impl Mailbox {
         *first = id.min(*first);
     }
 
+    /// Whether a message is among those that memory knows to wait.
+    fn waits(&self, id: MessageId) -> bool {
+        self.waiting.binary_search_by_key(&id, |message| message.id).is_ok()
+    }
+
+    /// Puts a message where its number belongs: nearly always at the end.
+    fn put(&mut self, message: Waiting) {
+        if self.waiting.back().is_none_or(|last| last.id < message.id) {
+            self.waiting.push_back(message);
+        } else if let Err(place) = self.waiting.binary_search_by_key(&message.id, |message| message.id) {
+            self.waiting.insert(place, message);
+        }
+    }
+
     fn evict(&mut self, watermark: MessageId) {
         self.tail_senders.retain(|_, first| *first > watermark);
-        let tail = self.waiting.split_off(&MessageId(watermark.0 + 1));
-        let indexed = std::mem::replace(&mut self.waiting, tail);
-        self.on_disk += indexed.len() as u64;
+        let indexed = self.waiting.partition_point(|message| message.id <= watermark);
+        self.waiting.drain(..indexed);
+        self.waiting.shrink_to(0);
+        self.on_disk += indexed as u64;
     }
 }
 

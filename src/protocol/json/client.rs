@@ -183,7 +183,11 @@ mod tests {
         prop_oneof![
             (word(), word())
                 .prop_map(|(username, password)| Request::Auth { username, password: Password::attempt(&password) }),
-            (token(), word(), text).prop_map(|(token, recipient, text)| Request::Send(Send { token, recipient, text })),
+            (token(), word(), text).prop_map(|(token, recipient, text)| Request::Send(Send {
+                token,
+                recipient,
+                text: text.into()
+            })),
             token().prop_map(|token| Request::Inbox { token }),
             token().prop_map(|token| Request::Show { token }),
             token().prop_map(|token| Request::Logout { token }),

@@ -7,6 +7,7 @@ pub mod client;
 use std::fmt::Display;
 use std::io;
 
+use memchr::memchr;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::{CharEscape, Formatter};
 
@@ -16,7 +17,7 @@ use crate::model::{Message, Password, Token, Username};
 /// Reads one line, its CRLF included.
 pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
     let line = std::str::from_utf8(line).map_err(|_| Refusal::Malformed)?;
-    let mut words = Words { rest: Some(line) };
+    let mut words = Words { line, next: Some(0) };
     match words.required()? {
         "auth" => {
             let username = words.required()?;
@@ -26,7 +27,7 @@ pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
         "send" => {
             let token = words.required()?;
             let recipient = words.required()?.to_owned();
-            let text = words.text();
+            let text = words.text().into();
             Ok(Request::Send(Send { token: known(token)?, recipient, text }))
         }
         "inbox" => Ok(Request::Inbox { token: known(words.required()?)? }),
@@ -59,24 +60,23 @@ fn known(word: &str) -> Result<Token, Refusal> {
 
 /// The words of a line, split at U+0020 alone, so that two spaces have an empty word between them.
 struct Words<'a> {
-    rest: Option<&'a str>,
+    line: &'a str,
+    /// Where the next word begins.
+    next: Option<usize>,
 }
 
 impl<'a> Words<'a> {
     /// The next word, stripped as Python strips it.
     fn required(&mut self) -> Result<&'a str, Refusal> {
-        let rest = self.rest.ok_or(Refusal::Malformed)?;
-        let (word, rest) = match rest.split_once(' ') {
-            Some((word, rest)) => (word, Some(rest)),
-            None => (rest, None),
-        };
-        self.rest = rest;
-        Ok(word.trim_matches(is_python_space))
+        let start = self.next.ok_or(Refusal::Malformed)?;
+        let end = memchr(b' ', &self.line.as_bytes()[start..]).map(|length| start + length);
+        self.next = end.map(|space| space + 1);
+        Ok(self.line[start..end.unwrap_or(self.line.len())].trim_matches(is_python_space))
     }
 
     /// What is left, with the space before it; nothing is stripped.
-    fn text(self) -> String {
-        self.rest.map_or(String::new(), |rest| format!(" {rest}"))
+    fn text(self) -> &'a str {
+        self.next.map_or("", |next| &self.line[next - 1..])
     }
 }
 

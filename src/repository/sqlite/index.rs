@@ -29,6 +29,7 @@ pub struct Run {
     to: MessageId,
     mail: Vec<Logged>,
     correspondents: Vec<Logged>,
+    recipients: Vec<UserId>,
     /// How many rows are written between two commits of messages.
     slice: usize,
 }
@@ -77,21 +78,28 @@ const MAILBOX: &str = "INSERT INTO mailbox (user, messages, bytes, oldest)
         oldest = CASE messages WHEN 0 THEN excluded.oldest ELSE oldest END";
 
 impl Run {
-    /// Sorts the tail. Each list is taken from its end, so each is in falling order.
-    pub fn new(tail: &[Logged], size: Tail) -> Run {
-        let mut mail = tail.to_vec();
+    /// Sorts the tail, which takes milliseconds. Each list is taken from its end, so each is in falling order.
+    pub fn new(tail: Vec<Logged>, size: Tail) -> Run {
+        let mut mail = tail.clone();
         mail.sort_unstable_by_key(|m| std::cmp::Reverse((m.id.0 >> 16, m.recipient, m.sender, m.id)));
         let mut seen = HashSet::new();
         let first = mail.iter().rev().filter(|m| seen.insert((m.recipient, m.sender)));
         let mut correspondents: Vec<_> = first.copied().collect();
         correspondents.sort_unstable_by_key(|m| std::cmp::Reverse((m.recipient, m.sender)));
+        let mut recipients: Vec<_> = correspondents.iter().map(|m| m.recipient).collect();
+        recipients.dedup();
         let to = tail.last().map_or(MessageId(0), |last| last.id);
-        Run { to, mail, correspondents, slice: size.slice() }
+        Run { to, mail, correspondents, recipients, slice: size.slice() }
     }
 
     /// The last message of the run.
     pub fn to(&self) -> MessageId {
         self.to
+    }
+
+    /// Whose mail it is, each once.
+    pub fn recipients(&self) -> &[UserId] {
+        &self.recipients
     }
 
     /// Writes the next slice, in a transaction of its own. `true`: that was the last.

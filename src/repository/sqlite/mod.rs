@@ -3,6 +3,7 @@
 
 pub mod backup;
 mod change;
+mod checkpoint;
 pub mod files;
 mod index;
 mod packed;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;
 use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use self::change::{Change, Changed, Effect};
@@ -56,6 +59,9 @@ pub struct SqliteRepository {
     shared: Arc<Shared>,
     jobs: Queue<Job>,
     readers: SqlitePool,
+    /// The writer and the checkpointer.
+    tasks: TaskTracker,
+    stop_checkpoints: CancellationToken,
     /// Held for as long as the store is open.
     _lock: Option<Lock>,
 }
@@ -72,6 +78,7 @@ struct Shared {
     failure: OnceLock<Error>,
     has_failed: Notify,
     commits: Commits,
+    log: checkpoint::Log,
 }
 
 /// How long commits took.
@@ -142,6 +149,7 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         failure: OnceLock::new(),
         has_failed: Notify::new(),
         commits: Commits::default(),
+        log: checkpoint::Log::default(),
         database: database.clone(),
     });
     if let Some(lock) = &mut lock {
@@ -155,8 +163,15 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     let writer = Writer::new(shared.clone(), db, jobs, progress, tail, Tail::new(options.tail_messages))
         .await
         .map_err(failed)?;
-    tokio::spawn(writer.work());
-    Ok(SqliteRepository { shared, jobs: queue, readers, _lock: lock })
+    let tasks = TaskTracker::new();
+    let stop_checkpoints = CancellationToken::new();
+    tasks.spawn(writer.work());
+    if role == Role::Server {
+        let db = schema::writer(&database, options).await?;
+        let (shared, stop) = (shared.clone(), stop_checkpoints.clone());
+        tasks.spawn(async move { checkpoint::run(db, &shared.log, stop).await });
+    }
+    Ok(SqliteRepository { shared, jobs: queue, readers, tasks, stop_checkpoints, _lock: lock })
 }
 
 impl Shared {
@@ -496,10 +511,11 @@ impl Repository for SqliteRepository {
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             self.readers.close().await;
-            let (answer, closed) = oneshot::channel();
-            if self.jobs.push(Job::Close(answer)).await.is_ok() {
-                let _ = closed.await;
-            }
+            self.stop_checkpoints.cancel();
+            // Where the writer has stopped already there is nothing to be told.
+            let _ = self.jobs.push(Job::Close).await;
+            self.tasks.close();
+            self.tasks.wait().await;
             Ok(())
         })
     }

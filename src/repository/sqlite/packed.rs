@@ -43,6 +43,11 @@ impl Packed {
         self.rows
     }
 
+    /// How long the array is, in bytes.
+    pub fn len(&self) -> usize {
+        self.jsonb.len()
+    }
+
     /// The array as SQLite wants it.
     pub fn finish(mut self) -> Vec<u8> {
         let size = u32::try_from(self.jsonb.len() - 5).expect("a batch is bounded far below 4 GiB");

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
@@ -35,7 +36,7 @@ pub enum Job {
     /// Leases were confirmed; the mailboxes know which.
     Confirm,
     /// Finish what is in hand and close the database.
-    Close(oneshot::Sender<()>),
+    Close,
 }
 
 /// How many jobs are committed together at the most.
@@ -64,6 +65,8 @@ pub struct Writer {
     tail_bytes: u64,
     tail_size: Tail,
     run: Option<Run>,
+    /// The next run, while another thread sorts it.
+    sorting: Option<JoinHandle<Run>>,
     /// SQLite's mark of other processes' commits.
     data_version: i64,
     /// When the disk was last asked for its room.
@@ -106,6 +109,7 @@ impl Writer {
             tail_bytes,
             tail_size,
             run: None,
+            sorting: None,
             data_version,
             looked_at: Instant::now(),
         })
@@ -116,10 +120,12 @@ impl Writer {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taken = Vec::new();
-        let mut closing = None;
-        while closing.is_none() {
+        let mut closing = false;
+        while !closing {
             let more = tokio::select! {
                 more = self.jobs.take(&mut taken, TOGETHER) => more,
+                // A run that has begun goes on also when nobody asks for anything.
+                () = std::future::ready(()), if self.run.is_some() => true,
                 _ = look.tick() => {
                     self.look_around().await;
                     true
@@ -131,11 +137,16 @@ impl Writer {
                     Job::Send(messages, answer) => batch.sends.push((messages, answer)),
                     Job::Change(change, answer) => batch.changes.push((change, answer)),
                     Job::Confirm => {}
-                    Job::Close(answer) => closing = Some(answer),
+                    Job::Close => closing = true,
                 }
             }
             self.commit(batch).await;
             self.index(false).await;
+            if self.shared.log.wants_the_rest()
+                && let Err(error) = self.shared.log.finish(&mut self.db).await
+            {
+                warn!(%error, "the log could not be checkpointed; trying again");
+            }
             if !more {
                 break;
             }
@@ -144,7 +155,6 @@ impl Writer {
         if let Err(error) = self.db.close().await {
             warn!(%error, "the database was not closed cleanly; nothing is lost");
         }
-        drop(closing);
     }
 
     async fn commit(&mut self, mut batch: Batch) {
@@ -237,6 +247,7 @@ impl Writer {
             sqlx::query("BEGIN IMMEDIATE").execute(&mut self.db).await?;
         }
         if packed.rows() > 0 {
+            self.shared.log.wrote(packed.len());
             // A single statement is a transaction of its own.
             sqlx::query(LOG).bind(packed.finish()).bind(self.next_id).execute(&mut self.db).await?;
         }
@@ -362,7 +373,7 @@ impl Writer {
             if self.shared.has_failed() || self.tail.is_empty() || (self.run.is_none() && !due) {
                 return;
             }
-            if let Err(error) = self.index_slice().await {
+            if let Err(error) = self.index_slice(to_the_end).await {
                 self.roll_back().await;
                 let (_, _) = self.note_failure(error);
                 return;
@@ -373,22 +384,36 @@ impl Writer {
         }
     }
 
-    async fn index_slice(&mut self) -> sqlx::Result<()> {
-        if self.run.is_none() {
-            self.run = Some(Run::new(&self.tail, self.tail_size));
+    /// The tail as a run, once it is sorted; a thread of its own does that, so that no commit waits for it.
+    async fn next_run(&mut self, to_the_end: bool) -> Option<Run> {
+        let sorting = self.sorting.get_or_insert_with(|| {
+            let (tail, size) = (self.tail.clone(), self.tail_size);
+            spawn_blocking(move || Run::new(tail, size))
+        });
+        if !to_the_end && !sorting.is_finished() {
+            return None;
         }
-        let Some(run) = &mut self.run else { return Ok(()) };
+        let run = sorting.await.ok();
+        self.sorting = None;
+        run
+    }
+
+    async fn index_slice(&mut self, to_the_end: bool) -> sqlx::Result<()> {
+        let Some(run) = &mut self.run else {
+            self.run = self.next_run(to_the_end).await;
+            return Ok(());
+        };
         if !run.slice(&mut self.db).await? {
             return Ok(());
         }
         let to = run.to();
         let length = self.tail.partition_point(|message| message.id <= to);
         Run::finish(&self.tail[..length], &mut self.db, &self.shared.mailboxes).await?;
-        self.run = None;
         self.watermark = to;
         let bytes: u64 = self.tail.drain(..length).map(|message| message.bytes).sum();
         self.tail_bytes -= bytes;
-        self.shared.mailboxes.evict(to);
+        self.shared.mailboxes.evict(to, run.recipients().iter().copied());
+        self.run = None;
         Ok(())
     }
 }
