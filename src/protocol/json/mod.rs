@@ -48,6 +48,7 @@ pub fn parse_head(head: &[u8]) -> Result<Token, Refusal> {
 
 /// Appends the reply and its CRLF CRLF.
 pub fn render(reply: &Reply, out: &mut Vec<u8>) {
+    out.reserve(64);
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, PythonStyle);
     ReplyText(reply).serialize(&mut serializer).expect("a Vec takes every byte and the keys are strings");
     out.extend_from_slice(b"\r\n\r\n");
