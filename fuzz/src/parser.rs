@@ -29,7 +29,7 @@ pub fn check(data: &[u8]) {
     }
     let ours = match parsed {
         Ok(Request::Auth { username, password }) => Meaning::Auth(username, password.reveal().to_owned()),
-        Ok(Request::Send(send)) => Meaning::Send(send.token.reveal(), send.recipient, send.text),
+        Ok(Request::Send(send)) => Meaning::Send(send.token.reveal(), send.recipient, send.text.to_string()),
         Ok(Request::Inbox { token }) => Meaning::Inbox(token.reveal()),
         Ok(Request::Show { token }) => Meaning::Show(token.reveal()),
         Ok(Request::Logout { token }) => Meaning::Logout(token.reveal()),

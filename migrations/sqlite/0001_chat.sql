@@ -50,24 +50,21 @@ CREATE TABLE receipt (
     delivered_at INTEGER NOT NULL
 ) STRICT;
 
--- How far the tables below have been written. The log after `watermark` is the tail: the server keeps it in memory and
--- reads it once at start. Rows beyond it are of an indexing run that did not finish; it is simply done again.
-CREATE TABLE progress (
-    only      INTEGER PRIMARY KEY CHECK (only = 1),
-    watermark INTEGER NOT NULL
+-- How far the tables below have been written: each run covers the log from the run before up to `last`. The log after
+-- the newest run is the tail: the server keeps it in memory and reads it once at start.
+CREATE TABLE run (
+    last INTEGER PRIMARY KEY
 ) STRICT;
-INSERT INTO progress VALUES (1, 0);
 
--- The index of the log up to the watermark, by recipient and sender: what `inbox` reads of mail that is older than the
--- tail, and `history` of a conversation. The chunk, id / 65536, comes first so that new rows always go to the end of
--- the table, however large it is; whoever reads looks into one chunk after the other.
+-- The index of the log, a row for each run and recipient: what `inbox` reads of mail that is older than the tail, and
+-- `history` of a conversation. `messages` is JSON, [[sender, id, bytes of text], …] in the order of the ids. One row for
+-- a few dozen messages, and always at the end of the table, so that it costs little, however much is stored. Rows of a
+-- run that is not in `run` are of one that did not finish; it is simply done again.
 CREATE TABLE mail (
-    chunk     INTEGER NOT NULL,
+    run       INTEGER NOT NULL,
     recipient INTEGER NOT NULL,
-    sender    INTEGER NOT NULL,
-    id        INTEGER NOT NULL,
-    bytes     INTEGER NOT NULL,
-    PRIMARY KEY (chunk, recipient, sender, id)
+    messages  TEXT    NOT NULL,
+    PRIMARY KEY (run, recipient)
 ) STRICT, WITHOUT ROWID;
 
 -- How much of `mail` is unread and whose, so that a start need not count it, and from which message on.

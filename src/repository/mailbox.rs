@@ -5,6 +5,7 @@
 //! A message is in one of four places: `waiting` here, `held` by a lease, on disk only, or read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::Bound::{Excluded, Included};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -32,6 +33,17 @@ pub enum Taken {
     Leased(Vec<Waiting>),
     /// First load what lies on disk: it is older than what is in memory.
     LoadFirst,
+}
+
+/// How much of something is unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Messages; at least one.
+    pub messages: u64,
+    /// Bytes of text.
+    pub bytes: u64,
+    /// The first of them.
+    pub oldest: MessageId,
 }
 
 /// How much unread mail a user may have.
@@ -67,8 +79,8 @@ struct Inner {
 struct Mailbox {
     /// In the queue and leased to nobody, as far as memory knows it; in the order of their numbers.
     waiting: VecDeque<Waiting>,
-    /// Leased, or confirmed and not yet durably so.
-    held: BTreeSet<MessageId>,
+    /// Leased, or confirmed and not yet durably so; with the length of each text.
+    held: BTreeMap<MessageId, u64>,
     /// All that waits or is held, on disk and here: messages and bytes.
     unread: (u64, u64),
     /// How many of `unread` are only on disk.
@@ -157,7 +169,7 @@ impl Mailboxes {
         let mut room = bytes;
         while let Some(message) = mailbox.waiting.pop_front_if(|m| m.bytes <= room || taken.is_empty()) {
             room = room.saturating_sub(message.bytes);
-            mailbox.held.insert(message.id);
+            mailbox.held.insert(message.id, message.bytes);
             taken.push(message);
         }
         Taken::Leased(taken)
@@ -185,7 +197,7 @@ impl Mailboxes {
         let read = mailbox.read_while_loading.take().unwrap_or_default();
         for message in found {
             let id = message.id;
-            if !mailbox.held.contains(&id) && !mailbox.waits(id) && !read.contains(&id) {
+            if !mailbox.held.contains_key(&id) && !mailbox.waits(id) && !read.contains(&id) {
                 mailbox.put(message);
                 mailbox.on_disk = mailbox.on_disk.saturating_sub(1);
             }
@@ -200,7 +212,7 @@ impl Mailboxes {
         let mut inner = self.inner();
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
         for message in messages {
-            if mailbox.held.remove(&message.id) {
+            if mailbox.held.remove(&message.id).is_some() {
                 mailbox.put(message);
             }
         }
@@ -233,7 +245,7 @@ impl Mailboxes {
             let Some(mailbox) = inner.boxes.get_mut(recipient) else { continue };
             let mut amount = (0, 0);
             // What is not held was forgotten with its account.
-            for message in messages.iter().filter(|message| mailbox.held.remove(&message.id)) {
+            for message in messages.iter().filter(|message| mailbox.held.remove(&message.id).is_some()) {
                 add(&mut amount, (1, message.bytes));
                 if let Some(read) = &mut mailbox.read_while_loading {
                     read.insert(message.id);
@@ -243,14 +255,12 @@ impl Mailboxes {
         }
     }
 
-    /// Which messages of the tail are not yet durably read, in the order asked.
-    pub fn unread_of(&self, messages: impl Iterator<Item = (UserId, MessageId)>) -> impl Iterator<Item = bool> {
+    /// What of the tail up to `to` is not yet durably read, for those of `recipients` who have any.
+    pub fn unread_up_to(&self, to: MessageId, recipients: &[UserId]) -> Vec<(UserId, Unread)> {
         let inner = self.inner();
-        let is_unread = |(recipient, id): (UserId, MessageId)| {
-            let mailbox = inner.boxes.get(&recipient);
-            mailbox.is_some_and(|mailbox| mailbox.waits(id) || mailbox.held.contains(&id))
-        };
-        messages.map(is_unread).collect::<Vec<_>>().into_iter()
+        let after = inner.watermark;
+        let unread = |recipient: &UserId| Some((*recipient, inner.boxes.get(recipient)?.unread_between(after, to)?));
+        recipients.iter().filter_map(unread).collect()
     }
 
     /// The disk can now find all messages up to `watermark` by recipient, those to `recipients` among them for the first
@@ -304,6 +314,19 @@ impl Mailbox {
     fn note_sender(&mut self, sender: UserId, id: MessageId) {
         let first = self.tail_senders.entry(sender).or_insert(id);
         *first = id.min(*first);
+    }
+
+    /// What of the messages after `after` and up to `to` is unread; `None` where all was read.
+    fn unread_between(&self, after: MessageId, to: MessageId) -> Option<Unread> {
+        let first = self.waiting.partition_point(|message| message.id <= after);
+        let waiting = self.waiting.range(first..).map(|message| (message.id, message.bytes));
+        let held = self.held.range((Excluded(after), Included(to))).map(|(id, bytes)| (*id, *bytes));
+        let one = |(id, bytes): (MessageId, u64)| Unread { messages: 1, bytes, oldest: id };
+        waiting.take_while(|(id, _)| *id <= to).chain(held).map(one).reduce(|a, b| Unread {
+            messages: a.messages + b.messages,
+            bytes: a.bytes + b.bytes,
+            oldest: a.oldest.min(b.oldest),
+        })
     }
 
     /// Whether a message is among those that memory knows to wait.

@@ -212,11 +212,18 @@ impl World {
             Step::Evict { keep } => {
                 let tail: Vec<i64> = self.log.range(self.watermark + 1..).map(|(id, _)| *id).collect();
                 if let Some(to) = tail.len().checked_sub(keep + 1).map(|last| tail[last]) {
-                    let tail: Vec<_> = self.log.range(self.watermark + 1..=to).collect();
-                    let asked = tail.iter().map(|(id, m)| (user(m.recipient), MessageId(**id)));
-                    assert!(self.boxes.unread_of(asked).eq(tail.iter().map(|(_, m)| !m.read)), "up to {to}");
+                    let everybody: Vec<UserId> = (0..USERS).map(user).collect();
+                    let mut unread = BTreeMap::new();
+                    for (id, m) in self.log.range(self.watermark + 1..=to).filter(|(_, m)| !m.read) {
+                        let one = Unread { messages: 0, bytes: 0, oldest: MessageId(*id) };
+                        let total = unread.entry(user(m.recipient)).or_insert(one);
+                        total.messages += 1;
+                        total.bytes += m.bytes;
+                    }
+                    let told = self.boxes.unread_up_to(MessageId(to), &everybody);
+                    assert!(told.into_iter().eq(unread), "up to {to}");
                     self.watermark = to;
-                    self.boxes.evict(MessageId(to));
+                    self.boxes.evict(MessageId(to), everybody.into_iter());
                 }
             }
             Step::Remove { of } => {

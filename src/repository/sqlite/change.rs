@@ -142,14 +142,13 @@ async fn remove_user(db: &mut SqliteConnection, id: UserId, now: Timestamp) -> s
     sqlx::query(sql).bind(id.0).bind(now.0).execute(&mut *db).await?;
     end_all(db, id).await?;
     let unread = sqlx::query(
-        "WITH RECURSIVE chunk (n) AS (
-             SELECT oldest >> 16 FROM mailbox WHERE user = ?1 AND messages > 0
-             UNION ALL SELECT n + 1 FROM chunk WHERE n < (SELECT watermark >> 16 FROM progress))
-         INSERT OR IGNORE INTO receipt (id, delivered_at)
-         SELECT id, ?2 FROM chunk CROSS JOIN mail ON mail.chunk = chunk.n AND recipient = ?1
-             WHERE id <= (SELECT watermark FROM progress)
+        "INSERT OR IGNORE INTO receipt (id, delivered_at)
+         SELECT value ->> 1, ?2
+         FROM run CROSS JOIN mail ON mail.run = run.last AND recipient = ?1 CROSS JOIN json_each(messages)
+         WHERE run.last >= (SELECT oldest FROM mailbox WHERE user = ?1 AND messages > 0)
+           AND EXISTS (SELECT 1 FROM message WHERE message.id = value ->> 1)
          UNION ALL
-         SELECT id, ?2 FROM message WHERE recipient = ?1 AND id > (SELECT watermark FROM progress)",
+         SELECT id, ?2 FROM message WHERE recipient = ?1 AND id > (SELECT coalesce(max(last), 0) FROM run)",
     )
     .bind(id.0)
     .bind(now.0)
@@ -202,15 +201,16 @@ async fn prune(
 ) -> sqlx::Result<(Changed, Effect)> {
     let old = "SELECT r.id FROM receipt r JOIN message m ON m.id = r.id
                WHERE r.id > ?1 AND r.id <= ?1 + ?2 AND r.delivered_at < ?3
-                 AND r.id <= (SELECT watermark FROM progress)";
+                 AND r.id <= (SELECT max(last) FROM run)";
     let ids: Vec<i64> =
         sqlx::query_scalar(old).bind(after).bind(look_at).bind(read_before.0).fetch_all(&mut *db).await?;
     let json = serde_json::to_string(&ids).unwrap_or_default();
+    // What the index still says of them does no harm; it goes when nothing of its run is left.
     for sql in [
-        "DELETE FROM mail WHERE (chunk, recipient, sender, id) IN
-             (SELECT id >> 16, recipient, sender, id FROM message WHERE id IN (SELECT value FROM json_each(?1)))",
         "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM receipt WHERE id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM mail WHERE run < (SELECT min(id) FROM message)",
+        "DELETE FROM run WHERE last < (SELECT min(id) FROM message) AND last < (SELECT max(last) FROM run)",
     ] {
         sqlx::query(sql).bind(&json).execute(&mut *db).await?;
     }

@@ -123,6 +123,7 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     let caps = Caps { messages: options.inbox_messages, bytes: options.inbox_bytes };
     let (mut totals, mut rows) = Default::default();
     if role == Role::Server {
+        schema::undo_unfinished_run(&mut db, progress.watermark).await.map_err(failed)?;
         totals = schema::totals(&mut db).await.map_err(failed)?;
         rows = schema::tail(&mut db, progress.watermark).await.map_err(failed)?;
     } else {
@@ -305,10 +306,11 @@ impl SqliteRepository {
         let lock = self.shared.mailboxes.load_lock(recipient);
         let _one_at_a_time = lock.lock().await;
         let Some(watermark) = self.shared.mailboxes.begin_load(recipient) else { return Ok(()) };
-        let sql = "WITH RECURSIVE chunk (n) AS (
-                SELECT oldest >> 16 FROM mailbox WHERE user = ?1 UNION ALL SELECT n + 1 FROM chunk WHERE n < ?2 >> 16)
-            SELECT id, sender, bytes FROM chunk CROSS JOIN mail ON mail.chunk = chunk.n AND recipient = ?1
-            WHERE id <= ?2 AND NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = mail.id)";
+        let sql = "SELECT value ->> 1, value ->> 0, value ->> 2
+            FROM run CROSS JOIN mail ON mail.run = run.last AND recipient = ?1 CROSS JOIN json_each(messages)
+            WHERE run.last BETWEEN (SELECT oldest FROM mailbox WHERE user = ?1) AND ?2
+              AND NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = value ->> 1)
+              AND EXISTS (SELECT 1 FROM message WHERE message.id = value ->> 1)";
         let query = sqlx::query_as(sql).bind(recipient.0).bind(watermark.0);
         let rows: Vec<(i64, i64, i64)> = query.fetch_all(&self.readers).await?;
         let found = rows.into_iter().map(|(id, sender, bytes)| Waiting {

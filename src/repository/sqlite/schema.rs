@@ -154,12 +154,18 @@ pub struct Progress {
 
 /// How far the log is indexed and how long it is.
 pub async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<Progress> {
-    let watermark: i64 = sqlx::query_scalar("SELECT watermark FROM progress").fetch_one(&mut *connection).await?;
+    let watermark: i64 =
+        sqlx::query_scalar("SELECT coalesce(max(last), 0) FROM run").fetch_one(&mut *connection).await?;
     let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'message'")
         .fetch_optional(&mut *connection)
         .await?;
     let next_id = MessageId(last.unwrap_or(0).max(watermark) + 1);
     Ok(Progress { watermark: MessageId(watermark), next_id })
+}
+
+/// Removes what an interrupted indexing run left behind.
+pub async fn undo_unfinished_run(connection: &mut SqliteConnection, watermark: MessageId) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM mail WHERE run > ?1").bind(watermark.0).execute(connection).await.map(|_| ())
 }
 
 /// Unread mail up to the watermark, counted by user.

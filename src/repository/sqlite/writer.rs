@@ -376,6 +376,7 @@ impl Writer {
             if let Err(error) = self.index_slice(to_the_end).await {
                 self.roll_back().await;
                 let (_, _) = self.note_failure(error);
+                self.run = None;
                 return;
             }
             if !to_the_end {
@@ -408,7 +409,7 @@ impl Writer {
         }
         let to = run.to();
         let length = self.tail.partition_point(|message| message.id <= to);
-        Run::finish(&self.tail[..length], &mut self.db, &self.shared.mailboxes).await?;
+        run.finish(&mut self.db, &self.shared.mailboxes).await?;
         self.watermark = to;
         let bytes: u64 = self.tail.drain(..length).map(|message| message.bytes).sum();
         self.tail_bytes -= bytes;
