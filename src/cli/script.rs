@@ -105,7 +105,7 @@ impl SendMessage {
         let Some(text) = as_sent(&typed) else { bail!("there is nothing to send") };
         block_on(async {
             let mut account = Account::of(&self.remote, None)?;
-            let send = |token| Request::Send(Send { token, recipient: self.user.clone(), text: text.clone() });
+            let send = |token| Request::Send(Send { token, recipient: self.user.clone(), text: text.as_str().into() });
             let reply = account.ask(send).await.map_err(|error| match error.downcast_ref() {
                 Some(client::Error::Lost(_)) => error.context("the message may have been sent, or not"),
                 _ => error,
