@@ -97,13 +97,26 @@ pub struct Server {
     pub listen: SocketAddr,
     /// The document's dialogue, for people.
     pub text_listen: Listen,
+    /// The JSON wire in TLS.
+    pub tls_listen: Listen,
+    /// The certificate and those that vouch for it (PEM).
+    pub tls_certificate: PathBuf,
+    /// Its key (PEM).
+    pub tls_key: PathBuf,
     /// Passwords may cross a network in the clear.
     pub allow_plaintext: bool,
 }
 
 impl Default for Server {
     fn default() -> Server {
-        Server { listen: SocketAddr::from(([127, 0, 0, 1], 8889)), text_listen: Listen(None), allow_plaintext: false }
+        Server {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8889)),
+            text_listen: Listen(None),
+            tls_listen: Listen(None),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            allow_plaintext: false,
+        }
     }
 }
 
@@ -258,6 +271,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Connections that have not shown a living token.
     pub unauthenticated_connections: usize,
+    /// A TLS handshake that takes longer is broken off.
+    pub handshake_timeout: Span,
     /// A peer that takes no byte of a reply for this long is disconnected.
     pub write_timeout: Span,
     /// Unread messages of one user.
@@ -276,6 +291,7 @@ impl Default for Limits {
             connections: 10_000,
             connections_per_address: 1_000,
             unauthenticated_connections: 1_000,
+            handshake_timeout: Span::seconds(10),
             write_timeout: Span::seconds(30),
             inbox_messages: 100_000,
             inbox_bytes: 64 << 20,
@@ -434,6 +450,11 @@ fn bad<T>(key: &str, why: fmt::Arguments<'_>) -> Result<T, BadConfig> {
 fn check(config: &Config) -> Result<(), BadConfig> {
     let Config { server, password, throttle, limits, delivery, session, log, .. } = config;
     server.allows_plaintext_at("server.listen", server.listen)?;
+    for (key, path) in [("server.tls_certificate", &server.tls_certificate), ("server.tls_key", &server.tls_key)] {
+        if server.tls_listen != Listen(None) && path.as_os_str().is_empty() {
+            return bad(key, format_args!("server.tls_listen wants a certificate and its key"));
+        }
+    }
     if let Listen(Some(address)) = server.text_listen {
         server.allows_plaintext_at("server.text_listen", address)?;
     }
@@ -458,6 +479,7 @@ fn check(config: &Config) -> Result<(), BadConfig> {
         ("limits.unauthenticated_connections", limits.unauthenticated_connections as u64),
         ("limits.inbox_messages", limits.inbox_messages),
         ("limits.inbox_bytes", limits.inbox_bytes),
+        ("limits.handshake_timeout", limits.handshake_timeout.0.as_millis() as u64),
         ("limits.write_timeout", limits.write_timeout.0.as_millis() as u64),
         ("session.idle_expiry", session.idle_expiry.0.as_secs()),
     ];

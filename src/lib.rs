@@ -25,3 +25,4 @@ pub mod session;
 pub mod socket;
 pub mod systemd;
 pub mod throttle;
+pub mod tls;

@@ -84,6 +84,10 @@ impl Username {
             return Err(BadUsername::Length);
         }
         let name = UsernameCasePreserved::enforce(name).map_err(|_| BadUsername::Characters)?;
+        // The normal form may hold what was not allowed ("=" and a combining stroke are "≠"), so it is asked again.
+        if UsernameCasePreserved::enforce(&*name).as_ref() != Ok(&name) {
+            return Err(BadUsername::Characters);
+        }
         if name.len() > USERNAME_BYTES {
             return Err(BadUsername::Length);
         }
@@ -244,6 +248,7 @@ mod tests {
             ("a\tb", BadUsername::Characters),
             ("a\u{a0}b", BadUsername::Characters),
             ("a\u{200b}b", BadUsername::Characters),
+            ("=\u{338}", BadUsername::Characters),
             ("503d38c0-2691-4ff1-81ad-fc11f9f5ad03", BadUsername::LikeToken),
         ];
         for (bad, why) in cases {

@@ -18,6 +18,7 @@ pub use crate::protocol::dialect::Dialect;
 use crate::seldom::Seldom;
 use crate::service::{Peer, Service};
 use crate::session::{self, Settings};
+use crate::tls::Tls;
 
 /// How long to wait when the process has no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -68,15 +69,15 @@ impl Server {
         self.connections.count()
     }
 
-    /// Accepts connections until the stop; they spell as `dialect` says.
-    pub async fn listen(&self, listener: TcpListener, dialect: fn() -> Dialect) {
+    /// Accepts connections until the stop; they spell as `dialect` says, in the clear or in TLS.
+    pub async fn listen(&self, listener: TcpListener, dialect: fn() -> Dialect, tls: Option<Arc<Tls>>) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = self.stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, address)) => self.receive(stream, dialect(), address.ip().to_canonical()),
+                Ok((stream, address)) => self.receive(stream, dialect(), tls.clone(), address.ip().to_canonical()),
                 Err(error) => {
                     if let Some(left_out) = self.not_accepted.due() {
                         warn!(%error, left_out, "no connection can be accepted for the moment");
@@ -93,7 +94,7 @@ impl Server {
         self.tasks.wait().await;
     }
 
-    fn receive(&self, stream: TcpStream, dialect: Dialect, address: IpAddr) {
+    fn receive(&self, stream: TcpStream, dialect: Dialect, tls: Option<Arc<Tls>>, address: IpAddr) {
         let Some(place) = self.connections.enter(address) else {
             if let Some(left_out) = self.refused.due() {
                 warn!(%address, left_out, "connection refused: too many");
@@ -106,8 +107,21 @@ impl Server {
         }
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
         let (service, stop) = (self.service.clone(), self.stop.clone());
-        let session = session::run(stream, dialect, Peer { address }, place, service, settings, stop);
-        door.leads_to(self.tasks.spawn(session).abort_handle());
+        let peer = Peer { address };
+        let task = match tls {
+            None => self.tasks.spawn(session::run(stream, dialect, peer, place, service, settings, stop)),
+            Some(tls) => self.tasks.spawn(async move {
+                let shaken = tokio::select! {
+                    shaken = tls.accept(stream) => shaken,
+                    () = stop.cancelled() => return,
+                };
+                match shaken {
+                    Ok(stream) => session::run(stream, dialect, peer, place, service, settings, stop).await,
+                    Err(error) => debug!(%address, %error, "no TLS"),
+                }
+            }),
+        };
+        door.leads_to(task.abort_handle());
     }
 }
 

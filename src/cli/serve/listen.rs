@@ -40,6 +40,15 @@ impl Inherited {
         Ok(Some(listener))
     }
 
+    /// The listener for TLS: the one named `chat-tls`, or a new one at `server.tls_listen`, where that is set.
+    pub async fn tls(&mut self, server: &config::Server) -> anyhow::Result<Option<TcpListener>> {
+        let Listen(Some(address)) = server.tls_listen else { return Ok(None) };
+        Ok(Some(match self.take("chat-tls") {
+            Some(listener) => TcpListener::from_std(listener)?,
+            None => bind("server.tls_listen", address).await?,
+        }))
+    }
+
     /// The inherited listener of this name.
     fn take(&mut self, name: &str) -> Option<std::net::TcpListener> {
         let place = self.0.iter().position(|(given, _)| given == name)?;
@@ -49,7 +58,10 @@ impl Inherited {
     /// Says which were passed on for nothing: clients of these would wait for ever.
     pub fn warn_about_the_rest(&self) {
         for (name, _) in &self.0 {
-            warn!(name, "nothing listens on this socket of systemd's: FileDescriptorName=chat or chat-text is wanted");
+            warn!(
+                name,
+                "nothing listens on this socket of systemd's: FileDescriptorName=chat, chat-text or chat-tls is wanted"
+            );
         }
     }
 }

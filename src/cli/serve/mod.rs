@@ -28,6 +28,7 @@ use crate::repository::sqlite::Role;
 use crate::repository::{self, Repository};
 use crate::server::{Dialect, Server};
 use crate::systemd;
+use crate::tls::Tls;
 
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -73,6 +74,9 @@ impl Serve {
         let server = Server::new(service.clone(), settings, parts::connection_limits(&config), stop.clone());
 
         let mut inherited = Inherited::get()?;
+        let identity = parts::identity(&config)?;
+        let tls = identity.map(|identity| Arc::new(Tls::new(identity, config.limits.handshake_timeout.0)));
+        let tls_listener = inherited.tls(&config.server).await?;
         let text_listener = inherited.text(&config.server).await?;
         let listener = inherited.plaintext(&config.server).await?;
         inherited.warn_about_the_rest();
@@ -83,7 +87,11 @@ impl Serve {
             if self.demo {
                 demo::print_invitation(address);
             }
-            listening.push(listen(&server, listener, Dialect::text));
+            listening.push(listen(&server, listener, Dialect::text, None));
+        }
+        if let Some(listener) = tls_listener {
+            info!(address = %listener.local_addr()?, "listening for TLS");
+            listening.push(listen(&server, listener, Dialect::json, tls.clone()));
         }
         let address = listener.local_addr()?;
         info!(%address, "listening");
@@ -92,9 +100,10 @@ impl Serve {
             tokio::spawn(upkeep::tidy(service.clone(), repository.clone(), watched)),
             tokio::spawn(upkeep::show_life(repository.clone())),
         ];
-        listening.push(listen(&server, listener, Dialect::json));
+        listening.push(listen(&server, listener, Dialect::json, None));
         systemd::ready(&format!("listening on {address}"));
-        let reload = Reload { load, started_with: config, config: current, level, service, server: server.clone() };
+        let started_with = config;
+        let reload = Reload { load, started_with, config: current, level, service, server: server.clone(), tls };
         let failed = signals.wait(&*repository, || reload.run()).await;
 
         systemd::stopping();
@@ -118,9 +127,9 @@ impl Serve {
     }
 }
 
-fn listen(server: &Server, listener: TcpListener, dialect: fn() -> Dialect) -> JoinHandle<()> {
+fn listen(server: &Server, listener: TcpListener, dialect: fn() -> Dialect, tls: Option<Arc<Tls>>) -> JoinHandle<()> {
     let server = server.clone();
-    tokio::spawn(async move { server.listen(listener, dialect).await })
+    tokio::spawn(async move { server.listen(listener, dialect, tls).await })
 }
 
 /// What the server waits for.

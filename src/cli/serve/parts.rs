@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::cost;
-use crate::config::Config;
+use crate::config::{BadConfig, Config, Listen};
 use crate::connections::ConnectionLimits;
 use crate::frame::LineLimits;
 use crate::password::{OWASP_MINIMUM, Passwords};
@@ -16,6 +16,7 @@ use crate::repository::Repository;
 use crate::service::{Rules, Service};
 use crate::session::Settings;
 use crate::throttle::{Rate, Rates, Throttle};
+use crate::tls::Identity;
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
 const LINGER: Duration = Duration::from_secs(2);
@@ -43,6 +44,15 @@ pub fn service(repository: Arc<dyn Repository>, config: &Config) -> anyhow::Resu
     let passwords = Passwords::start(cost, config.password.threads, config.password.queue)?;
     let throttle = Throttle::new(rates(config), config.throttle.buckets);
     Ok(Arc::new(Service::new(repository, passwords, throttle, rules(config))))
+}
+
+/// The certificate that the settings name, where TLS is wanted.
+pub fn identity(config: &Config) -> Result<Option<Identity>, BadConfig> {
+    let crate::config::Server { tls_listen, tls_certificate, tls_key, .. } = &config.server;
+    match tls_listen {
+        Listen(None) => Ok(None),
+        Listen(Some(_)) => Identity::load(tls_certificate, tls_key).map(Some).map_err(|e| BadConfig(e.to_string())),
+    }
 }
 
 /// How often one may try to log in.

@@ -11,10 +11,11 @@ use crate::cli::log::LogLevel;
 use crate::config::{BadConfig, Config, Loaded, keys};
 use crate::server::Server;
 use crate::service::Service;
+use crate::tls::Tls;
 
 /// The settings that a reload takes over; a name that ends in a dot or an underscore stands for all that begin so. The
 /// others wait for the next start.
-const TAKEN_OVER: [&str; 12] = [
+const TAKEN_OVER: [&str; 14] = [
     "session.",
     "protocol.",
     "delivery.",
@@ -25,6 +26,8 @@ const TAKEN_OVER: [&str; 12] = [
     "limits.line_bytes_without_token",
     "limits.write_timeout",
     "log.level",
+    "server.tls_certificate",
+    "server.tls_key",
     "throttle.account_per_",
     "throttle.address_per_",
 ];
@@ -43,6 +46,8 @@ pub struct Reload<L> {
     pub service: Arc<Service>,
     /// The limits.
     pub server: Server,
+    /// The certificate.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl<L: Fn() -> Result<Loaded, BadConfig>> Reload<L> {
@@ -57,7 +62,11 @@ impl<L: Fn() -> Result<Loaded, BadConfig>> Reload<L> {
     fn try_run(&self) -> Result<(), BadConfig> {
         let Loaded { config, warnings, .. } = (self.load)()?;
         // What can fail comes first, certificates too, so that nothing is changed by half.
+        let identity = parts::identity(&config)?;
         self.level.set(&config.log.level)?;
+        if let (Some(tls), Some(identity)) = (&self.tls, identity) {
+            tls.set_identity(identity);
+        }
         self.service.set_rules(parts::rules(&config));
         self.service.throttle().set_rates(parts::rates(&config));
         self.server

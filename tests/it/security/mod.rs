@@ -1,10 +1,12 @@
 //! Nobody gets in, nothing falls over. Each prints the figure that it shows.
 //!
 //! - `limits`: connections, buffers, queues and sessions have ends, and what happens there
+//! - `tls`: the wire in TLS, certificates, and peers that speak none
 //! - `throttle`: logins that are refused before the password is looked at
 
 mod limits;
 mod throttle;
+mod tls;
 
 use std::fs;
 

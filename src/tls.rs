@@ -1,0 +1,225 @@
+//! TLS on the server's side: a certificate that can be changed while the server runs, and an encrypted stream as the
+//! session wants it. Knows nothing of what is said.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
+use tracing::warn;
+
+use crate::socket::{PeerState, Stream};
+
+/// Why a certificate and its key cannot be used: one line that names the setting and the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {path}: {why}", path = path.display())]
+pub struct BadIdentity {
+    key: &'static str,
+    path: PathBuf,
+    why: String,
+}
+
+/// Who the server is: a certificate, those that vouch for it, and its key.
+#[derive(Clone, Debug)]
+pub struct Identity(Arc<ServerConfig>);
+
+impl Identity {
+    /// Reads both files (PEM); the key must be that of the first certificate.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Identity, BadIdentity> {
+        let bad = |setting: &'static str, path: &Path, why: &dyn ToString| BadIdentity {
+            key: setting,
+            path: path.to_owned(),
+            why: why.to_string(),
+        };
+        let in_certificate = |why: &dyn ToString| bad("server.tls_certificate", certificate, why);
+        let in_key = |why: &dyn ToString| bad("server.tls_key", key, why);
+        let read = |path: &Path| fs::read(path).map_err(|e| e.to_string());
+        let text = read(certificate).map_err(|why| in_certificate(&why))?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let chain = chain.map_err(|e| in_certificate(&e))?;
+        if chain.is_empty() {
+            return Err(in_certificate(&"there is no certificate in it"));
+        }
+        let text = read(key).map_err(|why| in_key(&why))?;
+        let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|e| in_key(&e))?;
+        if fs::metadata(key).is_ok_and(|file| file.permissions().mode() & 0o007 != 0) {
+            warn!(path = ?key, "the key of the certificate is open to everybody on this machine");
+        }
+        // One provider for the whole program, named, so that another crate's choice makes no difference.
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
+            .map_err(|e: rustls::Error| in_key(&e))?;
+        Ok(Identity(Arc::new(config)))
+    }
+}
+
+/// Makes TCP connections into TLS connections.
+#[derive(Debug)]
+pub struct Tls {
+    identity: RwLock<Identity>,
+    handshake_timeout: Duration,
+}
+
+impl Tls {
+    /// As this identity; a handshake may take so long.
+    pub fn new(identity: Identity, handshake_timeout: Duration) -> Tls {
+        Tls { identity: RwLock::new(identity), handshake_timeout }
+    }
+
+    /// Connections from now on see this identity.
+    pub fn set_identity(&self, identity: Identity) {
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+
+    /// Shakes hands.
+    pub async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream> {
+        let Identity(config) = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let records = Records { tcp, place: Place::default() };
+        let inner = timeout(self.handshake_timeout, TlsAcceptor::from(config).accept(records)).await??;
+        Ok(TlsStream { inner: Box::new(inner), more: false })
+    }
+}
+
+/// A TLS connection.
+pub struct TlsStream {
+    inner: Box<tokio_rustls::server::TlsStream<Records>>,
+    /// The last read was filled to the brim, so there may be more that was decrypted already.
+    more: bool,
+}
+
+/// More than that is never decrypted and not read.
+const DECRYPTED: u64 = 64 * 1024;
+
+impl AsyncRead for TlsStream {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.inner).poll_read(context, buf));
+        self.more = buf.remaining() == 0;
+        Poll::Ready(match read {
+            // Many clients end the connection without a word of TLS; what they sent was whole lines or is discarded.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            read => read,
+        })
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+impl Stream for TlsStream {
+    fn unread(&self) -> io::Result<u64> {
+        let (records, _) = self.inner.get_ref();
+        let decrypted = if self.more { DECRYPTED } else { 0 };
+        Ok(records.tcp.unread()? + records.place.taken + decrypted)
+    }
+
+    fn unacknowledged(&self) -> io::Result<u64> {
+        let (records, session) = self.inner.get_ref();
+        Ok(records.tcp.unacknowledged()? + u64::from(session.wants_write()))
+    }
+
+    fn peer_state(&self) -> io::Result<PeerState> {
+        self.inner.get_ref().0.tcp.peer_state()
+    }
+}
+
+/// The TCP stream beneath, with an eye on where records end: half a record is read but gives nothing yet.
+struct Records {
+    tcp: TcpStream,
+    place: Place,
+}
+
+/// Where in a record the stream is.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Place {
+    /// The last two bytes of the header: how long the rest is.
+    length: [u8; 2],
+    /// Bytes of this record that have come.
+    taken: u64,
+}
+
+/// The header of a record (RFC 8446, 5.1); its length stands at its end.
+const HEADER: u64 = 5;
+
+impl Place {
+    fn advance(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.taken < HEADER {
+                self.length = [self.length[1], *first];
+                self.taken += 1;
+                bytes = rest;
+            }
+            if self.taken >= HEADER {
+                let missing = HEADER + u64::from(u16::from_be_bytes(self.length)) - self.taken;
+                let here = bytes.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
+                bytes = &bytes[here..];
+                self.taken = if here as u64 == missing { 0 } else { self.taken + here as u64 };
+            }
+        }
+    }
+}
+
+impl AsyncRead for Records {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.tcp).poll_read(context, buf));
+        self.place.advance(&buf.filled()[before..]);
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Records {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(context, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_record_is_counted_and_a_whole_one_is_not() {
+        let record = |length: u16| [&[23, 3, 3][..], &length.to_be_bytes(), &vec![0; length.into()]].concat();
+        let stream = [record(1), record(0), record(300)].concat();
+        for cut in 0..=stream.len() {
+            let (mut at_once, mut in_pieces) = (Place::default(), Place::default());
+            at_once.advance(&stream[..cut]);
+            stream[..cut].chunks(3).for_each(|piece| in_pieces.advance(piece));
+            let begun = [0, 6, 11, 316].into_iter().rfind(|begin| *begin <= cut).expect("0 is one");
+            assert_eq!(at_once.taken, (cut - begun) as u64);
+            assert_eq!(in_pieces.taken, at_once.taken);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! TLS on its own port: the wire in it, a certificate that is changed while the server runs, and peers that do not speak it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::support::{EMPTY, Folder, PATIENCE, SENT, Server, texts};
+
+type Secure = StreamOwned<ClientConnection, TcpStream>;
+
+/// Makes a certificate and puts it into the folder.
+fn new_certificate(folder: &Folder) -> CertificateDer<'static> {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate can be made");
+    fs::write(folder.path().join("chat.crt"), cert.pem()).expect("it can be written");
+    fs::write(folder.path().join("chat.key"), signing_key.serialize_pem()).expect("it can be written");
+    cert.into()
+}
+
+const SETTINGS: &str = "[server]\ntls_listen = \"127.0.0.1:0\"\ntls_certificate = \"chat.crt\"\ntls_key = \"chat.key\"\n\
+                        [limits]\nhandshake_timeout = \"1s\"\n[log]\nlevel = \"debug\"";
+
+fn server() -> (Folder, Server, SocketAddr, CertificateDer<'static>) {
+    let folder = Folder::new(SETTINGS);
+    let certificate = new_certificate(&folder);
+    folder.add_three();
+    let server = Server::start(&folder);
+    let log = server.log();
+    let (_, rest) = log.split_once("listening for TLS address=").expect("it listens before the plain port");
+    let address = rest.lines().next().expect("it is there").trim().parse().expect("an address");
+    (folder, server, address, certificate)
+}
+
+/// Connects, trusting this certificate alone; an error where the server shows another.
+fn connect(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::io::Result<BufReader<Secure>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).expect("it is a certificate");
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("it is a name");
+    let client = ClientConnection::new(Arc::new(config), name).expect("the settings are complete");
+    let tcp = TcpStream::connect(address)?;
+    tcp.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = StreamOwned::new(client, tcp);
+    stream.conn.complete_io(&mut stream.sock)?;
+    Ok(BufReader::new(stream))
+}
+
+fn ask(client: &mut BufReader<Secure>, request: &str) -> String {
+    client.get_mut().write_all(format!("{request}\r\n").as_bytes()).expect("the server reads");
+    client.get_mut().flush().expect("the server reads");
+    let mut reply = Vec::new();
+    while !reply.ends_with(b"\r\n\r\n") {
+        assert_ne!(client.read_until(b'\n', &mut reply).expect("a reply comes"), 0);
+    }
+    String::from_utf8_lossy(&reply).trim_end().to_owned()
+}
+
+fn login(client: &mut BufReader<Secure>, name: &str) -> String {
+    let reply = ask(client, &format!("auth {name} surabaya"));
+    reply.split('"').nth(7).unwrap_or_else(|| panic!("{reply}")).to_owned()
+}
+
+#[test]
+fn the_wire_is_the_same_in_tls() {
+    let (_folder, server, address, certificate) = server();
+    let mut client = connect(address, &certificate).expect("it is the server's");
+    let token = login(&mut client, "messi");
+    let text = "x".repeat(1 << 20);
+    assert_eq!(ask(&mut client, &format!("send {token} messi {text}")), SENT);
+    assert_eq!(ask(&mut client, &format!("send {token} messi  hal ")), SENT);
+    assert_eq!(texts(&ask(&mut client, &format!("inbox {token}"))), [text.as_str(), "hal"]);
+    // The next request shows that the inbox was read, as without TLS.
+    assert!(ask(&mut client, &format!("show {token}")).contains("messi"));
+    client.get_ref().sock.shutdown(Shutdown::Both).expect("it is open");
+    assert_eq!(server.connect().ask(&format!("inbox {token}")), EMPTY);
+}
+
+#[test]
+fn an_end_without_a_word_of_tls_is_an_end() {
+    let (_folder, server, address, certificate) = server();
+    let mut client = connect(address, &certificate).expect("it is the server's");
+    let token = login(&mut client, "messi");
+    assert_eq!(ask(&mut client, &format!("send {token} messi  hal ")), SENT);
+    assert_eq!(texts(&ask(&mut client, &format!("inbox {token}"))), ["hal"]);
+    client.get_ref().sock.shutdown(Shutdown::Write).expect("it is open");
+    let _ = client.read_to_end(&mut Vec::new());
+    assert_eq!(server.connect().ask(&format!("inbox {token}")), EMPTY);
+    assert!(!server.log().contains("connection lost"), "{}", server.log());
+}
+
+#[test]
+fn a_reload_takes_a_new_certificate_and_keeps_the_old_one_for_a_bad_one() {
+    let (folder, server, address, first) = server();
+    let mut before = connect(address, &first).expect("it is the server's");
+    let token = login(&mut before, "messi");
+    let reload = |wanted: &str, times: usize| {
+        kill(server.pid(), Signal::SIGHUP).expect("it runs");
+        let begun = Instant::now();
+        while server.log().matches(wanted).count() < times {
+            assert!(begun.elapsed() < PATIENCE, "{}", server.log());
+            thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let second = new_certificate(&folder);
+    reload("settings reloaded", 1);
+    assert!(connect(address, &first).is_err());
+    connect(address, &second).expect("it is the new one");
+    assert!(ask(&mut before, &format!("show {token}")).contains("messi"), "who was there stays");
+
+    let good = fs::read(folder.path().join("chat.key")).expect("it is there");
+    new_certificate(&folder);
+    fs::write(folder.path().join("chat.key"), &good).expect("it can be written");
+    reload("settings not reloaded", 1);
+    for bad in ["", "no PEM at all", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        fs::write(folder.path().join("chat.crt"), bad).expect("it can be written");
+        let so_far = server.log().matches("settings not reloaded").count();
+        reload("settings not reloaded", so_far + 1);
+    }
+    fs::remove_file(folder.path().join("chat.crt")).expect("it is there");
+    reload("settings not reloaded", 5);
+    assert!(server.log().contains("server.tls_certificate: chat.crt: "), "{}", server.log());
+    connect(address, &second).expect("the old one stays");
+}
+
+#[test]
+fn a_bad_certificate_at_the_start_is_a_bad_setting() {
+    let folder = Folder::new(SETTINGS);
+    let output = folder.run(&["serve"], "");
+    assert_eq!(output.status.code(), Some(78));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("server.tls_certificate: chat.crt: "), "{error}");
+}
+
+#[test]
+fn who_speaks_no_tls_is_sent_away_and_nobody_notices() {
+    let (_folder, server, address, certificate) = server();
+    let mut client = connect(address, &certificate).expect("it is the server's");
+    let token = login(&mut client, "messi");
+    let garbage: [&[u8]; 4] =
+        [b"auth messi surabaya\r\n", b"GET / HTTP/1.1\r\n\r\n", &[0; 5000], &[22, 3, 1, 255, 255, 1, 2, 3]];
+    for garbage in garbage {
+        let mut peer = TcpStream::connect(address).expect("the server listens");
+        peer.write_all(garbage).expect("it is taken");
+        peer.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        let mut reply = Vec::new();
+        // An alert of TLS or nothing; the end may be a reset, since not all was read.
+        let _ = peer.read_to_end(&mut reply);
+        assert!(!String::from_utf8_lossy(&reply).contains("status"));
+    }
+    // And silence ends with the time for a handshake.
+    let mut silent = TcpStream::connect(address).expect("the server listens");
+    silent.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+    let begun = Instant::now();
+    assert_eq!(silent.read(&mut [0; 10]).expect("it ends"), 0);
+    println!("a peer that says nothing at the TLS port is sent away after {} ms", begun.elapsed().as_millis());
+    // TLS at the plain port is a line like others, and none at that.
+    let mut plain = server.connect();
+    plain.send([22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]);
+    plain.send([b'\r', b'\n']);
+    assert!(plain.receive().contains("Protocol Tidak Benar"));
+    assert!(ask(&mut client, &format!("show {token}")).contains("messi"));
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+}
