@@ -12,7 +12,7 @@ use config::{ConfigBuilder, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
 /// A length of time, written like `30d` or `15s`; `0s` for none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
 impl Span {
@@ -245,11 +245,21 @@ pub struct Delivery {
     pub keep_delivered: Span,
     /// Text in one inbox reply, in bytes; the rest comes with the next.
     pub reply_bytes: u64,
+    /// A `wait` lasts no longer than this.
+    pub wait_at_most: Span,
+    /// Messages in one reply to `history` or `status`.
+    pub history_messages: usize,
 }
 
 impl Default for Delivery {
     fn default() -> Delivery {
-        Delivery { confirm_after: Span::seconds(15), keep_delivered: Span::days(30), reply_bytes: 8 << 20 }
+        Delivery {
+            confirm_after: Span::seconds(15),
+            keep_delivered: Span::days(30),
+            reply_bytes: 8 << 20,
+            wait_at_most: Span::seconds(300),
+            history_messages: 100,
+        }
     }
 }
 
@@ -474,6 +484,7 @@ fn check(config: &Config) -> Result<(), BadConfig> {
         ("throttle.buckets", throttle.buckets as u64),
         ("session.per_user", session.per_user as u64),
         ("delivery.reply_bytes", delivery.reply_bytes),
+        ("delivery.history_messages", delivery.history_messages as u64),
         ("limits.connections", limits.connections as u64),
         ("limits.connections_per_address", limits.connections_per_address as u64),
         ("limits.unauthenticated_connections", limits.unauthenticated_connections as u64),
@@ -485,6 +496,9 @@ fn check(config: &Config) -> Result<(), BadConfig> {
     ];
     if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
         return bad(key, format_args!("must not be 0"));
+    }
+    if delivery.wait_at_most > Span::days(1) {
+        return bad("delivery.wait_at_most", format_args!("must not be longer than a day"));
     }
     if limits.line_bytes_without_token < 1024 + 128 {
         return bad(

@@ -50,6 +50,11 @@ impl HandedOut {
         self.confirm(|reply| reply.written_at.is_some() && reply.evidence_from <= at);
     }
 
+    /// The peer says so itself.
+    pub fn acknowledged(&mut self) {
+        self.confirm(|reply| reply.written_at.is_some());
+    }
+
     /// The peer's TCP has acknowledged everything, and the connection lives: confirms what was written `quiet` ago.
     pub fn quiet(&mut self, now: Instant, quiet: Duration) {
         self.confirm(|reply| reply.written_at.is_some_and(|at| now.duration_since(at) >= quiet));

@@ -182,6 +182,11 @@ impl Lines {
         }
     }
 
+    /// How many bytes were pushed and not given out yet.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
     /// Whether a line beyond the short limit is being collected.
     pub fn is_long(&self) -> bool {
         self.state == Line::Admitted

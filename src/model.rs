@@ -58,6 +58,22 @@ impl Timestamp {
     }
 }
 
+/// As RFC 3339 has it, in UTC, with milliseconds: `2026-11-23T15:27:02.123Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
+        write!(f, "{time:.3}")
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Timestamp, jiff::Error> {
+        Ok(Timestamp(text.parse::<jiff::Timestamp>()?.as_millisecond()))
+    }
+}
+
 /// Why a text is no user name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadUsername {
@@ -266,6 +282,15 @@ mod tests {
             assert!(Password::parse(bad).is_err(), "{bad:?}");
         }
         assert_eq!(format!("{:?}", Password::attempt("canary")), "Password(…)");
+    }
+
+    #[test]
+    fn times_are_spelled_as_rfc_3339_has_them() {
+        for (milliseconds, text) in [(0, "1970-01-01T00:00:00.000Z"), (1_795_447_622_120, "2026-11-23T15:27:02.120Z")] {
+            assert_eq!(Timestamp(milliseconds).to_string(), text);
+            assert_eq!(text.parse::<Timestamp>().ok(), Some(Timestamp(milliseconds)));
+        }
+        assert!(!Timestamp(i64::MAX).to_string().is_empty());
     }
 
     #[test]

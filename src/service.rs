@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use crate::model::{Password, Timestamp, Token};
+use crate::model::{MessageId, Password, Timestamp, Token};
 use crate::password::{Passwords, Verdict};
-use crate::protocol::{FromSender, Refusal, Reply, Request, Send};
-pub use crate::repository::Lease;
-use crate::repository::{Delivery, NewMessage, NewSession, Queued, Repository, Session, Want};
+use crate::protocol::{FromSender, Past, Person, Receipt, Refusal, Reply, Request, Send};
+pub use crate::repository::{Arrival, Lease};
+use crate::repository::{Delivery, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
 use crate::seldom::Seldom;
 use crate::throttle::Throttle;
+
+/// How many messages `history` shows that was not told a number.
+const HISTORY: usize = 20;
 
 /// What an administrator may set; changes take effect with the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,10 @@ pub struct Rules {
     pub drained_senders: bool,
     /// How much text one inbox reply holds at the most, in bytes, unless a single message is longer.
     pub inbox_reply_bytes: u64,
+    /// How long a `wait` lasts at the most.
+    pub wait_at_most: Duration,
+    /// How many messages one reply to `history` or `status` tells of at the most.
+    pub history_messages: usize,
 }
 
 /// Who asks.
@@ -98,6 +105,11 @@ impl Service {
             Request::Inbox { token } => self.inbox(peer, &token).await,
             Request::Show { token } => self.show(&token),
             Request::Logout { token } => self.logout(peer, token).await,
+            // To wait is the connection's affair, which alone can see that nobody waits any more.
+            Request::Wait { token, .. } => self.inbox(peer, &token).await,
+            Request::Ack { token } => self.ack(&token).await,
+            Request::History { token, username, before, count } => self.history(&token, &username, before, count).await,
+            Request::Status { token, username } => self.status(&token, &username).await,
         };
         result.unwrap_or_else(Outcome::from)
     }
@@ -142,6 +154,16 @@ impl Service {
     /// Whether the token is that of a living session. Costs no I/O.
     pub fn is_living(&self, token: &Token) -> bool {
         self.session(token).is_ok()
+    }
+
+    /// Hears of the next mail for the token's user.
+    pub fn arrival(&self, token: &Token) -> Result<Arrival, Refusal> {
+        Ok(self.repository.arrival(self.session(token)?.user.id))
+    }
+
+    /// How long a `wait` lasts at the most.
+    pub fn wait_at_most(&self) -> Duration {
+        self.rules().wait_at_most
     }
 
     /// Ends the sessions that were idle for too long.
@@ -256,5 +278,42 @@ impl Service {
             Ok(false) => Err(Refusal::UnknownToken),
             Err(_) => Err(Refusal::Unavailable),
         }
+    }
+
+    /// The connection has confirmed what it was handed; says so when that is durable.
+    async fn ack(&self, token: &Token) -> Result<Outcome, Refusal> {
+        self.session(token)?;
+        self.repository.confirmed().await.map_err(|_| Refusal::Unavailable)?;
+        Ok(Reply::Acknowledged.into())
+    }
+
+    async fn history(
+        &self,
+        token: &Token,
+        username: &str,
+        before: Option<MessageId>,
+        count: Option<u64>,
+    ) -> Result<Outcome, Refusal> {
+        let me = self.session(token)?.user;
+        let other = self.repository.user_named(username).ok_or(Refusal::UnknownRecipient)?;
+        let Rules { history_messages, inbox_reply_bytes, .. } = self.rules();
+        let count = count.map_or(HISTORY, |count| usize::try_from(count).unwrap_or(usize::MAX));
+        let page = Page { before, messages: count.min(history_messages), bytes: inbox_reply_bytes };
+        let entries = self.repository.conversation(me.id, other.id, page).await.map_err(|_| Refusal::Unavailable)?;
+        let person = |user: &User| Person { username: user.username.clone(), display_name: user.display_name.clone() };
+        let past = |Entry { message, sender, read_at, .. }: Entry| {
+            let (from, to) = if sender == me.id { (&me, &other) } else { (&other, &me) };
+            Past { message, from: person(from), to: person(to), read_at }
+        };
+        Ok(Reply::History(entries.into_iter().map(past).collect()).into())
+    }
+
+    async fn status(&self, token: &Token, username: &str) -> Result<Outcome, Refusal> {
+        let me = self.session(token)?.user;
+        let other = self.repository.user_named(username).ok_or(Refusal::UnknownRecipient)?;
+        let most = self.rules().history_messages;
+        let receipts = self.repository.receipts(me.id, other.id, most).await.map_err(|_| Refusal::Unavailable)?;
+        let receipts = receipts.into_iter().map(|(id, sent_at, read_at)| Receipt { id, sent_at, read_at });
+        Ok(Reply::Status(receipts.collect()).into())
     }
 }

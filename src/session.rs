@@ -1,6 +1,8 @@
 //! One connection, from its first byte to its last. This loop alone reads, writes and closes; it takes requests out of
 //! the lines, asks the service, and judges by what comes back whether a reply has arrived.
 
+mod wait;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -138,7 +140,7 @@ pub async fn run<S: Stream>(
 impl<S: Stream> Connection<'_, S> {
     async fn converse(&mut self, stop: &CancellationToken) -> io::Result<Over> {
         loop {
-            if self.answer_all().await?.is_some() {
+            if self.answer_all(stop).await?.is_some() {
                 return Ok(Over::Closed);
             }
             if !self.lines.is_long() {
@@ -178,7 +180,7 @@ impl<S: Stream> Connection<'_, S> {
 
     /// Answers the requests that have arrived. Those `send`s that stand together are carried out together, which
     /// is what makes pipelining worth its while. Gives a reason where the connection is to be closed.
-    async fn answer_all(&mut self) -> io::Result<Option<Over>> {
+    async fn answer_all(&mut self, stop: &CancellationToken) -> io::Result<Option<Over>> {
         let mut sends = Vec::new();
         while let Some((at, request)) = self.next_request() {
             self.place.at_work();
@@ -196,7 +198,12 @@ impl<S: Stream> Connection<'_, S> {
             self.send(&mut sends).await;
             let is_browser = std::mem::take(&mut self.first) && request == Err(Refusal::Http);
             match request {
+                Ok(Request::Wait { token, at_most }) => {
+                    let outcome = Box::pin(self.wait(token, at_most, stop)).await?;
+                    self.reply_and_hand_out(outcome).await?;
+                }
                 Ok(request) => {
+                    self.take_ack(&request);
                     let outcome = self.service.handle(self.peer, request).await;
                     self.reply_and_hand_out(outcome).await?;
                 }
@@ -218,6 +225,15 @@ impl<S: Stream> Connection<'_, S> {
             for reply in self.service.send(self.peer, std::mem::take(sends)).await {
                 self.reply(reply);
             }
+        }
+    }
+
+    /// An `ack` confirms what this connection was handed, if it shows a living token.
+    fn take_ack(&mut self, request: &Request) {
+        if let Request::Ack { token } = request
+            && self.service.is_living(token)
+        {
+            self.handed_out.acknowledged();
         }
     }
 

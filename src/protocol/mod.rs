@@ -9,7 +9,7 @@ pub mod text;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Message, Password, Token, Username};
+use crate::model::{Message, MessageId, Password, Timestamp, Token, Username};
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,36 @@ pub enum Request {
         /// The session.
         token: Token,
     },
+    /// Read all that waits, as soon as there is something.
+    Wait {
+        /// Who reads.
+        token: Token,
+        /// How long to wait; the server may have a limit of its own.
+        at_most: Duration,
+    },
+    /// Count as read what this connection was handed.
+    Ack {
+        /// Who has read.
+        token: Token,
+    },
+    /// Look back on a conversation; changes nothing.
+    History {
+        /// Who looks.
+        token: Token,
+        /// The other side's name as it came; it need not be one.
+        username: String,
+        /// Only what came before this message.
+        before: Option<MessageId>,
+        /// How many messages; the server may have a limit of its own.
+        count: Option<u64>,
+    },
+    /// Which of my messages were read?
+    Status {
+        /// Who asks.
+        token: Token,
+        /// The recipient's name as it came; it need not be one.
+        username: String,
+    },
 }
 
 impl Request {
@@ -48,7 +78,11 @@ impl Request {
             Request::Send(Send { token, .. })
             | Request::Inbox { token }
             | Request::Show { token }
-            | Request::Logout { token } => Some(*token),
+            | Request::Logout { token }
+            | Request::Wait { token, .. }
+            | Request::Ack { token }
+            | Request::History { token, .. }
+            | Request::Status { token, .. } => Some(*token),
         }
     }
 }
@@ -83,6 +117,12 @@ pub enum Reply {
         /// The session that was.
         token: Token,
     },
+    /// It is on stable storage that what this connection was handed was read.
+    Acknowledged,
+    /// A part of a conversation, oldest first.
+    History(Vec<Past>),
+    /// The asker's latest messages to somebody, oldest first.
+    Status(Vec<Receipt>),
     /// The request was not carried out.
     Refused(Refusal),
 }
@@ -97,6 +137,39 @@ impl Reply {
             _ => Some(true),
         }
     }
+}
+
+/// A message of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// The message.
+    pub message: Message,
+    /// Who sent it.
+    pub from: Person,
+    /// To whom.
+    pub to: Person,
+    /// When it was read; `None` while it waits.
+    pub read_at: Option<Timestamp>,
+}
+
+/// An account as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Its name on the wire.
+    pub username: Username,
+    /// Its name in messages.
+    pub display_name: String,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its place in the log.
+    pub id: MessageId,
+    /// When it was accepted.
+    pub sent_at: Timestamp,
+    /// When it was read; `None` while it waits.
+    pub read_at: Option<Timestamp>,
 }
 
 /// One sender's part of an inbox.
@@ -131,6 +204,8 @@ pub enum Refusal {
     UnknownRecipient,
     /// `send`: the recipient's inbox is full.
     InboxFull,
+    /// A parameter that is to be a number is none.
+    NotANumber(Number),
     /// The line is longer than the server takes.
     LineTooLong,
     /// Too much at once; nothing was done.
@@ -144,6 +219,33 @@ pub enum Refusal {
     Unavailable,
 }
 
+/// A parameter that is a whole number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// Of `wait`.
+    Seconds,
+    /// Of `history`.
+    BeforeId,
+    /// Of `history`.
+    Count,
+}
+
+impl Number {
+    /// Reads a word of digits; one too large to be counted with is as good as the largest.
+    fn parse(self, word: &str) -> Result<u64, Refusal> {
+        match !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => Ok(word.parse().unwrap_or(u64::MAX)),
+            false => Err(Refusal::NotANumber(self)),
+        }
+    }
+
+    /// The message that a BEFORE-ID names; 0 names none, because messages are counted from 1.
+    fn message(word: Option<&str>) -> Result<Option<MessageId>, Refusal> {
+        let id = word.map(|word| Number::BeforeId.parse(word)).transpose()?;
+        Ok(id.filter(|id| *id > 0).map(|id| MessageId(i64::try_from(id).unwrap_or(i64::MAX))))
+    }
+}
+
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Reply {
         Reply::Refused(refusal)
@@ -155,6 +257,9 @@ impl Refusal {
     pub fn words(self) -> Option<String> {
         Some(match self {
             Refusal::InboxFull => "the recipient's inbox is full".to_owned(),
+            Refusal::NotANumber(Number::Seconds) => "SECONDS must be a whole number".to_owned(),
+            Refusal::NotANumber(Number::BeforeId) => "BEFORE-ID must be a whole number".to_owned(),
+            Refusal::NotANumber(Number::Count) => "COUNT must be a whole number".to_owned(),
             Refusal::LineTooLong => "the line is too long".to_owned(),
             Refusal::Busy => "the server is busy, try again".to_owned(),
             Refusal::Throttled { retry_after } => {

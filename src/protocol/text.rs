@@ -11,9 +11,10 @@
 //! the command: `send TOKEN henderson halo`. No name looks like a token, so there is no doubt which is meant.
 
 use std::fmt::Write;
+use std::time::Duration;
 
-use super::json::{InboxText, ascii};
-use super::{Refusal, Reply, Request, Send, is_http};
+use super::json::{HistoryText, InboxText, StatusText, ascii};
+use super::{Number, Refusal, Reply, Request, Send, is_http};
 use crate::model::{Password, Token, Username};
 
 /// What of a request its reply is told with.
@@ -23,7 +24,7 @@ pub enum Echo {
     Auth(String),
     /// A message to this user.
     Send(String),
-    /// A command of which the document says "Error, not authorized" before the login.
+    /// A command to which "Error, not authorized" is said before the login: `inbox`, and all that the document has not.
     Inbox,
     /// A command of which it says "belum melakukan autentifikasi".
     Show,
@@ -62,6 +63,28 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refu
         Some("inbox") => (Echo::Inbox, words.token(session).map(|token| Request::Inbox { token })),
         Some("show") => (Echo::Show, words.token(session).map(|token| Request::Show { token })),
         Some("logout") => (Echo::Logout, words.token(session).map(|token| Request::Logout { token })),
+        Some("wait") => {
+            let token = words.token(session);
+            let Some(seconds) = words.next() else { return (Echo::Unknown, Err(Refusal::Malformed)) };
+            let seconds = Number::Seconds.parse(seconds);
+            let wait = |token| Ok(Request::Wait { token, at_most: Duration::from_secs(seconds?) });
+            (Echo::Inbox, token.and_then(wait))
+        }
+        Some("ack") => (Echo::Inbox, words.token(session).map(|token| Request::Ack { token })),
+        Some("history") => {
+            let token = words.token(session);
+            let Some(name) = words.next() else { return (Echo::Unknown, Err(Refusal::Malformed)) };
+            let before = Number::message(words.next());
+            let count = words.next().map(|word| Number::Count.parse(word)).transpose();
+            let history =
+                |token| Ok(Request::History { token, username: name.to_owned(), before: before?, count: count? });
+            (Echo::Inbox, token.and_then(history))
+        }
+        Some("status") => {
+            let token = words.token(session);
+            let Some(name) = words.next() else { return (Echo::Unknown, Err(Refusal::Malformed)) };
+            (Echo::Inbox, token.map(|token| Request::Status { token, username: name.to_owned() }))
+        }
         _ if is_http(line) => (Echo::Unknown, Err(Refusal::Http)),
         _ => (Echo::Unknown, Err(Refusal::UnknownCommand)),
     }
@@ -88,6 +111,9 @@ pub fn render(echo: &Echo, reply: &Reply) -> String {
         Reply::Inbox(senders) => ascii(&InboxText(senders)),
         Reply::Online(names) => python_list(names),
         Reply::LoggedOut { .. } => "Logout berhasil dilakukan".to_owned(),
+        Reply::Acknowledged => "acknowledged".to_owned(),
+        Reply::History(messages) => ascii(&HistoryText(messages)),
+        Reply::Status(receipts) => ascii(&StatusText(receipts)),
         Reply::Refused(refusal) => refused(echo, *refusal),
     }
 }
@@ -190,7 +216,7 @@ fn is_blank(c: char) -> bool {
 mod tests {
     use super::*;
     use crate::model::{Message, MessageId, Timestamp};
-    use crate::protocol::FromSender;
+    use crate::protocol::{FromSender, Receipt};
 
     const TOKEN: &str = "503d38c0-2691-4ff1-81ad-fc11f9f5ad03";
 
@@ -289,6 +315,40 @@ mod tests {
             assert_eq!(parse(line.as_bytes(), session).1, wanted.map(|token| Request::Inbox { token }), "{line}");
         }
         assert_eq!(parse(format!("send {TOKEN} halo").as_bytes(), mine).1, Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn extensions_are_typed_like_the_rest() {
+        let mine = Some(token());
+        let (token, username) = (token(), "messi".to_owned());
+        let request = |line: &str| parse(line.as_bytes(), mine).1;
+        assert_eq!(request("wait 30"), Ok(Request::Wait { token, at_most: Duration::from_secs(30) }));
+        assert_eq!(request(&format!("wait {TOKEN} 0")), Ok(Request::Wait { token, at_most: Duration::ZERO }));
+        assert_eq!(request("wait"), Err(Refusal::Malformed));
+        for seconds in ["-1", "1.5", "+1", "x"] {
+            assert_eq!(refusal(&format!("wait {seconds}"), mine), "Error, SECONDS must be a whole number");
+        }
+        assert_eq!(request("ack"), Ok(Request::Ack { token }));
+        assert_eq!(dialogue("ack", Reply::Acknowledged), "acknowledged");
+        let history = |before: Option<i64>, count| {
+            Ok(Request::History { token, username: username.clone(), before: before.map(MessageId), count })
+        };
+        assert_eq!(request("history messi"), history(None, None));
+        assert_eq!(request("history messi 0 5"), history(None, Some(5)));
+        assert_eq!(request("history messi 7"), history(Some(7), None));
+        assert_eq!(request("history messi 99999999999999999999"), history(Some(i64::MAX), None));
+        assert_eq!(request("history"), Err(Refusal::Malformed));
+        assert_eq!(refusal("history messi x", mine), "Error, BEFORE-ID must be a whole number");
+        assert_eq!(refusal("history messi 1 x", mine), "Error, COUNT must be a whole number");
+        assert_eq!(request("status messi"), Ok(Request::Status { token, username: username.clone() }));
+        for line in ["wait 1", "ack", "history messi", "status messi"] {
+            assert_eq!(refusal(line, None), "Error, not authorized");
+        }
+        let receipt = |id, read_at| Receipt { id: MessageId(id), sent_at: Timestamp(0), read_at };
+        assert_eq!(
+            dialogue("status messi", Reply::Status(vec![receipt(1, Some(Timestamp(5))), receipt(2, None)])),
+            r#"[{"id": 1, "time": "1970-01-01T00:00:00.000Z", "read": "1970-01-01T00:00:00.005Z"}, {"id": 2, "time": "1970-01-01T00:00:00.000Z", "read": null}]"#
+        );
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Bound::{Excluded, Included};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::Totals;
 use crate::model::{MessageId, Timestamp, UserId};
@@ -24,6 +26,25 @@ pub struct Waiting {
     pub bytes: u64,
     /// Time and text, while it is in the tail; else the log on disk has them.
     pub content: Option<(Timestamp, Arc<str>)>,
+}
+
+/// An ear for mail. Of several who listen for the same mailbox, one hears of each delivery and then has to look; if it
+/// cannot, it passes the word on. Dropped unheard, it passes it on by itself.
+pub struct Arrival {
+    notify: Arc<Notify>,
+    notified: Pin<Box<OwnedNotified>>,
+}
+
+impl Arrival {
+    /// Ready when mail has come since this was made.
+    pub async fn heard(&mut self) {
+        self.notified.as_mut().await;
+    }
+
+    /// Lets another look in this one's place.
+    pub fn pass_on(self) {
+        self.notify.notify_one();
+    }
 }
 
 /// What [`Mailboxes::take`] found.
@@ -91,6 +112,8 @@ struct Mailbox {
     read_while_loading: Option<BTreeSet<MessageId>>,
     /// Who wrote to this user in the tail, with the first message of each.
     tail_senders: BTreeMap<UserId, MessageId>,
+    /// Those who wait for mail.
+    arrival: Option<Arc<Notify>>,
 }
 
 impl Mailboxes {
@@ -138,7 +161,15 @@ impl Mailboxes {
             let mailbox = inner.boxes.entry(recipient).or_default();
             mailbox.note_sender(message.sender, message.id);
             mailbox.put(message);
+            mailbox.tell_who_waits();
         }
+    }
+
+    /// Hears of mail that comes for `recipient` from now on, or comes back.
+    pub fn arrival(&self, recipient: UserId) -> Arrival {
+        let notify = self.inner().boxes.entry(recipient).or_default().arrival.get_or_insert_default().clone();
+        let notified = Box::pin(notify.clone().notified_owned());
+        Arrival { notify, notified }
     }
 
     /// Takes in unread messages of the tail as the log had them at start.
@@ -171,6 +202,9 @@ impl Mailboxes {
             room = room.saturating_sub(message.bytes);
             mailbox.held.insert(message.id, message.bytes);
             taken.push(message);
+        }
+        if !mailbox.waiting.is_empty() {
+            mailbox.tell_who_waits();
         }
         Taken::Leased(taken)
     }
@@ -216,6 +250,7 @@ impl Mailboxes {
                 mailbox.put(message);
             }
         }
+        mailbox.tell_who_waits();
     }
 
     /// Ends a lease with proof. The messages stay held until [`Mailboxes::read`].
@@ -271,7 +306,7 @@ impl Mailboxes {
         for recipient in recipients {
             let Some(mailbox) = inner.boxes.get_mut(&recipient) else { continue };
             mailbox.evict(watermark);
-            if mailbox.unread.0 == 0 && mailbox.tail_senders.is_empty() {
+            if mailbox.unread.0 == 0 && mailbox.tail_senders.is_empty() && !mailbox.is_waited_for() {
                 inner.boxes.remove(&recipient);
             }
         }
@@ -291,6 +326,7 @@ impl Mailboxes {
         let mut inner = self.inner();
         inner.removed.insert(recipient);
         if let Some(mailbox) = inner.boxes.remove(&recipient) {
+            mailbox.tell_who_waits();
             subtract(&mut inner.total, mailbox.unread);
         }
     }
@@ -311,6 +347,18 @@ impl Inner {
 }
 
 impl Mailbox {
+    /// Wakes one of those who wait for mail, or makes the next who waits look again.
+    fn tell_who_waits(&self) {
+        if let Some(arrival) = &self.arrival {
+            // One is enough: it takes all there is, and what it leaves, it is told of again.
+            arrival.notify_one();
+        }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.arrival.as_ref().is_some_and(|arrival| Arc::strong_count(arrival) > 1)
+    }
+
     fn note_sender(&mut self, sender: UserId, id: MessageId) {
         let first = self.tail_senders.entry(sender).or_insert(id);
         *first = id.min(*first);

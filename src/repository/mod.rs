@@ -7,6 +7,8 @@ pub mod directory;
 pub mod mailbox;
 pub mod sqlite;
 
+pub use self::mailbox::Arrival;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -154,6 +156,33 @@ pub struct Delivery {
     pub lease: Option<Lease>,
 }
 
+/// A message of the log, read or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Number, time and text.
+    pub message: Message,
+    /// Who sent it.
+    pub sender: UserId,
+    /// Who reads it.
+    pub recipient: UserId,
+    /// When it was read, once that is durable.
+    pub read_at: Option<Timestamp>,
+}
+
+/// What became of a message: its number, when it was sent and when it was read, once that is durable.
+pub type Receipt = (MessageId, Timestamp, Option<Timestamp>);
+
+/// Which part of a conversation is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Only messages before this one.
+    pub before: Option<MessageId>,
+    /// Messages, at the most: the newest there are.
+    pub messages: usize,
+    /// Bytes of text, at the most, but one message at least.
+    pub bytes: u64,
+}
+
 /// A hold on messages that were handed to one connection: nobody else gets them. Lives in memory only. Dropped, it
 /// puts them back into the queue.
 pub struct Lease {
@@ -266,6 +295,16 @@ pub trait Repository: Send + Sync {
     fn send(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<Queued>>;
     /// Hands out what waits for `recipient` and is leased to nobody, oldest first.
     fn lease(&self, recipient: UserId, want: Want) -> Answer<'_, Delivery>;
+
+    /// Hears of the next mail for `recipient`. From memory.
+    fn arrival(&self, recipient: UserId) -> Arrival;
+    /// Ready when all that was confirmed before this call is on stable storage.
+    fn confirmed(&self) -> Answer<'_, ()>;
+
+    /// A part of what two people wrote to each other, oldest first. Changes nothing.
+    fn conversation(&self, one: UserId, other: UserId, page: Page) -> Answer<'_, Vec<Entry>>;
+    /// What became of the newest messages of `sender` to `recipient`, oldest first, at most so many.
+    fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<Receipt>>;
 
     /// Removes what was read before `read_before` from the log; gives how many messages.
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;

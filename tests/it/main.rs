@@ -3,6 +3,8 @@
 //! - `support`: a server process in a directory of its own, and a client that speaks lines
 //! - `transcripts`: the recorded dialogues of the 2020 program, byte for byte
 //! - `dialogue`: what people type and read, on the text port
+//! - `document`: the examples of `docs/PROTOCOL.md` and in `examples/`
+//! - `extensions`: wait, ack, history, status
 //! - `imports`: data flows one way
 //! - `wire`: where we differ from the 2020 program on purpose, and bad input
 //! - `restart`: logins and inboxes survive
@@ -22,7 +24,9 @@ mod corpus;
 mod crontab;
 mod database;
 mod dialogue;
+mod document;
 mod door;
+mod extensions;
 mod imports;
 mod operate;
 mod restart;

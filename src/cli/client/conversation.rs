@@ -62,7 +62,7 @@ impl Conversation {
 
     async fn ask(&mut self, echo: Echo, request: Request) -> Result<Answered, Error> {
         let reply = self.link.call(&request).await?;
-        match (&reply, token_of(&request)) {
+        match (&reply, request.token()) {
             (Reply::LoggedIn { token }, _) => self.token = Some(*token),
             (Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken), token) if token == self.token => {
                 self.token = None;
@@ -102,13 +102,5 @@ pub fn login_without_password(line: &[u8]) -> Option<&str> {
     match (words.next(), words.next(), words.next()) {
         (Some("auth"), Some(name), None) => Some(name),
         _ => None,
-    }
-}
-
-fn token_of(request: &Request) -> Option<Token> {
-    match request {
-        Request::Auth { .. } => None,
-        Request::Send(send) => Some(send.token),
-        Request::Inbox { token } | Request::Show { token } | Request::Logout { token } => Some(*token),
     }
 }

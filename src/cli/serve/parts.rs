@@ -71,6 +71,8 @@ pub fn rules(config: &Config) -> Rules {
         sessions_per_user: config.session.per_user,
         drained_senders: config.protocol.drained_senders,
         inbox_reply_bytes: config.delivery.reply_bytes,
+        wait_at_most: config.delivery.wait_at_most.0,
+        history_messages: config.delivery.history_messages,
     }
 }
 

@@ -6,9 +6,9 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::{parse, refused};
+use super::{ACKNOWLEDGED, parse, refused};
 use crate::model::{Message, MessageId, Timestamp, Token, Username};
-use crate::protocol::{FromSender, Refusal, Reply, Request, Send};
+use crate::protocol::{FromSender, Number, Past, Person, Receipt, Refusal, Reply, Request, Send};
 
 /// Something in the request has a space or a line end where a line of words cannot have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,14 @@ pub fn write(request: &Request) -> Result<Vec<u8>, Unwritable> {
         Request::Inbox { token } => format!("inbox {}\r\n", token.reveal()),
         Request::Show { token } => format!("show {}\r\n", token.reveal()),
         Request::Logout { token } => format!("logout {}\r\n", token.reveal()),
+        Request::Wait { token, at_most } => format!("wait {} {}\r\n", token.reveal(), at_most.as_secs()),
+        Request::Ack { token } => format!("ack {}\r\n", token.reveal()),
+        Request::History { token, username, before, count } => {
+            let before = before.map_or(0, |id| id.0);
+            let count = count.map_or(String::new(), |count| format!(" {count}"));
+            format!("history {} {username} {before}{count}\r\n", token.reveal())
+        }
+        Request::Status { token, username } => format!("status {} {username}\r\n", token.reveal()),
     };
     // What cannot be carried is what would be read as something else.
     let one_line = line.find("\r\n") == line.len().checked_sub(2);
@@ -61,6 +69,13 @@ pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
         Answer { messages: Some(Messages::Inbox(Ordered(senders))), .. } => {
             Ok(Reply::Inbox(senders.into_iter().map(from_sender).collect()))
         }
+        Answer { history: Some(messages), .. } => {
+            messages.into_iter().map(past).collect::<Result<_, _>>().map(Reply::History)
+        }
+        Answer { sent: Some(receipts), .. } => {
+            receipts.into_iter().map(receipt).collect::<Result<_, _>>().map(Reply::Status)
+        }
+        Answer { status: Status::Ok, message: Some(words), .. } if words == ACKNOWLEDGED => Ok(Reply::Acknowledged),
         Answer { status: Status::Ok, message: Some(_), .. } => Ok(Reply::Sent),
         Answer { .. } => Err(Unreadable::Shape),
     }
@@ -76,6 +91,9 @@ fn known(words: &str) -> Option<Refusal> {
         Refusal::UnknownToken,
         Refusal::UnknownRecipient,
         Refusal::InboxFull,
+        Refusal::NotANumber(Number::Seconds),
+        Refusal::NotANumber(Number::BeforeId),
+        Refusal::NotANumber(Number::Count),
         Refusal::LineTooLong,
         Refusal::Busy,
         Refusal::Unavailable,
@@ -94,6 +112,8 @@ struct Answer {
     tokenid: Option<String>,
     message: Option<String>,
     messages: Option<Messages>,
+    history: Option<Vec<PastRead>>,
+    sent: Option<Vec<ReceiptRead>>,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +138,41 @@ struct MessageRead {
     msg_from: String,
     msg_to: String,
     msg: String,
+}
+
+#[derive(Deserialize)]
+struct PastRead {
+    id: i64,
+    time: String,
+    from: String,
+    to: String,
+    msg_from: String,
+    msg_to: String,
+    msg: String,
+    read: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ReceiptRead {
+    id: i64,
+    time: String,
+    read: Option<String>,
+}
+
+fn past(read: PastRead) -> Result<Past, Unreadable> {
+    let person = |username: &str, display_name| Person { username: Username::stored(username), display_name };
+    let (from, to) = (person(&read.from, read.msg_from), person(&read.to, read.msg_to));
+    let message = Message { id: MessageId(read.id), sent_at: time(&read.time)?, text: read.msg.into() };
+    Ok(Past { message, from, to, read_at: read.read.as_deref().map(time).transpose()? })
+}
+
+fn receipt(read: ReceiptRead) -> Result<Receipt, Unreadable> {
+    let read_at = read.read.as_deref().map(time).transpose()?;
+    Ok(Receipt { id: MessageId(read.id), sent_at: time(&read.time)?, read_at })
+}
+
+fn time(text: &str) -> Result<Timestamp, Unreadable> {
+    text.parse().map_err(|_| Unreadable::Shape)
 }
 
 fn from_sender((username, messages): (String, Vec<MessageRead>)) -> FromSender {
@@ -191,6 +246,15 @@ mod tests {
             token().prop_map(|token| Request::Inbox { token }),
             token().prop_map(|token| Request::Show { token }),
             token().prop_map(|token| Request::Logout { token }),
+            (token(), 0u64..1 << 40)
+                .prop_map(|(token, seconds)| Request::Wait { token, at_most: Duration::from_secs(seconds) }),
+            token().prop_map(|token| Request::Ack { token }),
+            (token(), word(), prop::option::of(1i64..), prop::option::of(any::<u64>())).prop_map(
+                |(token, username, before, count)| {
+                    Request::History { token, username, before: before.map(MessageId), count }
+                }
+            ),
+            (token(), word()).prop_map(|(token, username)| Request::Status { token, username }),
         ]
     }
 
@@ -206,6 +270,29 @@ mod tests {
         })
     }
 
+    fn time() -> impl Strategy<Value = Timestamp> {
+        (0i64..1 << 45).prop_map(Timestamp)
+    }
+
+    fn receipt() -> impl Strategy<Value = Receipt> {
+        (1i64.., time(), prop::option::of(time())).prop_map(|(id, sent_at, read_at)| Receipt {
+            id: MessageId(id),
+            sent_at,
+            read_at,
+        })
+    }
+
+    fn past() -> impl Strategy<Value = Past> {
+        let person = || {
+            (word(), any::<String>())
+                .prop_map(|(name, display_name)| Person { username: Username::stored(&name), display_name })
+        };
+        (receipt(), any::<String>(), person(), person()).prop_map(|(receipt, text, from, to)| {
+            let message = Message { id: receipt.id, sent_at: receipt.sent_at, text: text.into() };
+            Past { message, from, to, read_at: receipt.read_at }
+        })
+    }
+
     fn refusal() -> impl Strategy<Value = Refusal> {
         prop_oneof![
             Just(Refusal::UnknownCommand),
@@ -215,6 +302,9 @@ mod tests {
             Just(Refusal::UnknownToken),
             Just(Refusal::UnknownRecipient),
             Just(Refusal::InboxFull),
+            Just(Refusal::NotANumber(Number::Seconds)),
+            Just(Refusal::NotANumber(Number::BeforeId)),
+            Just(Refusal::NotANumber(Number::Count)),
             Just(Refusal::LineTooLong),
             Just(Refusal::Busy),
             Just(Refusal::Unavailable),
@@ -230,6 +320,9 @@ mod tests {
             prop::collection::vec(from_sender(), 0..4).prop_map(Reply::Inbox),
             prop::collection::vec(name, 0..6).prop_map(Reply::Online),
             token().prop_map(|token| Reply::LoggedOut { token }),
+            Just(Reply::Acknowledged),
+            prop::collection::vec(past(), 0..4).prop_map(Reply::History),
+            prop::collection::vec(receipt(), 0..4).prop_map(Reply::Status),
             refusal().prop_map(Reply::Refused),
         ]
     }

@@ -6,13 +6,14 @@ pub mod client;
 
 use std::fmt::Display;
 use std::io;
+use std::time::Duration;
 
 use memchr::memchr;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::{CharEscape, Formatter};
 
-use super::{FromSender, Refusal, Reply, Request, Send, is_http};
-use crate::model::{Message, Password, Token, Username};
+use super::{FromSender, Number, Past, Receipt, Refusal, Reply, Request, Send, is_http};
+use crate::model::{Message, Password, Timestamp, Token, Username};
 
 /// Reads one line, its CRLF included.
 pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
@@ -33,6 +34,22 @@ pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
         "inbox" => Ok(Request::Inbox { token: known(words.required()?)? }),
         "show" => Ok(Request::Show { token: known(words.required()?)? }),
         "logout" => Ok(Request::Logout { token: known(words.required()?)? }),
+        "wait" => {
+            let (token, seconds) = (words.required()?, words.required()?);
+            let seconds = Number::Seconds.parse(seconds)?;
+            Ok(Request::Wait { token: known(token)?, at_most: Duration::from_secs(seconds) })
+        }
+        "ack" => Ok(Request::Ack { token: known(words.required()?)? }),
+        "history" => {
+            let (token, username) = (words.required()?, words.required()?.to_owned());
+            let before = Number::message(words.optional())?;
+            let count = words.optional().map(|word| Number::Count.parse(word)).transpose()?;
+            Ok(Request::History { token: known(token)?, username, before, count })
+        }
+        "status" => {
+            let (token, username) = (words.required()?, words.required()?.to_owned());
+            Ok(Request::Status { token: known(token)?, username })
+        }
         _ if is_http(line) => Err(Refusal::Http),
         _ => Err(Refusal::UnknownCommand),
     }
@@ -75,6 +92,11 @@ impl<'a> Words<'a> {
         Ok(self.line[start..end.unwrap_or(self.line.len())].trim_matches(is_python_space))
     }
 
+    /// The next word, if there is one with something in it.
+    fn optional(&mut self) -> Option<&'a str> {
+        self.required().ok().filter(|word| !word.is_empty())
+    }
+
     /// What is left, with the space before it; nothing is stripped.
     fn text(self) -> &'a str {
         self.next.map_or("", |next| &self.line[next - 1..])
@@ -94,6 +116,8 @@ pub fn ascii(value: &impl Serialize) -> String {
     String::from_utf8(out).expect("JSON in this style is ASCII")
 }
 
+const ACKNOWLEDGED: &str = "Acknowledged";
+
 struct ReplyText<'a>(&'a Reply);
 
 impl Serialize for ReplyText<'_> {
@@ -107,6 +131,9 @@ impl Serialize for ReplyText<'_> {
                 pair(serializer, "OK", "messages", &names)
             }
             Reply::LoggedOut { token } => pair(serializer, "OK", "messages", &token.reveal()),
+            Reply::Acknowledged => pair(serializer, "OK", "message", ACKNOWLEDGED),
+            Reply::History(messages) => pair(serializer, "OK", "history", &HistoryText(messages)),
+            Reply::Status(receipts) => pair(serializer, "OK", "sent", &StatusText(receipts)),
             Reply::Refused(refusal) => pair(serializer, "ERROR", "message", &refused(*refusal)),
         }
     }
@@ -162,6 +189,54 @@ impl Serialize for MessageText<'_> {
         map.serialize_entry("msg_from", &self.0.sender)?;
         map.serialize_entry("msg_to", &self.0.recipient)?;
         map.serialize_entry("msg", &*self.1.text)?;
+        map.end()
+    }
+}
+
+/// A part of a conversation as a JSON list.
+pub(super) struct HistoryText<'a>(pub &'a [Past]);
+
+impl Serialize for HistoryText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(PastText))
+    }
+}
+
+struct PastText<'a>(&'a Past);
+
+impl Serialize for PastText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Past { message, from, to, read_at } = self.0;
+        let mut map = serializer.serialize_map(Some(8))?;
+        map.serialize_entry("id", &message.id.0)?;
+        map.serialize_entry("time", &message.sent_at.to_string())?;
+        map.serialize_entry("from", from.username.as_str())?;
+        map.serialize_entry("to", to.username.as_str())?;
+        map.serialize_entry("msg_from", &from.display_name)?;
+        map.serialize_entry("msg_to", &to.display_name)?;
+        map.serialize_entry("msg", &*message.text)?;
+        map.serialize_entry("read", &read_at.as_ref().map(Timestamp::to_string))?;
+        map.end()
+    }
+}
+
+/// What became of messages, as a JSON list.
+pub(super) struct StatusText<'a>(pub &'a [Receipt]);
+
+impl Serialize for StatusText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(ReceiptText))
+    }
+}
+
+struct ReceiptText<'a>(&'a Receipt);
+
+impl Serialize for ReceiptText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("id", &self.0.id.0)?;
+        map.serialize_entry("time", &self.0.sent_at.to_string())?;
+        map.serialize_entry("read", &self.0.read_at.as_ref().map(Timestamp::to_string))?;
         map.end()
     }
 }

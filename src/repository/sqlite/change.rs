@@ -10,6 +10,8 @@ use crate::repository::{Added, NewSession, NewUser, User};
 /// A change to be made.
 #[derive(Clone)]
 pub enum Change {
+    /// Nothing: comes true when all that was confirmed before it is on disk.
+    Nothing,
     /// A new account.
     AddUser(NewUser),
     /// A new password, which ends the sessions.
@@ -68,6 +70,7 @@ impl Change {
     /// Runs the statements. `now` is the time of the commit.
     pub async fn run(self, db: &mut SqliteConnection, now: Timestamp) -> sqlx::Result<(Changed, Effect)> {
         match self {
+            Change::Nothing => Ok((Changed::Rows(0), Effect::None)),
             Change::AddUser(user) => add_user(db, user, now).await,
             Change::SetPassword(id, hash) => {
                 let sql = "UPDATE user SET password_hash = ?2 WHERE id = ?1 AND removed_at IS NULL";

@@ -5,6 +5,7 @@ pub mod backup;
 mod change;
 mod checkpoint;
 pub mod files;
+mod history;
 mod index;
 mod packed;
 mod schema;
@@ -32,8 +33,8 @@ use super::batch::Queue;
 use super::directory::Directory;
 use super::mailbox::{Caps, Mailboxes, Taken, Waiting};
 use super::{
-    Added, Answer, Delivery, Error, Lease, LeaseKeeper, NewMessage, NewSession, NewUser, OpenError, Options, Queued,
-    Removed, Repository, Session, Status, User, Want,
+    Added, Answer, Arrival, Delivery, Entry, Error, Lease, LeaseKeeper, NewMessage, NewSession, NewUser, OpenError,
+    Options, Page, Queued, Receipt, Removed, Repository, Session, Status, User, Want,
 };
 use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
 
@@ -462,19 +463,31 @@ impl Repository for SqliteRepository {
         })
     }
 
+    fn arrival(&self, recipient: UserId) -> Arrival {
+        self.shared.mailboxes.arrival(recipient)
+    }
+
+    fn confirmed(&self) -> Answer<'_, ()> {
+        Box::pin(async move { self.rows(Change::Nothing).await.map(drop) })
+    }
+
+    fn conversation(&self, one: UserId, other: UserId, page: Page) -> Answer<'_, Vec<Entry>> {
+        Box::pin(async move { history::conversation(&self.readers, one, other, page).await.map_err(unread_log) })
+    }
+
+    fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<Receipt>> {
+        Box::pin(async move { history::receipts(&self.readers, sender, recipient, messages).await.map_err(unread_log) })
+    }
+
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64> {
         Box::pin(async move {
-            let logged = |error: sqlx::Error| {
-                error!(%error, "the log could not be read");
-                Error::new(error)
-            };
             let mut pruned = 0;
             let mut after = 0;
             loop {
                 // What was sent after that time cannot have been read before it.
                 let sql = "SELECT id, sent_at FROM message WHERE id > ?1 ORDER BY id LIMIT 1";
                 let next: Option<(i64, i64)> =
-                    sqlx::query_as(sql).bind(after).fetch_optional(&self.readers).await.map_err(logged)?;
+                    sqlx::query_as(sql).bind(after).fetch_optional(&self.readers).await.map_err(unread_log)?;
                 match next {
                     Some((id, sent_at)) if sent_at < read_before.0 => after = id - 1,
                     _ => return Ok(pruned),
@@ -521,6 +534,11 @@ impl Repository for SqliteRepository {
             Ok(())
         })
     }
+}
+
+fn unread_log(error: sqlx::Error) -> Error {
+    error!(%error, "the log could not be read");
+    Error::new(error)
 }
 
 /// Where the database of a URL is, for those who look at its files.

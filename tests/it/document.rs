@@ -1,0 +1,192 @@
+//! The examples that `docs/PROTOCOL.md` shows are what a server says, and the clients in `examples/` work with one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::process::{Command, Output, Stdio};
+
+use crate::support::{Client, Folder, Server, Talker, texts};
+
+const PAGE: &str = include_str!("../../docs/PROTOCOL.md");
+
+fn server() -> (Folder, Server) {
+    let folder = Folder::new("[server]\ntext_listen = \"127.0.0.1:0\"");
+    folder.add_three();
+    let server = Server::start(&folder);
+    (folder, server)
+}
+
+/// A connection of an example.
+enum Peer {
+    Json(Client),
+    Text(Talker),
+}
+
+/// The page's examples under way.
+struct Replay<'a> {
+    server: &'a Server,
+    peers: HashMap<String, Peer>,
+    /// What the names of tokens stand for, as far as it is known.
+    tokens: HashMap<String, String>,
+}
+
+impl Replay<'_> {
+    fn peer(&mut self, name: &str, port: &str) -> &mut Peer {
+        let server = self.server;
+        self.peers.entry(name.to_owned()).or_insert_with(|| match port {
+            "json-port" => Peer::Json(server.connect()),
+            _ => Peer::Text(Talker::connect(server)),
+        })
+    }
+
+    fn send(&mut self, port: &str, name: &str, line: &str) {
+        let mut line = line.replace('␠', " ");
+        for (name, token) in &self.tokens {
+            line = line.replace(name, token);
+        }
+        match self.peer(name, port) {
+            Peer::Json(client) => client.send(format!("{line}\r\n")),
+            Peer::Text(talker) => talker.type_in(&format!("{line}\n")),
+        }
+    }
+
+    fn receive(&mut self, port: &str, name: &str, shown: &str) {
+        let reply = match self.peer(name, port) {
+            Peer::Json(client) => client.receive(),
+            Peer::Text(talker) => talker.read(),
+        };
+        let mut rest = reply.as_str();
+        for piece in pieces(shown) {
+            let length = match piece {
+                "TIME" => "2026-11-23T15:27:02.123Z".len(),
+                _ if piece.starts_with("TOKEN-") => 36,
+                _ => piece.len(),
+            };
+            let (found, after) = rest.split_at_checked(length).unwrap_or_else(|| panic!("{shown}\n{reply}"));
+            let same = match piece {
+                "TIME" => found.starts_with("20") && found.ends_with('Z') && found.as_bytes()[10] == b'T',
+                _ if piece.starts_with("TOKEN-") => {
+                    self.tokens.entry(piece.to_owned()).or_insert_with(|| found.to_owned()) == found
+                }
+                _ => found == piece,
+            };
+            assert!(same, "the page shows\n{shown}\nand the server says\n{reply}");
+            rest = after;
+        }
+        assert!(rest.is_empty(), "the page shows\n{shown}\nand the server says\n{reply}");
+    }
+}
+
+/// What is shown, cut at the words that stand for something else.
+fn pieces(shown: &str) -> Vec<&str> {
+    let (mut pieces, mut rest) = (Vec::new(), shown);
+    while let Some(place) = [rest.find("TOKEN-"), rest.find("TIME")].into_iter().flatten().min() {
+        let length = if rest[place..].starts_with("TIME") { 4 } else { "TOKEN-X".len() };
+        pieces.extend([&rest[..place], &rest[place..place + length]]);
+        rest = &rest[place + length..];
+    }
+    pieces.push(rest);
+    pieces
+}
+
+#[test]
+fn every_example_of_the_page_is_what_a_server_says() {
+    let (_folder, server) = server();
+    let mut replay = Replay { server: &server, peers: HashMap::new(), tokens: HashMap::new() };
+    let (mut port, mut replies, mut commands) = (None, 0, BTreeSet::new());
+    for line in PAGE.lines() {
+        match (line.strip_prefix("```"), port) {
+            (Some(""), _) => port = None,
+            (Some(fence), _) => port = Some(fence),
+            (None, None) => {}
+            (None, Some(port)) => {
+                if let Some((name, request)) = line.split_once("> ") {
+                    commands.insert((port, request.split(['␠', ' ']).next().unwrap_or_default()));
+                    replay.send(port, name, request);
+                } else {
+                    let (name, reply) = line.split_once("< ").expect("an example has requests and replies");
+                    replay.receive(port, name, reply);
+                    replies += 1;
+                }
+            }
+        }
+    }
+    assert!(replies > 50, "only {replies} replies were found");
+    for command in ["auth", "send", "inbox", "show", "logout", "wait", "ack", "history", "status"] {
+        for port in ["json-port", "text-port"] {
+            assert!(commands.contains(&(port, command)), "no example of {command} on the {port}");
+        }
+    }
+}
+
+/// Runs an example with `input`.
+fn run(command: &mut Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("it was piped");
+    std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("it reads");
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+/// An example as messi starts it.
+fn example(interpreter: &str, name: &str) -> Command {
+    let mut command = Command::new(interpreter);
+    command.arg(format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR")));
+    command.env("CHATD_USER", "messi").env("CHATD_PASSWORD", "surabaya");
+    command
+}
+
+fn printed(output: &Output) -> Vec<String> {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_python_client_works() {
+    let (_folder, server) = server();
+    let (mut henderson, token) = server.login("henderson");
+    henderson.ask(&format!("send {token} messi  halo \u{1b}[31m "));
+    let python = || {
+        let mut command = example("python3", "chat.py");
+        command.arg(server.address.to_string());
+        command
+    };
+    let typed = "inbox\nsend henderson apa kabar\nsend nobody x\nshow\nwait 0\nhistory henderson\nhello\nlogout\n";
+    let shown = printed(&run(&mut python(), typed));
+    assert_eq!(shown[0], "Jordan Henderson: halo \\x1b[31m");
+    assert_eq!(shown[1], "sent");
+    assert_eq!(shown[2], "error: User Tidak Ditemukan");
+    assert_eq!(shown[3], "henderson, messi");
+    assert!(shown[4].ends_with("Jordan Henderson: halo \\x1b[31m"), "{shown:?}");
+    assert!(shown[5].ends_with("Lionel Messi: apa kabar"), "{shown:?}");
+    assert_eq!(shown[6], "error: **Protocol Tidak Benar");
+    assert_eq!(shown.len(), 7, "{shown:?}");
+    assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), ["apa kabar"]);
+    let refused = run(python().env("CHATD_PASSWORD", "x"), "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&refused.stderr), "error: Password Salah\n");
+}
+
+#[test]
+fn the_shell_client_works() {
+    let (_folder, server) = server();
+    let address = server.text_address.expect("the settings have one");
+    let shell = || {
+        let mut command = example("bash", "chat.sh");
+        command.args([address.ip().to_string(), address.port().to_string()]);
+        command
+    };
+    assert_eq!(printed(&run(shell().args(["send", "henderson", "feeling good"]), "")), ["message sent to henderson"]);
+    let shown = printed(&run(&mut shell(), "send messi halo\ninbox\ninbox\n"));
+    let inbox = r#"{"messi": [{"msg_from": "Lionel Messi", "msg_to": "Lionel Messi", "msg": " halo \r\n"}]}"#;
+    assert_eq!(shown, ["message sent to messi", inbox, "{}"]);
+    for (change, argument, error) in [
+        ("CHATD_PASSWORD", "show", "Error, Password Salah\n"),
+        ("OTHER", "send nobody x", "Error, User Tidak Ditemukan\n"),
+    ] {
+        let refused = run(shell().args(argument.split(' ')).env(change, "x"), "");
+        assert_eq!((refused.status.code(), String::from_utf8_lossy(&refused.stderr).as_ref()), (Some(1), error));
+    }
+    let (mut henderson, token) = server.login("henderson");
+    assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), ["feeling good"]);
+}
