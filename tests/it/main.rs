@@ -7,6 +7,8 @@
 //! - `extensions`: wait, ack, history, status
 //! - `imports`: data flows one way
 //! - `wire`: where we differ from the 2020 program on purpose, and bad input
+//! - `repository`: the contract of the store, and what confirms a reply
+//! - `delivery`: what confirms an inbox and what does not, with real sockets
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
 //! - `commands`: sessions, health, manual pages, completions
@@ -27,8 +29,10 @@ mod dialogue;
 mod document;
 mod door;
 mod extensions;
+mod delivery;
 mod imports;
 mod operate;
+mod repository;
 mod restart;
 mod security;
 mod support;

@@ -1,0 +1,442 @@
+//! The contract of the store, on real SQLite in a directory of its own: mail across the watermark, leases, crashes, caps,
+//! retention. The tail is a handful of messages here, so what happens at its edge happens all the time.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chatd::delivery::{HandedOut, QUIET_AFTER_END};
+use chatd::model::{MessageId, SessionId, Timestamp, UserId, Username};
+use chatd::repository::sqlite::{self, Role, SqliteRepository};
+use chatd::repository::{Delivery, Lease, NewMessage, NewUser, Options, Queued, Repository, Want};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use tokio::time::Instant;
+
+const USERS: usize = 3;
+const OPTIONS: Options = Options {
+    inbox_messages: 100_000,
+    inbox_bytes: 1 << 30,
+    min_free_bytes: 0,
+    busy_timeout: Duration::from_secs(5),
+    tail_messages: 6,
+};
+
+fn database(folder: &Path) -> PathBuf {
+    folder.join("chat.db")
+}
+
+async fn open(folder: &Path, options: &Options) -> SqliteRepository {
+    let url = format!("sqlite://{}", database(folder).display());
+    sqlite::open(&url, options, Role::Server).await.expect("it opens")
+}
+
+/// An orderly stop, and a start in `folder`.
+async fn reopen(repository: SqliteRepository, folder: &Path, options: &Options) -> SqliteRepository {
+    repository.close().await.expect("it closes");
+    drop(repository);
+    open(folder, options).await
+}
+
+async fn add_users(repository: &SqliteRepository, count: usize) -> Vec<UserId> {
+    let mut users = Vec::new();
+    for i in 0..count {
+        let username = Username::parse(&format!("user{i}")).expect("it is a name");
+        let (display_name, country, password_hash) = (format!("User {i}"), String::new(), String::new());
+        let new = NewUser { username: username.clone(), display_name, country, password_hash };
+        repository.add_user(new).await.expect("the store works");
+        users.push(repository.user_named(username.as_str()).expect("it was added").id);
+    }
+    users
+}
+
+fn message(sender: UserId, recipient: UserId, text: &str) -> NewMessage {
+    NewMessage { sender, recipient, sent_at: Timestamp::now(), text: text.into() }
+}
+
+async fn send(repository: &SqliteRepository, sender: UserId, recipient: UserId, text: &str) -> MessageId {
+    let queued = repository.send(vec![message(sender, recipient, text)]).await.expect("the store works");
+    let [Queued::Stored(id)] = queued[..] else { panic!("{queued:?}") };
+    id
+}
+
+const ALL: Want = Want { bytes: u64::MAX, drained_senders: false };
+
+async fn lease(repository: &SqliteRepository, recipient: UserId, want: Want) -> Delivery {
+    repository.lease(recipient, want).await.expect("the store works")
+}
+
+fn texts(delivery: &Delivery) -> Vec<&str> {
+    delivery.senders.iter().flat_map(|(_, messages)| messages.iter().map(|message| &*message.text)).collect()
+}
+
+/// When this is answered, the writer has done all that it was given before.
+async fn settle(repository: &SqliteRepository) {
+    repository.end_session(SessionId(0)).await.expect("the store works");
+}
+
+/// In memory where there is such a file system: hundreds of commits are made, and what is proven is not fsync.
+fn quick_folder() -> tempfile::TempDir {
+    let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    memory.expect("a directory can be made")
+}
+
+/// What lies on the disk at this moment, for another process to find.
+fn crash(folder: &Path) -> tempfile::TempDir {
+    let copy = quick_folder();
+    for name in ["chat.db", "chat.db-wal"] {
+        fs::copy(folder.join(name), copy.path().join(name)).expect("it is there");
+    }
+    copy
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// To whom, and from whom, some at once.
+    Send(Vec<(usize, usize)>),
+    /// Of whom, and how much.
+    Lease(usize, u64),
+    Release(Index),
+    Confirm(Index),
+    Stop,
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => prop::collection::vec((0..USERS, 0..USERS), 1..8).prop_map(Step::Send),
+        4 => (0..USERS, 1..80u64).prop_map(|(of, bytes)| Step::Lease(of, bytes)),
+        2 => any::<Index>().prop_map(Step::Release),
+        4 => any::<Index>().prop_map(Step::Confirm),
+        1 => Just(Step::Stop),
+        2 => Just(Step::Crash),
+    ]
+}
+
+struct Sent {
+    to: usize,
+    from: usize,
+    text: String,
+    read: bool,
+}
+
+/// A store, and what must be in it.
+struct World {
+    folder: tempfile::TempDir,
+    /// `None` only between a stop and a start.
+    repository: Option<SqliteRepository>,
+    users: Vec<UserId>,
+    log: BTreeMap<MessageId, Sent>,
+    leases: Vec<(Vec<MessageId>, Lease)>,
+}
+
+impl World {
+    async fn new() -> World {
+        let folder = quick_folder();
+        let repository = open(folder.path(), &OPTIONS).await;
+        let users = add_users(&repository, USERS).await;
+        World { folder, repository: Some(repository), users, log: BTreeMap::new(), leases: Vec::new() }
+    }
+
+    fn store(&self) -> &SqliteRepository {
+        self.repository.as_ref().expect("it was started again")
+    }
+
+    async fn restart(&mut self) {
+        self.leases.clear();
+        let former = self.repository.take().expect("it was started again");
+        self.repository = Some(reopen(former, self.folder.path(), &OPTIONS).await);
+    }
+
+    fn number(&self, user: UserId) -> usize {
+        self.users.iter().position(|known| *known == user).expect("it is one of ours")
+    }
+
+    /// Unread and in nobody's hands, oldest first.
+    fn free(&self, of: usize) -> Vec<MessageId> {
+        let held = |id: &MessageId| self.leases.iter().any(|(ids, _)| ids.contains(id));
+        let unread = self.log.iter().filter(|(_, sent)| sent.to == of && !sent.read);
+        unread.map(|(id, _)| *id).filter(|id| !held(id)).collect()
+    }
+
+    /// The order of senders in an inbox: that of their first message ever.
+    fn first_ever(&self, of: usize) -> Vec<UserId> {
+        let mut senders = Vec::new();
+        for sent in self.log.values().filter(|sent| sent.to == of) {
+            let sender = self.users[sent.from];
+            if !senders.contains(&sender) {
+                senders.push(sender);
+            }
+        }
+        senders
+    }
+
+    async fn lease(&mut self, of: usize, bytes: u64) -> usize {
+        let free = self.free(of);
+        let delivery = lease(self.store(), self.users[of], Want { bytes, drained_senders: true }).await;
+        let senders: Vec<UserId> = delivery.senders.iter().map(|(sender, _)| *sender).collect();
+        assert_eq!(senders, self.first_ever(of), "the order of senders");
+        let mut ids = Vec::new();
+        for (sender, messages) in &delivery.senders {
+            assert!(messages.is_sorted_by_key(|message| message.id));
+            for message in messages {
+                let sent = &self.log[&message.id];
+                assert_eq!((sent.to, sent.from, &*sent.text), (of, self.number(*sender), &*message.text));
+                ids.push(message.id);
+            }
+        }
+        ids.sort_unstable();
+        assert!(free.starts_with(&ids), "{ids:?} was handed out where {free:?} waits");
+        assert_eq!(ids.is_empty(), free.is_empty(), "nothing was handed out where {free:?} waits");
+        let count = ids.len();
+        self.leases.extend(delivery.lease.map(|lease| (ids, lease)));
+        count
+    }
+
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Send(several) => {
+                let number = self.log.len();
+                let text = |i: usize| format!("text {}", number + i);
+                let several = several.into_iter().enumerate();
+                let sent: Vec<Sent> =
+                    several.map(|(i, (to, from))| Sent { to, from, text: text(i), read: false }).collect();
+                let messages = sent.iter().map(|s| message(self.users[s.from], self.users[s.to], &s.text)).collect();
+                let queued = self.store().send(messages).await.expect("the store works");
+                for (queued, sent) in queued.into_iter().zip(sent) {
+                    let Queued::Stored(id) = queued else { panic!("{queued:?}") };
+                    assert!(self.log.insert(id, sent).is_none(), "{id} was given out twice");
+                }
+            }
+            Step::Lease(of, bytes) => _ = self.lease(of, bytes).await,
+            Step::Release(index) if !self.leases.is_empty() => {
+                let at = index.index(self.leases.len());
+                drop(self.leases.swap_remove(at));
+            }
+            Step::Confirm(index) if !self.leases.is_empty() => {
+                let (ids, lease) = self.leases.swap_remove(index.index(self.leases.len()));
+                lease.confirm();
+                ids.iter().for_each(|id| self.log.get_mut(id).expect("it is in the log").read = true);
+            }
+            Step::Release(_) | Step::Confirm(_) => {}
+            Step::Stop => self.restart().await,
+            Step::Crash => {
+                settle(self.store()).await;
+                let copy = crash(self.folder.path());
+                let former = std::mem::replace(&mut self.folder, copy);
+                self.restart().await;
+                drop(former);
+            }
+        }
+    }
+
+    async fn check_count(&self) {
+        settle(self.store()).await;
+        let unread = self.log.values().filter(|sent| !sent.read);
+        let unread = unread.fold((0, 0), |sum, sent| (sum.0 + 1, sum.1 + sent.text.len() as u64));
+        let status = self.store().status();
+        assert_eq!((status.unread_messages, status.unread_bytes), unread);
+    }
+
+    async fn drain(&mut self) {
+        self.leases.clear();
+        for of in 0..USERS {
+            while self.lease(of, 40).await > 0 {}
+            assert_eq!(self.free(of), []);
+        }
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 30, max_shrink_iters: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_is_lost_or_handed_out_twice(steps in prop::collection::vec(step(), 20..60)) {
+        block_on(async {
+            let mut world = World::new().await;
+            for step in steps {
+                world.step(step).await;
+            }
+            world.check_count().await;
+            world.step(Step::Crash).await;
+            world.check_count().await;
+            world.drain().await;
+        });
+    }
+}
+
+#[tokio::test]
+async fn mail_is_in_order_on_both_sides_of_the_watermark() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    let all: Vec<String> = (0..50).map(|i| i.to_string()).collect();
+    for text in &all {
+        send(&repository, users[0], users[1], text).await;
+    }
+    let first = lease(&repository, users[1], Want { bytes: 10, drained_senders: false }).await;
+    assert_eq!(texts(&first), all[..10]);
+    let rest = lease(&repository, users[1], ALL).await;
+    assert_eq!(texts(&rest), all[10..]);
+    assert!(lease(&repository, users[1], ALL).await.lease.is_none(), "all is leased");
+    rest.lease.expect("it holds something").confirm();
+    // What was leased when it went to disk and then given up comes back, once, before what is newer.
+    for text in &all {
+        send(&repository, users[1], users[0], text).await;
+    }
+    drop(first.lease);
+    send(&repository, users[0], users[1], "new").await;
+    let again = lease(&repository, users[1], ALL).await;
+    assert_eq!(texts(&again), [&all[..10], &["new".to_owned()]].concat());
+}
+
+#[tokio::test]
+async fn a_full_inbox_refuses_and_takes_again_what_was_made_room_for() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let options = Options { inbox_messages: 3, inbox_bytes: 10, ..OPTIONS };
+    let repository = open(folder.path(), &options).await;
+    let users = add_users(&repository, 2).await;
+    let of = |texts: &[&str]| texts.iter().map(|text| message(users[0], users[1], text)).collect::<Vec<_>>();
+    let queued = repository.send(of(&["1", "2", "3", "4"])).await.expect("the store works");
+    assert!(matches!(queued[..], [Queued::Stored(_), Queued::Stored(_), Queued::Stored(_), Queued::InboxFull]));
+    let delivery = lease(&repository, users[1], ALL).await;
+    assert_eq!(texts(&delivery), ["1", "2", "3"]);
+    let queued = repository.send(of(&["5"])).await.expect("the store works");
+    assert_eq!(queued, [Queued::InboxFull], "leased is unread");
+    delivery.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    let queued = repository.send(of(&["12345678901", "1234567890", "1"])).await.expect("the store works");
+    assert!(matches!(queued[..], [Queued::InboxFull, Queued::Stored(_), Queued::InboxFull]), "{queued:?}");
+    // Another's inbox is not full for that.
+    send(&repository, users[1], users[0], "hal").await;
+    let repository = reopen(repository, folder.path(), &options).await;
+    assert_eq!(repository.send(of(&["1"])).await.expect("the store works"), [Queued::InboxFull]);
+}
+
+#[tokio::test]
+async fn retention_removes_what_was_read_and_never_what_was_not() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    for i in 0..30 {
+        send(&repository, users[0], users[1], &i.to_string()).await;
+        send(&repository, users[1], users[0], &i.to_string()).await;
+    }
+    let read = lease(&repository, users[1], Want { bytes: 20, drained_senders: false }).await;
+    let read_texts = texts(&read).len();
+    assert!(read_texts > 5);
+    let held = lease(&repository, users[1], Want { bytes: 4, drained_senders: false }).await;
+    read.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    let later = Timestamp(Timestamp::now().0 + 60_000);
+    assert_eq!(repository.prune(Timestamp(1)).await.expect("the store works"), 0, "nothing is so old");
+    assert_eq!(repository.prune(later).await.expect("the store works"), read_texts as u64);
+    assert_eq!(repository.prune(later).await.expect("the store works"), 0, "nothing is left to remove");
+    drop(held);
+    let unread = lease(&repository, users[1], ALL).await;
+    assert_eq!(texts(&unread).len(), 30 - read_texts);
+    assert_eq!(texts(&lease(&repository, users[0], ALL).await).len(), 30);
+    // What is pruned in the middle of a queue leaves the rest in order, after a start too.
+    drop(unread);
+    let repository = reopen(repository, folder.path(), &OPTIONS).await;
+    let unread = lease(&repository, users[1], ALL).await;
+    assert_eq!(texts(&unread), (read_texts..30).map(|i| i.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_account_is_removed_with_mail_in_every_place() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    for i in 0..20 {
+        send(&repository, users[0], users[1], &i.to_string()).await;
+    }
+    send(&repository, users[0], users[0], "mine").await;
+    let out = lease(&repository, users[1], Want { bytes: 5, drained_senders: false }).await;
+    let confirmed = lease(&repository, users[1], Want { bytes: 5, drained_senders: false }).await;
+    confirmed.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    assert_eq!(repository.remove_user(users[1]).await.expect("the store works").unread, 15);
+    assert_eq!(repository.send(vec![message(users[0], users[1], "late")]).await.expect("the store works").len(), 1);
+    out.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    assert!(lease(&repository, users[1], ALL).await.lease.is_none());
+    assert_eq!((repository.status().unread_messages, repository.status().unread_bytes), (1, 4));
+    let repository = reopen(repository, folder.path(), &OPTIONS).await;
+    assert_eq!((repository.status().unread_messages, repository.status().unread_bytes), (1, 4));
+    assert!(lease(&repository, users[1], ALL).await.lease.is_none());
+}
+
+/// A store with `count` messages waiting for one user, and a way to hand them out one by one.
+async fn handing_out(count: usize) -> (tempfile::TempDir, SqliteRepository, UserId) {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let repository = open(folder.path(), &OPTIONS).await;
+    let user = add_users(&repository, 1).await[0];
+    for i in 0..count {
+        send(&repository, user, user, &i.to_string()).await;
+    }
+    (folder, repository, user)
+}
+
+async fn one(repository: &SqliteRepository, user: UserId) -> Lease {
+    lease(repository, user, Want { bytes: 1, drained_senders: false }).await.lease.expect("one waits")
+}
+
+async fn unread(repository: &SqliteRepository) -> u64 {
+    settle(repository).await;
+    repository.status().unread_messages
+}
+
+#[tokio::test]
+async fn what_confirms_a_reply_and_what_does_not() {
+    let (_folder, repository, user) = handing_out(6).await;
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
+    let mut handed = HandedOut::default();
+    // A request that came before the reply was written in full, one that began before it, and one after it.
+    handed.made(one(&repository, user).await, 10, false);
+    handed.request(10);
+    handed.ended();
+    handed.quiet(now + 20 * second, second);
+    assert_eq!(unread(&repository).await, 6, "it was not written yet");
+    handed.written(now);
+    handed.request(9);
+    assert_eq!(unread(&repository).await, 6, "it was in the buffer when the reply was made");
+    handed.request(10);
+    assert_eq!(unread(&repository).await, 5);
+    assert!(handed.is_empty());
+    // A clean end.
+    handed.made(one(&repository, user).await, 20, false);
+    handed.written(now);
+    handed.ended();
+    assert_eq!(unread(&repository).await, 4);
+    // An end before the reply.
+    handed.made(one(&repository, user).await, 30, true);
+    handed.written(now);
+    handed.ended();
+    handed.quiet(now + QUIET_AFTER_END / 2, QUIET_AFTER_END);
+    assert_eq!(unread(&repository).await, 4, "it proves nothing for a second");
+    handed.quiet(now + QUIET_AFTER_END, QUIET_AFTER_END);
+    assert_eq!(unread(&repository).await, 3);
+    // Quiet counts from each reply.
+    handed.made(one(&repository, user).await, 40, false);
+    handed.written(now);
+    handed.made(one(&repository, user).await, 50, false);
+    handed.written(now + 5 * second);
+    assert_eq!(handed.next_quiet(15 * second), Some(now + 15 * second));
+    handed.quiet(now + 15 * second, 15 * second);
+    assert_eq!(unread(&repository).await, 2);
+    // A request proves all that was written before it, not what was made after it was sent.
+    handed.made(one(&repository, user).await, 90, false);
+    handed.written(now);
+    handed.request(60);
+    assert_eq!(unread(&repository).await, 1);
+    // What was not proven goes back.
+    drop(handed);
+    assert_eq!(unread(&repository).await, 1);
+    assert_eq!(texts(&lease(&repository, user, ALL).await), ["5"]);
+}
