@@ -9,6 +9,7 @@
 //! - `wire`: where we differ from the 2020 program on purpose, and bad input
 //! - `repository`: the contract of the store, and what confirms a reply
 //! - `delivery`: what confirms an inbox and what does not, with real sockets
+//! - `proof`: nothing acknowledged is lost by kill -9, power cuts, full, failing, locked and foreign disks
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
 //! - `commands`: sessions, health, manual pages, completions
@@ -25,6 +26,7 @@ mod commands;
 mod corpus;
 mod crontab;
 mod database;
+mod delivery;
 mod dialogue;
 mod document;
 mod door;
@@ -32,6 +34,7 @@ mod extensions;
 mod delivery;
 mod imports;
 mod operate;
+mod proof;
 mod repository;
 mod restart;
 mod security;

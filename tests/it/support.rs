@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 
 /// Nothing that works takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -304,4 +306,15 @@ impl Talker {
         let mut rest = Vec::new();
         matches!(self.stream.read_to_end(&mut rest), Ok(0))
     }
+}
+
+/// How many messages there are of which the disk does not know that they were read.
+pub fn unread_on_disk(database: &Path) -> i64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(database).read_only(true);
+        let mut database = options.connect().await.expect("it is there");
+        let unread = "SELECT count(*) FROM message WHERE id NOT IN (SELECT id FROM receipt)";
+        sqlx::query_scalar(unread).fetch_one(&mut database).await.expect("it can be read")
+    })
 }

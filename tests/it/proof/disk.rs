@@ -1,0 +1,181 @@
+//! A disk that is full, and one that fails: an error is said, never OK and never nothing; what waits can be read; and
+//! when there is room again, all works again without a restart.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::checker::Crowd;
+use super::power::Disk;
+use crate::support::{Client, Folder, PATIENCE, SENT, Server, texts, unread_on_disk};
+
+const UNAVAILABLE: &str = "{\"status\": \"ERROR\", \"message\": \"the message store is unavailable, try again later\"}";
+
+/// Leaves no more than `left` bytes of the disk.
+fn fill(disk: &Disk, left: usize) {
+    let mut file = File::create(disk.path.join("filler")).expect("it can be made");
+    let block = vec![0; 64 << 10];
+    loop {
+        match file.write_all(&block) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::StorageFull => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let length = file.metadata().expect("it is there").len();
+    file.set_len(length.saturating_sub(left as u64)).expect("it is ours");
+}
+
+fn make_room(disk: &Disk) {
+    std::fs::remove_file(disk.path.join("filler")).expect("it was made");
+}
+
+/// How long it takes until this is so.
+fn until(mut is_so: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(5));
+    }
+    begun.elapsed()
+}
+
+#[test]
+fn a_full_disk_takes_nothing_in_and_gives_everything_out() {
+    let folder = Folder::new("");
+    let Some(disk) = Disk::tmpfs(&folder, 96) else {
+        println!("SKIPPED: a small disk needs root");
+        return;
+    };
+    folder.configure(&format!("[database]\n{}\nmin_free_bytes = 16777216", disk.url()));
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut client, token) = server.login("messi");
+    let send = |client: &mut Client, text: &str| client.ask(&format!("send {token} messi {text}"));
+    for i in 0..10 {
+        assert_eq!(send(&mut client, &i.to_string()), SENT);
+    }
+    let reserve = disk.path.join("chat.db.reserve");
+    until(|| reserve.metadata().is_ok_and(|file| file.len() == 8 << 20));
+
+    for left in [8 << 20, 0] {
+        fill(&disk, left);
+        until(|| send(&mut client, "in between") != SENT);
+        for _ in 0..5 {
+            assert_eq!(send(&mut client, "too late"), UNAVAILABLE);
+        }
+        let mut reader = server.connect();
+        let read = texts(&reader.ask(&format!("inbox {token}")));
+        assert_eq!(read.iter().filter(|text| *text != "in between").count(), 10, "{read:?}");
+        // That it was read is noted in spite of all: a crash does not bring it back.
+        assert!(texts(&reader.ask(&format!("inbox {token}"))).is_empty());
+        until(|| unread_on_disk(&disk.path.join("chat.db")) == 0);
+        make_room(&disk);
+        let took = until(|| send(&mut client, "0") == SENT);
+        println!("with {left} bytes left nothing was taken; after there was room again, within {took:?}");
+        for i in 1..10 {
+            assert_eq!(send(&mut client, &i.to_string()), SENT);
+        }
+    }
+    server.kill();
+    let server = Server::start(&folder);
+    assert_eq!(texts(&server.connect().ask(&format!("inbox {token}"))).len(), 10);
+}
+
+#[test]
+fn a_disk_that_runs_full_under_load_loses_nothing() {
+    let folder = Folder::new("");
+    let Some(disk) = Disk::tmpfs(&folder, 64) else {
+        println!("SKIPPED: a small disk needs root");
+        return;
+    };
+    // Nothing is refused beforehand: SQLite meets the end of the disk itself.
+    folder.configure(&format!("[database]\n{}\ntail_messages = 100", disk.url()));
+    let crowd = Crowd::new(&folder, 8);
+    let server = Server::start(&folder);
+    for _ in 0..3 {
+        let work = crowd.work(server.address, 8, 4);
+        let before = crowd.acknowledged();
+        until(|| crowd.acknowledged() > before + 50);
+        fill(&disk, 0);
+        let refused = crowd.refused();
+        until(|| crowd.refused() > refused + 20);
+        make_room(&disk);
+        let before = crowd.acknowledged();
+        let took = until(|| crowd.acknowledged() > before + 50);
+        println!("50 messages were acknowledged {took:?} after there was room again");
+        work.stop();
+    }
+    let sums = crowd.check(&server);
+    println!("a disk that ran full three times: {sums}");
+    sums.must_hold();
+    assert_eq!(server.stop(), Some(0));
+    folder.done(&["db", "verify"], "");
+}
+
+/// `strace` that lets these calls of a process fail; `None` where it is not installed or not allowed.
+fn inject(server: &Server, what: &str) -> Option<Child> {
+    let pid = server.pid().to_string();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-p", &pid, "-e", "trace=fsync,fdatasync", "-e", &format!("inject={what}")]);
+    let mut strace = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().ok()?;
+    let mut said = BufReader::new(strace.stderr.take().expect("it was piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("it says something");
+    if !line.contains("attached") {
+        strace.wait().expect("it ends");
+        return None;
+    }
+    thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    Some(strace)
+}
+
+#[test]
+fn after_a_failed_fsync_nothing_is_acknowledged_and_nothing_is_lost() {
+    let folder = Folder::new("");
+    let crowd = Crowd::new(&folder, 8);
+    for _ in 0..2 {
+        let mut server = Server::start(&folder);
+        let work = crowd.work(server.address, 8, 4);
+        let before = crowd.acknowledged();
+        until(|| crowd.acknowledged() > before + 100);
+        let Some(mut strace) = inject(&server, "fsync,fdatasync:error=EIO:when=1+") else {
+            println!("SKIPPED: failing system calls need strace and the right to trace");
+            return;
+        };
+        assert_eq!(server.wait(), Some(1), "{}", server.log());
+        work.stop();
+        strace.wait().expect("it ends with the server");
+        assert!(server.log().contains("the disk failed"), "{}", server.log());
+        crowd.server_was_killed();
+        drop(server);
+        let server = Server::start(&folder);
+        let sums = crowd.check(&server);
+        println!("a disk that failed: {sums}");
+        sums.must_hold();
+        assert_eq!(server.stop(), Some(0));
+        folder.done(&["db", "verify"], "");
+    }
+}
+
+#[test]
+fn the_first_answer_after_a_failed_fsync_is_not_ok() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let mut server = Server::start(&folder);
+    let (mut client, token) = server.login("messi");
+    assert_eq!(client.ask(&format!("send {token} messi kept")), SENT);
+    let Some(mut strace) = inject(&server, "fsync,fdatasync:error=EIO:when=1+") else {
+        println!("SKIPPED: failing system calls need strace and the right to trace");
+        return;
+    };
+    assert_eq!(client.ask(&format!("send {token} messi unknown")), UNAVAILABLE);
+    assert_eq!(server.wait(), Some(1));
+    strace.wait().expect("it ends with the server");
+    drop(server);
+    let server = Server::start(&folder);
+    let kept = texts(&server.connect().ask(&format!("inbox {token}")));
+    assert_eq!(kept.first().map(String::as_str), Some("kept"));
+}

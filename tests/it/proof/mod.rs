@@ -1,0 +1,14 @@
+//! Proof that an acknowledged message is not lost: a crowd that writes down what it was told, faults while it talks, and
+//! a checker that compares.
+//!
+//! - `checker`: the crowd, its notes, and what they must add up to
+//! - `crash`: kill -9 at random moments
+//! - `power`: the power of a disk is cut
+//! - `disk`: full disks and failing ones
+//! - `files`: locked, foreign, broken and shared databases
+
+mod checker;
+mod crash;
+mod disk;
+mod files;
+mod power;
