@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
@@ -125,7 +125,7 @@ impl Writer {
             let more = tokio::select! {
                 more = self.jobs.take(&mut taken, TOGETHER) => more,
                 // A run that has begun goes on also when nobody asks for anything.
-                () = std::future::ready(()), if self.run.is_some() => true,
+                () = yield_now(), if self.run.is_some() => true,
                 _ = look.tick() => {
                     self.look_around().await;
                     true
@@ -370,6 +370,9 @@ impl Writer {
     async fn index(&mut self, to_the_end: bool) {
         loop {
             let due = to_the_end || self.tail_size.is_due(self.tail.len(), self.tail_bytes);
+            if self.shared.has_failed() {
+                self.run = None;
+            }
             if self.shared.has_failed() || self.tail.is_empty() || (self.run.is_none() && !due) {
                 return;
             }
