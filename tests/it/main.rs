@@ -31,7 +31,6 @@ mod dialogue;
 mod document;
 mod door;
 mod extensions;
-mod delivery;
 mod imports;
 mod operate;
 mod proof;
