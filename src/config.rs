@@ -87,6 +87,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is logged.
     pub log: Log,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// Where to listen.
@@ -336,6 +338,27 @@ impl Log {
     }
 }
 
+/// What is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Where Prometheus reads it.
+    pub listen: Listen,
+}
+
+impl Metrics {
+    /// Whether the numbers may be shown at this address: whoever reaches it reads them.
+    pub fn allows(address: SocketAddr) -> Result<(), BadConfig> {
+        match address.ip().is_loopback() {
+            true => Ok(()),
+            false => bad(
+                "metrics.listen",
+                format_args!("{address} is not loopback, and nobody is asked for a password there"),
+            ),
+        }
+    }
+}
+
 /// How lines look on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -467,6 +490,9 @@ fn check(config: &Config) -> Result<(), BadConfig> {
     }
     if let Listen(Some(address)) = server.text_listen {
         server.allows_plaintext_at("server.text_listen", address)?;
+    }
+    if let Listen(Some(address)) = config.metrics.listen {
+        Metrics::allows(address)?;
     }
     log.check()?;
     let cost = crate::password::Cost {

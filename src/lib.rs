@@ -14,6 +14,7 @@ pub mod connections;
 pub mod delivery;
 pub mod frame;
 pub mod journal;
+pub mod metrics;
 pub mod model;
 pub mod password;
 pub mod protocol;

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::connections::{ConnectionLimits, Connections};
+use crate::metrics::Counter;
 pub use crate::protocol::dialect::Dialect;
 use crate::seldom::Seldom;
 use crate::service::{Peer, Service};
@@ -39,6 +40,8 @@ pub struct Server {
     /// Lines that strangers can cause as often as they like.
     refused: Arc<Seldom>,
     not_accepted: Arc<Seldom>,
+    /// Connections that were too many.
+    turned_away: Arc<Counter>,
 }
 
 impl Server {
@@ -54,6 +57,7 @@ impl Server {
             stop,
             refused: Arc::default(),
             not_accepted: Arc::default(),
+            turned_away: Arc::default(),
         }
     }
 
@@ -67,6 +71,11 @@ impl Server {
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.connections.count()
+    }
+
+    /// How many there were too many of.
+    pub fn refused(&self) -> u64 {
+        self.turned_away.get()
     }
 
     /// Accepts connections until the stop; they spell as `dialect` says, in the clear or in TLS.
@@ -96,6 +105,7 @@ impl Server {
 
     fn receive(&self, stream: TcpStream, dialect: Dialect, tls: Option<Arc<Tls>>, address: IpAddr) {
         let Some(place) = self.connections.enter(address) else {
+            self.turned_away.add(1);
             if let Some(left_out) = self.refused.due() {
                 warn!(%address, left_out, "connection refused: too many");
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+use crate::metrics::Tally;
 use crate::model::{MessageId, Password, Timestamp, Token};
 use crate::password::{Passwords, Verdict};
 use crate::protocol::{FromSender, Past, Person, Receipt, Refusal, Reply, Request, Send};
@@ -70,7 +71,13 @@ pub struct Service {
     throttle: Throttle,
     held_up: Seldom,
     rules: RwLock<Rules>,
+    refused_logins: Tally,
+    refused_sends: Tally,
 }
+
+/// Why a login can be refused, and why a message can.
+const LOGIN_REASONS: [&str; 5] = ["unknown_user", "wrong_password", "throttled", "busy", "unavailable"];
+const SEND_REASONS: [&str; 4] = ["unknown_token", "unknown_recipient", "inbox_full", "unavailable"];
 
 impl Service {
     /// A service on a store. Where somebody is logged in from counts as known to the account.
@@ -80,7 +87,25 @@ impl Service {
                 throttle.remember(address, session.user.username.as_str());
             }
         }
-        Service { repository, passwords, throttle, held_up: Seldom::default(), rules: RwLock::new(rules) }
+        Service {
+            repository,
+            passwords,
+            throttle,
+            held_up: Seldom::default(),
+            rules: RwLock::new(rules),
+            refused_logins: Tally::of(&LOGIN_REASONS),
+            refused_sends: Tally::of(&SEND_REASONS),
+        }
+    }
+
+    /// Logins that were refused, by reason.
+    pub fn refused_logins(&self) -> &Tally {
+        &self.refused_logins
+    }
+
+    /// Messages that were refused, by reason.
+    pub fn refused_sends(&self) -> &Tally {
+        &self.refused_sends
     }
 
     /// Counts logins.
@@ -100,7 +125,10 @@ impl Service {
     /// Carries out one request.
     pub async fn handle(&self, peer: &Peer, request: Request) -> Outcome {
         let result = match request {
-            Request::Auth { username, password } => self.auth(peer, &username, &password).await,
+            Request::Auth { username, password } => {
+                let login = self.auth(peer, &username, &password).await;
+                login.inspect_err(|refusal| self.refused_logins.count(refusal.reason()))
+            }
             Request::Send(send) => return self.send(peer, vec![send]).await.remove(0).into(),
             Request::Inbox { token } => self.inbox(peer, &token).await,
             Request::Show { token } => self.show(&token),
@@ -125,7 +153,7 @@ impl Service {
                     messages.push(message);
                     Reply::Sent
                 }
-                Err(refusal) => refusal.into(),
+                Err(refusal) => self.refuse_send(refusal),
             });
         }
         if messages.is_empty() {
@@ -136,11 +164,16 @@ impl Service {
         for (place, reply) in accepted.enumerate() {
             match queued.as_ref().map(|queued| queued.get(place)) {
                 Ok(Some(Queued::Stored(_))) => {}
-                Ok(Some(Queued::InboxFull)) => *reply = Refusal::InboxFull.into(),
-                Ok(Some(Queued::NoSpace) | None) | Err(_) => *reply = Refusal::Unavailable.into(),
+                Ok(Some(Queued::InboxFull)) => *reply = self.refuse_send(Refusal::InboxFull),
+                Ok(Some(Queued::NoSpace) | None) | Err(_) => *reply = self.refuse_send(Refusal::Unavailable),
             }
         }
         replies
+    }
+
+    fn refuse_send(&self, refusal: Refusal) -> Reply {
+        self.refused_sends.count(refusal.reason());
+        refusal.into()
     }
 
     /// What is to be queued, if the sender may.

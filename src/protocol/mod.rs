@@ -275,6 +275,24 @@ impl Refusal {
             | Refusal::UnknownRecipient => return None,
         })
     }
+
+    /// One word for it, for those who count.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refusal::UnknownCommand => "unknown_command",
+            Refusal::Http => "http",
+            Refusal::Malformed => "malformed",
+            Refusal::UnknownUser => "unknown_user",
+            Refusal::WrongPassword => "wrong_password",
+            Refusal::UnknownToken => "unknown_token",
+            Refusal::UnknownRecipient => "unknown_recipient",
+            Refusal::InboxFull => "inbox_full",
+            Refusal::LineTooLong => "line_too_long",
+            Refusal::Busy => "busy",
+            Refusal::Throttled { .. } => "throttled",
+            Refusal::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// Whether a line is an HTTP request line.

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::Durations;
 use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
 
 /// What a method of the store gives, once the store has answered.
@@ -254,10 +255,12 @@ pub struct Status {
     pub users: u64,
     /// Room left on the file system, in bytes.
     pub free_bytes: u64,
-    /// Commits so far.
-    pub commits: u64,
-    /// What they took together.
-    pub commit_time: Duration,
+    /// Messages that were queued, since the store was opened.
+    pub accepted: u64,
+    /// Messages that are durably off the queue because they were read, since the store was opened.
+    pub delivered: u64,
+    /// What each commit took.
+    pub commits: Durations,
 }
 
 /// The store.

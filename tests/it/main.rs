@@ -15,6 +15,7 @@
 //! - `commands`: sessions, health, manual pages, completions
 //! - `database`: copies of it, and whether one is whole
 //! - `operate`: what systemd and an operator see of a running server
+//! - `metrics`: what Prometheus reads
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
 //! - `client`: the document's dialogue, piped and on a `terminal`, also through a `door`: against an old server, and encrypted
@@ -32,6 +33,7 @@ mod document;
 mod door;
 mod extensions;
 mod imports;
+mod metrics;
 mod operate;
 mod proof;
 mod repository;

@@ -204,7 +204,8 @@ impl Drop for Server {
 }
 
 /// The address of the listener of which the log tells with these words.
-fn address_in(log: &str, words: &str) -> Option<SocketAddr> {
+/// The address that the log has after `words`.
+pub fn address_in(log: &str, words: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once(&format!("{words} address="))?;
     let (address, _) = rest.split_once('\n')?;
     address.trim().parse().ok()

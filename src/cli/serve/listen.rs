@@ -49,6 +49,17 @@ impl Inherited {
         }))
     }
 
+    /// The listener for Prometheus: the one named `chat-metrics`, or a new one at `metrics.listen` where that is set.
+    pub async fn metrics(&mut self, metrics: &config::Metrics) -> anyhow::Result<Option<TcpListener>> {
+        let listener = match (self.take("chat-metrics"), metrics.listen) {
+            (Some(listener), _) => TcpListener::from_std(listener)?,
+            (None, Listen(Some(address))) => bind("metrics.listen", address).await?,
+            (None, Listen(None)) => return Ok(None),
+        };
+        config::Metrics::allows(listener.local_addr()?)?;
+        Ok(Some(listener))
+    }
+
     /// The inherited listener of this name.
     fn take(&mut self, name: &str) -> Option<std::net::TcpListener> {
         let place = self.0.iter().position(|(given, _)| given == name)?;
@@ -60,7 +71,7 @@ impl Inherited {
         for (name, _) in &self.0 {
             warn!(
                 name,
-                "nothing listens on this socket of systemd's: FileDescriptorName=chat, chat-text or chat-tls is wanted"
+                "nothing listens on this socket of systemd's: FileDescriptorName=chat, chat-text, chat-tls or chat-metrics"
             );
         }
     }

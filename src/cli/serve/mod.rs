@@ -2,6 +2,7 @@
 
 mod demo;
 mod listen;
+mod metrics;
 mod parts;
 mod reload;
 mod upkeep;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::listen::Inherited;
+use self::metrics::Shown;
 use self::reload::Reload;
 use super::log::{self, LogLevel};
 use super::{cost, open, runtime, warn_about};
@@ -79,6 +81,7 @@ impl Serve {
         let tls_listener = inherited.tls(&config.server).await?;
         let text_listener = inherited.text(&config.server).await?;
         let listener = inherited.plaintext(&config.server).await?;
+        let metrics_listener = inherited.metrics(&config.metrics).await?;
         inherited.warn_about_the_rest();
         let mut listening = Vec::new();
         if let Some(listener) = text_listener {
@@ -93,13 +96,17 @@ impl Serve {
             info!(address = %listener.local_addr()?, "listening for TLS");
             listening.push(listen(&server, listener, Dialect::json, tls.clone()));
         }
+        let mut upkeep = Vec::new();
+        if let Some(listener) = metrics_listener {
+            info!(address = %listener.local_addr()?, "listening for Prometheus");
+            let shown = Shown { repository: repository.clone(), service: service.clone(), server: server.clone() };
+            upkeep.push(tokio::spawn(shown.serve(listener)));
+        }
         let address = listener.local_addr()?;
         info!(%address, "listening");
         let (current, watched) = watch::channel(Arc::new(config.clone()));
-        let upkeep = [
-            tokio::spawn(upkeep::tidy(service.clone(), repository.clone(), watched)),
-            tokio::spawn(upkeep::show_life(repository.clone())),
-        ];
+        upkeep.push(tokio::spawn(upkeep::tidy(service.clone(), repository.clone(), watched)));
+        upkeep.push(tokio::spawn(upkeep::show_life(repository.clone())));
         listening.push(listen(&server, listener, Dialect::json, None));
         systemd::ready(&format!("listening on {address}"));
         let started_with = config;

@@ -36,6 +36,7 @@ use super::{
     Added, Answer, Arrival, Delivery, Entry, Error, Lease, LeaseKeeper, NewMessage, NewSession, NewUser, OpenError,
     Options, Page, Queued, Receipt, Removed, Repository, Session, Status, User, Want,
 };
+use crate::metrics::{Counter, Histogram};
 use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
 
 /// How many jobs may wait for the writer before connections are held back.
@@ -78,22 +79,10 @@ struct Shared {
     has_room: AtomicBool,
     failure: OnceLock<Error>,
     has_failed: Notify,
-    commits: Commits,
+    accepted: Counter,
+    delivered: Counter,
+    commits: Histogram,
     log: checkpoint::Log,
-}
-
-/// How long commits took.
-#[derive(Debug, Default)]
-struct Commits {
-    count: AtomicU64,
-    micros: AtomicU64,
-}
-
-impl Commits {
-    fn observe(&self, took: Duration) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
 }
 
 /// Opens the database at `url` for `role`. A server makes it where there is none, and so does an admin command.
@@ -150,7 +139,9 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         has_room: AtomicBool::new(true),
         failure: OnceLock::new(),
         has_failed: Notify::new(),
-        commits: Commits::default(),
+        accepted: Counter::default(),
+        delivered: Counter::default(),
+        commits: Histogram::default(),
         log: checkpoint::Log::default(),
         database: database.clone(),
     });
@@ -507,8 +498,9 @@ impl Repository for SqliteRepository {
             sessions: sessions as u64,
             users: users as u64,
             free_bytes: self.shared.free_bytes.load(Ordering::Relaxed),
-            commits: self.shared.commits.count.load(Ordering::Relaxed),
-            commit_time: Duration::from_micros(self.shared.commits.micros.load(Ordering::Relaxed)),
+            accepted: self.shared.accepted.get(),
+            delivered: self.shared.delivered.get(),
+            commits: self.shared.commits.get(),
         }
     }
 

@@ -171,6 +171,8 @@ impl Writer {
             Ok(done) => {
                 self.shared.commits.observe(begun.elapsed());
                 self.shared.mailboxes.read(&confirmed);
+                self.shared.accepted.add(done.delivered.len());
+                self.shared.delivered.add(confirmed.iter().map(|(_, messages)| messages.len()).sum());
                 self.tell(batch, done);
             }
             Err(error) => {
