@@ -71,7 +71,7 @@ impl Inherited {
         for (name, _) in &self.0 {
             warn!(
                 name,
-                "nothing listens on this socket of systemd's: FileDescriptorName=chat, chat-text, chat-tls or chat-metrics"
+                "nothing listens on this socket of systemd's: chat, chat-text, chat-tls and chat-metrics are the names"
             );
         }
     }
