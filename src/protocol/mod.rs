@@ -282,6 +282,7 @@ impl Refusal {
             Refusal::UnknownCommand => "unknown_command",
             Refusal::Http => "http",
             Refusal::Malformed => "malformed",
+            Refusal::NotANumber(_) => "not_a_number",
             Refusal::UnknownUser => "unknown_user",
             Refusal::WrongPassword => "wrong_password",
             Refusal::UnknownToken => "unknown_token",
