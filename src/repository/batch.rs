@@ -2,6 +2,7 @@
 //! request waits for nothing and a crowd shares one commit. Knows neither what is written nor where.
 
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 
 /// Puts jobs into the writer's queue. When the queue is full the caller waits, and so does its client.
 pub struct Queue<J> {
@@ -44,10 +45,19 @@ pub struct Jobs<J> {
 }
 
 impl<J> Jobs<J> {
-    /// Waits for a first job, then takes with it all that wait already, up to `most`, into `batch`. `false` when
-    /// every [`Queue`] is gone and nothing is left.
+    /// Waits for a first job, lets everybody have a turn who is ready to bring one too, and then takes all that wait, up
+    /// to `most`, into `batch`. `false` when every [`Queue`] is gone and nothing is left.
     pub async fn take(&mut self, batch: &mut Vec<J>, most: usize) -> bool {
-        self.jobs.recv_many(batch, most).await > 0
+        if self.jobs.is_empty() {
+            let Some(first) = self.jobs.recv().await else { return false };
+            batch.push(first);
+            yield_now().await;
+        }
+        let room = most - batch.len();
+        if !self.jobs.is_empty() {
+            self.jobs.recv_many(batch, room).await;
+        }
+        !batch.is_empty()
     }
 }
 
