@@ -107,6 +107,8 @@ pub struct Server {
     pub tls_key: PathBuf,
     /// Passwords may cross a network in the clear.
     pub allow_plaintext: bool,
+    /// Threads that speak with clients.
+    pub threads: usize,
 }
 
 impl Default for Server {
@@ -118,6 +120,7 @@ impl Default for Server {
             tls_certificate: PathBuf::new(),
             tls_key: PathBuf::new(),
             allow_plaintext: false,
+            threads: 1,
         }
     }
 }
@@ -505,6 +508,7 @@ fn check(config: &Config) -> Result<(), BadConfig> {
     }
     let at_least_one = [
         ("database.tail_messages", config.database.tail_messages as u64),
+        ("server.threads", server.threads as u64),
         ("password.threads", password.threads as u64),
         ("password.queue", password.queue as u64),
         ("throttle.buckets", throttle.buckets as u64),

@@ -54,7 +54,7 @@ impl Serve {
         let loaded = load()?;
         let level = log::start(&loaded.config.log)?;
         warn_about(&loaded);
-        runtime(1)?.block_on(self.serve(loaded.config, level, load))
+        runtime(loaded.config.server.threads)?.block_on(self.serve(loaded.config, level, load))
     }
 
     async fn serve(

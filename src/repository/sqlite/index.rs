@@ -48,6 +48,8 @@ pub struct Tail {
 const TEXT: u64 = 256;
 /// The most rows that are written between two commits of messages.
 const SLICE: usize = 512;
+/// The most bytes that these rows have, but for the last of them.
+const SLICE_BYTES: usize = 32 << 10;
 
 impl Tail {
     /// A tail that is indexed when it holds this many messages, or as much text as so many usually have.
@@ -111,8 +113,13 @@ impl Run {
     /// Writes the next slice, in a transaction of its own. `true`: there was nothing left to write.
     pub async fn slice(&mut self, db: &mut SqliteConnection) -> sqlx::Result<bool> {
         if self.mail.len() > 0 {
-            let mut rows = Packed::with_capacity(self.slice, 1024);
-            self.mail.by_ref().take(self.slice).for_each(|(user, json)| rows.row(&[(user.0, USER)], &json));
+            let mut rows = Packed::with_capacity(1, SLICE_BYTES);
+            while let Some((user, json)) = self.mail.next() {
+                rows.row(&[(user.0, USER)], &json);
+                if rows.rows() >= self.slice || rows.len() >= SLICE_BYTES {
+                    break;
+                }
+            }
             sqlx::query(MAIL).bind(rows.finish()).bind(self.to.0).execute(db).await?;
         } else if self.correspondents.len() > 0 {
             let mut rows = Packed::with_capacity(self.slice, 2 * USER + WIDE);
