@@ -286,6 +286,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Connections that have not shown a living token.
     pub unauthenticated_connections: usize,
+    /// A peer whose TCP gives no sign of life for this long is gone.
+    pub peer_timeout: Span,
     /// A TLS handshake that takes longer is broken off.
     pub handshake_timeout: Span,
     /// A peer that takes no byte of a reply for this long is disconnected.
@@ -306,6 +308,7 @@ impl Default for Limits {
             connections: 10_000,
             connections_per_address: 1_000,
             unauthenticated_connections: 1_000,
+            peer_timeout: Span::seconds(120),
             handshake_timeout: Span::seconds(10),
             write_timeout: Span::seconds(30),
             inbox_messages: 100_000,
@@ -529,6 +532,10 @@ fn check(config: &Config) -> Result<(), BadConfig> {
     }
     if delivery.wait_at_most > Span::days(1) {
         return bad("delivery.wait_at_most", format_args!("must not be longer than a day"));
+    }
+    // Each of the four signs of life that are asked for has a second at least.
+    if limits.peer_timeout.0 < Duration::from_secs(8) {
+        return bad("limits.peer_timeout", format_args!("must be 8s at least"));
     }
     if limits.line_bytes_without_token < 1024 + 128 {
         return bad(

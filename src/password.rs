@@ -8,6 +8,7 @@ use std::thread;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 
 /// The cost of one hash.
@@ -108,7 +109,12 @@ fn argon2(cost: Cost) -> Result<Argon2<'static>, BadCost> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(|e| BadCost(e.to_string()))?))
 }
 
+/// How far the threads stand back behind those that serve (`nice`, 19 at the most).
+const NICENESS: i32 = 10;
+
 fn run(hasher: &Hasher, work: &Mutex<Receiver<Work>>) {
+    // On Linux this is for the calling thread alone. Where it is not allowed, logins are only less considerate.
+    let _ = setpriority_process(None, NICENESS);
     loop {
         let next = work.lock().unwrap_or_else(|broken| broken.into_inner()).recv();
         match next {

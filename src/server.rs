@@ -23,10 +23,8 @@ use crate::tls::Tls;
 
 /// How long to wait when the process has no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// A peer that is silent for this long is asked for a sign of life.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-/// A peer whose TCP acknowledges nothing for this long is gone.
-const USER_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often a silent peer is asked for a sign of life before it is gone.
+const KEEPALIVE_RETRIES: u32 = 4;
 
 /// All that connections share.
 #[derive(Clone)]
@@ -112,10 +110,10 @@ impl Server {
             return;
         };
         let door = place.door();
-        if let Err(error) = tune(&stream) {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Err(error) = tune(&stream, settings.peer_timeout) {
             debug!(%address, %error, "the socket takes no options");
         }
-        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
         let (service, stop) = (self.service.clone(), self.stop.clone());
         let peer = Peer { address };
         let task = match tls {
@@ -136,10 +134,11 @@ impl Server {
 }
 
 /// No delay for small replies; dead peers are found by TCP, because a living one may be silent for as long as it likes.
-fn tune(stream: &TcpStream) -> io::Result<()> {
+fn tune(stream: &TcpStream, peer_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_AFTER / 4).with_retries(4);
+    let keepalive =
+        TcpKeepalive::new().with_time(peer_timeout / 2).with_interval(peer_timeout / 8).with_retries(KEEPALIVE_RETRIES);
     socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+    socket.set_tcp_user_timeout(Some(peer_timeout))
 }

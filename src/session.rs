@@ -39,6 +39,8 @@ pub struct Settings {
     pub long_replies_bytes: u32,
     /// A peer that takes no byte of a reply for this long is gone.
     pub write_timeout: Duration,
+    /// A peer whose TCP gives no sign of life for this long is gone.
+    pub peer_timeout: Duration,
     /// A reply that was acknowledged and stayed whole for this long has arrived; zero: no such rule.
     pub confirm_after: Duration,
     /// How long a connection may wait, at a stop, for the proof that its last replies arrived.

@@ -152,7 +152,8 @@ fn list(users: &[Arc<repository::User>], as_json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     for user in users {
-        let country = if user.country.is_empty() { String::new() } else { format!(", {}", user.country) };
+        let country =
+            if user.country.is_empty() { String::new() } else { format!(", {}", user.country.escape_debug()) };
         let disabled = if user.disabled { " (disabled)" } else { "" };
         println!("{}: {}{country}{disabled}", user.username, user.display_name.escape_debug());
     }

@@ -204,10 +204,10 @@ impl Drop for Server {
 }
 
 /// The address of the listener of which the log tells with these words.
-/// The address that the log has after `words`.
 pub fn address_in(log: &str, words: &str) -> Option<SocketAddr> {
-    let (_, rest) = log.split_once(&format!("{words} address="))?;
-    let (address, _) = rest.split_once('\n')?;
+    let as_text = log.split_once(&format!("{words} address=")).and_then(|(_, rest)| rest.split_once('\n'));
+    let as_json = log.split_once(&format!("\"{words}\",\"address\":\"")).and_then(|(_, rest)| rest.split_once('"'));
+    let (address, _) = as_text.or(as_json)?;
     address.trim().parse().ok()
 }
 

@@ -112,6 +112,7 @@ pub fn settings(config: &Config, room: Room) -> Settings {
         long_replies: room.replies,
         long_replies_bytes: room.replies_bytes,
         write_timeout: config.limits.write_timeout.0,
+        peer_timeout: config.limits.peer_timeout.0,
         confirm_after: config.delivery.confirm_after.0,
         linger: LINGER,
     }

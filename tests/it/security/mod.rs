@@ -1,10 +1,16 @@
 //! Nobody gets in, nothing falls over. Each prints the figure that it shows.
 //!
+//! - `crowds`: many at once, and those who do nothing right; with CHATD_SLOW set, very many
+//! - `half_open`: peers that vanish without a word
 //! - `limits`: connections, buffers, queues and sessions have ends, and what happens there
 //! - `tls`: the wire in TLS, certificates, and peers that speak none
+//! - `secrets`: text that hurts
 //! - `throttle`: logins that are refused before the password is looked at
 
+mod crowds;
+mod half_open;
 mod limits;
+mod secrets;
 mod throttle;
 mod tls;
 
