@@ -114,7 +114,7 @@ impl Run {
     pub async fn slice(&mut self, db: &mut SqliteConnection) -> sqlx::Result<bool> {
         if self.mail.len() > 0 {
             let mut rows = Packed::with_capacity(1, SLICE_BYTES);
-            while let Some((user, json)) = self.mail.next() {
+            for (user, json) in self.mail.by_ref() {
                 rows.row(&[(user.0, USER)], &json);
                 if rows.rows() >= self.slice || rows.len() >= SLICE_BYTES {
                     break;
