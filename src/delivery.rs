@@ -24,7 +24,16 @@ struct Handed {
     evidence_from: u64,
     /// The peer had ended the stream before the reply was made.
     after_end: bool,
+    /// The request came with the promise of another proof than silence.
+    promised: bool,
     written_at: Option<Instant>,
+}
+
+impl Handed {
+    /// After the end of the stream nothing but silence can come.
+    fn silence_counts(&self) -> bool {
+        self.after_end || !self.promised
+    }
 }
 
 impl HandedOut {
@@ -35,7 +44,15 @@ impl HandedOut {
 
     /// A reply was made when `received` bytes of the stream had come; `after_end`: and they were the last.
     pub fn made(&mut self, lease: Lease, received: u64, after_end: bool) {
-        self.replies.push(Handed { lease, evidence_from: received, after_end, written_at: None });
+        self.replies.push(Handed { lease, evidence_from: received, after_end, promised: false, written_at: None });
+    }
+
+    /// Who asked for the last of them will ask again, say `ack` or end the stream when it has read: its silence says
+    /// nothing.
+    pub fn promised(&mut self) {
+        if let Some(last) = self.replies.last_mut() {
+            last.promised = true;
+        }
     }
 
     /// All replies made so far were written in full.
@@ -55,9 +72,12 @@ impl HandedOut {
         self.confirm(|reply| reply.written_at.is_some());
     }
 
-    /// The peer's TCP has acknowledged everything, and the connection lives: confirms what was written `quiet` ago.
+    /// The peer's TCP has acknowledged everything, and the connection lives: confirms what was written `quiet` ago, save
+    /// where another proof is promised.
     pub fn quiet(&mut self, now: Instant, quiet: Duration) {
-        self.confirm(|reply| reply.written_at.is_some_and(|at| now.duration_since(at) >= quiet));
+        self.confirm(|reply| {
+            reply.silence_counts() && reply.written_at.is_some_and(|at| now.duration_since(at) >= quiet)
+        });
     }
 
     /// The stream has ended cleanly and everything is acknowledged. What is left needs [`QUIET_AFTER_END`].
@@ -67,7 +87,8 @@ impl HandedOut {
 
     /// When the oldest reply will have been quiet for `quiet`.
     pub fn next_quiet(&self, quiet: Duration) -> Option<Instant> {
-        self.replies.iter().filter_map(|reply| reply.written_at).min().map(|at| at + quiet)
+        let replies = self.replies.iter().filter(|reply| reply.silence_counts());
+        replies.filter_map(|reply| reply.written_at).min().map(|at| at + quiet)
     }
 
     fn confirm(&mut self, proven: impl Fn(&Handed) -> bool) {

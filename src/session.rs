@@ -202,12 +202,13 @@ impl<S: Stream> Connection<'_, S> {
             match request {
                 Ok(Request::Wait { token, at_most }) => {
                     let outcome = Box::pin(self.wait(token, at_most, stop)).await?;
-                    self.reply_and_hand_out(outcome).await?;
+                    // Who knows of `wait` knows how to confirm.
+                    self.reply_and_hand_out(outcome, true).await?;
                 }
                 Ok(request) => {
                     self.take_ack(&request);
                     let outcome = self.service.handle(self.peer, request).await;
-                    self.reply_and_hand_out(outcome).await?;
+                    self.reply_and_hand_out(outcome, false).await?;
                 }
                 Err(refusal) => self.reply(refusal.into()),
             }
@@ -246,7 +247,7 @@ impl<S: Stream> Connection<'_, S> {
         self.dialect.render(&reply, &mut self.out);
     }
 
-    async fn reply_and_hand_out(&mut self, outcome: Outcome) -> io::Result<()> {
+    async fn reply_and_hand_out(&mut self, outcome: Outcome, promised: bool) -> io::Result<()> {
         let Some(lease) = outcome.lease else {
             self.reply_if_there_is_room(outcome.reply);
             return if self.out.len() >= WRITE_AT { self.flush().await } else { Ok(()) };
@@ -256,6 +257,9 @@ impl<S: Stream> Connection<'_, S> {
         let ended = self.stream.peer_state()? == PeerState::Ended;
         if self.reply_if_there_is_room(outcome.reply) {
             self.handed_out.made(lease, received, ended);
+            if promised {
+                self.handed_out.promised();
+            }
         }
         self.flush().await
     }

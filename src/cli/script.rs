@@ -106,7 +106,8 @@ impl SendMessage {
         block_on(async {
             let mut account = Account::of(&self.remote, None)?;
             let send = |token| Request::Send(Send { token, recipient: self.user.clone(), text: text.as_str().into() });
-            let reply = account.ask(send).await.map_err(|error| match error.downcast_ref() {
+            let asked = account.ask(async |link, token| link.call(&send(token)).await).await;
+            let reply = asked.map_err(|error| match error.downcast_ref() {
                 Some(client::Error::Lost(_)) => error.context("the message may have been sent, or not"),
                 _ => error,
             });
@@ -125,15 +126,18 @@ impl Inbox {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         block_on(async {
             let mut account = Account::of(&self.remote, None)?;
-            let mut reply = account.ask(|token| Request::Inbox { token }).await?;
+            let mut reply = account.mail(Duration::ZERO).await?;
             while self.wait && is_empty(&reply) {
-                let token = account.logins.token(&account.user)?.context("the login was forgotten meanwhile")?;
-                reply = account.link.mail(token, WAIT).await?;
+                reply = account.mail(WAIT).await?;
             }
+            let came = !is_empty(&reply);
             while !is_empty(&reply) {
                 let Reply::Inbox(senders) = &reply else { bail!("{}", text::render(&Echo::Inbox, &reply)) };
                 self.print(senders)?;
-                reply = account.ask(|token| Request::Inbox { token }).await?;
+                reply = account.mail(Duration::ZERO).await?;
+            }
+            if came {
+                account.ask(async |link, token| link.call(&Request::Ack { token }).await).await?;
             }
             Ok(account.end().await)
         })
@@ -178,16 +182,24 @@ impl Account {
     }
 
     /// Asks with the token that was kept, and where that has ended with a new one.
-    async fn ask(&mut self, request: impl Fn(Token) -> Request) -> anyhow::Result<Reply> {
+    async fn ask(
+        &mut self,
+        say: impl AsyncFn(&mut Link, Token) -> Result<Reply, client::Error>,
+    ) -> anyhow::Result<Reply> {
         if let Some(token) = self.logins.token(&self.user)? {
-            match self.link.call(&request(token)).await? {
+            match say(&mut self.link, token).await? {
                 Reply::Refused(Refusal::UnknownToken) => self.logins.forget(&self.user)?,
                 reply => return Ok(reply),
             }
         }
         let hint = || format!("{0} is not logged in: `chatd login {0}`, or CHATD_PASSWORD_FILE", self.user);
         let token = self.log_in(remote::password()?.with_context(hint)?).await?;
-        Ok(self.link.call(&request(token)).await?)
+        Ok(say(&mut self.link, token).await?)
+    }
+
+    /// What has come, or comes in time.
+    async fn mail(&mut self, patience: Duration) -> anyhow::Result<Reply> {
+        self.ask(async |link, token| link.mail(token, patience).await).await
     }
 
     async fn log_in(&mut self, password: Password) -> anyhow::Result<Token> {

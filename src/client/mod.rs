@@ -12,7 +12,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -20,7 +20,7 @@ use tokio_util::either::Either;
 
 use crate::model::Token;
 use crate::protocol::json::client::{Unreadable, Unwritable, read, write};
-use crate::protocol::{Reply, Request};
+use crate::protocol::{Refusal, Reply, Request};
 use crate::socket::{PeerState, Stream};
 
 /// How long the server may take to accept a connection.
@@ -104,6 +104,8 @@ type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 /// A connection. Dropped while it is [held](Connection::hold) it ends with a reset.
 pub struct Connection {
     stream: Wire,
+    /// The server answered that it does not know `wait`.
+    polls: bool,
 }
 
 impl Server {
@@ -122,7 +124,7 @@ impl Connection {
     pub async fn open(server: &Server) -> Result<Connection, Error> {
         let unreachable = |source| Error::Unreachable { address: server.address.clone(), source };
         let opened = timeout(CONNECT, server.connect()).await.unwrap_or_else(|late| Err(late.into()));
-        Ok(Connection { stream: opened.map_err(unreachable)? })
+        Ok(Connection { stream: opened.map_err(unreachable)?, polls: false })
     }
 
     /// Asks, and waits for the reply. After [`Error::Lost`] the connection is of no use any more.
@@ -183,14 +185,26 @@ impl Connection {
     /// Waits for mail for as long as `patience` says, and gives what [`Request::Inbox`] would, empty in the end. A
     /// server that cannot wait is asked again and again.
     pub async fn mail(&mut self, token: Token, patience: Duration) -> Result<Reply, Error> {
-        let give_up = tokio::time::Instant::now() + patience;
+        let give_up = Instant::now() + patience;
         loop {
-            let reply = self.call(&Request::Inbox { token }).await?;
-            if !is_empty(&reply) || tokio::time::Instant::now() + POLL > give_up {
+            let reply = self.ask_for_mail(token, give_up.saturating_duration_since(Instant::now())).await?;
+            if !is_empty(&reply) || Instant::now() + POLL > give_up {
                 return Ok(reply);
             }
             sleep(POLL).await;
         }
+    }
+
+    async fn ask_for_mail(&mut self, token: Token, at_most: Duration) -> Result<Reply, Error> {
+        if !self.polls {
+            // The wire has whole seconds.
+            let at_most = Duration::from_secs(at_most.as_secs());
+            match self.call_within(&Request::Wait { token, at_most }, at_most + REPLY).await? {
+                Reply::Refused(Refusal::UnknownCommand) => self.polls = true,
+                reply => return Ok(reply),
+            }
+        }
+        self.call(&Request::Inbox { token }).await
     }
 }
 

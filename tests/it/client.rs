@@ -198,21 +198,54 @@ fn other_peoples_text_cannot_touch_the_terminal() {
     assert!(!messi.all().contains("\x1b[2J"), "{:?}", messi.all());
 }
 
+/// Somebody who has just logged in on a terminal, the password unseen.
+fn on_terminal(folder: &Folder, address: impl ToString, name: &str) -> Terminal {
+    let mut terminal = Terminal::start(&chatd(folder, address, &["client"]));
+    terminal.see("Command :");
+    terminal.enter(&format!("auth {name}"));
+    terminal.see("Password: ");
+    terminal.enter("surabaya");
+    terminal.see(&format!("username {name} logged in, token "));
+    let token = terminal.see("\r\n").0;
+    terminal.see(&format!("Command {}:", token.trim()));
+    terminal
+}
+
+#[test]
+fn a_terminal_survives_a_restart_of_the_server() {
+    let (folder, server) = server();
+    let address = server.address;
+    let mut messi = on_terminal(&folder, address, "messi");
+    server.kill();
+    let server = Server::start_with(&folder, folder.command(&["serve", "--set", &format!("server.listen={address}")]));
+    messi.enter("send henderson halo");
+    messi.see("message sent to henderson");
+    let (mut lineker, token) = server.login("lineker");
+    lineker.ask(&format!("send {token} messi  apa kabar "));
+    messi.see("lineker: apa kabar\r\n");
+    messi.enter("exit");
+    assert_eq!(messi.end(), Some(0));
+}
+
+#[test]
+fn where_the_server_cannot_wait_the_client_asks_again_and_again() {
+    let (folder, server) = server();
+    let door = Door::of_2020(server.address);
+    let mut messi = on_terminal(&folder, door.address, "messi");
+    let (mut lineker, token) = server.login("lineker");
+    for text in ["satu", "dua"] {
+        lineker.ask(&format!("send {token} messi  {text} "));
+        messi.see(&format!("lineker: {text}\r\n"));
+    }
+    messi.enter("history lineker");
+    messi.see("*Maaf, command tidak benar");
+    assert_eq!(door.refused(), ["wait", "history"]);
+}
+
 #[test]
 fn two_people_on_terminals() {
     let (folder, server) = server();
-    let log_in = |name: &str| {
-        let mut terminal = Terminal::start(&chatd(&folder, server.address, &["client"]));
-        terminal.see("Command :");
-        terminal.enter(&format!("auth {name}"));
-        terminal.see("Password: ");
-        terminal.enter("surabaya");
-        terminal.see(&format!("username {name} logged in, token "));
-        let token = terminal.see("\r\n").0;
-        terminal.see(&format!("Command {}:", token.trim()));
-        terminal
-    };
-    let (mut messi, mut henderson) = (log_in("messi"), log_in("henderson"));
+    let [mut messi, mut henderson] = ["messi", "henderson"].map(|name| on_terminal(&folder, server.address, name));
 
     // A message appears above the line being typed, which stays whole and can be finished.
     henderson.type_in("send messi half a li");
@@ -246,6 +279,16 @@ fn two_people_on_terminals() {
     );
     messi.enter("inbox");
     messi.see("\n{}\r\n");
+
+    // Looking back.
+    messi.enter("history henderson");
+    messi.see("  messi (read 20");
+    messi.see("): halo 0\r\n");
+    messi.see("  henderson: half a line\r\n");
+    messi.see("Command ");
+    messi.enter("status henderson");
+    messi.see(" (read 20");
+    messi.see("Command ");
 
     for mut terminal in [messi, henderson] {
         terminal.enter("logout");

@@ -4,9 +4,11 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::client::chatd;
-use crate::support::{EMPTY, Folder, NO_SESSION, Server, texts};
+use crate::door::Door;
+use crate::support::{EMPTY, Folder, NO_SESSION, PATIENCE, Server, texts};
 
 struct Scripts {
     folder: Folder,
@@ -15,7 +17,11 @@ struct Scripts {
 
 impl Scripts {
     fn new() -> Scripts {
-        let folder = Folder::new("");
+        Scripts::with("")
+    }
+
+    fn with(settings: &str) -> Scripts {
+        let folder = Folder::new(settings);
         folder.add_three();
         let server = Server::start(&folder);
         Scripts { folder, server }
@@ -184,6 +190,44 @@ fn printing(scripts: &Scripts) -> (Child, ChildStdout) {
             return (child, pipe);
         }
         assert!(child.wait().expect("it ends").success());
+    }
+}
+
+#[test]
+fn a_server_of_2020_will_do() {
+    let scripts = Scripts::new();
+    let door = Door::of_2020(scripts.server.address);
+    let through_the_door = |arguments: &[&str]| {
+        let mut command = scripts.command("messi", arguments);
+        command.env("CHATD_CONNECT", door.address.to_string());
+        let output = run(command, "");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("it is text")
+    };
+    through_the_door(&["send", "messi", "halo"]);
+    assert_eq!(through_the_door(&["inbox"]), "messi: halo\n");
+    assert_eq!(through_the_door(&["inbox"]), "");
+    assert_eq!(door.refused(), ["wait", "ack", "wait"]);
+}
+
+/// Silence is no proof to a server that hands out mail by `wait`: a reader may be slow for as long as it likes.
+#[test]
+fn a_pipe_that_is_full_for_long_loses_nothing() {
+    let scripts = Scripts::with("[delivery]\nconfirm_after = \"1ms\"");
+    scripts.done("messi", &["send", "messi"], &"x".repeat(500_000));
+    let (mut child, pipe) = printing(&scripts);
+    // Far longer than it takes to be confirmed by silence.
+    let token = token(&scripts, "messi");
+    let mut other = scripts.server.connect();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(500) {
+        assert_eq!(other.ask(&format!("inbox {token}")), EMPTY);
+    }
+    drop(pipe);
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    let begun = Instant::now();
+    while scripts.done("messi", &["inbox"], "").is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "the message was lost");
     }
 }
 

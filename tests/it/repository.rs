@@ -436,6 +436,11 @@ async fn what_confirms_a_reply_and_what_does_not() {
     handed.written(now);
     handed.request(60);
     assert_eq!(unread(&repository).await, 1);
+    // Silence is no proof where another is promised.
+    handed.promised();
+    assert_eq!(handed.next_quiet(15 * second), None);
+    handed.quiet(now + 60 * second, 15 * second);
+    assert_eq!(unread(&repository).await, 1);
     // What was not proven goes back.
     drop(handed);
     assert_eq!(unread(&repository).await, 1);

@@ -12,6 +12,8 @@ use crate::protocol::{Refusal, Reply, Request};
 pub struct Conversation {
     link: Link,
     token: Option<Token>,
+    /// Who logged in last.
+    username: String,
 }
 
 /// What became of a line.
@@ -32,7 +34,7 @@ impl Answered {
 impl Conversation {
     /// One that has not begun.
     pub fn new(server: Server) -> Conversation {
-        Conversation { link: Link::new(server), token: None }
+        Conversation { link: Link::new(server), token: None, username: String::new() }
     }
 
     /// Connects, so that a wrong address is told before anything is typed.
@@ -43,6 +45,11 @@ impl Conversation {
     /// The session, while there is one.
     pub fn token(&self) -> Option<Token> {
         self.token
+    }
+
+    /// Whose session it is.
+    pub fn username(&self) -> &str {
+        &self.username
     }
 
     /// Carries out what was typed.
@@ -63,7 +70,12 @@ impl Conversation {
     async fn ask(&mut self, echo: Echo, request: Request) -> Result<Answered, Error> {
         let reply = self.link.call(&request).await?;
         match (&reply, request.token()) {
-            (Reply::LoggedIn { token }, _) => self.token = Some(*token),
+            (Reply::LoggedIn { token }, _) => {
+                self.token = Some(*token);
+                if let Echo::Auth(name) = &echo {
+                    self.username.clone_from(name);
+                }
+            }
             (Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken), token) if token == self.token => {
                 self.token = None;
             }

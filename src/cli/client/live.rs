@@ -1,7 +1,7 @@
 //! Messages as they come: a second connection waits for them while the person types on the first. What was shown
 //! here is kept until the person says `inbox`, which shows it once more, as the document has it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ const KEPT: usize = 1000;
 
 /// Shows a text above the line being typed. `false`: it could not.
 pub type Printer = Arc<Mutex<dyn FnMut(String) -> bool + Send>>;
+
+/// User names.
+pub type Names = Arc<Mutex<BTreeSet<String>>>;
 
 /// What was shown and not yet asked for, one message each, in the order shown.
 #[derive(Clone, Default)]
@@ -54,6 +57,21 @@ impl Shown {
     }
 }
 
+/// Where messages go as they come.
+#[derive(Clone)]
+pub struct Display {
+    pub printer: Printer,
+    pub shown: Shown,
+    /// Who could be written to, as far as is known.
+    pub names: Names,
+}
+
+impl Display {
+    pub fn learn(&self, names: impl IntoIterator<Item = String>) {
+        self.names.lock().unwrap_or_else(|broken| broken.into_inner()).extend(names);
+    }
+}
+
 /// Shows the mail of a session until it is dropped or the session ends.
 pub struct Watch {
     /// Whose mail.
@@ -62,8 +80,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn start(runtime: &Handle, server: &Server, token: Token, printer: Printer, shown: Shown) -> Watch {
-        let task = runtime.spawn(watch(Link::new(server.clone()), token, printer, shown));
+    pub fn start(runtime: &Handle, server: &Server, token: Token, display: Display) -> Watch {
+        let task = runtime.spawn(watch(Link::new(server.clone()), token, display));
         Watch { token, task: task.abort_handle() }
     }
 }
@@ -75,17 +93,18 @@ impl Drop for Watch {
 }
 
 /// The next request says that what came with the last one was shown, so it is not asked before that is true.
-async fn watch(mut link: Link, token: Token, printer: Printer, shown: Shown) {
+async fn watch(mut link: Link, token: Token, display: Display) {
     loop {
         match link.mail(token, WAIT).await {
             Ok(Reply::Inbox(senders)) => {
                 let text = readable(&senders);
-                let printer = printer.clone();
+                let printer = display.printer.clone();
                 let print = move || text.is_empty() || printer.lock().is_ok_and(|mut print| print(text));
                 if !spawn_blocking(print).await.unwrap_or(false) {
                     return;
                 }
-                shown.add(senders);
+                display.learn(senders.iter().map(|from| from.username.to_string()));
+                display.shown.add(senders);
             }
             Ok(Reply::Refused(Refusal::UnknownToken)) => return,
             Ok(_) | Err(_) => sleep(PAUSE).await,

@@ -1,12 +1,12 @@
 //! The client on a terminal: the prompt, the line being typed, what was typed before, and messages above it.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -18,20 +18,22 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::conversation::{Answered, Conversation, failure, login_without_password};
-use super::live::{Printer, Shown, Watch};
-use crate::cli::state;
+use super::live::{Display, Names, Printer, Shown, Watch};
 use crate::cli::visible::visible;
+use crate::cli::{mail, state};
 use crate::client::{Error, Server};
 use crate::model::Password;
 use crate::protocol::Reply;
 use crate::protocol::text::Echo;
 
 /// What can be typed, and whether a name comes next. The document's slip `sent` is taken but not offered.
-const COMMANDS: [(&str, bool); 7] = [
+const COMMANDS: [(&str, bool); 9] = [
     ("auth", true),
     ("send", true),
     ("inbox", false),
     ("show", false),
+    ("history", true),
+    ("status", true),
     ("logout", false),
     ("help", false),
     ("exit", false),
@@ -40,13 +42,13 @@ const HELP: &str = "auth USER [PASSWORD]   log in; without a password it is aske
 send USER TEXT         send a message
 inbox                  what has come, as the program of 2020 showed it
 show                   who is logged in
+history USER [BEFORE]  what you wrote to each other; with a message's number, what came before it
+status USER            which of your messages USER has read
 logout                 end the session
 help, exit             this text; the end (Ctrl-D too)
 Messages are shown as they come. Tab completes commands and names, the arrow keys bring back what was typed.";
 /// An answer that takes longer is worth a word.
 const LONG: Duration = Duration::from_secs(1);
-
-type Names = Arc<Mutex<BTreeSet<String>>>;
 
 /// Speaks with the person until they have enough.
 pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
@@ -58,12 +60,8 @@ pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
     loop {
         let token = conversation.token();
         if watch.as_ref().map(|watch| watch.token) != token {
-            let start = |token| {
-                let (printer, shown) = (terminal.printer.clone(), terminal.shown.clone());
-                Watch::start(runtime.handle(), server, token, printer, shown)
-            };
-            watch = token.map(start);
-            terminal.learn(runtime.block_on(conversation.online()));
+            watch = token.map(|token| Watch::start(runtime.handle(), server, token, terminal.display.clone()));
+            terminal.display.learn(runtime.block_on(conversation.online()));
         }
         let prompt = format!("Command {}:", token.map_or(String::new(), |token| token.reveal()));
         let line = match terminal.editor.readline(&prompt) {
@@ -79,10 +77,10 @@ pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
             "exit" | "quit" => break,
             _ => {
                 let shown = match runtime.block_on(patiently(say(&mut conversation, &line))) {
-                    Ok(answered) => terminal.take_in(answered),
-                    Err(error) => failure(&error),
+                    Ok(answered) => terminal.take_in(answered, conversation.username()),
+                    Err(error) => visible(&failure(&error)).into_owned(),
                 };
-                writeln!(io::stdout(), "{}", visible(&shown))?;
+                writeln!(io::stdout(), "{shown}")?;
             }
         }
     }
@@ -115,9 +113,9 @@ async fn patiently<T>(work: impl Future<Output = T>) -> T {
 
 struct Terminal {
     editor: Editor<Words, DefaultHistory>,
-    printer: Printer,
-    names: Names,
-    shown: Shown,
+    display: Display,
+    /// The reader's.
+    clock: TimeZone,
     /// Where the lines typed are kept; nowhere if that cannot be.
     history: Option<PathBuf>,
 }
@@ -138,25 +136,28 @@ impl Terminal {
             // A terminal that cannot move its cursor.
             Err(_) => Arc::new(Mutex::new(|text: String| io::stdout().write_all(text.as_bytes()).is_ok())),
         };
-        Ok(Terminal { editor, printer, names, shown: Shown::default(), history })
+        let display = Display { printer, shown: Shown::default(), names };
+        Ok(Terminal { editor, display, clock: TimeZone::system(), history })
     }
 
-    fn learn(&mut self, names: impl IntoIterator<Item = String>) {
-        self.names.lock().unwrap_or_else(|broken| broken.into_inner()).extend(names);
-    }
-
-    /// Learns names from an answer, and gives what is shown of it.
-    fn take_in(&mut self, mut answered: Answered) -> String {
+    /// Learns names from an answer, and gives what is shown of it to the user `reader`.
+    fn take_in(&mut self, mut answered: Answered, reader: &str) -> String {
         match (&answered.echo, &mut answered.reply) {
-            (Echo::Send(name), Reply::Sent) => self.learn([name.clone()]),
+            (Echo::Send(name), Reply::Sent) => self.display.learn([name.clone()]),
             (_, Reply::Online(names)) => {
                 let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-                self.learn(names);
+                self.display.learn(names);
             }
-            (_, Reply::Inbox(senders)) => self.shown.take_before(senders),
+            (_, Reply::Inbox(senders)) => self.display.shown.take_before(senders),
+            (_, Reply::History(messages)) if !messages.is_empty() => {
+                return mail::history(messages, reader, &self.clock).trim_end().to_owned();
+            }
+            (_, Reply::Status(receipts)) if !receipts.is_empty() => {
+                return mail::status(receipts, &self.clock).trim_end().to_owned();
+            }
             _ => {}
         }
-        answered.line()
+        visible(&answered.line()).into_owned()
     }
 
     fn remember(&mut self, line: &str) {
