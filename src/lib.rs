@@ -4,6 +4,25 @@
 //! socket → frame → protocol → Request → service → repository
 //! socket ← frame ← protocol ← Reply   ← service ←──────┘
 //! ```
+//!
+//! In reading order; `tests/it/imports.rs` says which may use which.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`model`] | names, tokens, messages: parsed once, never raw strings |
+//! | [`frame`] | bytes to lines, with hard limits |
+//! | [`protocol`] | requests and replies with no spelling; [`protocol::json`] and [`protocol::text`] spell them |
+//! | [`repository`] | the trait of the store; [`repository::sqlite`] behind it, with [`repository::batch`] (group commit), [`repository::mailbox`] (who has what waiting, who holds it) and [`repository::directory`] (accounts and sessions in memory) |
+//! | [`password`], [`throttle`] | argon2id on threads of its own; how often one may try |
+//! | [`service`] | the rules: a request and who asks in, a reply out |
+//! | [`socket`], [`tls`] | the byte stream under a connection, and what TCP knows of the peer |
+//! | [`delivery`] | what a connection has handed out, and what proves that it arrived |
+//! | [`session`] | one connection, from first byte to last |
+//! | [`connections`], [`server`] | who is connected, counted; listen, limit, drain |
+//! | [`client`] | the other end of the wire |
+//! | [`config`] | the settings, whose manual is `chat.toml` |
+//! | [`journal`], [`metrics`], [`seldom`], [`systemd`] | what an operator sees |
+//! | [`cli`] | the command line, one file for each noun |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
