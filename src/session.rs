@@ -187,6 +187,7 @@ impl<S: Stream> Connection<'_, S> {
         while let Some((at, request)) = self.next_request() {
             self.place.at_work();
             self.handed_out.request(at);
+            let is_browser = std::mem::take(&mut self.first) && request == Err(Refusal::Http);
             let request = match request {
                 Ok(Request::Send(send)) => {
                     sends.push(send);
@@ -198,7 +199,6 @@ impl<S: Stream> Connection<'_, S> {
                 other => other,
             };
             self.send(&mut sends).await;
-            let is_browser = std::mem::take(&mut self.first) && request == Err(Refusal::Http);
             match request {
                 Ok(Request::Wait { token, at_most }) => {
                     let outcome = Box::pin(self.wait(token, at_most, stop)).await?;
