@@ -48,16 +48,16 @@ impl<J> Jobs<J> {
     /// Waits for a first job, lets everybody have a turn who is ready to bring one too, and then takes all that wait, up
     /// to `most`, into `batch`. `false` when every [`Queue`] is gone and nothing is left.
     pub async fn take(&mut self, batch: &mut Vec<J>, most: usize) -> bool {
+        let before = batch.len();
         if self.jobs.is_empty() {
             let Some(first) = self.jobs.recv().await else { return false };
             batch.push(first);
             yield_now().await;
         }
-        let room = most - batch.len();
         if !self.jobs.is_empty() {
-            self.jobs.recv_many(batch, room).await;
+            self.jobs.recv_many(batch, most - (batch.len() - before)).await;
         }
-        !batch.is_empty()
+        batch.len() > before
     }
 }
 
