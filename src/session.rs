@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -185,6 +186,8 @@ impl<S: Stream> Connection<'_, S> {
     async fn answer_all(&mut self, stop: &CancellationToken) -> io::Result<Option<Over>> {
         let mut sends = Vec::new();
         while let Some((at, request)) = self.next_request() {
+            // Who asks a thousand things at once must not keep the others waiting for all of the answers.
+            consume_budget().await;
             self.place.at_work();
             self.handed_out.request(at);
             let is_browser = std::mem::take(&mut self.first) && request == Err(Refusal::Http);
