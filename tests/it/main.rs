@@ -10,6 +10,7 @@
 //! - `repository`: the contract of the store, and what confirms a reply
 //! - `delivery`: what confirms an inbox and what does not, with real sockets
 //! - `proof`: nothing acknowledged is lost by kill -9, power cuts, full, failing, locked and foreign disks
+//! - `python`: the JSON of the wire against Python's own
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
 //! - `commands`: sessions, health, manual pages, completions
@@ -36,6 +37,7 @@ mod imports;
 mod metrics;
 mod operate;
 mod proof;
+mod python;
 mod repository;
 mod restart;
 mod security;
