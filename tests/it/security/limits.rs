@@ -167,7 +167,7 @@ fn who_takes_nothing_is_disconnected_and_his_mail_waits() {
 
 #[test]
 fn slow_readers_together_hold_no_more_than_their_room() {
-    const READERS: usize = 8;
+    const READERS: usize = 12;
     let (_folder, server) =
         server("[limits]\nbuffered_reply_bytes = 16777216\ninbox_bytes = 1000000000\nwrite_timeout = \"60s\"");
     let (mut quick, token) = server.login("henderson");
@@ -204,6 +204,6 @@ fn slow_readers_together_hold_no_more_than_their_room() {
     let (mut texts_read, begun) = (0, Instant::now());
     while texts_read < 6 * READERS {
         texts_read += messi.ask(&format!("inbox {messis}")).matches("\"msg\": ").count();
-        assert!(begun.elapsed() < 3 * PATIENCE, "only {texts_read} came");
+        assert!(begun.elapsed() < PATIENCE, "only {texts_read} came");
     }
 }
