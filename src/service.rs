@@ -11,7 +11,7 @@ use crate::metrics::Tally;
 use crate::model::{MessageId, Password, Timestamp, Token};
 use crate::password::{Passwords, Verdict};
 use crate::protocol::{FromSender, Past, Person, Receipt, Refusal, Reply, Request, Send};
-pub use crate::repository::{Arrival, Lease};
+pub use crate::repository::{Arrival, Each, Lease};
 use crate::repository::{Delivery, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
 use crate::seldom::Seldom;
 use crate::throttle::Throttle;
@@ -129,7 +129,7 @@ impl Service {
                 let login = self.auth(peer, &username, &password).await;
                 login.inspect_err(|refusal| self.refused_logins.count(refusal.reason()))
             }
-            Request::Send(send) => return self.send(peer, vec![send]).await.remove(0).into(),
+            Request::Send(send) => return self.send(peer, Each::from([send])).await.remove(0).into(),
             Request::Inbox { token } => self.inbox(peer, &token).await,
             Request::Show { token } => self.show(&token),
             Request::Logout { token } => self.logout(peer, token).await,
@@ -143,10 +143,10 @@ impl Service {
     }
 
     /// Carries out several `send`s of one connection with one wait; the replies are in the same order.
-    pub async fn send(&self, peer: &Peer, sends: Vec<Send>) -> Vec<Reply> {
+    pub async fn send(&self, peer: &Peer, sends: Each<Send>) -> Each<Reply> {
         let now = Timestamp::now();
-        let mut messages = Vec::with_capacity(sends.len());
-        let mut replies = Vec::with_capacity(sends.len());
+        let mut messages = Each::with_capacity(sends.len());
+        let mut replies = Each::with_capacity(sends.len());
         for send in sends {
             replies.push(match self.accept(peer, send, now) {
                 Ok(message) => {
@@ -179,9 +179,9 @@ impl Service {
     /// What is to be queued, if the sender may.
     fn accept(&self, peer: &Peer, send: Send, now: Timestamp) -> Result<NewMessage, Refusal> {
         let session = self.session_at(&send.token, now)?;
-        let recipient = self.repository.user_named(&send.recipient).ok_or(Refusal::UnknownRecipient)?;
+        let recipient = self.repository.recipient(&send.recipient).ok_or(Refusal::UnknownRecipient)?;
         debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
-        Ok(NewMessage { sender: session.user.id, recipient: recipient.id, sent_at: now, text: send.text })
+        Ok(NewMessage { sender: session.user.id, recipient, sent_at: now, text: send.text })
     }
 
     /// Whether the token is that of a living session. Costs no I/O.

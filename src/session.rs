@@ -6,7 +6,7 @@ mod wait;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncWriteExt, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::debug;
 
 use crate::connections::Place;
@@ -24,7 +24,7 @@ use crate::frame::{Ending, Frame, LineLimits, Lines};
 use crate::model::Token;
 use crate::protocol::dialect::Dialect;
 use crate::protocol::{Refusal, Reply, Request, Send};
-use crate::service::{Outcome, Peer, Service};
+use crate::service::{Each, Outcome, Peer, Service};
 use crate::socket::{PeerState, Stream};
 
 /// What holds for every connection.
@@ -52,6 +52,8 @@ pub struct Settings {
 const TOGETHER: usize = 256;
 /// Replies are written when they are this long together, in bytes.
 const WRITE_AT: usize = 64 * 1024;
+/// An idle connection keeps no more room than this for its next reply, in bytes: a short one.
+const IDLE_CAPACITY: usize = 128;
 /// How often the socket is asked whether the peer's TCP has acknowledged all.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
@@ -93,6 +95,8 @@ struct Connection<'a, S> {
     /// Whether the peer is silent, and whether it has a session, for those who count connections.
     place: Place,
     handed_out: HandedOut,
+    /// Ready when the server stops. Made once, since to begin and end listening costs more than to answer a request.
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Nothing was answered yet.
     first: bool,
 }
@@ -126,9 +130,10 @@ pub async fn run<S: Stream>(
         out_room: None,
         place,
         handed_out: HandedOut::default(),
+        stopped: Box::pin(stop.cancelled_owned()),
         first: true,
     };
-    let over = match connection.converse(&stop).await {
+    let over = match connection.converse().await {
         Ok(Over::Ended) => Box::pin(connection.settle()).await,
         Ok(Over::Stopped) => Box::pin(connection.say_goodbye()).await,
         Ok(Over::Closed) => connection.stream.shutdown().await,
@@ -141,15 +146,15 @@ pub async fn run<S: Stream>(
 }
 
 impl<S: Stream> Connection<'_, S> {
-    async fn converse(&mut self, stop: &CancellationToken) -> io::Result<Over> {
+    async fn converse(&mut self) -> io::Result<Over> {
         loop {
-            if self.answer_all(stop).await?.is_some() {
+            if self.answer_all().await?.is_some() {
                 return Ok(Over::Closed);
             }
             if !self.lines.is_long() {
                 self.room = None;
             }
-            match self.next_event(stop).await? {
+            match self.next_event().await? {
                 Event::Bytes => self.place.heard(),
                 Event::Ended => return Ok(Over::Ended),
                 Event::Stopped => return Ok(Over::Stopped),
@@ -183,8 +188,8 @@ impl<S: Stream> Connection<'_, S> {
 
     /// Answers the requests that have arrived. Those `send`s that stand together are carried out together, which
     /// is what makes pipelining worth its while. Gives a reason where the connection is to be closed.
-    async fn answer_all(&mut self, stop: &CancellationToken) -> io::Result<Option<Over>> {
-        let mut sends = Vec::new();
+    async fn answer_all(&mut self) -> io::Result<Option<Over>> {
+        let mut sends = Each::new();
         while let Some((at, request)) = self.next_request() {
             // Who asks a thousand things at once must not keep the others waiting for all of the answers.
             consume_budget().await;
@@ -204,7 +209,7 @@ impl<S: Stream> Connection<'_, S> {
             self.send(&mut sends).await;
             match request {
                 Ok(Request::Wait { token, at_most }) => {
-                    let outcome = Box::pin(self.wait(token, at_most, stop)).await?;
+                    let outcome = Box::pin(self.wait(token, at_most)).await?;
                     // Who knows of `wait` knows how to confirm.
                     self.reply_and_hand_out(outcome, true).await?;
                 }
@@ -226,7 +231,7 @@ impl<S: Stream> Connection<'_, S> {
         Ok(None)
     }
 
-    async fn send(&mut self, sends: &mut Vec<Send>) {
+    async fn send(&mut self, sends: &mut Each<Send>) {
         if !sends.is_empty() {
             for reply in self.service.send(self.peer, std::mem::take(sends)).await {
                 self.reply(reply);
@@ -289,24 +294,25 @@ impl<S: Stream> Connection<'_, S> {
     async fn flush(&mut self) -> io::Result<()> {
         let mut written = 0;
         while written < self.out.len() {
-            written += timeout(self.settings.write_timeout, self.stream.write(&self.out[written..])).await??;
+            written += within(self.settings.write_timeout, self.stream.write(&self.out[written..])).await?;
         }
-        self.out = Vec::new();
+        self.out.clear();
+        self.out.shrink_to(IDLE_CAPACITY);
         self.out_room = None;
-        timeout(self.settings.write_timeout, self.stream.flush()).await??;
+        within(self.settings.write_timeout, self.stream.flush()).await?;
         if !self.handed_out.is_empty() {
             self.handed_out.written(Instant::now());
         }
         Ok(())
     }
 
-    async fn next_event(&mut self, stop: &CancellationToken) -> io::Result<Event> {
+    async fn next_event(&mut self) -> io::Result<Event> {
         let confirm_after = self.settings.confirm_after;
         let quiet_at = match confirm_after.is_zero() {
             true => None,
             false => self.handed_out.next_quiet(confirm_after),
         };
-        let Connection { stream, lines, .. } = self;
+        let Connection { stream, lines, stopped, .. } = self;
         let quiet = async {
             match quiet_at {
                 Some(at) => sleep_until(at).await,
@@ -316,7 +322,7 @@ impl<S: Stream> Connection<'_, S> {
         tokio::select! {
             biased;
             // First, so that a peer that never pauses is stopped as well.
-            () = stop.cancelled() => Ok(Event::Stopped),
+            () = stopped.as_mut() => Ok(Event::Stopped),
             read = read(stream, lines) => Ok(if read? == 0 { Event::Ended } else { Event::Bytes }),
             () = quiet => Ok(Event::Quiet),
         }
@@ -400,6 +406,15 @@ fn admit(
     }
     let bytes = u32::try_from(settings.line.long).map_err(|_| Refusal::LineTooLong)?;
     settings.long_lines.clone().try_acquire_many_owned(bytes).map_err(|_| Refusal::Busy)
+}
+
+/// A time limit on what is nearly always done at once, and then needs no clock.
+async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut work = pin!(work);
+    match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+        Poll::Ready(done) => done,
+        Poll::Pending => timeout(limit, work).await?,
+    }
 }
 
 /// Reads what is there into `lines`; 0 at the end of the stream.

@@ -1,5 +1,11 @@
 //! Group commit: one writer takes whatever waits, commits it together, and answers each. There is no timer, so a lone
 //! request waits for nothing and a crowd shares one commit. Knows neither what is written nor where.
+//!
+//! The fewer commits, the less each message costs, so whoever is about to bring a job is waited for: not for a time, but
+//! for as long as giving up the processor to others brings more. Measured on two cores beside their load generator: one
+//! commit for 100 sends of 256 connections in place of one for 60, and a sixth more sends.
+
+use std::thread;
 
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -39,6 +45,12 @@ impl<J> Queue<J> {
     }
 }
 
+/// How often an idle writer looks before it sleeps: some 50 µs, in which a lone client comes back. To be woken by it
+/// would cost it 20 of its 160 µs.
+const LOOKS: usize = 300;
+/// How often the processor is given up before a batch that has not grown counts as all there is.
+const TURNS: usize = 4;
+
 /// The writer's end of a [`Queue`].
 pub struct Jobs<J> {
     jobs: mpsc::Receiver<J>,
@@ -46,13 +58,27 @@ pub struct Jobs<J> {
 
 impl<J> Jobs<J> {
     /// Waits for a first job, lets everybody have a turn who is ready to bring one too, and then takes all that wait, up
-    /// to `most`, into `batch`. `false` when every [`Queue`] is gone and nothing is left.
+    /// to `most`, into `batch`. `false` when every [`Queue`] is gone and nothing is left. For a thread that does nothing
+    /// else: it looks again a number of times before it sleeps.
     pub async fn take(&mut self, batch: &mut Vec<J>, most: usize) -> bool {
         let before = batch.len();
+        for _ in 0..LOOKS {
+            if !self.jobs.is_empty() {
+                break;
+            }
+            thread::yield_now();
+        }
         if self.jobs.is_empty() {
             let Some(first) = self.jobs.recv().await else { return false };
             batch.push(first);
-            yield_now().await;
+        }
+        yield_now().await;
+        loop {
+            let waiting = self.jobs.len();
+            (0..TURNS).for_each(|_| thread::yield_now());
+            if self.jobs.len() == waiting || waiting >= most {
+                break;
+            }
         }
         if !self.jobs.is_empty() {
             self.jobs.recv_many(batch, most - (batch.len() - before)).await;

@@ -1,9 +1,11 @@
 //! Accounts and sessions in memory, so that a request costs no query: the database is the truth, this is its image. A
 //! backend changes it only after its commit, from one task, so the two never cross.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+
+use rustc_hash::FxHashMap;
 
 use super::{Session, User};
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
@@ -28,12 +30,12 @@ pub struct SessionRecord {
 /// All accounts and living sessions.
 #[derive(Debug, Default)]
 pub struct Directory {
-    users: HashMap<UserId, Arc<User>>,
+    users: FxHashMap<UserId, Arc<User>>,
     /// Living accounts only.
-    names: HashMap<Username, UserId>,
-    sessions: HashMap<TokenHash, Live>,
+    names: FxHashMap<Username, UserId>,
+    sessions: FxHashMap<TokenHash, Live>,
     tokens: BTreeMap<SessionId, TokenHash>,
-    by_user: HashMap<UserId, BTreeSet<SessionId>>,
+    by_user: FxHashMap<UserId, BTreeSet<SessionId>>,
     /// Each user's oldest session: the order of `show`.
     oldest: BTreeMap<SessionId, UserId>,
 }
@@ -101,7 +103,12 @@ impl Directory {
 
     /// The living account of this name.
     pub fn user_named(&self, name: &str) -> Option<Arc<User>> {
-        self.user(*self.names.get(name)?)
+        self.user(self.recipient(name)?)
+    }
+
+    /// The number of the living account of this name, without touching the account.
+    pub fn recipient(&self, name: &str) -> Option<UserId> {
+        self.names.get(name).copied()
     }
 
     /// An account by number, removed ones too.

@@ -4,11 +4,12 @@
 //!
 //! A message is in one of four places: `waiting` here, `held` by a lease, on disk only, or read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Bound::{Excluded, Included};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rustc_hash::FxHashMap;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
@@ -85,7 +86,7 @@ pub struct Mailboxes {
 
 #[derive(Debug)]
 struct Inner {
-    boxes: HashMap<UserId, Mailbox>,
+    boxes: FxHashMap<UserId, Mailbox>,
     /// Up to here the disk finds messages by recipient; the tail comes after it.
     watermark: MessageId,
     /// All unread mail: messages, bytes.
@@ -119,7 +120,7 @@ struct Mailbox {
 impl Mailboxes {
     /// Mailboxes as they stand on disk up to `watermark`: messages and bytes by user.
     pub fn new(caps: Caps, on_disk: &Totals, watermark: MessageId) -> Mailboxes {
-        let boxes = HashMap::new();
+        let boxes = FxHashMap::default();
         let mut inner = Inner { boxes, watermark, total: (0, 0), confirmed: Vec::new(), removed: HashSet::new() };
         for (user, (messages, bytes)) in on_disk {
             let mailbox = Mailbox { unread: (*messages, *bytes), on_disk: *messages, ..Mailbox::default() };
@@ -134,19 +135,9 @@ impl Mailboxes {
         self.inner.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Makes room for a message that is about to be written. `false`: the recipient's mailbox is full or gone.
-    pub fn reserve(&self, recipient: UserId, bytes: u64) -> bool {
-        let mut inner = self.inner();
-        if inner.removed.contains(&recipient) {
-            return false;
-        }
-        let unread = &mut inner.boxes.entry(recipient).or_default().unread;
-        if unread.0 >= self.caps.messages || unread.1 + bytes > self.caps.bytes {
-            return false;
-        }
-        add(unread, (1, bytes));
-        add(&mut inner.total, (1, bytes));
-        true
+    /// To make room for messages that are about to be written.
+    pub fn reserve(&self) -> Reserve<'_> {
+        Reserve { caps: self.caps, inner: self.inner() }
     }
 
     /// Gives back the room of a message that was not written.
@@ -299,17 +290,19 @@ impl Mailboxes {
     }
 
     /// The disk can now find all messages up to `watermark` by recipient, those to `recipients` among them for the first
-    /// time: their texts need no memory any more.
-    pub fn evict(&self, watermark: MessageId, recipients: impl Iterator<Item = UserId>) {
+    /// time: their texts need no memory any more. Gives them, because to free so many takes milliseconds.
+    pub fn evict(&self, watermark: MessageId, recipients: impl Iterator<Item = UserId>) -> Vec<VecDeque<Waiting>> {
         let mut inner = self.inner();
         inner.watermark = watermark;
+        let mut evicted = Vec::new();
         for recipient in recipients {
             let Some(mailbox) = inner.boxes.get_mut(&recipient) else { continue };
-            mailbox.evict(watermark);
+            evicted.push(mailbox.evict(watermark));
             if mailbox.unread.0 == 0 && mailbox.tail_senders.is_empty() && !mailbox.is_waited_for() {
                 inner.boxes.remove(&recipient);
             }
         }
+        evicted
     }
 
     /// Who wrote to `recipient` in the tail, by first message, and where the tail begins.
@@ -334,6 +327,29 @@ impl Mailboxes {
     /// All unread mail: messages and bytes.
     pub fn total(&self) -> (u64, u64) {
         self.inner().total
+    }
+}
+
+/// Makes room for many messages at once; nobody else gets at the mailboxes meanwhile.
+pub struct Reserve<'a> {
+    caps: Caps,
+    inner: MutexGuard<'a, Inner>,
+}
+
+impl Reserve<'_> {
+    /// Makes room for one. `false`: the recipient's mailbox is full or gone.
+    pub fn room(&mut self, recipient: UserId, bytes: u64) -> bool {
+        let inner = &mut *self.inner;
+        if !inner.removed.is_empty() && inner.removed.contains(&recipient) {
+            return false;
+        }
+        let unread = &mut inner.boxes.entry(recipient).or_default().unread;
+        if unread.0 >= self.caps.messages || unread.1 + bytes > self.caps.bytes {
+            return false;
+        }
+        add(unread, (1, bytes));
+        add(&mut inner.total, (1, bytes));
+        true
     }
 }
 
@@ -391,12 +407,12 @@ impl Mailbox {
         }
     }
 
-    fn evict(&mut self, watermark: MessageId) {
+    fn evict(&mut self, watermark: MessageId) -> VecDeque<Waiting> {
         self.tail_senders.retain(|_, first| *first > watermark);
         let indexed = self.waiting.partition_point(|message| message.id <= watermark);
-        self.waiting.drain(..indexed);
-        self.waiting.shrink_to(0);
         self.on_disk += indexed as u64;
+        let newer = self.waiting.split_off(indexed);
+        std::mem::replace(&mut self.waiting, newer)
     }
 }
 

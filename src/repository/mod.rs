@@ -17,11 +17,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::metrics::Durations;
 use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
 
 /// What a method of the store gives, once the store has answered.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// One of something for each message of a packet: nearly always one message, and then not on the heap.
+pub type Each<T> = SmallVec<[T; 1]>;
 
 /// The store could not do it, or does not know whether it did. Logged by the store, with its source.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -267,6 +272,8 @@ pub struct Status {
 pub trait Repository: Send + Sync {
     /// The living account of this name, case and all. From memory.
     fn user_named(&self, name: &str) -> Option<Arc<User>>;
+    /// The number of the living account of this name, case and all. From memory.
+    fn recipient(&self, name: &str) -> Option<UserId>;
     /// An account by number, removed ones too. From memory.
     fn user(&self, id: UserId) -> Option<Arc<User>>;
     /// All living accounts, by name. From memory.
@@ -295,7 +302,7 @@ pub trait Repository: Send + Sync {
     fn tidy_sessions(&self, unused_since: Timestamp) -> Answer<'_, u64>;
 
     /// Queues messages, each on its own: one that is refused spoils no other. Same order as asked.
-    fn send(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<Queued>>;
+    fn send(&self, messages: Each<NewMessage>) -> Answer<'_, Each<Queued>>;
     /// Hands out what waits for `recipient` and is leased to nobody, oldest first.
     fn lease(&self, recipient: UserId, want: Want) -> Answer<'_, Delivery>;
 

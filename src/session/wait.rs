@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Event};
 use crate::model::Token;
@@ -18,12 +17,7 @@ const BEHIND: usize = 64 * 1024;
 impl<S: Stream> Connection<'_, S> {
     /// What `inbox` says as soon as there is mail; the empty inbox when the time is over, the server stops, the peer ends
     /// its stream, or more comes than is kept for later. A peer that is gone is handed nothing.
-    pub(super) async fn wait(
-        &mut self,
-        token: Token,
-        at_most: Duration,
-        stop: &CancellationToken,
-    ) -> io::Result<Outcome> {
+    pub(super) async fn wait(&mut self, token: Token, at_most: Duration) -> io::Result<Outcome> {
         self.flush().await?;
         let deadline = Instant::now() + at_most.min(self.service.wait_at_most());
         let mut heard: Option<Arrival> = None;
@@ -35,7 +29,7 @@ impl<S: Stream> Connection<'_, S> {
             if let Reply::Refused(_) = looked.reply {
                 return Ok(refused(looked, heard));
             }
-            if looked.lease.is_some() || !self.sit_still(&mut arrival, deadline, stop).await? {
+            if looked.lease.is_some() || !self.sit_still(&mut arrival, deadline).await? {
                 return Ok(looked);
             }
             heard = Some(arrival);
@@ -43,16 +37,11 @@ impl<S: Stream> Connection<'_, S> {
     }
 
     /// `true` when mail has come, `false` when there is no more use in waiting.
-    async fn sit_still(
-        &mut self,
-        arrival: &mut Arrival,
-        deadline: Instant,
-        stop: &CancellationToken,
-    ) -> io::Result<bool> {
+    async fn sit_still(&mut self, arrival: &mut Arrival, deadline: Instant) -> io::Result<bool> {
         loop {
             tokio::select! {
                 biased;
-                event = self.next_event(stop) => match event? {
+                event = self.next_event() => match event? {
                     Event::Bytes if self.lines.buffered() < BEHIND => {}
                     Event::Quiet => self.check_quiet().await?,
                     Event::Bytes | Event::Ended | Event::Stopped => return Ok(false),

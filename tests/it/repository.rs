@@ -56,7 +56,7 @@ fn message(sender: UserId, recipient: UserId, text: &str) -> NewMessage {
 }
 
 async fn send(repository: &SqliteRepository, sender: UserId, recipient: UserId, text: &str) -> MessageId {
-    let queued = repository.send(vec![message(sender, recipient, text)]).await.expect("the store works");
+    let queued = repository.send([message(sender, recipient, text)].into()).await.expect("the store works");
     let [Queued::Stored(id)] = queued[..] else { panic!("{queued:?}") };
     id
 }
@@ -301,13 +301,13 @@ async fn a_full_inbox_refuses_and_takes_again_what_was_made_room_for() {
     let options = Options { inbox_messages: 3, inbox_bytes: 10, ..OPTIONS };
     let repository = open(folder.path(), &options).await;
     let users = add_users(&repository, 2).await;
-    let of = |texts: &[&str]| texts.iter().map(|text| message(users[0], users[1], text)).collect::<Vec<_>>();
+    let of = |texts: &[&str]| texts.iter().map(|text| message(users[0], users[1], text)).collect();
     let queued = repository.send(of(&["1", "2", "3", "4"])).await.expect("the store works");
     assert!(matches!(queued[..], [Queued::Stored(_), Queued::Stored(_), Queued::Stored(_), Queued::InboxFull]));
     let delivery = lease(&repository, users[1], ALL).await;
     assert_eq!(texts(&delivery), ["1", "2", "3"]);
     let queued = repository.send(of(&["5"])).await.expect("the store works");
-    assert_eq!(queued, [Queued::InboxFull], "leased is unread");
+    assert_eq!(queued[..], [Queued::InboxFull], "leased is unread");
     delivery.lease.expect("it holds something").confirm();
     settle(&repository).await;
     let queued = repository.send(of(&["12345678901", "1234567890", "1"])).await.expect("the store works");
@@ -315,7 +315,7 @@ async fn a_full_inbox_refuses_and_takes_again_what_was_made_room_for() {
     // Another's inbox is not full for that.
     send(&repository, users[1], users[0], "hal").await;
     let repository = reopen(repository, folder.path(), &options).await;
-    assert_eq!(repository.send(of(&["1"])).await.expect("the store works"), [Queued::InboxFull]);
+    assert_eq!(repository.send(of(&["1"])).await.expect("the store works")[..], [Queued::InboxFull]);
 }
 
 #[tokio::test]
@@ -363,7 +363,7 @@ async fn an_account_is_removed_with_mail_in_every_place() {
     confirmed.lease.expect("it holds something").confirm();
     settle(&repository).await;
     assert_eq!(repository.remove_user(users[1]).await.expect("the store works").unread, 15);
-    assert_eq!(repository.send(vec![message(users[0], users[1], "late")]).await.expect("the store works").len(), 1);
+    assert_eq!(repository.send([message(users[0], users[1], "late")].into()).await.expect("the store works").len(), 1);
     out.lease.expect("it holds something").confirm();
     settle(&repository).await;
     assert!(lease(&repository, users[1], ALL).await.lease.is_none());

@@ -169,7 +169,7 @@ impl World {
             Step::Send { to, from, bytes, written } => {
                 let (messages, text) = self.unread(to);
                 let fits = !self.removed[to] && messages < CAPS.messages && text + bytes <= CAPS.bytes;
-                assert_eq!(self.boxes.reserve(user(to), bytes), fits);
+                assert_eq!(self.boxes.reserve().room(user(to), bytes), fits);
                 if !fits {
                     return;
                 }
@@ -223,7 +223,7 @@ impl World {
                     let told = self.boxes.unread_up_to(MessageId(to), &everybody);
                     assert!(told.into_iter().eq(unread), "up to {to}");
                     self.watermark = to;
-                    self.boxes.evict(MessageId(to), everybody.into_iter());
+                    drop(self.boxes.evict(MessageId(to), everybody.into_iter()));
                 }
             }
             Step::Remove { of } => {

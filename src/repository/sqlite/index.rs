@@ -6,8 +6,7 @@
 use std::collections::HashSet;
 use std::vec::IntoIter;
 
-use sqlx::SqliteConnection;
-
+use super::direct::{Direct, Failure};
 use super::packed::{Packed, USER, WIDE};
 use crate::model::{MessageId, UserId};
 use crate::repository::mailbox::Mailboxes;
@@ -34,8 +33,10 @@ pub struct Run {
     mail: IntoIter<(UserId, String)>,
     /// The first message of each sender to each recipient.
     correspondents: IntoIter<Logged>,
-    /// How many rows are written between two commits of messages.
-    slice: usize,
+    /// Bytes that are to be written with each message that is committed meanwhile.
+    pace: usize,
+    /// Bytes that should have been written by now.
+    owed: usize,
 }
 
 /// How long the tail grows.
@@ -46,10 +47,12 @@ pub struct Tail {
 
 /// An average text; the tail is bounded in bytes by that.
 const TEXT: u64 = 256;
-/// The most rows that are written between two commits of messages.
-const SLICE: usize = 512;
-/// The most bytes that these rows have, but for the last of them.
-const SLICE_BYTES: usize = 32 << 10;
+/// Less than this is not worth a statement of its own, in bytes.
+const SLICE: usize = 8 << 10;
+/// What is written at once when no message waits, in bytes.
+const LONG_SLICE: usize = 32 << 10;
+/// The bytes of a row of `correspondent`, all numbers, in its statement.
+const NUMBERS: usize = 2 * USER + WIDE;
 
 impl Tail {
     /// A tail that is indexed when it holds this many messages, or as much text as so many usually have.
@@ -60,11 +63,6 @@ impl Tail {
     /// Whether it is time to index a tail of this size.
     pub fn is_due(&self, messages: usize, bytes: u64) -> bool {
         messages >= self.messages || bytes >= self.messages as u64 * TEXT
-    }
-
-    /// How many rows are written between two commits of messages: a run takes a hundred commits and more.
-    fn slice(&self) -> usize {
-        (self.messages / 128).clamp(1, SLICE)
     }
 }
 
@@ -97,7 +95,10 @@ impl Run {
         }
         correspondents.sort_unstable_by_key(|m| (m.recipient, m.sender));
         let recipients = mail.iter().map(|(recipient, _)| *recipient).collect();
-        Run { to, recipients, mail: mail.into_iter(), correspondents: correspondents.into_iter(), slice: size.slice() }
+        let bytes = mail.iter().map(|(_, json)| USER + json.len()).sum::<usize>() + correspondents.len() * NUMBERS;
+        // All is written by the time the tail has grown by another quarter.
+        let pace = bytes / (size.messages / 4).max(1) + 1;
+        Run { to, recipients, mail: mail.into_iter(), correspondents: correspondents.into_iter(), pace, owed: 0 }
     }
 
     /// The last message of the run.
@@ -110,41 +111,56 @@ impl Run {
         &self.recipients
     }
 
-    /// Writes the next slice, in a transaction of its own. `true`: there was nothing left to write.
-    pub async fn slice(&mut self, db: &mut SqliteConnection) -> sqlx::Result<bool> {
+    /// Whether nothing is left to write but the end.
+    pub fn is_written(&self) -> bool {
+        self.mail.len() == 0 && self.correspondents.len() == 0
+    }
+
+    /// Whether a slice is to be written with a commit of so many messages; where there are none, with all the time there
+    /// is.
+    pub fn is_due(&mut self, messages: usize) -> bool {
+        self.owed = match messages {
+            0 => LONG_SLICE,
+            _ => self.owed + messages * self.pace,
+        };
+        self.owed >= SLICE && !self.is_written()
+    }
+
+    /// Writes what is due, in the transaction that is open, if there is one.
+    pub async fn slice(&mut self, db: &mut Direct) -> Result<(), Failure> {
+        let owed = std::mem::take(&mut self.owed);
         if self.mail.len() > 0 {
-            let mut rows = Packed::with_capacity(1, SLICE_BYTES);
+            let mut rows = Packed::with_capacity(1, owed);
             for (user, json) in self.mail.by_ref() {
                 rows.row(&[(user.0, USER)], &json);
-                if rows.rows() >= self.slice || rows.len() >= SLICE_BYTES {
+                if rows.len() >= owed {
                     break;
                 }
             }
-            sqlx::query(MAIL).bind(rows.finish()).bind(self.to.0).execute(db).await?;
-        } else if self.correspondents.len() > 0 {
-            let mut rows = Packed::with_capacity(self.slice, 2 * USER + WIDE);
-            for m in self.correspondents.by_ref().take(self.slice) {
+            db.execute(MAIL, (rows.finish(), self.to.0)).await?;
+        } else {
+            let count = owed.div_ceil(NUMBERS);
+            let mut rows = Packed::with_capacity(count, NUMBERS);
+            for m in self.correspondents.by_ref().take(count) {
                 rows.row(&[(m.recipient.0, USER), (m.sender.0, USER), (m.id.0, WIDE)], "");
             }
-            sqlx::query(CORRESPONDENT).bind(rows.finish()).execute(db).await?;
-        } else {
-            return Ok(true);
+            db.execute(CORRESPONDENT, (rows.finish(),)).await?;
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Moves the watermark to the end of the run, all of which is written, and counts what of it is unread.
-    pub async fn finish(&self, db: &mut SqliteConnection, mailboxes: &Mailboxes) -> sqlx::Result<()> {
+    pub async fn finish(&self, db: &mut Direct, mailboxes: &Mailboxes) -> Result<(), Failure> {
         let mut rows = Packed::with_capacity(self.recipients.len(), USER + 3 * WIDE);
         for (user, unread) in mailboxes.unread_up_to(self.to, &self.recipients) {
             let [messages, bytes] = [unread.messages, unread.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
             rows.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE), (unread.oldest.0, WIDE)], "");
         }
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *db).await?;
+        db.execute("BEGIN IMMEDIATE", ()).await?;
         if rows.rows() > 0 {
-            sqlx::query(MAILBOX).bind(rows.finish()).execute(&mut *db).await?;
+            db.execute(MAILBOX, (rows.finish(),)).await?;
         }
-        sqlx::query("INSERT INTO run (last) VALUES (?1)").bind(self.to.0).execute(&mut *db).await?;
-        sqlx::query("COMMIT").execute(&mut *db).await.map(|_| ())
+        db.execute("INSERT INTO run (last) VALUES (?1)", (self.to.0,)).await?;
+        db.execute("COMMIT", ()).await.map(|_| ())
     }
 }

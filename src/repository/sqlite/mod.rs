@@ -4,6 +4,7 @@
 pub mod backup;
 mod change;
 mod checkpoint;
+mod direct;
 pub mod files;
 mod history;
 mod index;
@@ -20,12 +21,14 @@ use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use self::change::{Change, Changed, Effect};
+use self::direct::{Direct, Failure};
 use self::files::{Lock, Reserve};
 use self::index::{Logged, Tail};
 use self::writer::{Job, Writer};
@@ -33,8 +36,8 @@ use super::batch::Queue;
 use super::directory::Directory;
 use super::mailbox::{Caps, Mailboxes, Waiting};
 use super::{
-    Added, Answer, Arrival, Delivery, Entry, Error, Lease, LeaseKeeper, NewMessage, NewSession, NewUser, OpenError,
-    Options, Page, Queued, Receipt, Removed, Repository, Session, Status, User, Want,
+    Added, Answer, Arrival, Delivery, Each, Entry, Error, Lease, LeaseKeeper, NewMessage, NewSession, NewUser,
+    OpenError, Options, Page, Queued, Receipt, Removed, Repository, Session, Status, User, Want,
 };
 use crate::metrics::{Counter, Histogram};
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
@@ -153,12 +156,14 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         .max_connections(2)
         .connect_lazy_with(schema::connect_options(&database, options).read_only(true));
     let (queue, jobs) = Queue::new(QUEUE);
-    let writer = Writer::new(shared.clone(), db, jobs, progress, tail, Tail::new(options.tail_messages))
-        .await
-        .map_err(failed)?;
+    let failed = |failure: Failure| files::failed(&database, failure);
+    let db = Direct::new(db).await.map_err(failed)?;
+    let tail_size = Tail::new(options.tail_messages);
+    let writer = Writer::new(shared.clone(), db, jobs, progress, tail, tail_size).await.map_err(failed)?;
     let tasks = TaskTracker::new();
     let stop_checkpoints = CancellationToken::new();
-    tasks.spawn(writer.work());
+    let runtime = Handle::current();
+    tasks.spawn_blocking(move || runtime.block_on(writer.work()));
     if role == Role::Server {
         let db = schema::writer(&database, options).await?;
         let (shared, stop) = (shared.clone(), stop_checkpoints.clone());
@@ -294,6 +299,10 @@ impl Repository for SqliteRepository {
         self.shared.directory().user_named(name)
     }
 
+    fn recipient(&self, name: &str) -> Option<UserId> {
+        self.shared.directory().recipient(name)
+    }
+
     fn user(&self, id: UserId) -> Option<Arc<User>> {
         self.shared.directory().user(id)
     }
@@ -357,7 +366,7 @@ impl Repository for SqliteRepository {
         })
     }
 
-    fn send(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<Queued>> {
+    fn send(&self, messages: Each<NewMessage>) -> Answer<'_, Each<Queued>> {
         Box::pin(async move {
             let (answer, queued) = oneshot::channel();
             let stopped = || Error::new("the store is closed");

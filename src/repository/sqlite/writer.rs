@@ -7,22 +7,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sqlx::{Connection, SqliteConnection};
+use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_blocking, yield_now};
+use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::change::{Change, Changed, Effect};
+use super::direct::{Direct, Failure};
 use super::index::{Logged, Run, Tail};
 use super::packed::{Packed, USER, WIDE};
 use super::{Shared, schema};
 use crate::model::{MessageId, Timestamp, UserId};
 use crate::repository::batch::Jobs;
 use crate::repository::mailbox::Waiting;
-use crate::repository::{Error, NewMessage, Queued};
+use crate::repository::{Each, Error, NewMessage, Queued};
 
 /// Who waits for a piece of work.
 type Asker<T> = oneshot::Sender<Result<T, Error>>;
@@ -30,7 +32,7 @@ type Asker<T> = oneshot::Sender<Result<T, Error>>;
 /// A piece of work and who waits for it.
 pub enum Job {
     /// Messages of one connection.
-    Send(Vec<NewMessage>, Asker<Vec<Queued>>),
+    Send(Each<NewMessage>, Asker<Each<Queued>>),
     /// Something else.
     Change(Change, Asker<Changed>),
     /// Leases were confirmed; the mailboxes know which.
@@ -56,7 +58,7 @@ const UNCOUNT: &str = "UPDATE mailbox SET messages = messages - (value ->> 1), b
 /// The writer's state.
 pub struct Writer {
     shared: Arc<Shared>,
-    db: SqliteConnection,
+    db: Direct,
     jobs: Jobs<Job>,
     next_id: i64,
     watermark: MessageId,
@@ -76,14 +78,14 @@ pub struct Writer {
 /// One batch, taken apart.
 #[derive(Default)]
 struct Batch {
-    sends: Vec<(Vec<NewMessage>, Asker<Vec<Queued>>)>,
+    sends: Vec<(Each<NewMessage>, Asker<Each<Queued>>)>,
     changes: Vec<(Change, Asker<Changed>)>,
 }
 
 /// What a batch did, to be told once it is committed.
 struct Done {
     delivered: Vec<(UserId, Waiting)>,
-    queued: Vec<Vec<Queued>>,
+    queued: Vec<Each<Queued>>,
     changed: Vec<(Changed, Effect)>,
 }
 
@@ -91,12 +93,12 @@ impl Writer {
     /// A writer on an open connection, whose tail holds `tail`.
     pub async fn new(
         shared: Arc<Shared>,
-        mut db: SqliteConnection,
+        mut db: Direct,
         jobs: Jobs<Job>,
         progress: schema::Progress,
         tail: Vec<Logged>,
         tail_size: Tail,
-    ) -> sqlx::Result<Writer> {
+    ) -> Result<Writer, Failure> {
         let data_version = data_version(&mut db).await?;
         let tail_bytes = tail.iter().map(|message| message.bytes).sum();
         Ok(Writer {
@@ -141,9 +143,9 @@ impl Writer {
                 }
             }
             self.commit(batch).await;
-            self.index(false).await;
+            self.index().await;
             if self.shared.log.wants_the_rest()
-                && let Err(error) = self.shared.log.finish(&mut self.db).await
+                && let Err(error) = self.shared.log.finish(self.db.sqlx()).await
             {
                 warn!(%error, "the log could not be checkpointed; trying again");
             }
@@ -151,14 +153,15 @@ impl Writer {
                 break;
             }
         }
-        self.index(true).await;
+        self.index_all().await;
         if let Err(error) = self.db.close().await {
             warn!(%error, "the database was not closed cleanly; nothing is lost");
         }
     }
 
     async fn commit(&mut self, mut batch: Batch) {
-        if batch.sends.is_empty() && batch.changes.is_empty() && !self.shared.mailboxes.has_confirmed() {
+        let nothing = batch.sends.is_empty() && batch.changes.is_empty() && !self.shared.mailboxes.has_confirmed();
+        if nothing && self.run.is_none() {
             return;
         }
         if self.shared.has_failed() {
@@ -177,6 +180,8 @@ impl Writer {
             }
             Err(error) => {
                 self.roll_back().await;
+                // What it would have written is consumed.
+                self.run = None;
                 let error = self.note_failure(error);
                 self.shared.mailboxes.put_back_confirmed(confirmed);
                 let alone = batch.sends.len() + batch.changes.len() <= 1;
@@ -194,10 +199,9 @@ impl Writer {
         }
     }
 
-    async fn try_commit(&mut self, batch: &Batch, confirmed: &[(UserId, Vec<Waiting>)]) -> sqlx::Result<Done> {
+    async fn try_commit(&mut self, batch: &Batch, confirmed: &[(UserId, Vec<Waiting>)]) -> Result<Done, Failure> {
         let (packed, delivered, queued) = self.pack(&batch.sends);
-        let alone = confirmed.is_empty() && batch.changes.is_empty();
-        let result = self.write(packed, confirmed, &batch.changes, alone).await;
+        let result = self.write(packed, confirmed, &batch.changes).await;
         if result.is_err() {
             for (recipient, message) in &delivered {
                 self.shared.mailboxes.unreserve(*recipient, message.bytes);
@@ -207,19 +211,20 @@ impl Writer {
     }
 
     /// Gives each message its number and its place in the bind, or says why it gets none.
-    fn pack(&self, sends: &[(Vec<NewMessage>, impl Sized)]) -> (Packed, Vec<(UserId, Waiting)>, Vec<Vec<Queued>>) {
+    fn pack(&self, sends: &[(Each<NewMessage>, impl Sized)]) -> (Packed, Vec<(UserId, Waiting)>, Vec<Each<Queued>>) {
         let count = sends.iter().map(|(messages, _)| messages.len()).sum();
         let text: usize = sends.iter().flat_map(|(messages, _)| messages).map(|message| message.text.len()).sum();
         let mut packed = Packed::with_capacity(count, 2 * USER + WIDE + text.checked_div(count).unwrap_or(0) + 1);
         let mut delivered = Vec::with_capacity(count);
-        let room = self.shared.has_room.load(Ordering::Relaxed);
+        let has_room = self.shared.has_room.load(Ordering::Relaxed);
+        let mut reserve = self.shared.mailboxes.reserve();
         let queued = sends.iter().map(|(messages, _)| {
             let queued = messages.iter().map(|message| {
                 let bytes = message.text.len() as u64;
-                if !room {
+                if !has_room {
                     return Queued::NoSpace;
                 }
-                if !self.shared.mailboxes.reserve(message.recipient, bytes) {
+                if !reserve.room(message.recipient, bytes) {
                     return Queued::InboxFull;
                 }
                 let id = MessageId(self.next_id + packed.rows() as i64);
@@ -240,18 +245,19 @@ impl Writer {
         packed: Packed,
         confirmed: &[(UserId, Vec<Waiting>)],
         changes: &[(Change, impl Sized)],
-        alone: bool,
-    ) -> sqlx::Result<Vec<(Changed, Effect)>> {
+    ) -> Result<Vec<(Changed, Effect)>, Failure> {
+        let slice_is_due = self.run.as_mut().is_some_and(|run| run.is_due(packed.rows()));
+        let alone = confirmed.is_empty() && changes.is_empty() && !slice_is_due;
         if alone && packed.rows() == 0 {
             return Ok(Vec::new());
         }
         if !alone {
-            sqlx::query("BEGIN IMMEDIATE").execute(&mut self.db).await?;
+            self.db.execute("BEGIN IMMEDIATE", ()).await?;
         }
         if packed.rows() > 0 {
             self.shared.log.wrote(packed.len());
             // A single statement is a transaction of its own.
-            sqlx::query(LOG).bind(packed.finish()).bind(self.next_id).execute(&mut self.db).await?;
+            self.db.execute(LOG, (packed.finish(), self.next_id)).await?;
         }
         if alone {
             return Ok(Vec::new());
@@ -260,14 +266,18 @@ impl Writer {
         self.write_confirmed(confirmed, now).await?;
         let mut changed = Vec::with_capacity(changes.len());
         for (change, _) in changes {
-            changed.push(change.clone().run(&mut self.db, now).await?);
+            changed.push(change.clone().run(self.db.sqlx(), now).await?);
         }
-        sqlx::query("COMMIT").execute(&mut self.db).await?;
+        // With the messages, because one wait for the disk is then enough.
+        if let Some(run) = self.run.as_mut().filter(|_| slice_is_due) {
+            run.slice(&mut self.db).await?;
+        }
+        self.db.execute("COMMIT", ()).await?;
         Ok(changed)
     }
 
     /// Takes what was read off the queue. What is not indexed yet is not counted on disk either.
-    async fn write_confirmed(&mut self, confirmed: &[(UserId, Vec<Waiting>)], now: Timestamp) -> sqlx::Result<()> {
+    async fn write_confirmed(&mut self, confirmed: &[(UserId, Vec<Waiting>)], now: Timestamp) -> Result<(), Failure> {
         if confirmed.is_empty() {
             return Ok(());
         }
@@ -276,7 +286,7 @@ impl Writer {
 
         let ids: Vec<i64> = all().map(|(_, message)| message.id.0).collect();
         let ids = serde_json::to_string(&ids).unwrap_or_default();
-        sqlx::query(RECEIPT).bind(ids).bind(now.0).execute(&mut self.db).await?;
+        self.db.execute(RECEIPT, (ids, now.0)).await?;
 
         let mut totals = BTreeMap::new();
         for (user, message) in all().filter(|(_, m)| m.id <= self.watermark) {
@@ -287,7 +297,7 @@ impl Writer {
         if !totals.is_empty() {
             let rows: Vec<_> = totals.into_iter().map(|(user, (messages, bytes))| [user, messages, bytes]).collect();
             let rows = serde_json::to_string(&rows).unwrap_or_default();
-            sqlx::query(UNCOUNT).bind(rows).execute(&mut self.db).await?;
+            self.db.execute(UNCOUNT, (rows,)).await?;
         }
         Ok(())
     }
@@ -316,12 +326,12 @@ impl Writer {
 
     /// A failed statement may have left a transaction open or not; either way there is none after this.
     async fn roll_back(&mut self) {
-        let _ = sqlx::query("ROLLBACK").execute(&mut self.db).await;
+        let _ = self.db.execute("ROLLBACK", ()).await;
     }
 
     /// Logs a failure once. `true`: it is the disk or another process, so trying the jobs one by one is no use.
-    fn note_failure(&mut self, error: sqlx::Error) -> (Error, bool) {
-        let code = code_of(&error);
+    fn note_failure(&mut self, error: Failure) -> (Error, bool) {
+        let code = error.code();
         if code.is_some_and(|code| FATAL.contains(&code)) {
             error!(%error, "the disk failed: nothing is acknowledged any more");
             self.shared.fail(&format!("the disk failed: {error}"));
@@ -348,7 +358,7 @@ impl Writer {
     async fn look_around(&mut self) {
         self.look_for_room(true);
         match data_version(&mut self.db).await {
-            Ok(version) if version != self.data_version => match schema::directory(&mut self.db).await {
+            Ok(version) if version != self.data_version => match schema::directory(self.db.sqlx()).await {
                 Ok(directory) => {
                     info!("accounts or sessions were changed by another process");
                     let removed = self.shared.replace(directory);
@@ -368,60 +378,70 @@ impl Writer {
         self.commit(Batch { sends: Vec::new(), changes: changes.collect() }).await;
     }
 
-    /// Moves the watermark on, a slice at a time; at the end of the program, all the way.
-    async fn index(&mut self, to_the_end: bool) {
-        loop {
-            let due = to_the_end || self.tail_size.is_due(self.tail.len(), self.tail_bytes);
-            if self.shared.has_failed() {
-                self.run = None;
+    /// Begins to index the tail when it is long, and ends when every slice was written with a commit.
+    async fn index(&mut self) {
+        if self.shared.has_failed() {
+            self.run = None;
+        } else if self.run.as_ref().is_some_and(Run::is_written) {
+            self.finish_run().await;
+        } else if self.run.is_none() && self.tail_size.is_due(self.tail.len(), self.tail_bytes) {
+            let sorting = self.sorting.take().unwrap_or_else(|| self.sort());
+            match sorting.is_finished() {
+                true => self.run = sorting.join().ok(),
+                false => self.sorting = Some(sorting),
             }
-            if self.shared.has_failed() || self.tail.is_empty() || (self.run.is_none() && !due) {
-                return;
+        }
+    }
+
+    /// At the end of the program: indexes all there is, so that the next start has nothing to read.
+    async fn index_all(&mut self) {
+        while !self.tail.is_empty() && !self.shared.has_failed() {
+            if self.run.is_none() {
+                let sorting = self.sorting.take().unwrap_or_else(|| self.sort());
+                self.run = sorting.join().ok();
             }
-            if let Err(error) = self.index_slice(to_the_end).await {
-                self.roll_back().await;
-                let (_, _) = self.note_failure(error);
-                self.run = None;
-                return;
+            while self.run.as_mut().is_some_and(|run| run.is_due(0)) {
+                self.commit(Batch::default()).await;
             }
-            if !to_the_end {
+            if self.run.is_none() || !self.finish_run().await {
                 return;
             }
         }
     }
 
-    /// The tail as a run, once it is sorted; a thread of its own does that, so that no commit waits for it.
-    async fn next_run(&mut self, to_the_end: bool) -> Option<Run> {
-        let sorting = self.sorting.get_or_insert_with(|| {
-            let (tail, size) = (self.tail.clone(), self.tail_size);
-            spawn_blocking(move || Run::new(tail, size))
-        });
-        if !to_the_end && !sorting.is_finished() {
-            return None;
-        }
-        let run = sorting.await.ok();
-        self.sorting = None;
-        run
+    /// The tail as a run.
+    fn sort(&self) -> JoinHandle<Run> {
+        let (tail, size) = (self.tail.clone(), self.tail_size);
+        aside(move || Run::new(tail, size))
     }
 
-    async fn index_slice(&mut self, to_the_end: bool) -> sqlx::Result<()> {
-        let Some(run) = &mut self.run else {
-            self.run = self.next_run(to_the_end).await;
-            return Ok(());
-        };
-        if !run.slice(&mut self.db).await? {
-            return Ok(());
+    /// Moves the watermark to the end of the run. `false`: that failed, and the run is to be done again.
+    async fn finish_run(&mut self) -> bool {
+        let Some(run) = self.run.take() else { return false };
+        if let Err(failure) = run.finish(&mut self.db, &self.shared.mailboxes).await {
+            self.roll_back().await;
+            self.note_failure(failure);
+            return false;
         }
         let to = run.to();
         let length = self.tail.partition_point(|message| message.id <= to);
-        run.finish(&mut self.db, &self.shared.mailboxes).await?;
         self.watermark = to;
         let bytes: u64 = self.tail.drain(..length).map(|message| message.bytes).sum();
         self.tail_bytes -= bytes;
-        self.shared.mailboxes.evict(to, run.recipients().iter().copied());
-        self.run = None;
-        Ok(())
+        let evicted = self.shared.mailboxes.evict(to, run.recipients().iter().copied());
+        aside(move || drop(evicted));
+        true
     }
+}
+
+/// Work of some milliseconds that no commit is to wait for, on a thread of its own that stands back behind all others.
+/// Measured at 120,000 sends/s on two cores: without it, one send in fifty takes twice as long.
+fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    thread::spawn(move || {
+        // On Linux this is for the calling thread alone. Where it is not allowed, the thread is only less considerate.
+        let _ = setpriority_process(None, 19);
+        work()
+    })
 }
 
 /// SQLite's result codes, <https://sqlite.org/rescode.html>: the low byte says what kind.
@@ -435,12 +455,8 @@ const CANTOPEN: i32 = 14;
 /// IOERR_DIR_FSYNC.
 const FATAL: [i32; 5] = [11, 26, 778, 1034, 1290];
 
-fn code_of(error: &sqlx::Error) -> Option<i32> {
-    error.as_database_error()?.code()?.parse().ok()
-}
-
-async fn data_version(db: &mut SqliteConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar("PRAGMA data_version").fetch_one(db).await
+async fn data_version(db: &mut Direct) -> Result<i64, Failure> {
+    db.number("PRAGMA data_version").await
 }
 
 fn refuse(batch: Batch, error: &Error) {
