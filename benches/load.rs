@@ -1,39 +1,75 @@
-//! The load generator: durable sends per second of chatd beside those of Redis, measured by the same loop on the same
-//! disk.
+//! The load generator: what chatd does in a second and how long one waits for it, beside Redis and beside a server that
+//! stores nothing, measured by the same loop on the same disk.
 //!
-//! `cargo bench --bench load` starts both servers in a temporary directory, measures them in turn with 1, 64, 256 and
-//! 1,000 connections and prints a table; `cargo bench --bench load -- --help` tells what can be changed. This file holds
-//! the options, the order of the runs and the table:
+//! `cargo bench --bench load` starts the servers in a temporary directory, measures them in turn and prints tables;
+//! `cargo bench --bench load -- --help` tells what can be changed. This file holds the options and the order of the measurements:
 //!
 //! | file | holds |
 //! |---|---|
-//! | `load/wire.rs` | the requests of both protocols, and which replies count |
+//! | `load/wire.rs` | the sends of both protocols, and which replies count |
 //! | `load/drive.rs` | the closed loop and its clock |
-//! | `load/servers.rs` | starting, stopping, accounts, limits, signals |
+//! | `load/rows.rs` | rounds of it, with all subjects in turn |
+//! | `load/talk.rs` | one connection to chatd that asks and waits |
+//! | `load/probes.rs` | the requests that read, timed one at a time |
+//! | `load/idle.rs` | the memory of connections that say nothing |
+//! | `load/servers.rs` | starting, looking at and stopping processes |
+//! | `load/chatd.rs` | a chatd with accounts, and copies of it |
+//! | `load/ceiling.rs` | the server that stores nothing |
+//! | `load/interrupt.rs` | Ctrl-C |
+//! | `load/figures.rs`, `load/table.rs`, `load/goals.rs` | medians, what is printed of them, what they should be |
 
+#[path = "load/ceiling.rs"]
+mod ceiling;
+#[path = "load/chatd.rs"]
+mod chatd;
 #[path = "load/drive.rs"]
 mod drive;
+#[path = "load/figures.rs"]
+mod figures;
+#[path = "load/goals.rs"]
+mod goals;
+#[path = "load/idle.rs"]
+mod idle;
+#[path = "load/interrupt.rs"]
+mod interrupt;
+#[path = "load/probes.rs"]
+mod probes;
+#[path = "load/rows.rs"]
+mod rows;
 #[path = "load/servers.rs"]
 mod servers;
+#[path = "load/table.rs"]
+mod table;
+#[path = "load/talk.rs"]
+mod talk;
 #[path = "load/wire.rs"]
 mod wire;
 
 use anyhow::{Context, Result, ensure};
+use chatd::Chatd;
 use clap::{Parser, ValueEnum};
-use drive::{Load, Outcome};
-use servers::{Chatd, Interrupt, Server};
+use figures::Who;
+use goals::Goal;
+use interrupt::Interrupt;
+use probes::Reader;
+use rows::{Pace, Row, Subject};
+use servers::Server;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use wire::{Requests, Wire};
+use talk::Talk;
+use wire::Requests;
 
 /// Prepared requests for each recipient: enough that the same order of recipients does not come back within a batch.
 const REQUESTS_PER_RECIPIENT: usize = 8;
 
-/// Measures chatd and Redis under the same load of durable sends.
+/// Prepared requests to the one account whose inbox is timed.
+const REQUESTS_TO_READER: usize = 1000;
+
+/// Measures chatd beside Redis and beside a server that stores nothing.
 #[derive(Parser)]
 #[command(name = "load")]
 struct Options {
@@ -43,13 +79,16 @@ struct Options {
     /// Sends in one packet for the pipelined row, on one connection; 1 leaves the row out
     #[arg(long, default_value_t = 64, value_parser = positive)]
     pipelined: usize,
+    /// Connections that say nothing, for the memory that each takes up; 0 leaves it out
+    #[arg(long, default_value_t = 10_000)]
+    idle: usize,
     /// Seconds measured in each run
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
     /// Seconds of load before each measurement
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     warm_up: f64,
-    /// Runs of each target for each row; the table shows medians
+    /// Runs of each target for each row; the tables show medians
     #[arg(long, default_value_t = 3, value_parser = positive)]
     rounds: usize,
     /// Number of recipients, chosen at random for each send
@@ -64,15 +103,18 @@ struct Options {
     /// What to measure
     #[arg(long, value_enum, default_value_t = Target::Both)]
     target: Target,
-    /// A chatd that is running already, with the accounts in place; by default one is started
+    /// A chatd that is running already, with the accounts in place; only its sends are measured. By default one is started
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     addr: Option<SocketAddr>,
     /// The chatd to start
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_chatd"))]
     chatd: PathBuf,
-    /// Where the temporary directory with both databases is made: the disk that is measured
+    /// Where the temporary directory with the databases is made: the disk that is measured
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
     dir: PathBuf,
+    /// How the generator starts the server without storage: be it, at this address
+    #[arg(long, hide = true, value_name = "HOST:PORT", value_parser = address)]
+    ceiling: Option<SocketAddr>,
     /// Given by `cargo bench` to every benchmark; means nothing here
     #[arg(long, hide = true)]
     bench: bool,
@@ -85,18 +127,11 @@ enum Target {
     Both,
 }
 
-/// A server that runs, and what to send it.
-struct Subject {
-    wire: Wire,
-    server: Server,
-    requests: Requests,
-}
-
-/// One line of the table: how many connections, how many sends in a packet, and what each subject made of it.
-struct Row {
-    connections: usize,
-    depth: usize,
-    outcomes: Vec<(Wire, Outcome)>,
+/// What every measurement needs: what was asked for, where the databases are made, and whether somebody wants to stop.
+struct Bench<'a> {
+    options: &'a Options,
+    directory: &'a Path,
+    interrupt: &'a Interrupt,
 }
 
 fn main() -> ExitCode {
@@ -106,7 +141,11 @@ fn main() -> ExitCode {
         println!("load: nothing measured without optimisation; run `cargo bench --bench load`");
         return ExitCode::SUCCESS;
     }
-    match compare(&options) {
+    let done = match options.ceiling {
+        Some(address) => ceiling::serve(address),
+        None => measure_all(&options),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("load: {error:#}");
@@ -115,195 +154,163 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts what is to be measured, measures row after row, prints the table.
-fn compare(options: &Options) -> Result<()> {
+/// Measures one thing after the other, prints each when it is done, and in the end whether it is as it should be.
+fn measure_all(options: &Options) -> Result<()> {
     let interrupt = Interrupt::install()?;
-    let most = options.connections.iter().copied().max().unwrap_or(1);
-    servers::allow_connections(most)?;
+    servers::allow_connections(most_connections(options).max(options.idle))?;
     fs::create_dir_all(&options.dir).with_context(|| format!("cannot make {}", options.dir.display()))?;
     // Declared before the servers, so that it is removed after they are gone.
     let directory = tempfile::Builder::new()
         .prefix("chatd-load-")
         .tempdir_in(&options.dir)
         .with_context(|| format!("cannot make a temporary directory in {}", options.dir.display()))?;
-    println!("one fdatasync in {} takes {:.2} ms", options.dir.display(), sync_ms(directory.path())?);
-
+    table::print_sync(&options.dir.display().to_string(), syncs_ms(directory.path())?);
     if options.target != Target::Chatd {
         println!("{}", servers::version("redis-server")?);
     }
 
-    let mut subjects = Vec::new();
-    if options.target != Target::Redis {
-        subjects.push(chatd(options, directory.path(), &interrupt)?);
-    }
-    if options.target != Target::Chatd {
-        subjects.push(redis(options, directory.path(), most, &interrupt)?);
-    }
-    let mut rows = Vec::new();
-    for &connections in &options.connections {
-        rows.push(measure(options, &subjects, connections, 1, &interrupt)?);
-    }
-    if options.pipelined > 1 {
-        rows.push(measure(options, &subjects, 1, options.pipelined, &interrupt)?);
-    }
-    print_table(&rows);
-    for subject in &subjects {
-        print_gain(&rows, subject.wire);
-    }
+    let bench = Bench { options, directory: directory.path(), interrupt: &interrupt };
+    let goals = match (options.target, options.addr) {
+        (Target::Redis, _) => goals::of_rows(&bench.sends(None)?),
+        (_, Some(address)) => {
+            let senders = chatd::log_senders_in(address, &interrupt)?;
+            goals::of_rows(&bench.sends(Some((address, &bench.requests(&senders))))?)
+        }
+        (_, None) => bench.own_chatd()?,
+    };
+    goals::print(&goals);
     Ok(())
 }
 
-/// Starts chatd with accounts of its own, or takes the one that runs, and logs the senders in.
-fn chatd(options: &Options, directory: &Path, interrupt: &Interrupt) -> Result<Subject> {
-    let server = if let Some(address) = options.addr {
-        Server::running(address)
-    } else {
+impl Bench<'_> {
+    /// Starts a chatd of its own for each measurement, on the same accounts.
+    fn own_chatd(&self) -> Result<Vec<Goal>> {
+        let options = self.options;
         ensure!(
             options.chatd.is_file(),
             "there is no chatd at {}: build it (`cargo build --release`) or name it with `--chatd FILE`",
             options.chatd.display()
         );
         let program = fs::canonicalize(&options.chatd)?;
-        let directory = subdirectory(directory, "chatd")?;
         eprintln!("adding {} recipients to {}", options.recipients, program.display());
-        let chatd = Chatd::prepare(&program, &directory, options.recipients, interrupt)?;
-        Server::chatd(&chatd, interrupt)?
-    };
-    let tokens = servers::log_in(server.address)?;
-    let requests =
-        Requests::chatd(&tokens, request_count(options), options.recipients, options.text_bytes, options.seed);
-    Ok(Subject { wire: Wire::Chatd, server, requests })
-}
+        let chatd = Chatd::prepare(&program, &self.subdirectory("accounts")?, options.recipients, self.interrupt)?;
+        let requests = self.requests(&chatd.tokens.senders);
+        let to_reader = vec![options.recipients; REQUESTS_TO_READER];
+        let mail = Requests::chatd(&chatd.tokens.senders, &to_reader, options.text_bytes, options.seed);
 
-fn redis(options: &Options, directory: &Path, connections: usize, interrupt: &Interrupt) -> Result<Subject> {
-    let server = Server::redis(&subdirectory(directory, "redis")?, connections, interrupt)?;
-    let requests = Requests::redis(request_count(options), options.recipients, options.text_bytes, options.seed);
-    Ok(Subject { wire: Wire::Redis, server, requests })
-}
+        let mut goals = goals::of_rows(&self.fresh(&chatd, &requests, &mail)?);
+        if options.idle > 0 {
+            goals.push(self.idle(&chatd)?);
+        }
+        Ok(goals)
+    }
 
-/// How many requests to prepare: never fewer than one packet holds.
-fn request_count(options: &Options) -> usize {
-    (options.recipients * REQUESTS_PER_RECIPIENT).max(options.pipelined)
-}
+    /// A chatd that begins with nothing stored: the requests that read, then sends, then what all of it takes up on disk.
+    fn fresh(&self, chatd: &Chatd, requests: &Requests, mail: &Requests) -> Result<Vec<Row>> {
+        let tokens = &chatd.tokens;
+        let chatd = chatd.copy(&self.directory.join("chatd"))?;
+        let bytes_before = chatd.database_bytes()?;
+        let server = chatd.start(self.interrupt)?;
+        let mut timings = probes::timings(tokens.sessions());
+        let talk = Talk::to(server.address)?;
+        let mut reader = [Reader { who: Who::Chatd, talk, token: &tokens.reader, mail }];
+        let read = probes::round(&mut timings, &mut reader, self.interrupt)?;
+        drop(reader);
 
-/// Runs the subjects in turn, round after round, so that a slow spell of the machine meets all of them.
-fn measure(
-    options: &Options,
-    subjects: &[Subject],
-    connections: usize,
-    depth: usize,
-    interrupt: &Interrupt,
-) -> Result<Row> {
-    let mut outcomes = Vec::new();
-    for round in 1..=options.rounds {
-        for Subject { wire, server, requests } in subjects {
-            let load = Load {
-                wire: *wire,
-                address: server.address,
-                requests,
-                connections,
-                depth,
-                warm_up: Duration::from_secs_f64(options.warm_up),
-                measured: Duration::from_secs_f64(options.seconds),
-            };
-            let outcome = load.run(interrupt)?;
-            eprintln!(
-                "{:>9}  round {round}  {}  {:>7.0} sends/s  p50 {:.2} ms  p99 {:.2} ms  generator {:.0} % of a core",
-                label(connections, depth),
-                wire.name(),
-                outcome.sends_per_second,
-                outcome.median_ms,
-                outcome.p99_ms,
-                outcome.generator_cpu * 100.0,
-            );
-            outcomes.push((*wire, outcome));
+        let rows = self.sends(Some((server.address, requests)))?;
+        server.stop(self.interrupt)?;
+        let unread: usize = rows.iter().map(|row| row.accepted(Who::Chatd)).sum();
+        let bytes = (chatd.database_bytes()? - bytes_before) as f64;
+        table::print_timings(&timings);
+        table::print_disk(bytes / (read + unread) as f64, read + unread);
+        Ok(rows)
+    }
+
+    /// Runs the subjects in turn, row after row: chatd, if there is one, the server that stores nothing, and Redis.
+    fn sends(&self, chatd: Option<(SocketAddr, &Requests)>) -> Result<Vec<Row>> {
+        let options = self.options;
+        let most = most_connections(options);
+        let mut subjects = Vec::new();
+        let (ceiling, redis);
+        if let Some((address, requests)) = chatd {
+            subjects.push(Subject { who: Who::Chatd, address, requests });
+            ceiling = Server::ceiling(&self.subdirectory("ceiling")?, self.interrupt)?;
+            subjects.push(Subject { who: Who::Ceiling, address: ceiling.address, requests });
+        }
+        let to_redis = Requests::redis(&self.recipients(), options.text_bytes, options.seed);
+        if options.target != Target::Chatd {
+            redis = Server::redis(&self.subdirectory("redis")?, most, self.interrupt)?;
+            subjects.push(Subject { who: Who::Redis, address: redis.address, requests: &to_redis });
+        }
+
+        let mut rows: Vec<Row> = options.connections.iter().map(|connections| Row::new(*connections, 1)).collect();
+        if options.pipelined > 1 {
+            rows.push(Row::new(1, options.pipelined));
+        }
+        for row in &mut rows {
+            for _ in 0..options.rounds {
+                row.round(&subjects, self.pace(), self.interrupt)?;
+            }
+        }
+        table::print_rows(&rows);
+        table::print_gain(&rows, Who::Chatd);
+        table::print_gain(&rows, Who::Redis);
+        if chatd.is_some() {
+            table::print_ceiling(&rows);
+        }
+        Ok(rows)
+    }
+
+    /// A chatd with many connections that say nothing.
+    fn idle(&self, chatd: &Chatd) -> Result<Goal> {
+        let connections = self.options.idle;
+        let chatd = chatd.copy(&self.directory.join("idle"))?;
+        let server = chatd.start(self.interrupt)?;
+        let bytes = idle::bytes_per_connection(&server, connections, &chatd.tokens.reader, self.interrupt)?;
+        table::print_idle(bytes, connections);
+        Ok(goals::of_idle(bytes))
+    }
+
+    /// The sends of the load, from these senders.
+    fn requests(&self, senders: &[String]) -> Requests {
+        Requests::chatd(senders, &self.recipients(), self.options.text_bytes, self.options.seed)
+    }
+
+    /// To whom the sends of the load go: never fewer than one packet holds.
+    fn recipients(&self) -> Vec<usize> {
+        let count = (self.options.recipients * REQUESTS_PER_RECIPIENT).max(self.options.pipelined);
+        wire::at_random(count, self.options.recipients, self.options.seed)
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            warm_up: Duration::from_secs_f64(self.options.warm_up),
+            measured: Duration::from_secs_f64(self.options.seconds),
         }
     }
-    Ok(Row { connections, depth, outcomes })
-}
 
-impl Row {
-    /// The median over the rounds of one figure of one subject; `None` if it was not measured.
-    fn median(&self, wire: Wire, figure: fn(&Outcome) -> f64) -> Option<f64> {
-        let of_wire = self.outcomes.iter().filter(|(measured, _)| *measured == wire);
-        let mut figures: Vec<f64> = of_wire.map(|(_, outcome)| figure(outcome)).collect();
-        figures.sort_by(f64::total_cmp);
-        let middle = figures.len() / 2;
-        match figures.len() {
-            0 => None,
-            odd if odd % 2 == 1 => Some(figures[middle]),
-            _ => Some((figures[middle - 1] + figures[middle]) / 2.0),
-        }
+    fn subdirectory(&self, name: &str) -> Result<PathBuf> {
+        let path = self.directory.join(name);
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
     }
 }
 
-/// Prints the medians over the rounds. A ratio is chatd over Redis: above 1 is better for sends, below 1 for latencies.
-fn print_table(rows: &[Row]) {
-    println!("\n{:>9} {:^28} {:^28} {:^28}", "", "sends/s", "p50 ms", "p99 ms");
-    print!("{:>9}", "conns");
-    for _ in 0..3 {
-        print!(" {:>10} {:>10} {:>6}", "chatd", "redis", "ratio");
-    }
-    println!();
-    for row in rows {
-        print!("{:>9}", label(row.connections, row.depth));
-        print_figures(row, |outcome| outcome.sends_per_second, 0);
-        print_figures(row, |outcome| outcome.median_ms, 2);
-        print_figures(row, |outcome| outcome.p99_ms, 2);
-        println!();
-    }
+/// The most connections that any row has.
+fn most_connections(options: &Options) -> usize {
+    options.connections.iter().copied().max().unwrap_or(1)
 }
 
-/// Prints one figure of both subjects, with so many decimals, and its ratio; a dash for what was not measured.
-fn print_figures(row: &Row, figure: fn(&Outcome) -> f64, decimals: usize) {
-    let show = |number: Option<f64>, decimals| number.map_or("-".to_owned(), |number| format!("{number:.decimals$}"));
-    let chatd = row.median(Wire::Chatd, figure);
-    let redis = row.median(Wire::Redis, figure);
-    let ratio = chatd.zip(redis).map(|(chatd, redis)| chatd / redis);
-    print!(" {:>10} {:>10} {:>6}", show(chatd, decimals), show(redis, decimals), show(ratio, 2));
-}
-
-/// Prints what pipelining gains over one connection that waits for each reply, if both were measured.
-fn print_gain(rows: &[Row], wire: Wire) {
-    let sends = |row: &Row| row.median(wire, |outcome| outcome.sends_per_second);
-    let waiting = rows.iter().find(|row| row.connections == 1 && row.depth == 1).and_then(sends);
-    let pipelined = rows.iter().find(|row| row.depth > 1);
-    if let (Some(waiting), Some(row)) = (waiting, pipelined)
-        && let Some(sends) = sends(row)
-    {
-        println!(
-            "{}: {} sends in one packet on one connection: {:.1} times the sends of one that waits for each reply",
-            wire.name(),
-            row.depth,
-            sends / waiting
-        );
-    }
-}
-
-/// What a row is called: the number of connections, and of sends in a packet if it is not one.
-fn label(connections: usize, depth: usize) -> String {
-    if depth == 1 { connections.to_string() } else { format!("{connections} x {depth}") }
-}
-
-/// The median time to append 4 KiB to a file in `directory` and sync it, in milliseconds: far below 0.1 the disk is
-/// none, or lies.
-fn sync_ms(directory: &Path) -> Result<f64> {
+/// Times in milliseconds to append 4 KiB to a file in `directory` and sync it: far below 0.1 the disk is none, or lies.
+fn syncs_ms(directory: &Path) -> Result<Vec<f64>> {
     let mut file = File::create(directory.join("sync"))?;
-    let mut times = Vec::new();
-    for _ in 0..51 {
+    let sync = |_| {
         let begun = Instant::now();
         file.write_all(&[1; 4096])?;
         file.sync_data().context("cannot sync a file")?;
-        times.push(begun.elapsed());
-    }
-    times.sort();
-    Ok(times[times.len() / 2].as_secs_f64() * 1000.0)
-}
-
-fn subdirectory(directory: &Path, name: &str) -> Result<PathBuf> {
-    let path = directory.join(name);
-    fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
-    Ok(path)
+        Ok(begun.elapsed().as_secs_f64() * 1000.0)
+    };
+    (0..51).map(sync).collect()
 }
 
 /// Looks up `HOST:PORT`.

