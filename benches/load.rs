@@ -1,8 +1,9 @@
 //! The load generator: what chatd does in a second and how long one waits for it, beside Redis and beside a server that
 //! stores nothing, measured by the same loop on the same disk.
 //!
-//! `cargo bench --bench load` starts the servers in a temporary directory, measures them in turn and prints tables;
-//! `cargo bench --bench load -- --help` tells what can be changed. This file holds the options and the order of the measurements:
+//! `cargo bench --bench load` starts the servers in a temporary directory, measures them in turn and prints tables; with
+//! `-- --stored 10000000` it also fills a database and compares it with an empty one. `cargo bench --bench load -- --help`
+//! tells what else can be changed. This file holds the options and the order of the measurements:
 //!
 //! | file | holds |
 //! |---|---|
@@ -12,6 +13,7 @@
 //! | `load/talk.rs` | one connection to chatd that asks and waits |
 //! | `load/probes.rs` | the requests that read, timed one at a time |
 //! | `load/idle.rs` | the memory of connections that say nothing |
+//! | `load/fill.rs`, `load/stored.rs` | millions of messages; what they slow down |
 //! | `load/servers.rs` | starting, looking at and stopping processes |
 //! | `load/chatd.rs` | a chatd with accounts, and copies of it |
 //! | `load/ceiling.rs` | the server that stores nothing |
@@ -26,6 +28,8 @@ mod chatd;
 mod drive;
 #[path = "load/figures.rs"]
 mod figures;
+#[path = "load/fill.rs"]
+mod fill;
 #[path = "load/goals.rs"]
 mod goals;
 #[path = "load/idle.rs"]
@@ -38,6 +42,8 @@ mod probes;
 mod rows;
 #[path = "load/servers.rs"]
 mod servers;
+#[path = "load/stored.rs"]
+mod stored;
 #[path = "load/table.rs"]
 mod table;
 #[path = "load/talk.rs"]
@@ -82,6 +88,9 @@ struct Options {
     /// Connections that say nothing, for the memory that each takes up; 0 leaves it out
     #[arg(long, default_value_t = 10_000)]
     idle: usize,
+    /// Messages to store, a tenth of them unread, for a comparison with an empty database; takes some minutes
+    #[arg(long, value_name = "MESSAGES", value_parser = positive, conflicts_with = "addr")]
+    stored: Option<usize>,
     /// Seconds measured in each run
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
@@ -202,6 +211,9 @@ impl Bench<'_> {
         if options.idle > 0 {
             goals.push(self.idle(&chatd)?);
         }
+        if let Some(messages) = options.stored {
+            goals.extend(self.stored(&chatd, messages, &requests, &mail)?);
+        }
         Ok(goals)
     }
 
@@ -269,6 +281,24 @@ impl Bench<'_> {
         let bytes = idle::bytes_per_connection(&server, connections, &chatd.tokens.reader, self.interrupt)?;
         table::print_idle(bytes, connections);
         Ok(goals::of_idle(bytes))
+    }
+
+    /// A chatd with `messages` stored, rounded so that each recipient gets as many, beside one with none.
+    fn stored(&self, chatd: &Chatd, messages: usize, requests: &Requests, mail: &Requests) -> Result<Vec<Goal>> {
+        let plan = stored::Plan {
+            chatd,
+            directory: self.directory,
+            each: messages.div_ceil(self.options.recipients),
+            text_bytes: self.options.text_bytes,
+            seed: self.options.seed,
+            requests,
+            mail,
+            rounds: self.options.rounds,
+            pace: self.pace(),
+        };
+        let stored = plan.run(self.interrupt)?;
+        table::print_stored(&stored);
+        Ok(goals::of_stored(&stored.lines))
     }
 
     /// The sends of the load, from these senders.

@@ -9,6 +9,10 @@ pub enum Who {
     Redis,
     /// The server that stores nothing.
     Ceiling,
+    /// A chatd with nothing stored.
+    Empty,
+    /// A chatd with millions of messages stored.
+    Full,
 }
 
 impl Who {
@@ -17,6 +21,8 @@ impl Who {
             Who::Chatd => "chatd",
             Who::Redis => "redis",
             Who::Ceiling => "ceiling",
+            Who::Empty => "empty",
+            Who::Full => "full",
         }
     }
 }

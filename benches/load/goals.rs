@@ -4,6 +4,7 @@
 
 use crate::figures::Who;
 use crate::rows::{self, Row};
+use crate::stored::Line;
 
 /// One figure and what it should be.
 pub struct Goal {
@@ -51,6 +52,15 @@ pub fn of_rows(rows: &[Row]) -> Vec<Goal> {
 /// The goal for a connection that says nothing.
 pub fn of_idle(bytes: f64) -> Goal {
     Goal { what: "KiB for an idle connection".to_owned(), wanted: Wanted::AtMost(6.0), measured: bytes / 1024.0 }
+}
+
+/// The goals of a full database beside an empty one.
+pub fn of_stored(lines: &[Line]) -> Vec<Goal> {
+    let goal = |line: &Line| {
+        let what = format!("{}, stored to none", line.what);
+        Some(Goal { what, wanted: Wanted::AtMost(1.2), measured: line.slowdown? })
+    };
+    lines.iter().filter_map(goal).collect()
 }
 
 /// Prints each goal with what was measured.

@@ -4,6 +4,7 @@ use crate::drive::Outcome;
 use crate::figures::{Who, median, ratio, show};
 use crate::probes::Timing;
 use crate::rows::{self, Row};
+use crate::stored::Stored;
 
 /// Prints the medians over the rounds. A ratio is chatd over Redis: above 1 is better for sends, below 1 for latencies.
 pub fn print_rows(rows: &[Row]) {
@@ -76,6 +77,17 @@ pub fn print_disk(bytes_per_message: f64, messages: usize) {
 /// Prints what a connection costs that says nothing.
 pub fn print_idle(bytes: f64, connections: usize) {
     println!("{:.2} KiB of memory for an idle connection ({connections} connections)", bytes / 1024.0);
+}
+
+/// Prints the full database beside the empty one. A ratio is of times, also for sends: above 1 the full one is slower.
+pub fn print_stored(stored: &Stored) {
+    println!("\nchatd with {} messages stored beside one with none, median ms or sends/s", stored.messages);
+    println!("{:<44} {:>10} {:>10} {:>6}", "", "none", "stored", "ratio");
+    for line in &stored.lines {
+        let (empty, full) = (show(line.empty, line.decimals), show(line.full, line.decimals));
+        println!("{:<44} {empty:>10} {full:>10} {:>6}", line.what, show(line.slowdown, 2));
+    }
+    println!("{:.0} bytes on disk for a message; a tenth of them is unread", stored.bytes_per_message);
 }
 
 /// The median of times in milliseconds; for a disk it tells whether it is one.

@@ -59,6 +59,17 @@ pub fn at_random(count: usize, recipients: usize, seed: u64) -> Vec<usize> {
     (0..count).map(|_| random.usize(..recipients)).collect()
 }
 
+/// All of the numbers below `recipients`, `turns` times, each time in another order.
+pub fn in_turn(turns: usize, recipients: usize, seed: u64) -> Vec<usize> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let turn = |_| {
+        let mut turn: Vec<usize> = (0..recipients).collect();
+        random.shuffle(&mut turn);
+        turn
+    };
+    (0..turns).flat_map(turn).collect()
+}
+
 /// Sends written out one after the other, all of the same length.
 ///
 /// They are used in this order, from the start again after the last, so a run of neighbours is what one packet holds
