@@ -15,10 +15,16 @@ use nix::sys::time::TimeValLike;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long the server may leave every connection without a word before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Connections made in one go, and the pause after them in which the server accepts them. A listener of tokio's has room
+/// for 128; one that comes when it is full is tried again only after a second.
+const CONNECTED_AT_ONCE: usize = 64;
+const ACCEPTING: Duration = Duration::from_millis(2);
 
 /// Bytes read from a socket at once: more than the replies to 64 pipelined sends.
 const READ_BYTES: usize = 8192;
@@ -60,7 +66,7 @@ impl Load<'_> {
     pub fn run(&self, interrupt: &Interrupt) -> Result<Outcome> {
         let wire = self.requests.wire();
         let mut poll = Poll::new().context("cannot create an epoll instance")?;
-        let mut connections = self.connect(&poll)?;
+        let mut connections = self.connect(&poll, interrupt)?;
         let mut order = Order { requests: self.requests, depth: self.depth, next: 0 };
         let mut latencies = Vec::with_capacity(1 << 20);
         let (mut replies, mut replies_in_time) = (0, 0);
@@ -114,9 +120,13 @@ impl Load<'_> {
         })
     }
 
-    fn connect(&self, poll: &Poll) -> Result<Vec<Connection>> {
+    fn connect(&self, poll: &Poll, interrupt: &Interrupt) -> Result<Vec<Connection>> {
         (0..self.connections)
             .map(|number| {
+                if number % CONNECTED_AT_ONCE == 0 {
+                    interrupt.check()?;
+                    sleep(ACCEPTING);
+                }
                 let stream = std::net::TcpStream::connect(self.address)
                     .with_context(|| format!("connection {number} to {} at {}", self.name, self.address))?;
                 stream.set_nodelay(true)?;
