@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tracing::warn;
 
 use crate::config::{self, Listen};
@@ -19,10 +19,10 @@ impl Inherited {
     }
 
     /// The listener for plain text: the one named `chat`, or a new one at `server.listen`.
-    pub async fn plaintext(&mut self, server: &config::Server) -> anyhow::Result<TcpListener> {
+    pub fn plaintext(&mut self, server: &config::Server) -> anyhow::Result<TcpListener> {
         let listener = match self.take("chat") {
             Some(listener) => TcpListener::from_std(listener)?,
-            None => bind("server.listen", server.listen).await?,
+            None => bind("server.listen", server.listen)?,
         };
         // An inherited one may have any address.
         server.allows_plaintext_at("server.listen", listener.local_addr()?)?;
@@ -30,10 +30,10 @@ impl Inherited {
     }
 
     /// The listener for people: the one named `chat-text`, or a new one at `server.text_listen` where that is set.
-    pub async fn text(&mut self, server: &config::Server) -> anyhow::Result<Option<TcpListener>> {
+    pub fn text(&mut self, server: &config::Server) -> anyhow::Result<Option<TcpListener>> {
         let listener = match (self.take("chat-text"), server.text_listen) {
             (Some(listener), _) => TcpListener::from_std(listener)?,
-            (None, Listen(Some(address))) => bind("server.text_listen", address).await?,
+            (None, Listen(Some(address))) => bind("server.text_listen", address)?,
             (None, Listen(None)) => return Ok(None),
         };
         server.allows_plaintext_at("server.text_listen", listener.local_addr()?)?;
@@ -41,19 +41,19 @@ impl Inherited {
     }
 
     /// The listener for TLS: the one named `chat-tls`, or a new one at `server.tls_listen`, where that is set.
-    pub async fn tls(&mut self, server: &config::Server) -> anyhow::Result<Option<TcpListener>> {
+    pub fn tls(&mut self, server: &config::Server) -> anyhow::Result<Option<TcpListener>> {
         let Listen(Some(address)) = server.tls_listen else { return Ok(None) };
         Ok(Some(match self.take("chat-tls") {
             Some(listener) => TcpListener::from_std(listener)?,
-            None => bind("server.tls_listen", address).await?,
+            None => bind("server.tls_listen", address)?,
         }))
     }
 
     /// The listener for Prometheus: the one named `chat-metrics`, or a new one at `metrics.listen` where that is set.
-    pub async fn metrics(&mut self, metrics: &config::Metrics) -> anyhow::Result<Option<TcpListener>> {
+    pub fn metrics(&mut self, metrics: &config::Metrics) -> anyhow::Result<Option<TcpListener>> {
         let listener = match (self.take("chat-metrics"), metrics.listen) {
             (Some(listener), _) => TcpListener::from_std(listener)?,
-            (None, Listen(Some(address))) => bind("metrics.listen", address).await?,
+            (None, Listen(Some(address))) => bind("metrics.listen", address)?,
             (None, Listen(None)) => return Ok(None),
         };
         config::Metrics::allows(listener.local_addr()?)?;
@@ -77,6 +77,17 @@ impl Inherited {
     }
 }
 
-async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{key}: {address}"))
+/// Connections that wait to be accepted. tokio's own 128 are too few for a crowd that comes back after a restart: whoever
+/// does not fit tries again a second later.
+const BACKLOG: u32 = 4096;
+
+fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A server that was stopped a moment ago does not keep its successor from the address.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("{key}: {address}"))
 }

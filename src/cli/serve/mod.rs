@@ -78,10 +78,10 @@ impl Serve {
         let mut inherited = Inherited::get()?;
         let identity = parts::identity(&config)?;
         let tls = identity.map(|identity| Arc::new(Tls::new(identity, config.limits.handshake_timeout.0)));
-        let tls_listener = inherited.tls(&config.server).await?;
-        let text_listener = inherited.text(&config.server).await?;
-        let listener = inherited.plaintext(&config.server).await?;
-        let metrics_listener = inherited.metrics(&config.metrics).await?;
+        let tls_listener = inherited.tls(&config.server)?;
+        let text_listener = inherited.text(&config.server)?;
+        let listener = inherited.plaintext(&config.server)?;
+        let metrics_listener = inherited.metrics(&config.metrics)?;
         inherited.warn_about_the_rest();
         let mut listening = Vec::new();
         if let Some(listener) = text_listener {
