@@ -3,8 +3,9 @@
 //! Needs root. `CHATD_POWER_CUTS=50` cuts more often.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,12 @@ use super::checker::Crowd;
 use crate::support::{Folder, PATIENCE, Server};
 
 const CUTS: usize = 3;
-/// `_IOR('X', 125, __u32)` with `EXT4_GOING_FLAGS_NOLOGFLUSH`.
+/// `_IOR('X', 125, __u32)` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, as soon as a line comes in.
 const CUT: &str = "import fcntl, os, struct, sys
-fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
+disk = os.open(sys.argv[1], os.O_RDONLY)
+print('ready', flush=True)
+sys.stdin.readline()
+fcntl.ioctl(disk, 0x8004587D, struct.pack('I', 2))";
 
 /// A file system on a device of its own; unmounted when dropped.
 pub struct Disk {
@@ -63,8 +67,16 @@ impl Disk {
         run("umount", &[text(&self.path)])
     }
 
-    fn cut(&self) {
-        assert!(run("python3", &["-c", CUT, text(&self.path)]), "the power cannot be cut");
+    /// A hand on the switch.
+    fn switch(&self) -> Switch {
+        let mut python = Command::new("python3");
+        python.args(["-c", CUT, text(&self.path)]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = python.spawn().expect("python3 is there");
+        let mut ready = String::new();
+        let output = child.stdout.take().expect("it is a pipe");
+        BufReader::new(output).read_line(&mut ready).expect("it can be read");
+        assert_eq!(ready, "ready\n", "the power cannot be cut");
+        Switch(child)
     }
 
     /// Mounts again what the cut left.
@@ -75,6 +87,18 @@ impl Disk {
             thread::sleep(Duration::from_millis(20));
         }
         assert!(self.mount(), "it was mounted before");
+    }
+}
+
+/// What cuts the power at once: in the time that a program takes to start, a checkpoint can bring what was never synced
+/// onto the disk, and a server that loses messages would pass.
+struct Switch(Child);
+
+impl Switch {
+    fn cut(mut self) {
+        let mut input = self.0.stdin.take().expect("it is a pipe");
+        input.write_all(b"\n").expect("it is read");
+        assert!(self.0.wait().is_ok_and(|status| status.success()), "the power cannot be cut");
     }
 }
 
@@ -112,10 +136,11 @@ fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
             thread::sleep(Duration::from_millis(5));
         }
         thread::sleep(Duration::from_millis(fastrand::u64(..300)));
+        let switch = disk.switch();
         // An fsync that is under way at the cut may return 0 though its journal was dropped; with real power nobody
         // would hear of it.
         crowd.lights_out(true);
-        disk.cut();
+        switch.cut();
         // It stops by itself: after a failed fsync nobody knows what is on the disk.
         assert_eq!(server.wait(), Some(1), "{}", server.log());
         work.stop();
