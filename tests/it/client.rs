@@ -204,6 +204,7 @@ fn on_terminal(folder: &Folder, address: impl ToString, name: &str) -> Terminal 
     terminal.see("Command :");
     terminal.enter(&format!("auth {name}"));
     terminal.see("Password: ");
+    terminal.is_mute();
     terminal.enter("surabaya");
     terminal.see(&format!("username {name} logged in, token "));
     let token = terminal.see("\r\n").0;

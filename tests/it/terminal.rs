@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{LocalFlags, tcgetattr};
 
 use crate::support::PATIENCE;
 
@@ -59,6 +60,16 @@ impl Terminal {
     /// Types a line.
     pub fn enter(&mut self, line: &str) {
         self.type_in(&format!("{line}\r"));
+    }
+
+    /// Waits until what is typed is not shown: the prompt for a password appears a moment before that.
+    pub fn is_mute(&self) {
+        let begun = Instant::now();
+        let echoes = || tcgetattr(&self.keyboard).expect("it is a terminal").local_flags.contains(LocalFlags::ECHO);
+        while echoes() {
+            assert!(begun.elapsed() < PATIENCE, "what is typed is shown: {:?}", self.all());
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits until this is seen, after what was seen before; gives what came up to its end, and when it came.
