@@ -11,6 +11,19 @@ use crate::model::{Message, MessageId, Timestamp, UserId};
 use crate::repository::mailbox::{Taken, Waiting};
 use crate::repository::{Delivery, Want};
 
+/// Message, sender, bytes of text; and how many are unread, unless the index has gone on since.
+type Indexed = (i64, i64, i64, Option<i64>);
+
+/// What the index has for a recipient from the oldest unread message on, up to a watermark: all of it, or without what
+/// was read and what was pruned after that.
+const INDEXED: &str = "SELECT value ->> 1, value ->> 0, value ->> 2,
+        (SELECT messages FROM mailbox WHERE user = ?1 AND (SELECT max(last) FROM run) = ?2)
+    FROM run CROSS JOIN mail ON mail.run = run.last AND recipient = ?1 CROSS JOIN json_each(messages)
+    WHERE run.last BETWEEN (SELECT oldest FROM mailbox WHERE user = ?1) AND ?2
+      AND value ->> 1 >= (SELECT oldest FROM mailbox WHERE user = ?1)
+      AND (?3 OR NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = value ->> 1)
+          AND EXISTS (SELECT 1 FROM message WHERE message.id = value ->> 1))";
+
 impl SqliteRepository {
     /// Leases what waits in memory, after loading what is older from disk.
     pub(super) async fn take(&self, recipient: UserId, bytes: u64) -> Result<Vec<Waiting>, sqlx::Error> {
@@ -26,14 +39,13 @@ impl SqliteRepository {
         let lock = self.shared.mailboxes.load_lock(recipient);
         let _one_at_a_time = lock.lock().await;
         let Some(watermark) = self.shared.mailboxes.begin_load(recipient) else { return Ok(()) };
-        let sql = "SELECT value ->> 1, value ->> 0, value ->> 2
-            FROM run CROSS JOIN mail ON mail.run = run.last AND recipient = ?1 CROSS JOIN json_each(messages)
-            WHERE run.last BETWEEN (SELECT oldest FROM mailbox WHERE user = ?1) AND ?2
-              AND NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = value ->> 1)
-              AND EXISTS (SELECT 1 FROM message WHERE message.id = value ->> 1)";
-        let query = sqlx::query_as(sql).bind(recipient.0).bind(watermark.0);
-        let rows: Vec<(i64, i64, i64)> = query.fetch_all(&self.readers).await?;
-        let found = rows.into_iter().map(|(id, sender, bytes)| Waiting {
+        let rows = |all| sqlx::query_as(INDEXED).bind(recipient.0).bind(watermark.0).bind(all).fetch_all(&self.readers);
+        let mut found: Vec<Indexed> = rows(true).await?;
+        // Who has read nothing since the oldest, as after some days away, is spared two searches for each message.
+        if found.first().is_some_and(|(.., unread)| *unread != i64::try_from(found.len()).ok()) {
+            found = rows(false).await?;
+        }
+        let found = found.into_iter().map(|(id, sender, bytes, _)| Waiting {
             id: MessageId(id),
             sender: UserId(sender),
             bytes: u64::try_from(bytes).unwrap_or(0),
