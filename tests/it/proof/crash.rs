@@ -10,7 +10,7 @@ use crate::support::{Folder, Server};
 const SENDERS: usize = 32;
 const READERS: usize = 16;
 const CYCLES: usize = 50;
-/// After so many crashes everything is read and added up.
+/// After so many crashes everything is read and added up; more, once there were more than a hundred.
 const CHECK_EVERY: usize = 10;
 
 #[test]
