@@ -296,6 +296,21 @@ async fn mail_is_in_order_on_both_sides_of_the_watermark() {
 }
 
 #[tokio::test]
+async fn every_character_comes_back_from_the_disk() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    let ascii: String = ('\0'..='\x7f').collect();
+    let all = [&*ascii, "", "\0", "\\u0041\"[1,\"", "é\u{2028}\u{feff}\u{ffff}\u{10ffff}🙂"];
+    for text in all {
+        send(&repository, users[0], users[1], text).await;
+    }
+    assert_eq!(texts(&lease(&repository, users[1], ALL).await), all, "from memory");
+    let repository = reopen(repository, folder.path(), &OPTIONS).await;
+    assert_eq!(texts(&lease(&repository, users[1], ALL).await), all, "from the log");
+}
+
+#[tokio::test]
 async fn a_full_inbox_refuses_and_takes_again_what_was_made_room_for() {
     let folder = tempfile::tempdir().expect("a directory can be made");
     let options = Options { inbox_messages: 3, inbox_bytes: 10, ..OPTIONS };

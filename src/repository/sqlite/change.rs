@@ -2,6 +2,7 @@
 //! transaction, of which only the first can be refused, and what it does to the image in memory after the commit.
 
 use sqlx::SqliteConnection;
+use sqlx::types::Json;
 
 use crate::model::{SessionId, Timestamp, UserId};
 use crate::repository::directory::SessionRecord;
@@ -87,16 +88,15 @@ impl Change {
             Change::RemoveUser(id) => remove_user(db, id, now).await,
             Change::OpenSession(session) => open_session(db, session).await,
             Change::EndSessions(ids) => {
-                let json = serde_json::to_string(&ids.iter().map(|id| id.0).collect::<Vec<_>>()).unwrap_or_default();
+                let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
                 let sql = "DELETE FROM session WHERE id IN (SELECT value FROM json_each(?1))";
-                let rows = sqlx::query(sql).bind(json).execute(db).await?.rows_affected();
+                let rows = sqlx::query(sql).bind(Json(numbers)).execute(db).await?.rows_affected();
                 Ok((Changed::Rows(rows), Effect::Ended(ids)))
             }
             Change::NoteUses(uses) => {
                 let pairs: Vec<(i64, i64)> = uses.iter().map(|(id, at)| (id.0, at.0)).collect();
                 let sql = "UPDATE session SET last_used_at = value ->> 1 FROM json_each(?1) WHERE id = value ->> 0";
-                let json = serde_json::to_string(&pairs).unwrap_or_default();
-                let rows = sqlx::query(sql).bind(json).execute(db).await?.rows_affected();
+                let rows = sqlx::query(sql).bind(Json(pairs)).execute(db).await?.rows_affected();
                 Ok((Changed::Rows(rows), Effect::Used(uses)))
             }
             Change::Prune { read_before, after, look_at } => prune(db, read_before, after, look_at).await,
@@ -207,7 +207,6 @@ async fn prune(
                  AND r.id <= (SELECT max(last) FROM run)";
     let ids: Vec<i64> =
         sqlx::query_scalar(old).bind(after).bind(look_at).bind(read_before.0).fetch_all(&mut *db).await?;
-    let json = serde_json::to_string(&ids).unwrap_or_default();
     // What the index still says of them does no harm; it goes when nothing of its run is left.
     for sql in [
         "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?1))",
@@ -215,7 +214,7 @@ async fn prune(
         "DELETE FROM mail WHERE run < (SELECT min(id) FROM message)",
         "DELETE FROM run WHERE last < (SELECT min(id) FROM message) AND last < (SELECT max(last) FROM run)",
     ] {
-        sqlx::query(sql).bind(&json).execute(&mut *db).await?;
+        sqlx::query(sql).bind(Json(&ids)).execute(&mut *db).await?;
     }
     Ok((Changed::Rows(ids.len() as u64), Effect::None))
 }

@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 
 use sqlx::SqlitePool;
+use sqlx::types::Json;
 
 use crate::model::{Message, MessageId, Timestamp, UserId};
 use crate::repository::{Entry, Page, Receipt};
@@ -42,7 +43,7 @@ pub async fn conversation(readers: &SqlitePool, one: UserId, other: UserId, page
         ids.sort_unstable_by_key(|id| Reverse(*id));
         ids.truncate(page.messages);
     }
-    let lengths: Vec<(i64, i64)> = sqlx::query_as(LENGTHS).bind(json(&ids)).fetch_all(readers).await?;
+    let lengths: Vec<(i64, i64)> = sqlx::query_as(LENGTHS).bind(Json(&ids)).fetch_all(readers).await?;
     let mut room = page.bytes;
     let fits = lengths.into_iter().enumerate().map_while(|(place, (id, bytes))| {
         let bytes = u64::try_from(bytes).unwrap_or(0);
@@ -52,7 +53,7 @@ pub async fn conversation(readers: &SqlitePool, one: UserId, other: UserId, page
     });
     let ids: Vec<i64> = fits.collect();
     type Row = (i64, i64, i64, i64, Option<i64>, String);
-    let rows: Vec<Row> = sqlx::query_as(MESSAGES).bind(json(&ids)).fetch_all(readers).await?;
+    let rows: Vec<Row> = sqlx::query_as(MESSAGES).bind(Json(&ids)).fetch_all(readers).await?;
     let entry = |(id, sender, recipient, sent_at, read_at, text): Row| Entry {
         message: Message { id: MessageId(id), sent_at: Timestamp(sent_at), text: text.into() },
         sender: UserId(sender),
@@ -70,7 +71,7 @@ pub async fn receipts(
     messages: usize,
 ) -> sqlx::Result<Vec<Receipt>> {
     let ids = sent(readers, sender, recipient, None, messages).await?;
-    let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(RECEIPTS).bind(json(&ids)).fetch_all(readers).await?;
+    let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(RECEIPTS).bind(Json(&ids)).fetch_all(readers).await?;
     Ok(rows.into_iter().map(|(id, sent, read)| (MessageId(id), Timestamp(sent), read.map(Timestamp))).collect())
 }
 
@@ -105,8 +106,4 @@ async fn sent(
         runs = RUNS.min(2 * runs);
     }
     Ok(found)
-}
-
-fn json(ids: &[i64]) -> String {
-    serde_json::to_string(ids).unwrap_or_default()
 }
