@@ -4,7 +4,7 @@
 use crate::figures::{Who, median};
 use crate::interrupt::Interrupt;
 use crate::talk::{Talk, messages_in};
-use crate::wire::Requests;
+use crate::wire::{Requests, recipient_name};
 use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,11 @@ pub fn time_inbox(talk: &mut Talk, token: &str, messages: usize) -> Result<Durat
     // Only when this is answered, nothing is left to do that could slow the next request.
     talk.ask(&format!("ack {token}\r\n"))?;
     Ok(took)
+}
+
+/// Has the server read something from its disk, so that it has opened what it reads with.
+pub fn touch_disk(talk: &mut Talk, token: &str) -> Result<()> {
+    talk.ask(&format!("history {token} {} 1\r\n", recipient_name(0))).map(drop)
 }
 
 /// The timings that [`round`] adds to.

@@ -99,21 +99,23 @@ impl Plan<'_> {
     /// One round of the requests that read.
     fn read(&self, full: &Chatd, old: &[usize], measured: &mut Measured, interrupt: &Interrupt) -> Result<()> {
         let tokens = &self.chatd.tokens;
-        let pair = self.start(full, measured, interrupt)?;
+        let mut pair = self.start(full, measured, interrupt)?;
         let reader = |who, server: &Server| -> Result<Reader> {
             Ok(Reader { who, talk: Talk::to(server.address)?, token: &tokens.reader, mail: self.mail })
         };
         let mut readers = [reader(Who::Empty, &pair.empty)?, reader(Who::Full, &pair.full)?];
         probes::round(&mut measured.requests, &mut readers, interrupt)?;
         // Last, because the server goes on working for a while when so much was read from the disk.
+        let [mut empty, mut full] = readers;
         for &recipient in old {
-            let [empty, full] = &mut readers;
             empty.post(self.each)?;
-            measured.old_inbox.add(Who::Empty, empty.time_inbox(self.each)?);
-            let took = probes::time_inbox(&mut full.talk, &tokens.recipients[recipient], self.each)?;
-            measured.old_inbox.add(Who::Full, took);
+            pair = pair.restart_empty(interrupt)?;
+            empty = reader(Who::Empty, &pair.empty)?;
+            for (reader, token) in [(&mut empty, &tokens.reader), (&mut full, &tokens.recipients[recipient])] {
+                probes::touch_disk(&mut reader.talk, token)?;
+                measured.old_inbox.add(reader.who, probes::time_inbox(&mut reader.talk, token, self.each)?);
+            }
         }
-        drop(readers);
         pair.stop(interrupt)
     }
 
@@ -141,7 +143,7 @@ impl Plan<'_> {
             measured.start.add(who, begun.elapsed());
             Ok(server)
         };
-        Ok(Pair { empty: start(Who::Empty, &empty)?, full: start(Who::Full, full)?, directory })
+        Ok(Pair { empty: start(Who::Empty, &empty)?, full: start(Who::Full, full)?, chatd: empty, directory })
     }
 }
 
@@ -149,11 +151,19 @@ impl Plan<'_> {
 struct Pair {
     empty: Server,
     full: Server,
+    /// What the empty one is started from.
+    chatd: Chatd,
     /// Where the empty one has its database.
     directory: PathBuf,
 }
 
 impl Pair {
+    /// Has the empty one find its mail on the disk.
+    fn restart_empty(self, interrupt: &Interrupt) -> Result<Self> {
+        self.empty.stop(interrupt)?;
+        Ok(Self { empty: self.chatd.start(interrupt)?, ..self })
+    }
+
     /// Stops both, the full one in good order, because it is needed again, and throws the empty one's database away.
     fn stop(self, interrupt: &Interrupt) -> Result<()> {
         self.full.stop(interrupt)?;
