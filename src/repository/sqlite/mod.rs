@@ -165,9 +165,9 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     let runtime = Handle::current();
     tasks.spawn_blocking(move || runtime.block_on(writer.work()));
     if role == Role::Server {
-        let db = schema::writer(&database, options).await?;
-        let (shared, stop) = (shared.clone(), stop_checkpoints.clone());
-        tasks.spawn(async move { checkpoint::run(db, &shared.log, stop).await });
+        let db = Direct::new(schema::writer(&database, options).await?).await.map_err(failed)?;
+        let (shared, stop, runtime) = (shared.clone(), stop_checkpoints.clone(), Handle::current());
+        tasks.spawn_blocking(move || runtime.block_on(checkpoint::run(db, &shared, stop)));
     }
     Ok(SqliteRepository { shared, jobs: queue, readers, tasks, stop_checkpoints, _lock: lock })
 }
@@ -227,6 +227,30 @@ impl Shared {
     fn fail(&self, why: &str) {
         let _ = self.failure.set(Error::new(why));
         self.has_failed.notify_waiters();
+    }
+
+    /// Whether the store is given up after this failure.
+    fn gives_up_after(&self, failure: &Failure) -> bool {
+        if failure.is_fatal() {
+            error!(%failure, "the disk failed: nothing is acknowledged any more");
+            self.fail(&format!("the disk failed: {failure}"));
+        }
+        failure.is_fatal()
+    }
+
+    fn note_checkpoint_failure(&self, failure: &Failure) {
+        if !self.gives_up_after(failure) {
+            warn!(%failure, "the log could not be checkpointed; trying again");
+        }
+    }
+
+    /// Closes a connection that writes. After a failure of the disk the log must stay, because the next start makes up for
+    /// what did not arrive in the database from it.
+    async fn close(&self, mut db: Direct, whose: &str) {
+        let kept = if self.has_failed() { db.keep_log().await } else { Ok(()) };
+        if let Err(error) = kept.and(db.close().await.map_err(Failure::from)) {
+            warn!(%error, "the {whose}'s connection was not closed cleanly; nothing is lost");
+        }
     }
 
     fn has_failed(&self) -> bool {

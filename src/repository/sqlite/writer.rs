@@ -145,19 +145,18 @@ impl Writer {
             }
             self.commit(batch).await;
             self.index().await;
-            if self.shared.log.wants_the_rest()
-                && let Err(error) = self.shared.log.finish(self.db.sqlx()).await
+            if !self.shared.has_failed()
+                && self.shared.log.wants_the_rest()
+                && let Err(failure) = self.shared.log.finish(&mut self.db).await
             {
-                warn!(%error, "the log could not be checkpointed; trying again");
+                self.shared.note_checkpoint_failure(&failure);
             }
             if !more {
                 break;
             }
         }
         self.index_all().await;
-        if let Err(error) = self.db.close().await {
-            warn!(%error, "the database was not closed cleanly; nothing is lost");
-        }
+        self.shared.close(self.db, "writer").await;
     }
 
     async fn commit(&mut self, mut batch: Batch) {
@@ -332,13 +331,10 @@ impl Writer {
 
     /// Logs a failure once. `true`: it is the disk or another process, so trying the jobs one by one is no use.
     fn note_failure(&mut self, error: Failure) -> (Error, bool) {
-        let code = error.code();
-        if code.is_some_and(|code| FATAL.contains(&code)) {
-            error!(%error, "the disk failed: nothing is acknowledged any more");
-            self.shared.fail(&format!("the disk failed: {error}"));
+        if self.shared.gives_up_after(&error) {
             return (Error::new(error), true);
         }
-        let primary = code.map(|code| code & 0xFF);
+        let primary = error.code().map(|code| code & 0xFF);
         let outside = primary.is_none_or(|primary| [FULL, BUSY, LOCKED, IOERR, READONLY, CANTOPEN].contains(&primary));
         if primary == Some(FULL) {
             self.shared.reserve.spend();
@@ -387,12 +383,9 @@ const READONLY: i32 = 8;
 const IOERR: i32 = 10;
 const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
-/// After these nobody knows what is on the disk, and a second fsync may lie: CORRUPT, NOTADB, IOERR_WRITE, IOERR_FSYNC,
-/// IOERR_DIR_FSYNC.
-const FATAL: [i32; 5] = [11, 26, 778, 1034, 1290];
 
 async fn data_version(db: &mut Direct) -> Result<i64, Failure> {
-    db.number("PRAGMA data_version").await
+    db.row("PRAGMA data_version", |row| row.get(0)).await
 }
 
 fn refuse(batch: Batch, error: &Error) {
