@@ -2,8 +2,9 @@
 //! request waits for nothing and a crowd shares one commit. Knows neither what is written nor where.
 //!
 //! The fewer commits, the less each message costs, so whoever is about to bring a job is waited for: not for a time, but
-//! for as long as giving up the processor to others brings more. Measured on two cores beside their load generator: one
-//! commit for 125 sends of 256 connections in place of one for 60, and a tenth more sends.
+//! for as long as giving up the processor to others brings more, and not with a batch that is long already. Measured on
+//! two cores beside their load generator: one commit for 125 sends of 256 connections in place of one for 60, and a tenth
+//! more sends; the end of waiting brings another 5 percent with 256 connections and a tenth with 1,000.
 
 use std::thread;
 
@@ -50,6 +51,8 @@ impl<J> Queue<J> {
 const LOOKS: usize = 300;
 /// How often the processor is given up before a batch that has not grown counts as all there is.
 const TURNS: usize = 4;
+/// Nobody else is waited for when so many jobs wait: a longer batch costs hardly less a message, and the disk lies idle.
+const ENOUGH: usize = 64;
 
 /// The writer's end of a [`Queue`].
 pub struct Jobs<J> {
@@ -76,7 +79,7 @@ impl<J> Jobs<J> {
         loop {
             let waiting = self.jobs.len();
             (0..TURNS).for_each(|_| thread::yield_now());
-            if self.jobs.len() == waiting || waiting >= most {
+            if self.jobs.len() == waiting || waiting >= ENOUGH {
                 break;
             }
         }

@@ -1,6 +1,7 @@
 //! When the writer indexes: the tail is sorted beside it, written in slices with its commits, and forgotten at the end.
 
-use std::thread::{self, JoinHandle};
+use std::io;
+use std::thread::{Builder, JoinHandle};
 
 use rustix::process::setpriority_process;
 
@@ -15,10 +16,9 @@ impl Writer {
         } else if self.run.as_ref().is_some_and(Run::is_written) {
             self.finish_run().await;
         } else if self.run.is_none() && self.tail_size.is_due(self.tail.len(), self.tail_bytes) {
-            let sorting = self.sorting.take().unwrap_or_else(|| self.sort());
-            match sorting.is_finished() {
-                true => self.run = sorting.join().ok(),
-                false => self.sorting = Some(sorting),
+            match self.sorting.take().or_else(|| self.sort()) {
+                Some(sorting) if sorting.is_finished() => self.run = sorting.join().ok(),
+                sorting => self.sorting = sorting,
             }
         }
     }
@@ -27,8 +27,8 @@ impl Writer {
     pub(super) async fn index_all(&mut self) {
         while !self.tail.is_empty() && !self.shared.has_failed() {
             if self.run.is_none() {
-                let sorting = self.sorting.take().unwrap_or_else(|| self.sort());
-                self.run = sorting.join().ok();
+                let sorted = self.sorting.take().and_then(|sorting| sorting.join().ok());
+                self.run = Some(sorted.unwrap_or_else(|| Run::new(self.tail.clone(), self.tail_size)));
             }
             while self.run.as_mut().is_some_and(|run| run.is_due(0)) {
                 self.commit(Batch::default()).await;
@@ -39,10 +39,10 @@ impl Writer {
         }
     }
 
-    /// The tail as a run.
-    fn sort(&self) -> JoinHandle<Run> {
+    /// The tail as a run, soon; `None`: no thread can be had, and the tail goes on growing until one can.
+    fn sort(&self) -> Option<JoinHandle<Run>> {
         let (tail, size) = (self.tail.clone(), self.tail_size);
-        aside(move || Run::new(tail, size))
+        aside(move || Run::new(tail, size)).ok()
     }
 
     /// Moves the watermark to the end of the run. `false`: that failed, and the run is to be done again.
@@ -59,14 +59,14 @@ impl Writer {
         let bytes: u64 = self.tail.drain(..length).map(|message| message.bytes).sum();
         self.tail_bytes -= bytes;
         let evicted = self.shared.mailboxes.evict(to, run.recipients().iter().copied());
-        aside(move || drop(evicted));
+        let _ = aside(move || drop(evicted));
         true
     }
 }
 
 /// Work of some milliseconds that no commit is to wait for, on a thread of its own that stands back behind all others.
-fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    thread::spawn(move || {
+fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    Builder::new().spawn(move || {
         // On Linux this is for the calling thread alone. Where it is not allowed, the thread is only less considerate.
         let _ = setpriority_process(None, 19);
         work()
