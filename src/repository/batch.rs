@@ -52,7 +52,7 @@ const LOOKS: usize = 300;
 /// How often the processor is given up before a batch that has not grown counts as all there is.
 const TURNS: usize = 4;
 /// Nobody else is waited for when so many jobs wait: a longer batch costs hardly less a message, and the disk lies idle.
-const ENOUGH: usize = 64;
+const ENOUGH: usize = 48;
 
 /// The writer's end of a [`Queue`].
 pub struct Jobs<J> {
