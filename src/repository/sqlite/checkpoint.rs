@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::direct::{Direct, Failure};
+use super::shared::Shared;
 
 /// How often the log is looked at.
 const EVERY: Duration = Duration::from_millis(50);

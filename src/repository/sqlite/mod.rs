@@ -11,35 +11,35 @@ mod index;
 mod packed;
 mod reader;
 mod schema;
+mod shared;
 pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use self::change::{Change, Changed, Effect};
+use self::change::{Change, Changed};
 use self::direct::{Direct, Failure};
-use self::files::{Lock, Reserve};
+use self::files::Lock;
 use self::index::{Logged, Tail};
+use self::shared::Shared;
 use self::writer::{Job, Writer};
 use super::batch::Queue;
-use super::directory::Directory;
 use super::mailbox::{Caps, Mailboxes, Waiting};
 use super::{
     Added, Answer, Arrival, Delivery, Each, Entry, Error, Lease, LeaseKeeper, NewMessage, NewSession, NewUser,
     OpenError, Options, Page, Queued, Receipt, Removed, Repository, Session, Status, User, Want,
 };
-use crate::metrics::{Counter, Histogram};
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 
 /// How many jobs may wait for the writer before connections are held back.
@@ -69,23 +69,6 @@ pub struct SqliteRepository {
     stop_checkpoints: CancellationToken,
     /// Held for as long as the store is open.
     _lock: Option<Lock>,
-}
-
-/// What the writer and everybody else have in common.
-struct Shared {
-    database: PathBuf,
-    directory: RwLock<Directory>,
-    mailboxes: Mailboxes,
-    reserve: Reserve,
-    min_free_bytes: u64,
-    free_bytes: AtomicU64,
-    has_room: AtomicBool,
-    failure: OnceLock<Error>,
-    has_failed: Notify,
-    accepted: Counter,
-    delivered: Counter,
-    commits: Histogram,
-    log: checkpoint::Log,
 }
 
 /// Opens the database at `url` for `role`. A server makes it where there is none, and so does an admin command.
@@ -133,21 +116,7 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         }
     }
     mailboxes.restore(unread.into_iter());
-    let shared = Arc::new(Shared {
-        reserve: Reserve::beside(&database),
-        directory: RwLock::new(directory),
-        mailboxes,
-        min_free_bytes: options.min_free_bytes,
-        free_bytes: AtomicU64::new(0),
-        has_room: AtomicBool::new(true),
-        failure: OnceLock::new(),
-        has_failed: Notify::new(),
-        accepted: Counter::default(),
-        delivered: Counter::default(),
-        commits: Histogram::default(),
-        log: checkpoint::Log::default(),
-        database: database.clone(),
-    });
+    let shared = Arc::new(Shared::new(database.clone(), directory, mailboxes, options.min_free_bytes));
     if let Some(lock) = &mut lock {
         lock.sign().map_err(|e| files::failed(&database, e))?;
         shared.look_for_room();
@@ -170,114 +139,6 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         tasks.spawn_blocking(move || runtime.block_on(checkpoint::run(db, &shared, stop)));
     }
     Ok(SqliteRepository { shared, jobs: queue, readers, tasks, stop_checkpoints, _lock: lock })
-}
-
-impl Shared {
-    fn directory(&self) -> RwLockReadGuard<'_, Directory> {
-        self.directory.read().unwrap_or_else(|broken| broken.into_inner())
-    }
-
-    fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
-        self.directory.write().unwrap_or_else(|broken| broken.into_inner())
-    }
-
-    /// Brings the image of accounts and sessions to what was committed.
-    fn apply(&self, effects: Vec<Effect>) {
-        let mut directory = self.directory_mut();
-        for effect in effects {
-            match effect {
-                Effect::None => {}
-                Effect::Added(user) => directory.put_user(*user),
-                Effect::PasswordSet(id, hash) => {
-                    directory.end_all(id);
-                    directory.change_user(id, |user| user.password_hash = hash);
-                }
-                Effect::Disabled(id, disabled) => {
-                    directory.end_all(id);
-                    directory.change_user(id, |user| user.disabled = disabled);
-                }
-                Effect::Removed(id) => {
-                    directory.end_all(id);
-                    directory.change_user(id, |user| user.removed = true);
-                    self.mailboxes.remove(id);
-                }
-                Effect::Opened(record, over, rehashed) => {
-                    directory.open(record);
-                    over.into_iter().for_each(|id| _ = directory.end(id));
-                    if let Some((id, hash)) = rehashed {
-                        directory.change_user(id, |user| user.password_hash = hash);
-                    }
-                }
-                Effect::Ended(ids) => ids.into_iter().for_each(|id| _ = directory.end(id)),
-                Effect::Used(used) => directory.used_is_stored(&used),
-            }
-        }
-    }
-
-    /// Takes over what another process has changed. Gives the accounts that it removed.
-    fn replace(&self, mut directory: Directory) -> Vec<UserId> {
-        let mut former = self.directory_mut();
-        directory.keep_uses(&former);
-        let removed = directory.removed_since(&former);
-        removed.iter().for_each(|user| self.mailboxes.remove(*user));
-        *former = directory;
-        removed
-    }
-
-    fn fail(&self, why: &str) {
-        let _ = self.failure.set(Error::new(why));
-        self.has_failed.notify_waiters();
-    }
-
-    /// Whether the store is given up after this failure.
-    fn gives_up_after(&self, failure: &Failure) -> bool {
-        if failure.is_fatal() {
-            error!(%failure, "the disk failed: nothing is acknowledged any more");
-            self.fail(&format!("the disk failed: {failure}"));
-        }
-        failure.is_fatal()
-    }
-
-    fn note_checkpoint_failure(&self, failure: &Failure) {
-        if !self.gives_up_after(failure) {
-            warn!(%failure, "the log could not be checkpointed; trying again");
-        }
-    }
-
-    /// Closes a connection that writes. After a failure of the disk the log must stay, because the next start makes up for
-    /// what did not arrive in the database from it.
-    async fn close(&self, mut db: Direct, whose: &str) {
-        let kept = if self.has_failed() { db.keep_log().await } else { Ok(()) };
-        if let Err(error) = kept.and(db.close().await.map_err(Failure::from)) {
-            warn!(%error, "the {whose}'s connection was not closed cleanly; nothing is lost");
-        }
-    }
-
-    fn has_failed(&self) -> bool {
-        self.failure.get().is_some()
-    }
-
-    /// Asks the file system how much room is left, and keeps the reserve while there is plenty.
-    fn look_for_room(&self) {
-        let free = match files::free_bytes(&self.database) {
-            Ok(free) => free,
-            Err(error) => return warn!(%error, "the file system does not say how much room it has"),
-        };
-        self.free_bytes.store(free, Ordering::Relaxed);
-        let room = free >= self.min_free_bytes;
-        if room != self.has_room.swap(room, Ordering::Relaxed) {
-            match room {
-                true => info!(free, "there is room on the disk again: messages are taken"),
-                false => error!(free, "the disk is nearly full: no message is taken until there is room"),
-            }
-        }
-        if self.min_free_bytes > 0
-            && free >= 2 * self.min_free_bytes
-            && let Err(error) = self.reserve.fill()
-        {
-            warn!(%error, "no space could be set aside");
-        }
-    }
 }
 
 impl LeaseKeeper for Keeper {
@@ -464,14 +325,7 @@ impl Repository for SqliteRepository {
     }
 
     fn failed(&self) -> Answer<'_, Error> {
-        Box::pin(async move {
-            let notified = self.shared.has_failed.notified();
-            if let Some(error) = self.shared.failure.get() {
-                return Ok(error.clone());
-            }
-            notified.await;
-            Ok(self.shared.failure.get().cloned().unwrap_or_else(|| Error::new("the store has failed")))
-        })
+        Box::pin(async move { Ok(self.shared.failure().await) })
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -16,7 +16,7 @@ use crate::repository::{Delivery, Want};
 type Indexed = (i64, i64, u64);
 
 // Each row that sqlx hands over costs a few µs, because its thread and ours wake each other; so what may be thousands of
-// rows comes in one. A first inbox of 10,000 old messages takes ... ms in place of 102.
+// rows comes in one. A first inbox of 10,000 old messages among 10 million takes 35 ms in place of 102.
 
 /// What the index has for a recipient in the runs that have unread messages, up to a watermark: a row for each run; with the
 /// oldest unread message, and how many are unread, unless the index has gone on since.

@@ -1,0 +1,179 @@
+//! What the writer, the checkpointer and those who ask have in common: the image in memory of what is committed, whether
+//! the disk has room, and whether it has failed. Writes nothing to the database.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::Notify;
+use tracing::{error, info, warn};
+
+use super::change::Effect;
+use super::checkpoint::Log;
+use super::direct::{Direct, Failure};
+use super::files::{self, Reserve};
+use crate::metrics::{Counter, Histogram};
+use crate::model::UserId;
+use crate::repository::Error;
+use crate::repository::directory::Directory;
+use crate::repository::mailbox::Mailboxes;
+
+/// One for the store.
+pub struct Shared {
+    database: PathBuf,
+    directory: RwLock<Directory>,
+    /// Who has what waiting.
+    pub mailboxes: Mailboxes,
+    /// Space set aside for when the disk is full.
+    pub reserve: Reserve,
+    min_free_bytes: u64,
+    /// Room on the disk when it was last looked at.
+    pub free_bytes: AtomicU64,
+    /// Whether that is enough to take messages.
+    pub has_room: AtomicBool,
+    failure: OnceLock<Error>,
+    has_failed: Notify,
+    /// Messages taken in since the start.
+    pub accepted: Counter,
+    /// Messages read since the start.
+    pub delivered: Counter,
+    /// How long commits took.
+    pub commits: Histogram,
+    /// SQLite's log, for its checkpoints.
+    pub log: Log,
+}
+
+impl Shared {
+    pub fn new(database: PathBuf, directory: Directory, mailboxes: Mailboxes, min_free_bytes: u64) -> Shared {
+        Shared {
+            reserve: Reserve::beside(&database),
+            database,
+            directory: RwLock::new(directory),
+            mailboxes,
+            min_free_bytes,
+            free_bytes: AtomicU64::new(0),
+            has_room: AtomicBool::new(true),
+            failure: OnceLock::new(),
+            has_failed: Notify::new(),
+            accepted: Counter::default(),
+            delivered: Counter::default(),
+            commits: Histogram::default(),
+            log: Log::default(),
+        }
+    }
+
+    /// Accounts and sessions.
+    pub fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory.read().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory.write().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// Brings the image of accounts and sessions to what was committed.
+    pub fn apply(&self, effects: Vec<Effect>) {
+        let mut directory = self.directory_mut();
+        for effect in effects {
+            match effect {
+                Effect::None => {}
+                Effect::Added(user) => directory.put_user(*user),
+                Effect::PasswordSet(id, hash) => {
+                    directory.end_all(id);
+                    directory.change_user(id, |user| user.password_hash = hash);
+                }
+                Effect::Disabled(id, disabled) => {
+                    directory.end_all(id);
+                    directory.change_user(id, |user| user.disabled = disabled);
+                }
+                Effect::Removed(id) => {
+                    directory.end_all(id);
+                    directory.change_user(id, |user| user.removed = true);
+                    self.mailboxes.remove(id);
+                }
+                Effect::Opened(record, over, rehashed) => {
+                    directory.open(record);
+                    over.into_iter().for_each(|id| _ = directory.end(id));
+                    if let Some((id, hash)) = rehashed {
+                        directory.change_user(id, |user| user.password_hash = hash);
+                    }
+                }
+                Effect::Ended(ids) => ids.into_iter().for_each(|id| _ = directory.end(id)),
+                Effect::Used(used) => directory.used_is_stored(&used),
+            }
+        }
+    }
+
+    /// Takes over what another process has changed. Gives the accounts that it removed.
+    pub fn replace(&self, mut directory: Directory) -> Vec<UserId> {
+        let mut former = self.directory_mut();
+        directory.keep_uses(&former);
+        let removed = directory.removed_since(&former);
+        removed.iter().for_each(|user| self.mailboxes.remove(*user));
+        *former = directory;
+        removed
+    }
+
+    /// Whether the store is given up after this failure.
+    pub fn gives_up_after(&self, failure: &Failure) -> bool {
+        if failure.is_fatal() {
+            error!(%failure, "the disk failed: nothing is acknowledged any more");
+            let _ = self.failure.set(Error::new(format!("the disk failed: {failure}")));
+            self.has_failed.notify_waiters();
+        }
+        failure.is_fatal()
+    }
+
+    /// A checkpoint failed; it is tried again, unless the store is given up.
+    pub fn note_checkpoint_failure(&self, failure: &Failure) {
+        if !self.gives_up_after(failure) {
+            warn!(%failure, "the log could not be checkpointed; trying again");
+        }
+    }
+
+    /// Closes a connection that writes. After a failure of the disk the log must stay, because the next start makes up for
+    /// what did not arrive in the database from it.
+    pub async fn close(&self, mut db: Direct, whose: &str) {
+        let kept = if self.has_failed() { db.keep_log().await } else { Ok(()) };
+        if let Err(error) = kept.and(db.close().await.map_err(Failure::from)) {
+            warn!(%error, "the {whose}'s connection was not closed cleanly; nothing is lost");
+        }
+    }
+
+    /// Whether nothing is acknowledged any more.
+    pub fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
+    /// Waits for that; gives why.
+    pub async fn failure(&self) -> Error {
+        let notified = self.has_failed.notified();
+        if let Some(error) = self.failure.get() {
+            return error.clone();
+        }
+        notified.await;
+        self.failure.get().cloned().unwrap_or_else(|| Error::new("the store has failed"))
+    }
+
+    /// Asks the file system how much room is left, and keeps the reserve while there is plenty.
+    pub fn look_for_room(&self) {
+        let free = match files::free_bytes(&self.database) {
+            Ok(free) => free,
+            Err(error) => return warn!(%error, "the file system does not say how much room it has"),
+        };
+        self.free_bytes.store(free, Ordering::Relaxed);
+        let room = free >= self.min_free_bytes;
+        if room != self.has_room.swap(room, Ordering::Relaxed) {
+            match room {
+                true => info!(free, "there is room on the disk again: messages are taken"),
+                false => error!(free, "the disk is nearly full: no message is taken until there is room"),
+            }
+        }
+        if self.min_free_bytes > 0
+            && free >= 2 * self.min_free_bytes
+            && let Err(error) = self.reserve.fill()
+        {
+            warn!(%error, "no space could be set aside");
+        }
+    }
+}
