@@ -3,8 +3,8 @@
 //!
 //! The fewer commits, the less each message costs, so whoever is about to bring a job is waited for: not for a time, but
 //! for as long as giving up the processor to others brings more, and not with a batch that is long already. Measured on
-//! two cores beside their load generator: one commit for 125 sends of 256 connections in place of one for 60, and a tenth
-//! more sends; the end of waiting brings another 5 percent with 256 connections and a tenth with 1,000.
+//! two cores beside their load generator, with 256 connections: a tenth more sends than if nobody was waited for, and
+//! some 5 percent more, a tenth with 1,000 connections, for not waiting with a long batch (then 64 jobs).
 
 use std::thread;
 
@@ -51,7 +51,9 @@ impl<J> Queue<J> {
 const LOOKS: usize = 300;
 /// How often the processor is given up before a batch that has not grown counts as all there is.
 const TURNS: usize = 4;
-/// Nobody else is waited for when so many jobs wait: a longer batch costs hardly less a message, and the disk lies idle.
+/// When so many jobs wait, they are let have one more turn and no other: a longer batch costs hardly less a message, and
+/// the disk lies idle. Measured with 64 connections: 89,000 sends/s with 32 and 48, 81,000 with 64, and single runs scatter
+/// by 15 %.
 const ENOUGH: usize = 48;
 
 /// The writer's end of a [`Queue`].

@@ -124,6 +124,20 @@ fn a_listener_of_systemds_outlives_the_server() {
 }
 
 #[test]
+fn a_start_that_fails_with_the_database_open_says_only_why() {
+    let folder = Folder::new("");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = taken.local_addr().expect("it has one").to_string();
+    let mut command = folder.command(&["serve"]);
+    let output = command.env("CHATD_SERVER__LISTEN", &address).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let last = said.lines().last().expect("it says why");
+    assert!(last.starts_with(&format!("chatd: server.listen: {address}: ")), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
 fn an_inherited_listener_is_held_to_the_same_rule() {
     let folder = Folder::new("");
     let listener = TcpListener::bind("0.0.0.0:0").expect("a port is free");

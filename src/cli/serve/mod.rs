@@ -123,8 +123,8 @@ impl Serve {
         if timeout(DRAIN, server.drained()).await.is_err() {
             warn!("some connections did not end in time");
         }
-        repository.close().await?;
-        match failed {
+        let closed = repository.close().await;
+        match failed.or(closed.err()) {
             None => Ok(ExitCode::SUCCESS),
             Some(why) => {
                 error!(%why, "stopped");

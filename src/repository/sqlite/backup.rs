@@ -98,7 +98,7 @@ fn move_aside(database: &Path, suffix: &str) -> Result<Option<PathBuf>, OpenErro
         return Ok(None);
     }
     let aside = beside(database, suffix);
-    for companion in ["-wal", "-shm", ""] {
+    for companion in ["-wal", "-shm", ".failed", ""] {
         let (old, new) = (beside(database, companion), beside(&aside, companion));
         match fs::rename(&old, new) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}

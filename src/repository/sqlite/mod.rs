@@ -64,8 +64,8 @@ pub struct SqliteRepository {
     shared: Arc<Shared>,
     jobs: Queue<Job>,
     readers: SqlitePool,
-    /// The writer and the checkpointer.
-    tasks: TaskTracker,
+    writer: TaskTracker,
+    checkpointer: TaskTracker,
     stop_checkpoints: CancellationToken,
     /// Held for as long as the store is open.
     _lock: Option<Lock>,
@@ -82,6 +82,9 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         Role::Admin if outdated => Some(Lock::take(&database)?),
         Role::Admin => None,
     };
+    if role == Role::Server && files::failure_is_noted(&database) {
+        files::nobody_is_left_from_before(&database)?;
+    }
     let mut db = schema::writer(&database, options).await?;
     if outdated {
         if let Some(found) = found {
@@ -118,7 +121,7 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     mailboxes.restore(unread.into_iter());
     let shared = Arc::new(Shared::new(database.clone(), directory, mailboxes, options.min_free_bytes));
     if let Some(lock) = &mut lock {
-        lock.sign().map_err(|e| files::failed(&database, e))?;
+        lock.sign().and_then(|()| files::forget_failure(&database)).map_err(|e| files::failed(&database, e))?;
         shared.look_for_room();
     }
     let readers = SqlitePoolOptions::new()
@@ -129,16 +132,16 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     let db = Direct::new(db).await.map_err(failed)?;
     let tail_size = Tail::new(options.tail_messages);
     let writer = Writer::new(shared.clone(), db, jobs, progress, tail, tail_size).await.map_err(failed)?;
-    let tasks = TaskTracker::new();
+    let (writing, checkpointer) = (TaskTracker::new(), TaskTracker::new());
     let stop_checkpoints = CancellationToken::new();
     let runtime = Handle::current();
-    tasks.spawn_blocking(move || runtime.block_on(writer.work()));
+    writing.spawn_blocking(move || runtime.block_on(writer.work()));
     if role == Role::Server {
         let db = Direct::new(schema::writer(&database, options).await?).await.map_err(failed)?;
         let (shared, stop, runtime) = (shared.clone(), stop_checkpoints.clone(), Handle::current());
-        tasks.spawn_blocking(move || runtime.block_on(checkpoint::run(db, &shared, stop)));
+        checkpointer.spawn_blocking(move || runtime.block_on(checkpoint::run(db, &shared, stop)));
     }
-    Ok(SqliteRepository { shared, jobs: queue, readers, tasks, stop_checkpoints, _lock: lock })
+    Ok(SqliteRepository { shared, jobs: queue, readers, writer: writing, checkpointer, stop_checkpoints, _lock: lock })
 }
 
 impl LeaseKeeper for Keeper {
@@ -331,13 +334,22 @@ impl Repository for SqliteRepository {
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             self.readers.close().await;
+            // The writer ends last, alone, so that it can do all of the last checkpoint and hears how that went.
             self.stop_checkpoints.cancel();
+            self.checkpointer.close();
+            self.checkpointer.wait().await;
             // Where the writer has stopped already there is nothing to be told.
             let _ = self.jobs.push(Job::Close).await;
-            self.tasks.close();
-            self.tasks.wait().await;
-            Ok(())
+            self.writer.close();
+            self.writer.wait().await;
+            self.shared.why_failed().map_or(Ok(()), Err)
         })
+    }
+}
+
+impl Drop for SqliteRepository {
+    fn drop(&mut self) {
+        self.stop_checkpoints.cancel();
     }
 }
 

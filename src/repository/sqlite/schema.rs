@@ -7,7 +7,6 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use super::checkpoint::BACKSTOP;
 use super::files::{self, Found, failed};
 use crate::model::{MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::repository::directory::{Directory, SessionRecord};
@@ -65,8 +64,7 @@ pub async fn writer(database: &Path, options: &Options) -> Result<SqliteConnecti
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         // Accounts are never deleted, so a message cannot dangle; checking it would add half to the cost of a message.
-        .foreign_keys(false)
-        .pragma("wal_autocheckpoint", BACKSTOP.to_string());
+        .foreign_keys(false);
     let mut connection = connect.connect().await.map_err(|e| failed(database, e))?;
     let mode: String =
         sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.map_err(|e| failed(database, e))?;

@@ -118,7 +118,11 @@ impl Shared {
     pub fn gives_up_after(&self, failure: &Failure) -> bool {
         if failure.is_fatal() {
             error!(%failure, "the disk failed: nothing is acknowledged any more");
-            let _ = self.failure.set(Error::new(format!("the disk failed: {failure}")));
+            let why = format!("the disk failed: {failure}");
+            if let Err(error) = files::note_failure(&self.database, &why) {
+                warn!(%error, "the failure could not be noted for the next start");
+            }
+            let _ = self.failure.set(Error::new(why));
             self.has_failed.notify_waiters();
         }
         failure.is_fatal()
@@ -131,11 +135,16 @@ impl Shared {
         }
     }
 
-    /// Closes a connection that writes. After a failure of the disk the log must stay, because the next start makes up for
-    /// what did not arrive in the database from it.
+    /// Closes a connection that writes. After a failure of the disk, under this process or the server, the log must stay,
+    /// because the next start makes up for what did not arrive in the database from it.
     pub async fn close(&self, mut db: Direct, whose: &str) {
-        let kept = if self.has_failed() { db.keep_log().await } else { Ok(()) };
-        if let Err(error) = kept.and(db.close().await.map_err(Failure::from)) {
+        if (self.has_failed() || files::failure_is_noted(&self.database))
+            && let Err(error) = db.keep_log().await
+        {
+            error!(%error, "the {whose}'s connection is left open, because its end might take the log with it");
+            return std::mem::forget(db);
+        }
+        if let Err(error) = db.close().await {
             warn!(%error, "the {whose}'s connection was not closed cleanly; nothing is lost");
         }
     }
@@ -143,6 +152,11 @@ impl Shared {
     /// Whether nothing is acknowledged any more.
     pub fn has_failed(&self) -> bool {
         self.failure.get().is_some()
+    }
+
+    /// Why, if so.
+    pub fn why_failed(&self) -> Option<Error> {
+        self.failure.get().cloned()
     }
 
     /// Waits for that; gives why.

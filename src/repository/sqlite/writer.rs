@@ -147,7 +147,7 @@ impl Writer {
             self.commit(batch).await;
             self.index().await;
             if !self.shared.has_failed()
-                && self.shared.log.wants_the_rest()
+                && self.shared.log.wants_the_rest(self.db.log_pages())
                 && let Err(failure) = self.shared.log.finish(&mut self.db).await
             {
                 self.shared.note_checkpoint_failure(&failure);
@@ -157,6 +157,11 @@ impl Writer {
             }
         }
         self.index_all().await;
+        if !self.shared.has_failed()
+            && let Err(failure) = self.shared.log.finish(&mut self.db).await
+        {
+            self.shared.note_checkpoint_failure(&failure);
+        }
         self.shared.close(self.db, "writer").await;
     }
 

@@ -1,12 +1,14 @@
 //! A disk that is full, and one that fails: an error is said, never OK and never nothing; what waits can be read; and
 //! when there is room again, all works again without a restart.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use rusqlite::OpenFlags;
 
 use super::checker::Crowd;
 use super::power::Disk;
@@ -130,7 +132,7 @@ impl Strace {
         command.args(["-f", "-p", &pid, "-e", "trace=fsync,fdatasync"]);
         command.args(["-e", "inject=fsync,fdatasync:error=EIO:when=1+"]);
         if let Some(of) = of {
-            command.arg("-P").arg(of);
+            command.arg("-P").arg(of.canonicalize().expect("it is there"));
         }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().ok()?;
         let mut said = BufReader::new(child.stderr.take().expect("it was piped")).lines().map_while(Result::ok);
@@ -157,6 +159,9 @@ fn after_a_failed_fsync_nothing_is_acknowledged_and_nothing_is_lost() {
     // Of the log, whose fsync the messages wait for, and of the database, which the log is copied to meanwhile.
     for of in [None, Some(&*database)] {
         let mut server = Server::start(&folder);
+        let onlooker = rusqlite::Connection::open_with_flags(&database, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let onlooker = onlooker.expect("it opens");
+        onlooker.query_row("SELECT count(*) FROM user", [], |_| Ok(())).expect("it can be read");
         let work = crowd.work(server.address, 8, 4);
         let before = crowd.acknowledged();
         until(|| crowd.acknowledged() > before + 100);
@@ -172,6 +177,15 @@ fn after_a_failed_fsync_nothing_is_acknowledged_and_nothing_is_lost() {
         assert!(failed == 1 || of.is_none(), "{failed} calls failed: {}", server.log());
         crowd.server_was_killed();
         drop(server);
+        let log = fs::metadata(folder.path().join("chat.db-wal")).expect("the log stays").len();
+        // What was copied from it to the database may be lost, and SQLite goes on from there while anybody looks on.
+        let refused = folder.run(&["serve"], "");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("process {} has had the database open since", std::process::id())), "{said}");
+        folder.add_user(if of.is_none() { "ronaldo" } else { "zidane" }, "", "");
+        assert!(fs::metadata(folder.path().join("chat.db-wal")).expect("the log stays").len() >= log);
+        drop(onlooker);
         let server = Server::start(&folder);
         let sums = crowd.check(&server);
         println!("a disk that failed: {sums}");
@@ -199,4 +213,22 @@ fn the_first_answer_after_a_failed_fsync_is_not_ok() {
     let server = Server::start(&folder);
     let kept = texts(&server.connect().ask(&format!("inbox {token}")));
     assert_eq!(kept.first().map(String::as_str), Some("kept"));
+}
+
+#[test]
+fn a_stop_during_which_the_disk_fails_is_no_success() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut client, token) = server.login("messi");
+    assert_eq!(client.ask(&format!("send {token} messi kept")), SENT);
+    let Some(strace) = Strace::let_fsync_fail(&server, Some(&folder.database())) else {
+        println!("SKIPPED: failing system calls need strace and the right to trace");
+        return;
+    };
+    assert_eq!(server.stop(), Some(1));
+    assert_eq!(strace.failed(), 1);
+    let server = Server::start(&folder);
+    assert_eq!(texts(&server.connect().ask(&format!("inbox {token}"))), ["kept"]);
+    assert_eq!(server.stop(), Some(0));
 }
