@@ -18,7 +18,8 @@ impl Writer {
         } else if self.run.is_none() && self.tail_size.is_due(self.tail.len(), self.tail_bytes) {
             match self.sorting.take().or_else(|| self.sort()) {
                 Some(sorting) if sorting.is_finished() => self.run = sorting.join().ok(),
-                sorting => self.sorting = sorting,
+                Some(sorting) => self.sorting = Some(sorting),
+                None => self.run = Some(Run::new(self.tail.clone(), self.tail_size)),
             }
         }
     }
@@ -39,7 +40,7 @@ impl Writer {
         }
     }
 
-    /// The tail as a run, soon; `None`: no thread can be had, and the tail goes on growing until one can.
+    /// The tail as a run, soon; `None`: no thread can be had for it.
     fn sort(&self) -> Option<JoinHandle<Run>> {
         let (tail, size) = (self.tail.clone(), self.tail_size);
         aside(move || Run::new(tail, size)).ok()
