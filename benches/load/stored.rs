@@ -106,12 +106,12 @@ impl Plan<'_> {
         let mut readers = [reader(Who::Empty, &pair.empty)?, reader(Who::Full, &pair.full)?];
         probes::round(&mut measured.requests, &mut readers, interrupt)?;
         // Last, because the server goes on working for a while when so much was read from the disk.
-        let [mut empty, mut full] = readers;
         for &recipient in old {
-            empty.post(self.each)?;
-            pair = pair.restart_empty(interrupt)?;
-            empty = reader(Who::Empty, &pair.empty)?;
-            for (reader, token) in [(&mut empty, &tokens.reader), (&mut full, &tokens.recipients[recipient])] {
+            readers[0].post(self.each)?;
+            pair = pair.restart(full, interrupt)?;
+            readers = [reader(Who::Empty, &pair.empty)?, reader(Who::Full, &pair.full)?];
+            let [empty, full] = &mut readers;
+            for (reader, token) in [(empty, &tokens.reader), (full, &tokens.recipients[recipient])] {
                 probes::touch_disk(&mut reader.talk, token)?;
                 measured.old_inbox.add(reader.who, probes::time_inbox(&mut reader.talk, token, self.each)?);
             }
@@ -158,10 +158,11 @@ struct Pair {
 }
 
 impl Pair {
-    /// Has the empty one find its mail on the disk.
-    fn restart_empty(self, interrupt: &Interrupt) -> Result<Self> {
+    /// Has both find their mail on the disk, neither being warmer than the other.
+    fn restart(self, full: &Chatd, interrupt: &Interrupt) -> Result<Self> {
         self.empty.stop(interrupt)?;
-        Ok(Self { empty: self.chatd.start(interrupt)?, ..self })
+        self.full.stop(interrupt)?;
+        Ok(Self { empty: self.chatd.start(interrupt)?, full: full.start(interrupt)?, ..self })
     }
 
     /// Stops both, the full one in good order, because it is needed again, and throws the empty one's database away.
