@@ -1,0 +1,361 @@
+//! The settings: defaults < file < environment < flags, checked once, with one line that names the key when something is
+//! wrong. `chat.toml` at the top of the project is their manual, and a test compares it with the defaults here.
+
+mod check;
+mod load;
+mod value;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::load::{Loaded, keys, load};
+pub use self::value::{Listen, Span};
+
+/// All settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where to listen.
+    pub server: Server,
+    /// Where to store.
+    pub database: Database,
+    /// What a password hash costs.
+    pub password: Password,
+    /// How often one may try to log in.
+    pub throttle: Throttle,
+    /// Details of the wire.
+    pub protocol: Protocol,
+    /// Logins.
+    pub session: Session,
+    /// How mail leaves the queue.
+    pub delivery: Delivery,
+    /// How much is too much.
+    pub limits: Limits,
+    /// What is logged.
+    pub log: Log,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// The JSON wire.
+    pub listen: SocketAddr,
+    /// The document's dialogue, for people.
+    pub text_listen: Listen,
+    /// The JSON wire in TLS.
+    pub tls_listen: Listen,
+    /// The certificate and those that vouch for it (PEM).
+    pub tls_certificate: PathBuf,
+    /// Its key (PEM).
+    pub tls_key: PathBuf,
+    /// Passwords may cross a network in the clear.
+    pub allow_plaintext: bool,
+    /// Threads that speak with clients.
+    pub threads: usize,
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8889)),
+            text_listen: Listen(None),
+            tls_listen: Listen(None),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            allow_plaintext: false,
+            threads: 1,
+        }
+    }
+}
+
+impl Server {
+    /// Whether passwords may come in unencrypted at this address; `key` is the setting that names it.
+    pub fn allows_plaintext_at(&self, key: &str, address: SocketAddr) -> Result<(), BadConfig> {
+        if address.ip().is_loopback() || self.allow_plaintext {
+            return Ok(());
+        }
+        bad(
+            key,
+            format_args!(
+                "{address} is not loopback, and passwords would cross the network in the clear: use server.tls_listen, or \
+                 set server.allow_plaintext = true where something else encrypts"
+            ),
+        )
+    }
+}
+
+/// Where to store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `sqlite://PATH`.
+    pub url: String,
+    /// `send` is refused when the file system has less room, in bytes.
+    pub min_free_bytes: u64,
+    /// How long to wait for another process that holds the database.
+    pub busy_timeout: Span,
+    /// The newest messages are kept in memory; when there are this many, they are indexed on disk.
+    pub tail_messages: usize,
+}
+
+impl Default for Database {
+    fn default() -> Database {
+        Database {
+            url: "sqlite://chat.db".to_owned(),
+            min_free_bytes: 32 << 20,
+            busy_timeout: Span::seconds(5),
+            tail_messages: 65_536,
+        }
+    }
+}
+
+/// What a password hash costs, and how many at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Password {
+    /// Memory of one hash, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub iterations: u32,
+    /// Lanes.
+    pub parallelism: u32,
+    /// Hashes at once.
+    pub threads: usize,
+    /// Logins that may wait for a thread.
+    pub queue: usize,
+}
+
+impl Default for Password {
+    fn default() -> Password {
+        Password { memory_kib: 19 * 1024, iterations: 2, parallelism: 1, threads: 1, queue: 1024 }
+    }
+}
+
+/// Wrong logins that are let through before they have to wait; 0: any number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Throttle {
+    /// From one address, in a minute.
+    pub address_per_minute: u32,
+    /// In an hour.
+    pub address_per_hour: u32,
+    /// From one address to one account, in a minute.
+    pub account_per_minute: u32,
+    /// In an hour.
+    pub account_per_hour: u32,
+    /// Addresses, and pairs of address and account, that are remembered at the most.
+    pub buckets: usize,
+}
+
+impl Default for Throttle {
+    fn default() -> Throttle {
+        Throttle {
+            address_per_minute: 10,
+            address_per_hour: 60,
+            account_per_minute: 5,
+            account_per_hour: 20,
+            buckets: 65536,
+        }
+    }
+}
+
+/// Details of the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Protocol {
+    /// An inbox names senders all of whose mail was read.
+    pub drained_senders: bool,
+}
+
+/// Logins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Session {
+    /// A session that is not used for this long ends.
+    pub idle_expiry: Span,
+    /// Sessions of one user; the oldest go first.
+    pub per_user: usize,
+}
+
+impl Default for Session {
+    fn default() -> Session {
+        Session { idle_expiry: Span::days(30), per_user: 100 }
+    }
+}
+
+/// How mail leaves the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Delivery {
+    /// A reply that the peer's TCP has and that was not broken off for this long has arrived; `0s`: no such rule.
+    pub confirm_after: Span,
+    /// What was read stays in the log for this long.
+    pub keep_delivered: Span,
+    /// Text in one inbox reply, in bytes; the rest comes with the next.
+    pub reply_bytes: u64,
+    /// A `wait` lasts no longer than this.
+    pub wait_at_most: Span,
+    /// Messages in one reply to `history` or `status`.
+    pub history_messages: usize,
+}
+
+impl Default for Delivery {
+    fn default() -> Delivery {
+        Delivery {
+            confirm_after: Span::seconds(15),
+            keep_delivered: Span::days(30),
+            reply_bytes: 8 << 20,
+            wait_at_most: Span::seconds(300),
+            history_messages: 100,
+        }
+    }
+}
+
+/// How much is too much.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// A line that shows a living token, in bytes.
+    pub line_bytes: usize,
+    /// Any other line, in bytes.
+    pub line_bytes_without_token: usize,
+    /// Lines beyond that, all connections together, in bytes.
+    pub buffered_bytes: usize,
+    /// Replies beyond 64 KiB that clients have not taken yet, all connections together, in bytes.
+    pub buffered_reply_bytes: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Connections from one address.
+    pub connections_per_address: usize,
+    /// Connections that have not shown a living token.
+    pub unauthenticated_connections: usize,
+    /// A peer whose TCP gives no sign of life for this long is gone.
+    pub peer_timeout: Span,
+    /// A TLS handshake that takes longer is broken off.
+    pub handshake_timeout: Span,
+    /// A peer that takes no byte of a reply for this long is disconnected.
+    pub write_timeout: Span,
+    /// Unread messages of one user.
+    pub inbox_messages: u64,
+    /// Unread text of one user, in bytes.
+    pub inbox_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            line_bytes: 2 << 20,
+            line_bytes_without_token: 4 << 10,
+            buffered_bytes: 256 << 20,
+            buffered_reply_bytes: 256 << 20,
+            connections: 10_000,
+            connections_per_address: 1_000,
+            unauthenticated_connections: 1_000,
+            peer_timeout: Span::seconds(120),
+            handshake_timeout: Span::seconds(10),
+            write_timeout: Span::seconds(30),
+            inbox_messages: 100_000,
+            inbox_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or tracing's directives.
+    pub level: String,
+    /// How lines look on stderr.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Log {
+    /// A word that is no level would be taken for the name of a part of the program, and all the rest be silent.
+    fn check(&self) -> Result<(), BadConfig> {
+        let is_level = |word: &str| ["error", "warn", "info", "debug", "trace", "off"].contains(&word);
+        match self.level.split(',').find(|directive| !directive.contains('=') && !is_level(directive)) {
+            None => Ok(()),
+            Some(word) => bad("log.level", format_args!("{word:?} is none of error, warn, info, debug, trace, off")),
+        }
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Where Prometheus reads it.
+    pub listen: Listen,
+}
+
+impl Metrics {
+    /// Whether the numbers may be shown at this address: whoever reaches it reads them.
+    pub fn allows(address: SocketAddr) -> Result<(), BadConfig> {
+        match address.ip().is_loopback() {
+            true => Ok(()),
+            false => bad(
+                "metrics.listen",
+                format_args!("{address} is not loopback, and nobody is asked for a password there"),
+            ),
+        }
+    }
+}
+
+/// How lines look on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What is wrong with the settings: one line, with the place and the key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(pub String);
+
+/// `chat.toml`, which says what each setting means.
+pub const MANUAL: &str = include_str!("../../chat.toml");
+
+fn bad<T>(key: &str, why: fmt::Arguments<'_>) -> Result<T, BadConfig> {
+    Err(BadConfig(format!("{key}: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `chat.toml` with every setting uncommented.
+    fn manual() -> String {
+        let setting = |line: &str| {
+            let rest = line.strip_prefix("# ")?;
+            let (key, _) = rest.split_once(" = ")?;
+            key.chars().all(|c| c.is_ascii_lowercase() || c == '_').then(|| rest.to_owned())
+        };
+        let lines = MANUAL.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_manual_shows_every_key_with_its_default() {
+        let shown: toml::Table = manual().parse().expect("the manual is TOML");
+        let known = toml::Table::try_from(Config::default()).expect("the defaults are TOML");
+        assert_eq!(toml::to_string(&shown), toml::to_string(&known));
+        assert_eq!(toml::from_str::<Config>(MANUAL), Ok(Config::default()), "all is commented out");
+    }
+}
