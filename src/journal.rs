@@ -7,7 +7,7 @@
 use std::env;
 use std::fmt::{self, Write};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
@@ -53,7 +53,7 @@ impl<S: Subscriber> Layer<S> for Journal {
         let bytes = entry.finish(event.metadata().level(), event.metadata().target());
         if self.socket.send(&bytes).is_err() {
             // The journal was restarted, or is full: its other entrance, which is there without a connection of ours.
-            eprintln!("{}{}", entry.message, entry.fields);
+            let _ = io::stderr().write_all(format!("{}{}\n", entry.message, entry.fields).as_bytes());
         }
     }
 }

@@ -24,6 +24,8 @@
 //! | [`journal`], [`metrics`], [`seldom`], [`systemd`] | what an operator sees |
 //! | [`cli`] | the command line, one file for each noun |
 #![deny(unsafe_code)]
+// All output goes through `cli::output` and the log, which do not panic where the stream is broken.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![warn(missing_docs)]
 
 pub mod cli;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::output;
 use crate::config::{BadConfig, Loaded, MANUAL};
 
 #[derive(Debug, Subcommand)]
@@ -19,20 +20,21 @@ pub enum Config {
 impl Config {
     pub fn run(&self, load: impl FnOnce() -> Result<Loaded, BadConfig>) -> anyhow::Result<ExitCode> {
         if let Config::Example = self {
-            print!("{MANUAL}");
+            output::print(MANUAL)?;
             return Ok(ExitCode::SUCCESS);
         }
         let loaded = load()?;
         for warning in &loaded.warnings {
-            eprintln!("chatd: warning: {warning}");
+            output::note(format_args!("chatd: warning: {warning}"));
         }
         let file = loaded.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
         match self {
-            Config::Check => println!("{file}: OK"),
+            Config::Check => output::print(format_args!("{file}: OK"))?,
             Config::Example | Config::Show => {
                 let mut config = loaded.config;
                 config.database.url = mask_password(&config.database.url);
-                println!("# defaults < {file} < environment < flags\n{}", toml::to_string(&config)?);
+                let settings = toml::to_string(&config)?;
+                output::print(format_args!("# defaults < {file} < environment < flags\n{settings}"))?;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use super::{open, options, owner, runtime};
+use super::{open, options, output, owner, runtime};
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::repository::Repository;
@@ -57,7 +57,7 @@ impl Db {
             Db::Verify { file } => {
                 let file = file.as_deref().unwrap_or(&database);
                 let findings = runtime(1)?.block_on(verify::verify(file, &options(config)))?;
-                println!("{}: OK: {}", file.display(), describe(findings));
+                output::print(format_args!("{}: OK: {}", file.display(), describe(findings)))?;
             }
             Db::Migrate | Db::Prune => {
                 owner::become_owner_of(&database)?;
@@ -79,8 +79,8 @@ impl Db {
         };
         repository.close().await?;
         match pruned {
-            Some(messages) => println!("{messages} messages removed"),
-            None => println!("{}: the schema is up to date", database.display()),
+            Some(messages) => output::done(format_args!("{messages} messages removed")),
+            None => output::done(format_args!("{}: the schema is up to date", database.display())),
         }
         Ok(())
     }
@@ -88,7 +88,7 @@ impl Db {
 
 async fn back_up(config: &Config, database: &Path, to: &Path) -> anyhow::Result<()> {
     backup::backup(database, to, &options(config)).await?;
-    println!("{}: a copy of {}", to.display(), database.display());
+    output::done(format_args!("{}: a copy of {}", to.display(), database.display()));
     Ok(())
 }
 
@@ -108,9 +108,10 @@ fn open_copy(file: &Path) -> anyhow::Result<File> {
 async fn restore(config: &Config, database: &Path, file: &Path, from: File) -> anyhow::Result<()> {
     let aside = format!(".before-restore-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
     let restored = backup::restore(from, database, &aside, &options(config)).await?;
-    println!("{} restored from {}: {}", database.display(), file.display(), describe(restored.findings));
+    let found = describe(restored.findings);
+    output::done(format_args!("{} restored from {}: {found}", database.display(), file.display()));
     if let Some(aside) = restored.aside {
-        println!("the former database is {}", aside.display());
+        output::done(format_args!("the former database is {}", aside.display()));
     }
     Ok(())
 }

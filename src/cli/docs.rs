@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 
-use super::Arguments;
+use super::{Arguments, output};
 use crate::config::MANUAL;
 
 #[derive(Debug, Args)]
@@ -20,7 +20,9 @@ pub struct Completions {
 
 impl Completions {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        clap_complete::generate(self.shell, &mut Arguments::command(), "chatd", &mut io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Arguments::command(), "chatd", &mut script);
+        output::print(String::from_utf8_lossy(&script))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -35,7 +37,11 @@ impl Man {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         match &self.directory {
             Some(directory) => write_pages(directory).with_context(|| directory.display().to_string())?,
-            None => clap_mangen::Man::new(command()).render(&mut io::stdout())?,
+            None => {
+                let mut page = Vec::new();
+                clap_mangen::Man::new(command()).render(&mut page)?;
+                output::print(String::from_utf8_lossy(&page))?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

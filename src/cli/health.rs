@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 
+use super::output;
 use crate::config::Config;
 
 #[derive(Debug, Args)]
@@ -25,7 +26,7 @@ impl Health {
     pub fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         let address = reachable(config.server.listen);
         let took = ask(address, Duration::from_secs(self.timeout)).with_context(|| address.to_string())?;
-        println!("{address}: OK, answered in {} ms", took.as_millis());
+        output::done(format_args!("{address}: OK, answered in {} ms", took.as_millis()));
         Ok(ExitCode::SUCCESS)
     }
 }

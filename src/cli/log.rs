@@ -22,7 +22,8 @@ pub fn start(settings: &Log) -> Result<LogLevel, BadConfig> {
 /// Logs as an administrator's command does: what is wrong and nothing else.
 pub fn start_quietly() {
     let lines = fmt().with_env_filter(EnvFilter::new("warn")).with_writer(io::stderr);
-    lines.without_time().with_target(false).with_ansi(false).init();
+    // Its own complaint that a line cannot be written would be a panic.
+    lines.without_time().with_target(false).with_ansi(false).log_internal_errors(false).init();
 }
 
 impl LogLevel {
@@ -49,7 +50,7 @@ where
     if let Some(journal) = Journal::behind_stderr() {
         return Box::new(journal);
     }
-    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => Box::new(lines.with_ansi(io::stderr().is_terminal()).with_target(false)),
         LogFormat::Json => Box::new(lines.json()),

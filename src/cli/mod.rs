@@ -7,6 +7,7 @@ mod docs;
 mod health;
 mod log;
 mod mail;
+mod output;
 mod owner;
 mod remote;
 mod script;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::output::Unprinted;
 use crate::config::{BadConfig, Config, Loaded};
 use crate::password::Cost;
 use crate::repository::sqlite::{self, Role, SqliteRepository};
@@ -80,22 +82,34 @@ enum Command {
 const EX_CONFIG: u8 = 78;
 
 /// Runs the program with the process's own arguments.
-pub fn run() -> ExitCode {
+///
+/// `stdout_was_closed`: whether the process began without a standard output.
+pub fn run(stdout_was_closed: bool) -> ExitCode {
+    output::start(stdout_was_closed);
     // Whatever is created, in whatever place, is the owner's alone.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     run_with(std::env::args_os())
 }
 
 fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // clap prints help and usage errors itself and ends with 0 or 2.
-    let arguments = Arguments::parse_from(arguments);
-    match execute(&arguments) {
+    match Arguments::try_parse_from(arguments).map_or_else(help, |arguments| execute(&arguments)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("chatd: {error:#}");
+            if !error.downcast_ref().is_some_and(Unprinted::is_quiet) {
+                output::note(format_args!("chatd: {error:#}"));
+            }
             ExitCode::from(if error.is::<BadConfig>() { EX_CONFIG } else { 1 })
         }
     }
+}
+
+/// What clap says in place of a command: help, the version, wrong usage.
+fn help(said: clap::Error) -> anyhow::Result<ExitCode> {
+    let printed = said.print().map_err(Unprinted::from);
+    if !said.use_stderr() {
+        printed.and_then(|()| output::require())?;
+    }
+    Ok(ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2)))
 }
 
 fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {

@@ -1,7 +1,7 @@
 //! The client for scripts: `chatd login`, `logout`, `send`, `inbox`. Each is one line in a crontab; the exit status
 //! tells success. The token is kept between runs.
 
-use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::mail::readable;
+use super::output::{self, Unprinted};
 use super::remote::{self, Remote};
 use super::state::Logins;
 use crate::client::link::Link;
@@ -124,6 +125,7 @@ impl Inbox {
     /// queue. So whatever goes wrong in between, a full disk or a closed pipe or the end of this process, leaves the
     /// messages there.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
+        output::require()?;
         block_on(async {
             let mut account = Account::of(&self.remote, None)?;
             let mut reply = account.mail(Duration::ZERO).await?;
@@ -143,22 +145,22 @@ impl Inbox {
         })
     }
 
-    fn print(&self, senders: &[FromSender]) -> io::Result<()> {
-        let mut output = BufWriter::new(io::stdout().lock());
-        if self.json {
-            for from in senders {
-                for message in &from.messages {
-                    let line = json!({
-                        "from": from.username.as_str(), "msg_from": from.sender, "msg_to": from.recipient,
-                        "msg": &*message.text,
-                    });
-                    writeln!(output, "{}", json::ascii(&line))?;
-                }
-            }
-        } else {
-            output.write_all(readable(senders).as_bytes())?;
+    fn print(&self, senders: &[FromSender]) -> Result<(), Unprinted> {
+        if !self.json {
+            return output::print(readable(senders));
         }
-        output.flush()
+        let mut lines = String::new();
+        for from in senders {
+            for message in &from.messages {
+                let line = json!({
+                    "from": from.username.as_str(), "msg_from": from.sender, "msg_to": from.recipient,
+                    "msg": &*message.text,
+                });
+                lines.push_str(&json::ascii(&line));
+                lines.push('\n');
+            }
+        }
+        output::print(lines)
     }
 }
 
@@ -226,7 +228,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
 /// All of standard input; what is no UTF-8 becomes U+FFFD, because the wire carries only text.
 fn input() -> anyhow::Result<String> {
     if io::stdin().is_terminal() {
-        eprintln!("The message, Ctrl-D after the last line:");
+        output::note("The message, Ctrl-D after the last line:");
     }
     let mut bytes = Vec::new();
     io::stdin().lock().take(INPUT_BYTES + 1).read_to_end(&mut bytes)?;

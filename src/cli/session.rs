@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::open;
+use super::{open, output};
 use crate::config::Config;
 use crate::model::SessionId;
 use crate::repository::sqlite::{Role, SqliteRepository};
@@ -70,7 +70,7 @@ impl Which {
         if let (Some(id), false) = (self.id, found) {
             anyhow::bail!("{id}: there is no such session");
         }
-        println!("{ended} sessions ended");
+        output::done(format_args!("{ended} sessions ended"));
         Ok(())
     }
 }
@@ -86,15 +86,15 @@ fn list(sessions: &[repository::Session], as_json: bool) -> anyhow::Result<()> {
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&sessions)?);
-        return Ok(());
+        return Ok(output::print(serde_json::to_string_pretty(&sessions)?)?);
     }
+    let mut lines = String::new();
     for session in sessions {
         let (id, user, address) = (session.id, &session.user.username, &session.address);
         let (since, used) = (time(session.created_at), time(session.last_used_at));
-        println!("{id}: {user} from {address}, since {since}, used {used}");
+        lines.push_str(&format!("{id}: {user} from {address}, since {since}, used {used}\n"));
     }
-    Ok(())
+    Ok(output::print(lines)?)
 }
 
 /// To the second, in UTC.

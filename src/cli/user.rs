@@ -5,11 +5,11 @@ use std::io::{self, BufRead, Read};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{cost, open};
+use super::{cost, open, output};
 use crate::config::Config;
 use crate::model::{Password, Token, Username};
 use crate::password;
@@ -92,45 +92,67 @@ impl User {
             User::Add { name, display_name, country, if_not_exists, password } => {
                 let username = Username::parse(name).with_context(|| format!("{name:?}"))?;
                 if *if_not_exists && repository.user_named(username.as_str()).is_some() {
-                    println!("{username} is there already");
+                    output::done(format_args!("{username} is there already"));
                     return Ok(ExitCode::SUCCESS);
+                }
+                if repository.users().iter().any(|user| user.username.folded() == username.folded()) {
+                    return Err(name_taken(&username));
                 }
                 let password = password.get(&username)?;
                 let new = NewUser {
                     display_name: display_name.clone().unwrap_or_else(|| username.to_string()),
                     country: country.clone(),
-                    password_hash: password::hash(password.reveal(), cost(config))?,
+                    password_hash: password::hash(password.text.reveal(), cost(config))?,
                     username: username.clone(),
                 };
-                match repository.add_user(new).await? {
-                    Added::Added => println!("{username} added"),
-                    Added::NameTaken => {
-                        bail!("{username}: there is such an account already (names differ in more than case)")
-                    }
-                }
+                password.store(&username, add(repository, new), remove_again(repository, &username)).await?;
+                output::done(format_args!("{username} added"));
             }
             User::List { json } => list(&repository.users(), *json)?,
             User::Passwd { name, password } => {
                 let user = find(repository, name)?;
                 let password = password.get(&user.username)?;
-                repository.set_password(user.id, password::hash(password.reveal(), cost(config))?).await?;
-                println!("{name}: password changed, sessions ended");
+                let hash = password::hash(password.text.reveal(), cost(config))?;
+                let change = async { Ok(repository.set_password(user.id, hash).await?) };
+                let undo = async {
+                    repository.set_password(user.id, user.password_hash.clone()).await?;
+                    Ok("the former password is in force again; the sessions ended")
+                };
+                password.store(&user.username, change, undo).await?;
+                output::done(format_args!("{name}: password changed, sessions ended"));
             }
             User::Disable { name } => {
                 repository.set_disabled(find(repository, name)?.id, true).await?;
-                println!("{name} disabled, sessions ended");
+                output::done(format_args!("{name} disabled, sessions ended"));
             }
             User::Enable { name } => {
                 repository.set_disabled(find(repository, name)?.id, false).await?;
-                println!("{name} enabled");
+                output::done(format_args!("{name} enabled"));
             }
             User::Remove { name } => {
                 let removed = repository.remove_user(find(repository, name)?.id).await?;
-                println!("{name} removed, {} unread messages discarded", removed.unread);
+                output::done(format_args!("{name} removed, {} unread messages discarded", removed.unread));
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+async fn add(repository: &SqliteRepository, new: NewUser) -> anyhow::Result<()> {
+    let username = new.username.clone();
+    match repository.add_user(new).await? {
+        Added::Added => Ok(()),
+        Added::NameTaken => Err(name_taken(&username)),
+    }
+}
+
+fn name_taken(username: &Username) -> anyhow::Error {
+    anyhow!("{username}: there is such an account already (names differ in more than case)")
+}
+
+async fn remove_again(repository: &SqliteRepository, username: &Username) -> anyhow::Result<&'static str> {
+    repository.remove_user(find(repository, username.as_str())?.id).await?;
+    Ok("the account was removed again")
 }
 
 fn find(repository: &SqliteRepository, name: &str) -> anyhow::Result<Arc<repository::User>> {
@@ -148,25 +170,52 @@ fn list(users: &[Arc<repository::User>], as_json: bool) -> anyhow::Result<()> {
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&users)?);
-        return Ok(());
+        return Ok(output::print(serde_json::to_string_pretty(&users)?)?);
     }
+    let mut lines = String::new();
     for user in users {
         let country =
             if user.country.is_empty() { String::new() } else { format!(", {}", user.country.escape_debug()) };
         let disabled = if user.disabled { " (disabled)" } else { "" };
-        println!("{}: {}{country}{disabled}", user.username, user.display_name.escape_debug());
+        lines.push_str(&format!("{}: {}{country}{disabled}\n", user.username, user.display_name.escape_debug()));
     }
-    Ok(())
+    Ok(output::print(lines)?)
+}
+
+/// A password that is to be stored.
+struct NewPassword {
+    text: Password,
+    /// Nobody knows it before it is printed.
+    is_made_up: bool,
+}
+
+impl NewPassword {
+    /// Stores it with `change`. One that was made up is printed once it is stored, and where it cannot be printed, it is
+    /// not stored, or `undo` takes the change back.
+    async fn store(
+        &self,
+        username: &Username,
+        change: impl Future<Output = anyhow::Result<()>>,
+        undo: impl Future<Output = anyhow::Result<&'static str>>,
+    ) -> anyhow::Result<()> {
+        if !self.is_made_up {
+            return change.await;
+        }
+        let head = format!("password of {username}: ");
+        let ((), printed) = output::print_around(&head, change, self.text.reveal()).await?;
+        if let Err(why) = printed {
+            let undone = undo.await.with_context(|| format!("{username}: {why}: nobody has seen the new password"))?;
+            bail!("{username}: {why}: the new password could not be printed, so {undone}");
+        }
+        Ok(())
+    }
 }
 
 impl PasswordSource {
-    fn get(&self, username: &Username) -> anyhow::Result<Password> {
+    fn get(&self, username: &Username) -> anyhow::Result<NewPassword> {
         let text = if self.generate {
             // 122 bits from the operating system.
-            let made = Token::generate().reveal();
-            println!("password of {username}: {made}");
-            made
+            Token::generate().reveal()
         } else if let Some(file) = &self.password_file {
             first_line(&**file)?
         } else if self.password_stdin {
@@ -179,7 +228,7 @@ impl PasswordSource {
             }
             first
         };
-        Ok(Password::parse(&text)?)
+        Ok(NewPassword { text: Password::parse(&text)?, is_made_up: self.generate })
     }
 }
 

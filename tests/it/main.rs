@@ -16,6 +16,7 @@
 //! - `commands`: sessions, health, manual pages, completions
 //! - `database`: copies of it, and whether one is whole
 //! - `operate`: what systemd and an operator see of a running server
+//! - `output`: commands whose standard output is closed, full, or a pipe without a reader
 //! - `metrics`: what Prometheus reads
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
@@ -36,6 +37,7 @@ mod extensions;
 mod imports;
 mod metrics;
 mod operate;
+mod output;
 mod proof;
 mod python;
 mod repository;

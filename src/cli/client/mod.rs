@@ -5,15 +5,15 @@ mod conversation;
 mod live;
 mod terminal;
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
 
 use self::conversation::{Conversation, failure, login_without_password};
 use super::remote::{self, Remote};
-use super::runtime;
 use super::visible::visible;
+use super::{output, runtime};
 use crate::client::Error;
 
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ impl Client {
 
 /// Lines in, lines out, each shown before the next is read. `auth messi` takes the password of the environment.
 async fn converse(mut conversation: Conversation) -> anyhow::Result<()> {
-    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    let mut input = io::stdin().lock();
     let mut line = Vec::new();
     while input.read_until(b'\n', &mut line)? > 0 {
         let answered = match (login_without_password(&line), remote::password()?) {
@@ -49,8 +49,7 @@ async fn converse(mut conversation: Conversation) -> anyhow::Result<()> {
             Err(error @ Error::Unreachable { .. }) => return Err(error.into()),
             Err(error) => failure(&error),
         };
-        writeln!(output, "{}", visible(&shown))?;
-        output.flush()?;
+        output::print(format_args!("{}\n", visible(&shown)))?;
         line.clear();
     }
     conversation.end().await;

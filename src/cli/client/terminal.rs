@@ -1,6 +1,5 @@
 //! The client on a terminal: the prompt, the line being typed, what was typed before, and messages above it.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -20,7 +19,7 @@ use tokio::time::timeout;
 use super::conversation::{Answered, Conversation, failure, login_without_password};
 use super::live::{Display, Names, Printer, Shown, Watch};
 use crate::cli::visible::visible;
-use crate::cli::{mail, state};
+use crate::cli::{mail, output, state};
 use crate::client::{Error, Server};
 use crate::model::Password;
 use crate::protocol::Reply;
@@ -55,7 +54,7 @@ pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
     let mut terminal = Terminal::open()?;
     let mut conversation = Conversation::new(server.clone());
     runtime.block_on(conversation.connect())?;
-    println!("Connected to {}. Type help for help, Ctrl-D to leave.", server.address);
+    output::print(format_args!("Connected to {}. Type help for help, Ctrl-D to leave.", server.address))?;
     let mut watch: Option<Watch> = None;
     loop {
         let token = conversation.token();
@@ -73,14 +72,14 @@ pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
         terminal.remember(&line);
         match line.trim() {
             "" => {}
-            "help" => println!("{HELP}"),
+            "help" => output::print(HELP)?,
             "exit" | "quit" => break,
             _ => {
                 let shown = match runtime.block_on(patiently(say(&mut conversation, &line))) {
                     Ok(answered) => terminal.take_in(answered, conversation.username()),
                     Err(error) => visible(&failure(&error)).into_owned(),
                 };
-                writeln!(io::stdout(), "{shown}")?;
+                output::print(format_args!("{shown}\n"))?;
             }
         }
     }
@@ -105,7 +104,7 @@ async fn patiently<T>(work: impl Future<Output = T>) -> T {
     match timeout(LONG, &mut work).await {
         Ok(done) => done,
         Err(_) => {
-            eprintln!("(no answer yet)");
+            output::note("(no answer yet)");
             work.await
         }
     }
@@ -134,7 +133,7 @@ impl Terminal {
         let printer: Printer = match editor.create_external_printer() {
             Ok(mut printer) => Arc::new(Mutex::new(move |text| printer.print(text).is_ok())),
             // A terminal that cannot move its cursor.
-            Err(_) => Arc::new(Mutex::new(|text: String| io::stdout().write_all(text.as_bytes()).is_ok())),
+            Err(_) => Arc::new(Mutex::new(|text: String| output::print(text).is_ok())),
         };
         let display = Display { printer, shown: Shown::default(), names };
         Ok(Terminal { editor, display, clock: TimeZone::system(), history })

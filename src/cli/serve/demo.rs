@@ -1,8 +1,10 @@
 //! `chatd serve --demo`: the document's accounts and how to use them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::thread;
 
 use super::cost;
+use crate::cli::output;
 use crate::config::{Config, Listen};
 use crate::model::Username;
 use crate::password;
@@ -45,7 +47,7 @@ pub async fn add_accounts(repository: &dyn Repository, config: &Config) -> anyho
 /// Says on standard output what to type next. `address` is that of the text listener.
 pub fn print_invitation(address: SocketAddr) {
     let (ip, port) = (address.ip(), address.port());
-    println!(
+    let text = format!(
         "chatd is running. In another terminal:\n\n    \
          nc {ip} {port}\n\n\
          and then, for example:\n\n    \
@@ -55,4 +57,6 @@ pub fn print_invitation(address: SocketAddr) {
          inbox\n\n\
          Ctrl-C stops it; what was sent is in chat-demo.db."
     );
+    // On a thread of its own, because a terminal that was stopped by Ctrl-S takes nothing; the server serves all the same.
+    let _ = thread::Builder::new().spawn(move || output::done(text));
 }

@@ -1,0 +1,107 @@
+//! All that commands write to standard output and standard error. Nothing here panics, whatever the streams are: a pipe
+//! without a reader, a full disk, closed. Knows no command.
+
+use std::fmt::Display;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether standard output was closed when the program began.
+static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// What was to be printed could not be printed.
+#[derive(Debug, thiserror::Error)]
+pub enum Unprinted {
+    /// There is no standard output.
+    #[error("standard output is closed: nothing was done")]
+    Closed,
+    /// What is written there is lost.
+    #[error("standard output is /dev/null or closed: what is printed only once would be lost, so nothing was done")]
+    Discarded,
+    /// A write failed.
+    #[error("standard output: {0}")]
+    Failed(#[from] io::Error),
+}
+
+impl Unprinted {
+    /// The reader of the pipe has had enough, and wants to hear no complaint.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self, Unprinted::Failed(why) if why.kind() == ErrorKind::BrokenPipe)
+    }
+}
+
+/// To be called once, before anything is printed.
+pub fn start(was_closed: bool) {
+    WAS_CLOSED.store(was_closed, Ordering::Relaxed);
+}
+
+/// Prints what a command was asked for, with a line end if it has none. The command has failed if this fails.
+pub fn print(text: impl Display) -> Result<(), Unprinted> {
+    require()?;
+    write(&text.to_string())
+}
+
+/// Says what a command has done. It stays done if this fails.
+pub fn done(text: impl Display) {
+    match write(&text.to_string()) {
+        Err(why) if !why.is_quiet() => note(format_args!("chatd: it is done, but could not be said: {why}")),
+        _ => {}
+    }
+}
+
+/// A line on standard error for the person who reads it. If that fails there is nobody to tell.
+pub fn note(text: impl Display) {
+    // One write, so that lines of several processes do not mix.
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Fails where [`print`] is sure to fail: to be asked before a step that cannot be taken back.
+pub fn require() -> Result<(), Unprinted> {
+    if WAS_CLOSED.load(Ordering::Relaxed) { Err(Unprinted::Closed) } else { Ok(()) }
+}
+
+/// Prints something once, around a step that makes it true: `head` first, which proves that the stream takes what is
+/// written; then `step`; then `rest`. Gives what `step` gives, and whether `rest` was printed.
+pub async fn print_around<T, E: From<Unprinted>>(
+    head: &str,
+    step: impl Future<Output = Result<T, E>>,
+    rest: &str,
+) -> Result<(T, Result<(), Unprinted>), E> {
+    if goes_nowhere() {
+        return Err(Unprinted::Discarded.into());
+    }
+    write_all(head)?;
+    match step.await {
+        Ok(result) => Ok((result, write(rest))),
+        Err(error) => {
+            // The line that was begun ends here; why there is no more of it is said on standard error.
+            let _ = write_all("\n");
+            Err(error)
+        }
+    }
+}
+
+/// Whether what is written is lost without an error.
+fn goes_nowhere() -> bool {
+    let stdout = io::stdout().as_fd().try_clone_to_owned().and_then(|fd| fs::File::from(fd).metadata());
+    let null = fs::metadata("/dev/null");
+    let is_null = matches!((stdout, null), (Ok(stdout), Ok(null))
+        if stdout.file_type().is_char_device() && stdout.rdev() == null.rdev());
+    WAS_CLOSED.load(Ordering::Relaxed) || is_null
+}
+
+fn write(text: &str) -> Result<(), Unprinted> {
+    match text.is_empty() || text.ends_with('\n') {
+        true => write_all(text),
+        false => write_all(&format!("{text}\n")),
+    }
+}
+
+fn write_all(text: &str) -> Result<(), Unprinted> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
