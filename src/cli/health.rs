@@ -1,6 +1,6 @@
 //! `chatd health`: asks the running server one thing, as a client would, and ends with 0 if it answers.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -43,14 +43,25 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 fn ask(address: SocketAddr, limit: Duration) -> anyhow::Result<Duration> {
     let begun = Instant::now();
-    let mut stream = TcpStream::connect_timeout(&address, limit).context("no server listens")?;
+    let plain = |error: io::Error| in_plain_words(error, limit);
+    let mut stream = TcpStream::connect_timeout(&address, limit).map_err(plain).context("no server listens")?;
     stream.set_write_timeout(Some(limit))?;
     stream.set_read_timeout(Some(limit))?;
-    stream.write_all(QUESTION).context("the server does not read")?;
+    stream.write_all(QUESTION).map_err(plain).context("the server does not read")?;
     let mut answer = [0; ANSWER.len()];
-    stream.read_exact(&mut answer).context("the server does not answer")?;
+    stream.read_exact(&mut answer).map_err(plain).context("the server does not answer")?;
     if answer != ANSWER {
         bail!("something else than chatd answers: {:?}", String::from_utf8_lossy(&answer));
     }
     Ok(begun.elapsed())
+}
+
+/// A socket with a time limit calls a time-out "Resource temporarily unavailable", which says nothing to anybody.
+fn in_plain_words(error: io::Error, limit: Duration) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::other(format!("timed out after {} s", limit.as_secs()))
+        }
+        _ => error,
+    }
 }

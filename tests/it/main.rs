@@ -21,11 +21,13 @@
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
 //! - `client`: the document's dialogue, piped and on a `terminal`, also through a `door`: against an old server, and encrypted
+//! - `connect`: how the client comes to a server, and what it says when it does not
 //! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
 
 mod admin;
 mod client;
 mod commands;
+mod connect;
 mod corpus;
 mod crontab;
 mod database;
