@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("protocol", &["model"]),
     ("repository::batch", &[]),
     ("repository::mailbox", &["repository", "model"]),
-    ("repository::directory", &["repository", "model"]),
+    ("repository::memory", &["repository", "model"]),
     ("repository", &["model", "metrics"]),
     ("password", &[]),
     ("throttle", &[]),
@@ -27,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("session", &["connections", "model", "frame", "protocol", "service", "delivery", "socket", "tls"]),
     ("server", &["tls", "connections", "session", "service", "protocol", "metrics", "seldom"]),
     ("client", &["protocol", "model", "socket"]),
+    ("admin", &["repository", "model", "seldom"]),
     ("cli::client", &["cli", "client", "protocol", "model"]),
     ("cli::script", &["client", "protocol", "model"]),
     ("cli::mail", &["protocol", "model"]),
@@ -38,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "admin",
             "config",
             "repository",
             "service",

@@ -13,6 +13,7 @@
 //! - `python`: the JSON of the wire against Python's own
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
+//! - `administration`: admin commands beside a server, at its own socket; commits of strangers to the file
 //! - `commands`: sessions, health, manual pages, completions
 //! - `database`: copies of it, and whether one is whole
 //! - `operate`: what systemd and an operator see of a running server
@@ -25,6 +26,7 @@
 //! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
 
 mod admin;
+mod administration;
 mod client;
 mod commands;
 mod connect;
