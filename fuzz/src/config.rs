@@ -1,4 +1,4 @@
-//! Any settings file is either used or refused in one line, and what is used can be shown and read again.
+//! Any settings file is either used or refused with one line a mistake, and what is used can be shown and read again.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +11,8 @@ pub fn check(data: &[u8]) {
     fs::write(&path, data).expect("the file can be written");
     match load(Some(Path::new(&path)), &[]) {
         Err(bad) => {
-            assert!(!bad.0.is_empty());
-            assert_eq!(bad.0.lines().count(), 1, "{:?}", bad.0);
+            assert!(!bad.mistakes().is_empty());
+            bad.mistakes().iter().for_each(|mistake| assert_eq!(mistake.lines().count(), 1, "{mistake:?}"));
         }
         Ok(loaded) => {
             let shown = toml::to_string(&loaded.config).expect("settings are TOML");

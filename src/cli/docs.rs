@@ -76,7 +76,11 @@ fn settings_page() -> Vec<u8> {
         match said {
             "" | "#" => line(".PP"),
             _ if said.starts_with('[') => line(&format!(".SH {}", escaped(said))),
-            _ if is_setting => line(&format!(".br\n\\fB{}\\fR\n.br", escaped(text))),
+            _ if is_setting => {
+                let (setting, range) = text.split_once("  # ").unwrap_or((text, ""));
+                let range = if range.is_empty() { String::new() } else { format!("  ({})", escaped(range)) };
+                line(&format!(".br\n\\fB{}\\fR{range}\n.br", escaped(setting)));
+            }
             _ => line(&escaped(text)),
         }
     }

@@ -30,7 +30,7 @@ impl LogLevel {
     /// Logs from now on what `level` lets through.
     pub fn set(&self, level: &str) -> Result<(), BadConfig> {
         let filter = filter(level)?;
-        self.0.reload(filter).map_err(|e| BadConfig(format!("log.level: {e}")))
+        self.0.reload(filter).map_err(|e| BadConfig::new(format!("log.level: {e}")))
     }
 }
 
@@ -40,7 +40,7 @@ fn filter(level: &str) -> Result<EnvFilter, BadConfig> {
         "info" | "debug" | "trace" => format!("warn,chatd={level}"),
         other => other.to_owned(),
     };
-    EnvFilter::try_new(directives).map_err(|e| BadConfig(format!("log.level: {e}")))
+    EnvFilter::try_new(directives).map_err(|e| BadConfig::new(format!("log.level: {e}")))
 }
 
 fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>

@@ -1,74 +1,147 @@
-//! What the settings must be, each and together.
+//! What the settings must be: each by itself, and then together. Every mistake is told with its remedy.
 
-use std::time::Duration;
+use serde::de::Error as _;
+use toml::Value;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 
-use super::{BadConfig, Config, Listen, Metrics, Span, bad};
+use super::range::{self, Range};
+use super::{BadConfig, Config, Listen, Metrics, Span};
+use crate::password;
 
-pub(super) fn check(config: &Config) -> Result<(), BadConfig> {
-    let Config { server, password, throttle, limits, delivery, session, log, .. } = config;
-    server.allows_plaintext_at("server.listen", server.listen)?;
-    for (key, path) in [("server.tls_certificate", &server.tls_certificate), ("server.tls_key", &server.tls_key)] {
-        if server.tls_listen != Listen(None) && path.as_os_str().is_empty() {
-            return bad(key, format_args!("server.tls_listen wants a certificate and its key"));
+/// What is wrong with the value of one setting, by itself.
+pub(super) fn alone(key: &str, value: &Value) -> Option<String> {
+    let range = Range::of(key);
+    let name = key.rsplit('.').next().unwrap_or(key);
+    if let Some(range) = range.filter(|range| !range.is_time()) {
+        match value {
+            Value::Integer(_) => {}
+            Value::String(text) if text.parse::<i64>().is_ok() => return Some("a number has no quotes".to_owned()),
+            other => return Some(format!("{other} is no whole number; it must be {range}")),
         }
     }
+    if range.is_some_and(Range::is_time)
+        && let Some(count) = value.as_integer().or_else(|| value.as_str()?.parse().ok()).filter(|count| *count != 0)
+    {
+        return Some(format!("{value} has no unit; write \"{count}{}\"", unit(key)));
+    }
+    if name.ends_with("listen") {
+        return no_address(key, value);
+    }
+    if key == "log.level" {
+        return value.as_str().and_then(no_level);
+    }
+    match (one(key, value), range) {
+        (Ok(config), Some(range)) if !range.holds(&config) => Some(format!("it must be {range}")),
+        (Ok(_), _) => None,
+        // It does not even fit into the number's type.
+        (Err(_), Some(range)) if !range.is_time() => Some(format!("it must be {range}")),
+        (Err(error), _) => Some(error.message().replace('\n', " ")),
+    }
+}
+
+/// The defaults with this one setting.
+fn one(key: &str, value: &Value) -> Result<Config, toml::de::Error> {
+    let (section, name) = key.split_once('.').ok_or_else(|| toml::de::Error::custom("it is of no section"))?;
+    let section_table = toml::Table::from_iter([(name.to_owned(), value.clone())]);
+    toml::Table::from_iter([(section.to_owned(), Value::Table(section_table))]).try_into()
+}
+
+/// The unit of a length of time that is meant, most likely: that of the default.
+fn unit(key: &str) -> String {
+    let defaults = Value::try_from(Config::default()).unwrap_or(Value::Boolean(false));
+    let default = key.split_once('.').and_then(|(section, name)| defaults.get(section)?.get(name)?.as_str());
+    let default = default.and_then(|text| humantime::parse_duration(text).ok()).unwrap_or_default();
+    range::short(Span(default)).trim_start_matches(|c: char| c.is_ascii_digit()).to_owned()
+}
+
+fn no_address(key: &str, value: &Value) -> Option<String> {
+    let may_be_empty = key != "server.listen";
+    let text = match value {
+        Value::String(text) if text.is_empty() && may_be_empty => return None,
+        Value::String(text) => text.clone(),
+        Value::Integer(port) => port.to_string(),
+        other => other.to_string(),
+    };
+    if value.is_str() && text.parse::<std::net::SocketAddr>().is_ok() {
+        return None;
+    }
+    let port = |text: &str| text.parse::<u16>().ok();
+    if let Some(port) = port(&text) {
+        return Some(format!("{value} is a port without an address; write \"127.0.0.1:{port}\""));
+    }
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+        let example = std::net::SocketAddr::new(address, Config::default().server.listen.port());
+        return Some(format!("{value} is an address without a port; write \"{example}\""));
+    }
+    if let Some((host, port)) = text.rsplit_once(':').and_then(|(host, rest)| Some((host, port(rest)?))) {
+        let host = if host == "localhost" { "a name" } else { "no IP address" };
+        return Some(format!("{value}: what stands before the port is {host}; write \"127.0.0.1:{port}\""));
+    }
+    let or_empty = if may_be_empty { ", nor \"\" for nowhere" } else { "" };
+    Some(format!("{value} is no address and port such as \"127.0.0.1:8889\"{or_empty}"))
+}
+
+/// A word that is no level would be taken for the name of a part of the program, and all the rest be silent.
+fn no_level(level: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    for directive in level.split(',') {
+        if !directive.contains('=') && !LEVELS.contains(&directive) {
+            return Some(format!("{directive:?} is none of {}", LEVELS.join(", ")));
+        }
+        if directive.parse::<Directive>().is_err() {
+            return Some(format!("{directive:?} is no directive such as \"chatd=debug\""));
+        }
+    }
+    EnvFilter::try_new(level).err().map(|error| error.to_string().replace('\n', " "))
+}
+
+/// What is wrong with the settings together: the settings of which at least one must change, and why.
+pub(super) fn together(config: &Config) -> Vec<(&'static [&'static str], String)> {
+    let Config { server, password, limits, .. } = config;
+    let mut wrong = Vec::new();
+    let mut complain = |keys: &'static [&'static str], why: Result<(), BadConfig>| {
+        wrong.extend(why.err().map(|why| (keys, why.to_string())));
+    };
+    complain(&["server.listen", "server.allow_plaintext"], server.allows_plaintext_at("server.listen", server.listen));
     if let Listen(Some(address)) = server.text_listen {
-        server.allows_plaintext_at("server.text_listen", address)?;
+        let allowed = server.allows_plaintext_at("server.text_listen", address);
+        complain(&["server.text_listen", "server.allow_plaintext"], allowed);
     }
     if let Listen(Some(address)) = config.metrics.listen {
-        Metrics::allows(address)?;
+        complain(&["metrics.listen"], Metrics::allows(address));
     }
-    log.check()?;
-    let cost = crate::password::Cost {
+    let files = [
+        (&["server.tls_certificate", "server.tls_listen"][..], &server.tls_certificate),
+        (&["server.tls_key", "server.tls_listen"], &server.tls_key),
+    ];
+    for (keys, path) in files {
+        if server.tls_listen != Listen(None) && path.as_os_str().is_empty() {
+            let why = format!("{}: server.tls_listen wants a certificate and its key", keys[0]);
+            complain(keys, Err(BadConfig::new(why)));
+        }
+    }
+    let cost = password::Cost {
         memory_kib: password.memory_kib,
         iterations: password.iterations,
         parallelism: password.parallelism,
     };
-    if let Err(why) = crate::password::check(cost) {
-        return bad("password", format_args!("argon2 takes no such parameters: {why}"));
+    if let Err(why) = password::check(cost) {
+        let why = format!("password: argon2 takes no such parameters: {why}");
+        complain(&["password.memory_kib", "password.parallelism", "password.iterations"], Err(BadConfig::new(why)));
     }
-    let at_least_one = [
-        ("database.tail_messages", config.database.tail_messages as u64),
-        ("server.threads", server.threads as u64),
-        ("password.threads", password.threads as u64),
-        ("password.queue", password.queue as u64),
-        ("throttle.buckets", throttle.buckets as u64),
-        ("session.per_user", session.per_user as u64),
-        ("delivery.reply_bytes", delivery.reply_bytes),
-        ("delivery.history_messages", delivery.history_messages as u64),
-        ("limits.connections", limits.connections as u64),
-        ("limits.connections_per_address", limits.connections_per_address as u64),
-        ("limits.unauthenticated_connections", limits.unauthenticated_connections as u64),
-        ("limits.inbox_messages", limits.inbox_messages),
-        ("limits.inbox_bytes", limits.inbox_bytes),
-        ("limits.handshake_timeout", limits.handshake_timeout.0.as_millis() as u64),
-        ("limits.write_timeout", limits.write_timeout.0.as_millis() as u64),
-        ("session.idle_expiry", session.idle_expiry.0.as_secs()),
-    ];
-    if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
-        return bad(key, format_args!("must not be 0"));
+    for (keys, less, more) in [
+        (
+            &["limits.line_bytes_without_token", "limits.line_bytes"][..],
+            limits.line_bytes_without_token,
+            limits.line_bytes,
+        ),
+        (&["limits.line_bytes", "limits.buffered_bytes"], limits.line_bytes, limits.buffered_bytes),
+    ] {
+        if less > more {
+            let why = format!("{} = {more}: it must not be less than {} = {less}", keys[1], keys[0]);
+            complain(keys, Err(BadConfig::new(why)));
+        }
     }
-    if delivery.wait_at_most > Span::days(1) {
-        return bad("delivery.wait_at_most", format_args!("must not be longer than a day"));
-    }
-    // Each of the four signs of life that are asked for has a second at least.
-    if limits.peer_timeout.0 < Duration::from_secs(8) {
-        return bad("limits.peer_timeout", format_args!("must be 8s at least"));
-    }
-    if limits.line_bytes_without_token < 1024 + 128 {
-        return bad(
-            "limits.line_bytes_without_token",
-            format_args!("a login with a long password would not fit in less than 1152"),
-        );
-    }
-    if limits.line_bytes < limits.line_bytes_without_token || limits.line_bytes > 64 << 20 {
-        return bad("limits.line_bytes", format_args!("must lie between limits.line_bytes_without_token and 64 MiB"));
-    }
-    if u32::try_from(limits.buffered_reply_bytes).is_err() || limits.buffered_reply_bytes < 1 << 16 {
-        return bad("limits.buffered_reply_bytes", format_args!("must lie between 64 KiB and 4 GiB"));
-    }
-    if limits.buffered_bytes < limits.line_bytes {
-        return bad("limits.buffered_bytes", format_args!("one line of limits.line_bytes must fit in"));
-    }
-    Ok(())
+    wrong
 }

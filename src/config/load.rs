@@ -1,13 +1,16 @@
-//! Where the settings come from: defaults, a file, the environment, flags, in this order.
+//! Where the settings come from: defaults, a file, the environment, flags, in this order. All mistakes of all of them are
+//! told at once.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use config::builder::DefaultState;
-use config::{ConfigBuilder, Environment, File, FileFormat};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use toml::de::{DeString, DeTable, DeValue};
+use toml::{Spanned, Table, Value};
 
-use super::check::check;
-use super::{BadConfig, Config};
+use super::range::Range;
+use super::{BadConfig, Config, check, place};
 
 /// Settings with where they came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +19,13 @@ pub struct Loaded {
     pub config: Config,
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
+    /// Nobody named the file, it was found in the working directory.
+    pub file_unasked: bool,
     /// What is odd but no error, a line each.
     pub warnings: Vec<String>,
 }
 
-const SYSTEM_FILE: &str = "/etc/chatd/chat.toml";
-const PREFIX: &str = "CHATD";
+const PREFIX: &str = "CHATD_";
 /// Variables of ours that are no settings: the file's name, and what the client takes.
 const OTHER_VARIABLES: [&str; 7] = [
     "CHATD_CONFIG",
@@ -33,79 +37,180 @@ const OTHER_VARIABLES: [&str; 7] = [
     "CHATD_TLS_CA",
 ];
 
-/// Which file is used: the one that was asked for, `$CHATD_CONFIG`, `./chat.toml`, `/etc/chatd/chat.toml`, or none.
-fn choose_file(asked: Option<&Path>) -> Option<PathBuf> {
-    let named = asked.map(Path::to_owned).or_else(|| std::env::var_os("CHATD_CONFIG").map(PathBuf::from));
-    named.or_else(|| ["chat.toml", SYSTEM_FILE].map(PathBuf::from).into_iter().find(|path| path.exists()))
-}
-
 /// Reads the settings. `flags` are `key=value` from the command line.
 pub fn load(asked: Option<&Path>, flags: &[String]) -> Result<Loaded, BadConfig> {
-    let file = choose_file(asked);
-    let mut builder = config::Config::builder();
+    let mut sources = Sources { known: keys(), ..Sources::default() };
     if let Some(state) = std::env::var_os("STATE_DIRECTORY") {
         // systemd names the service's own directory; several would be separated by colons.
         let state = state.to_string_lossy().split(':').next().unwrap_or_default().to_owned();
-        let url = format!("sqlite://{state}/chat.db");
-        builder = builder.set_default("database.url", url).map_err(|e| BadConfig(e.to_string()))?;
+        sources.put("database.url", Value::String(format!("sqlite://{state}/chat.db")));
     }
-    if let Some(path) = &file {
-        builder = with_file(builder, path)?;
+    let found = place::find(asked)?;
+    if let Some(found) = &found {
+        sources.take_file(&found.path, &found.bytes)?;
     }
-    builder = builder.add_source(Environment::with_prefix(PREFIX).prefix_separator("_").separator("__"));
-    for flag in flags {
-        let (key, value) = flag.split_once('=').ok_or_else(|| BadConfig(format!("--set {flag}: want KEY=VALUE")))?;
-        if !keys().contains(key) {
-            return Err(BadConfig(format!("--set {flag}: there is no setting {key:?}")));
-        }
-        builder = builder.set_override(key, value).map_err(|e| BadConfig(format!("--set {flag}: {e}")))?;
-    }
-    let mut warnings = Vec::new();
-    for (variable, _) in std::env::vars_os() {
-        let variable = variable.to_string_lossy();
-        let key = variable.strip_prefix("CHATD_").map(|rest| rest.to_lowercase().replace("__", "."));
-        if key.is_some_and(|key| !keys().contains(key.as_str())) && !OTHER_VARIABLES.contains(&&*variable) {
-            warnings.push(format!("the environment variable {variable} is no setting of chatd's"));
-        }
-    }
-    let merged = builder.build().map_err(|e| BadConfig(e.to_string()))?;
-    let config: Config = lenient(merged).map_err(|e| BadConfig(e.to_string()))?;
-    check(&config)?;
-    Ok(Loaded { config, file, warnings })
+    sources.take_environment();
+    sources.take_flags(flags);
+    let Sources { merged, bad, mut mistakes, warnings, .. } = sources;
+    let config: Config = merged.try_into().map_err(|e: toml::de::Error| BadConfig::new(e.message()))?;
+    // A rule about a setting that is wrong by itself says nothing.
+    let together = check::together(&config).into_iter().filter(|(keys, _)| !keys.iter().any(|key| bad.contains(*key)));
+    mistakes.extend(together.map(|(_, why)| why));
+    BadConfig::all(mistakes)?;
+    let file_unasked = found.as_ref().is_some_and(|found| found.unasked);
+    Ok(Loaded { config, file: found.map(|found| found.path), file_unasked, warnings })
 }
 
-/// The merged settings; a stray variable was only worth a warning, so it is no unknown key here.
-fn lenient(merged: config::Config) -> Result<Config, config::ConfigError> {
-    let mut builder = config::Config::builder();
-    for key in keys() {
-        if let Ok(value) = merged.get::<config::Value>(&key) {
-            builder = builder.set_override(&key, value)?;
-        }
-    }
-    builder.build()?.try_deserialize()
+/// What was read so far.
+#[derive(Default)]
+struct Sources {
+    known: BTreeSet<String>,
+    merged: Table,
+    /// Settings with a value that is wrong by itself; what is said about them is in `mistakes`.
+    bad: BTreeSet<String>,
+    mistakes: Vec<String>,
+    warnings: Vec<String>,
 }
 
-/// Reads the file twice: strictly by itself, which gives the line of a mistake, and then as one of the sources.
-fn with_file(builder: ConfigBuilder<DefaultState>, path: &Path) -> Result<ConfigBuilder<DefaultState>, BadConfig> {
-    let text = std::fs::read_to_string(path).map_err(|e| BadConfig(format!("{}: {e}", path.display())))?;
-    if let Err(error) = toml::from_str::<Config>(&text) {
-        let start = error.span().map_or(0, |span| span.start);
-        let number = text[..start].matches('\n').count() + 1;
-        let line = text.lines().nth(number - 1).unwrap_or_default().trim();
-        let what = error.message().replace('\n', " ");
-        return Err(BadConfig(format!("{}:{number}: {line}: {what}", path.display())));
+impl Sources {
+    fn put(&mut self, key: &str, value: Value) {
+        if let Some((section, name)) = key.split_once('.') {
+            let section = self.merged.entry(section).or_insert_with(|| Table::new().into());
+            section.as_table_mut().and_then(|section| section.insert(name.to_owned(), value));
+        }
     }
-    Ok(builder.add_source(File::from_str(&text, FileFormat::Toml)))
+
+    /// Takes one value, or says what is wrong with it; `place` is where it stands.
+    fn take(&mut self, key: &str, value: Value, place: &str) {
+        match check::alone(key, &value) {
+            None => self.put(key, value),
+            Some(why) => {
+                self.mistakes.push(format!("{place}: {why}"));
+                self.bad.insert(key.to_owned());
+            }
+        }
+    }
+
+    fn take_file(&mut self, path: &Path, bytes: &[u8]) -> Result<(), BadConfig> {
+        let path = path.display();
+        let text = std::str::from_utf8(bytes).map_err(|e| {
+            BadConfig::new(format!("{path}: byte {} is no UTF-8: save it as UTF-8", e.valid_up_to() + 1))
+        })?;
+        if text.starts_with('\u{feff}') {
+            let why = "the file begins with a byte order mark (BOM): save it as UTF-8 without one";
+            return Err(BadConfig::new(format!("{path}:1: {why}")));
+        }
+        let place = |start: usize| {
+            let number = text[..start].matches('\n').count() + 1;
+            format!("{path}:{number}: {}", text.lines().nth(number - 1).unwrap_or_default().trim())
+        };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let errors = errors.iter().map(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            format!("{}: {}", place(start), error.message().replace('\n', " "))
+        });
+        // One slip often gives several errors in its line.
+        let mut errors: Vec<String> = errors.collect();
+        errors.dedup_by_key(|error| error.splitn(3, ':').take(2).collect::<Vec<_>>().join(":"));
+        BadConfig::all(errors)?;
+        let mut entries: Vec<_> = table.get_ref().iter().collect();
+        entries.sort_by_key(|(section, _)| section.span().start);
+        for (section, content) in entries {
+            self.take_section(section, content.get_ref(), &place);
+        }
+        Ok(())
+    }
+
+    fn take_section(
+        &mut self,
+        section: &Spanned<DeString<'_>>,
+        content: &DeValue<'_>,
+        place: &dyn Fn(usize) -> String,
+    ) {
+        let name = &**section.get_ref();
+        let prefix = format!("{name}.");
+        let of_section: Vec<_> = self.known.iter().filter_map(|key| key.strip_prefix(&prefix)).collect();
+        if of_section.is_empty() {
+            let sections: BTreeSet<_> = self.known.iter().filter_map(|key| key.split('.').next()).collect();
+            let sections = sections.into_iter().collect::<Vec<_>>().join(", ");
+            let place = place(section.span().start);
+            return self.mistakes.push(format!("{place}: there is no section {name:?}; there are {sections}"));
+        }
+        let of_section = of_section.join(", ");
+        let Some(keys) = content.as_table() else {
+            let place = place(section.span().start);
+            return self.mistakes.push(format!("{place}: {name} is a section: write [{name}]"));
+        };
+        let mut entries: Vec<_> = keys.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
+            let place = place(key.span().start);
+            let full = format!("{prefix}{}", key.get_ref());
+            if !self.known.contains(&full) {
+                self.mistakes.push(format!("{place}: there is no setting {full:?}; [{name}] has {of_section}"));
+            } else if let Ok(value) = Value::deserialize(value.clone().into_deserializer()) {
+                self.take(&full, value, &place);
+            } else {
+                // The only values of TOML that have no type here are integers of more than 64 bits.
+                let range = Range::of(&full).map_or("less".to_owned(), Range::to_string);
+                self.mistakes.push(format!("{place}: the number is too large; it must be {range}"));
+                self.bad.insert(full);
+            }
+        }
+    }
+
+    fn take_environment(&mut self) {
+        for (variable, value) in std::env::vars_os() {
+            let variable = variable.to_string_lossy();
+            let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
+            let key = rest.to_lowercase().replace("__", ".");
+            if self.known.contains(&key) {
+                let value = value.to_string_lossy();
+                self.take(&key, typed(&key, &value), &format!("{variable}={value}"));
+            } else if !OTHER_VARIABLES.contains(&&*variable) {
+                self.warnings.push(format!("the environment variable {variable} is no setting of chatd's"));
+            }
+        }
+    }
+
+    fn take_flags(&mut self, flags: &[String]) {
+        for flag in flags {
+            match flag.split_once('=') {
+                None => self.mistakes.push(format!("--set {flag}: want KEY=VALUE")),
+                Some((key, value)) if self.known.contains(key) => {
+                    self.take(key, typed(key, value), &format!("--set {flag}"));
+                }
+                Some((key, _)) => self.mistakes.push(format!("--set {flag}: there is no setting {key:?}")),
+            }
+        }
+    }
+}
+
+/// A value of which only the text is known, in the type that its setting has.
+fn typed(key: &str, text: &str) -> Value {
+    let is_number = Range::of(key).is_some_and(|range| !range.is_time());
+    let is_switch = defaults().get(key).is_some_and(Value::is_bool);
+    match (text.parse(), text) {
+        (Ok(number), _) if is_number => Value::Integer(number),
+        (_, "true" | "yes" | "on" | "1") if is_switch => Value::Boolean(true),
+        (_, "false" | "no" | "off" | "0") if is_switch => Value::Boolean(false),
+        _ => Value::String(text.to_owned()),
+    }
 }
 
 /// All keys there are, as `section.key`.
 pub fn keys() -> BTreeSet<String> {
-    let table = toml::Table::try_from(Config::default()).expect("the defaults are TOML");
-    let section = |(name, value): (String, toml::Value)| {
-        let keys = value.as_table().map(|t| t.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
-        keys.into_iter().map(move |key| format!("{name}.{key}"))
+    defaults().into_iter().map(|(key, _)| key).collect()
+}
+
+/// The default of each setting, by `section.key`.
+fn defaults() -> Table {
+    let table = Table::try_from(Config::default()).expect("the defaults are TOML");
+    let of_section = |(section, values): (String, Value)| match values {
+        Value::Table(values) => values.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)).collect(),
+        _ => Vec::new(),
     };
-    table.into_iter().flat_map(section).collect()
+    table.into_iter().flat_map(of_section).collect()
 }
 
 #[cfg(test)]
@@ -125,9 +230,8 @@ mod tests {
             seen += 1;
             let wanted = std::fs::read_to_string(path.with_extension("error")).expect("each has its error");
             let error = load(Some(&path), &[]).expect_err(&path.display().to_string());
-            let error = error.0.replace(&path.display().to_string(), "FILE");
+            let error = error.mistakes().join("\n").replace(&path.display().to_string(), "FILE");
             assert_eq!(error, wanted.trim_end(), "{}", path.display());
-            assert_eq!(error.lines().count(), 1);
         }
         assert!(seen >= 6, "only {seen} files were found");
     }

@@ -1,8 +1,10 @@
-//! The settings: defaults < file < environment < flags, checked once, with one line that names the key when something is
-//! wrong. `chat.toml` at the top of the project is their manual, and a test compares it with the defaults here.
+//! The settings: defaults < file < environment < flags, checked once, with a line that names the key for each mistake.
+//! `chat.toml` at the top of the project is their manual, and a test compares it with the defaults here.
 
 mod check;
 mod load;
+mod place;
+pub mod range;
 mod value;
 
 use std::fmt;
@@ -282,17 +284,6 @@ impl Default for Log {
     }
 }
 
-impl Log {
-    /// A word that is no level would be taken for the name of a part of the program, and all the rest be silent.
-    fn check(&self) -> Result<(), BadConfig> {
-        let is_level = |word: &str| ["error", "warn", "info", "debug", "trace", "off"].contains(&word);
-        match self.level.split(',').find(|directive| !directive.contains('=') && !is_level(directive)) {
-            None => Ok(()),
-            Some(word) => bad("log.level", format_args!("{word:?} is none of error, warn, info, debug, trace, off")),
-        }
-    }
-}
-
 /// What is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -324,16 +315,40 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is wrong with the settings: one line, with the place and the key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadConfig(pub String);
+/// What is wrong with the settings: a line for each mistake, with the place, the key and the remedy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BadConfig(Vec<String>);
+
+impl BadConfig {
+    /// One mistake.
+    pub fn new(mistake: impl Into<String>) -> BadConfig {
+        BadConfig(vec![mistake.into()])
+    }
+
+    /// These mistakes; `Ok` where there is none.
+    pub fn all(mistakes: Vec<String>) -> Result<(), BadConfig> {
+        if mistakes.is_empty() { Ok(()) } else { Err(BadConfig(mistakes)) }
+    }
+
+    /// One line for each.
+    pub fn mistakes(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for BadConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for BadConfig {}
 
 /// `chat.toml`, which says what each setting means.
 pub const MANUAL: &str = include_str!("../../chat.toml");
 
 fn bad<T>(key: &str, why: fmt::Arguments<'_>) -> Result<T, BadConfig> {
-    Err(BadConfig(format!("{key}: {why}")))
+    Err(BadConfig::new(format!("{key}: {why}")))
 }
 
 #[cfg(test)]
@@ -349,6 +364,25 @@ mod tests {
         };
         let lines = MANUAL.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()));
         lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_manual_shows_the_range_of_every_number() {
+        let mut section = String::new();
+        let mut seen = 0;
+        for line in MANUAL.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_end_matches(']').to_owned();
+            }
+            let Some((name, value)) = line.strip_prefix("# ").and_then(|setting| setting.split_once(" = ")) else {
+                continue;
+            };
+            if let Some(range) = range::Range::of(&format!("{section}.{name}")) {
+                assert_eq!(value.split_once("  # ").map(|(_, range)| range), Some(&*range.to_string()), "{line}");
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, range::RANGES.len());
     }
 
     #[test]

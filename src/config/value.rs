@@ -28,8 +28,9 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Span).map_err(|e| {
-            serde::de::Error::custom(format!("{text:?} is no length of time such as \"30d\" or \"15s\": {e}"))
+        humantime::parse_duration(&text).map(Span).map_err(|why| match why {
+            humantime::DurationError::NumberOverflow => serde::de::Error::custom(format!("{text:?} is too long")),
+            _ => serde::de::Error::custom(format!("{text:?} is no length of time such as \"30d\" or \"15s\": {why}")),
         })
     }
 }

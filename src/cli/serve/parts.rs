@@ -51,7 +51,9 @@ pub fn identity(config: &Config) -> Result<Option<Identity>, BadConfig> {
     let crate::config::Server { tls_listen, tls_certificate, tls_key, .. } = &config.server;
     match tls_listen {
         Listen(None) => Ok(None),
-        Listen(Some(_)) => Identity::load(tls_certificate, tls_key).map(Some).map_err(|e| BadConfig(e.to_string())),
+        Listen(Some(_)) => {
+            Identity::load(tls_certificate, tls_key).map(Some).map_err(|e| BadConfig::new(e.to_string()))
+        }
     }
 }
 
