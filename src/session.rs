@@ -1,7 +1,6 @@
 //! One connection, from its first byte to its last. This loop alone reads, writes and closes; it takes requests out of
 //! the lines, asks the service, and judges by what comes back whether a reply has arrived.
 
-mod turn_away;
 mod wait;
 
 use std::cell::RefCell;
@@ -27,7 +26,6 @@ use crate::protocol::dialect::Dialect;
 use crate::protocol::{Refusal, Reply, Request, Send};
 use crate::service::{Each, Outcome, Peer, Service};
 use crate::socket::{PeerState, Stream};
-use crate::tls::begins_handshake;
 
 /// What holds for every connection.
 #[derive(Clone, Debug)]
@@ -64,8 +62,6 @@ thread_local! {
     static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 * 1024].into_boxed_slice());
 }
 
-pub use self::turn_away::turn_away;
-
 /// Why a connection is over.
 enum Over {
     /// The peer ended the stream.
@@ -74,17 +70,6 @@ enum Over {
     Stopped,
     /// We close it.
     Closed,
-    /// The peer speaks TLS, and this port does not.
-    NoTls,
-}
-
-/// What the server is told of a connection that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Nothing worth a word.
-    Usual,
-    /// The peer spoke TLS on a port that does not.
-    NoTls,
 }
 
 enum Event {
@@ -128,7 +113,7 @@ pub async fn run<S: Stream>(
     service: Arc<Service>,
     settings: Arc<Settings>,
     stop: CancellationToken,
-) -> End {
+) {
     let ending = match dialect {
         Dialect::Json => Ending::CrLf,
         Dialect::Text(_) => Ending::Lf,
@@ -148,23 +133,16 @@ pub async fn run<S: Stream>(
         stopped: Box::pin(stop.cancelled_owned()),
         first: true,
     };
-    let over = connection.converse().await;
-    let end = if matches!(over, Ok(Over::NoTls)) { End::NoTls } else { End::Usual };
-    let over = match over {
+    let over = match connection.converse().await {
         Ok(Over::Ended) => Box::pin(connection.settle()).await,
         Ok(Over::Stopped) => Box::pin(connection.say_goodbye()).await,
         Ok(Over::Closed) => connection.stream.shutdown().await,
-        Ok(Over::NoTls) => {
-            let Connection { stream, dialect, .. } = &mut connection;
-            turn_away(stream, dialect, Refusal::NoTls, settings.linger).await
-        }
         Err(error) => Err(error),
     };
     if let Err(error) = over {
         // What was handed out and not proven goes back into the queue with `connection`.
         debug!(address = %peer.address, %error, "connection lost");
     }
-    end
 }
 
 impl<S: Stream> Connection<'_, S> {
@@ -177,12 +155,7 @@ impl<S: Stream> Connection<'_, S> {
                 self.room = None;
             }
             match self.next_event().await? {
-                Event::Bytes => {
-                    self.place.heard();
-                    if self.first && begins_handshake(self.lines.pending()) {
-                        return Ok(Over::NoTls);
-                    }
-                }
+                Event::Bytes => self.place.heard(),
                 Event::Ended => return Ok(Over::Ended),
                 Event::Stopped => return Ok(Over::Stopped),
                 Event::Quiet => self.check_quiet().await?,

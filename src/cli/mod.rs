@@ -1,6 +1,5 @@
 //! The command line: what can be typed, what it prints, which exit status it ends with. One file for each noun.
 
-mod administration;
 mod client;
 mod config;
 mod db;
@@ -19,7 +18,7 @@ mod user;
 mod visible;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -96,10 +95,14 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Arguments::try_parse_from(arguments).map_or_else(help, |arguments| execute(&arguments)) {
         Ok(code) => code,
         Err(error) => {
+            if let Some(bad) = error.downcast_ref::<BadConfig>() {
+                bad.mistakes().iter().for_each(|mistake| output::note(format_args!("chatd: {mistake}")));
+                return ExitCode::from(EX_CONFIG);
+            }
             if !error.downcast_ref().is_some_and(Unprinted::is_quiet) {
                 output::note(format_args!("chatd: {error:#}"));
             }
-            ExitCode::from(if error.is::<BadConfig>() { EX_CONFIG } else { 1 })
+            ExitCode::FAILURE
         }
     }
 }
@@ -127,10 +130,20 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Config(config) => config.run(load),
         Command::Db(db) => {
+            let loaded = load()?;
             log::start_quietly();
-            db.run(&load()?.config)
+            say_what_is_used(&loaded)?;
+            db.run(&loaded.config)
         }
-        Command::Health(health) => health.run(&load()?.config),
+        Command::Health(health) => {
+            let loaded = load()?;
+            log::start_quietly();
+            warn_about(&loaded);
+            if loaded.file_unasked && nix::unistd::geteuid().is_root() {
+                output::note(format_args!("chatd: {}", settings_file(&loaded)));
+            }
+            health.run(&loaded.config)
+        }
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
         Command::Client(client) => client.run(),
@@ -144,8 +157,29 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// What comes before a command that changes accounts or sessions.
 fn administer(loaded: Loaded) -> anyhow::Result<Config> {
     log::start_quietly();
+    say_what_is_used(&loaded)?;
     owner::become_owner_of(&sqlite::database_path(&loaded.config.database.url)?)?;
     Ok(loaded.config)
+}
+
+/// Before anything is done: a command that is typed in another directory, or by another user, may mean another database.
+fn say_what_is_used(loaded: &Loaded) -> anyhow::Result<()> {
+    warn_about(loaded);
+    let database = absolute(&sqlite::database_path(&loaded.config.database.url)?);
+    output::note(format_args!("chatd: database {}, {}", database.display(), settings_file(loaded)));
+    Ok(())
+}
+
+/// Where the settings are from, in words.
+fn settings_file(loaded: &Loaded) -> String {
+    loaded
+        .file
+        .as_deref()
+        .map_or("no settings file".to_owned(), |file| format!("settings {}", absolute(file).display()))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The runtime that everything asynchronous runs on.

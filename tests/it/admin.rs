@@ -17,9 +17,10 @@ fn within_a_second(mut is_true: impl FnMut() -> bool) -> Duration {
     begun.elapsed()
 }
 
+/// The exit status, and the one line that says why.
 fn refused(folder: &Folder, arguments: &[&str], input: &str) -> (Option<i32>, String) {
     let output = folder.run(arguments, input);
-    let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
+    let error = folder.complaint(&output);
     assert_eq!(error.lines().count(), 1, "{error}");
     (output.status.code(), error)
 }
@@ -137,4 +138,72 @@ fn the_environment_stands_between_file_and_flags() {
     assert!(show(&["config", "show"], None).contains("\nconnections = 5\n"));
     assert!(show(&["config", "show"], Some("6")).contains("\nconnections = 6\n"));
     assert!(show(&["config", "show", "--set", "limits.connections=7"], Some("6")).contains("\nconnections = 7\n"));
+}
+
+#[test]
+fn an_admin_command_says_which_settings_and_which_database_it_uses() {
+    let folder = Folder::new("");
+    let commands: [(&[&str], &str); 4] = [
+        (&["user", "add", "messi", "--password-stdin"], "x\n"),
+        (&["user", "list", "--json"], ""),
+        (&["session", "revoke", "--all"], ""),
+        (&["db", "verify"], ""),
+    ];
+    let used = format!("chatd: database {}, settings {}\n", folder.database().display(), folder.settings().display());
+    for (arguments, input) in commands {
+        let output = folder.run(arguments, input);
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains(&used), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_settings_file_in_the_working_directory_that_others_can_write_is_not_used() {
+    let folder = Folder::new("");
+    folder.add_three();
+    // As somebody's directory in which root types a command.
+    for (path, mode) in [(folder.path().to_owned(), 0o777), (folder.settings(), 0o666)] {
+        let before = fs::metadata(&path).expect("it is there").permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        for arguments in [&["health"][..], &["user", "list"], &["config", "check"], &["db", "backup", "copy"]] {
+            let (code, error) = refused(&folder, arguments, "");
+            assert_eq!(code, Some(78), "{error}");
+            assert!(error.contains("./chat.toml is not used") && error.contains("--config"), "{error}");
+        }
+        let named = folder.settings();
+        folder.done(&["user", "list", "--config", named.to_str().expect("our paths are UTF-8")], "");
+        fs::set_permissions(&path, before).expect("it is ours");
+    }
+    assert!(!folder.path().join("copy").exists());
+    folder.done(&["user", "list"], "");
+}
+
+#[test]
+fn an_empty_chatd_config_is_an_error() {
+    let folder = Folder::new("");
+    let output = folder.command(&["config", "check"]).env("CHATD_CONFIG", "").output().expect("chatd starts");
+    assert_eq!(output.status.code(), Some(78));
+    let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
+    assert_eq!(error, "chatd: CHATD_CONFIG is empty: it must name the settings file, or not be set\n");
+}
+
+#[test]
+fn all_mistakes_in_the_settings_are_told_at_once_each_with_its_place() {
+    let folder = Folder::new("");
+    let mut command = folder.command(&["config", "check", "--set", "limits.connections=0", "--set", "nothing"]);
+    command.env("CHATD_SERVER__THREADS", "many").env("CHATD_SESSION__IDLE_EXPIRY", "30");
+    let output = command.output().expect("chatd starts");
+    assert_eq!(output.status.code(), Some(78));
+    let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
+    let mut mistakes: Vec<&str> = error.lines().collect();
+    mistakes.sort_unstable();
+    assert_eq!(
+        mistakes,
+        [
+            "chatd: --set limits.connections=0: it must be 1 to 1000000",
+            "chatd: --set nothing: want KEY=VALUE",
+            "chatd: CHATD_SERVER__THREADS=many: \"many\" is no whole number; it must be 1 to 256",
+            "chatd: CHATD_SESSION__IDLE_EXPIRY=30: \"30\" has no unit; write \"30d\"",
+        ]
+    );
 }

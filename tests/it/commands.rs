@@ -59,6 +59,7 @@ fn health_is_the_running_servers_own_word() {
         let output = folder.run(&["health", "--timeout", timeout, "--set", listen], "");
         assert_eq!(output.status.code(), Some(1));
         let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
+        let error = error.replace(&format!("chatd: settings {}\n", folder.settings().display()), "");
         assert_eq!(error.lines().count(), 1, "{error}");
         error
     };
@@ -108,6 +109,8 @@ fn the_manual_pages_name_every_command_and_every_setting() {
     let mut seen = 0;
     for line in folder.done(&["config", "example"], "").lines().filter_map(|line| line.strip_prefix("# ")) {
         let shown = line.replace('…', "...");
+        let shown =
+            shown.split_once("  # ").map_or(shown.clone(), |(setting, range)| format!("{setting}\\fR  ({range})"));
         assert!(settings.contains(&shown), "{line}");
         seen += 1;
     }
@@ -137,13 +140,16 @@ fn root_acts_as_the_owner_of_the_state_directory() {
     let secret = folder.path().join("password");
     fs::write(&secret, "surabaya\n").expect("it can be written");
     fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("it is ours");
-    folder.done(&["user", "add", "messi", "--password-file", secret.to_str().expect("it is UTF-8")], "");
-    folder.done(&["session", "list"], "");
+    // The directory is another user's now, so the file is named.
+    let settings = folder.settings().to_str().expect("it is UTF-8").to_owned();
+    let done = |arguments: &[&str]| folder.done(&[arguments, &["--config", &settings]].concat(), "");
+    done(&["user", "add", "messi", "--password-file", secret.to_str().expect("it is UTF-8")]);
+    done(&["session", "list"]);
     let (copy, roots) = (folder.path().join("copy.db"), tempfile::tempdir().expect("a directory can be made"));
     let name = roots.path().join("copy.db");
-    folder.done(&["db", "backup", name.to_str().expect("it is UTF-8")], "");
-    folder.done(&["db", "restore", name.to_str().expect("it is UTF-8")], "");
-    folder.done(&["db", "prune"], "");
+    done(&["db", "backup", name.to_str().expect("it is UTF-8")]);
+    done(&["db", "restore", name.to_str().expect("it is UTF-8")]);
+    done(&["db", "prune"]);
     assert!(!copy.exists());
     let mut seen = 0;
     for entry in fs::read_dir(folder.path()).expect("it is there").flatten() {

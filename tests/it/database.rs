@@ -12,7 +12,7 @@ use crate::support::{EMPTY, Folder, SENT, Server, texts};
 
 fn refused(folder: &Folder, arguments: &[&str]) -> String {
     let output = folder.run(arguments, "");
-    let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
+    let error = folder.complaint(&output);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
     error

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use sqlx::{ConnectOptions, Connection};
 
+use chatd::config::range::RANGES;
+
 use crate::support::{Folder, PATIENCE, SENT, Server, texts};
 
 /// systemd's end of `NOTIFY_SOCKET`.
@@ -193,6 +195,28 @@ fn a_setting_that_waits_for_the_next_start_is_named() {
         reload(&server, &folder, "[password]\nthreads = 2\n[session]\nper_user = 5", waits);
     }
     assert!(!server.log().contains("session.per_user"), "{}", server.log());
+}
+
+#[test]
+fn a_server_starts_and_answers_with_every_number_at_either_end_of_its_range() {
+    for end in 0..2 {
+        let folder = Folder::new("");
+        folder.add_three();
+        let mut settings = toml::Table::new();
+        // What one hash costs is left alone: at the upper end a login would take minutes.
+        for range in RANGES.iter().filter(|range| !range.key.starts_with("password.") || range.key.ends_with("threads"))
+        {
+            let (section, name) = range.key.split_once('.').expect("each is of a section");
+            let section = settings.entry(section).or_insert_with(|| toml::Table::new().into());
+            section.as_table_mut().expect("a section").insert(name.to_owned(), range.ends()[end].clone());
+        }
+        folder.configure(&settings.to_string());
+        let server = Server::start(&folder);
+        let (mut messi, token) = server.login("messi");
+        assert!(messi.ask(&format!("inbox {token}")).contains("OK"));
+        assert!(!server.log().contains("panicked"), "{}", server.log());
+        assert_eq!(server.stop(), Some(0));
+    }
 }
 
 #[test]

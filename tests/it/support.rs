@@ -62,6 +62,10 @@ impl Folder {
         &self.path
     }
 
+    pub fn settings(&self) -> PathBuf {
+        self.path.join("chat.toml")
+    }
+
     pub fn database(&self) -> PathBuf {
         self.path.join("chat.db")
     }
@@ -91,6 +95,12 @@ impl Folder {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "chatd {arguments:?}: {error}");
         String::from_utf8(output.stdout).expect("chatd prints UTF-8")
+    }
+
+    /// What a command said on standard error, without the line that says which database and which settings it uses.
+    pub fn complaint(&self, output: &Output) -> String {
+        let used = format!("chatd: database {}, settings {}\n", self.database().display(), self.settings().display());
+        String::from_utf8(output.stderr.clone()).expect("chatd prints UTF-8").replacen(&used, "", 1)
     }
 
     /// Adds an account with the password `surabaya`.

@@ -24,11 +24,9 @@ use self::listen::Inherited;
 use self::metrics::Shown;
 use self::reload::Reload;
 use super::log::{self, LogLevel};
-use super::{cost, open, runtime, warn_about};
-use crate::admin::path::socket_of;
-use crate::admin::server::AdminSocket;
-use crate::config::{BadConfig, Config, Loaded};
-use crate::repository::sqlite::{Role, database_path};
+use super::{cost, open, runtime, settings_file, warn_about};
+use crate::config::{BadConfig, Loaded};
+use crate::repository::sqlite::Role;
 use crate::repository::{self, Repository};
 use crate::server::{Dialect, Server};
 use crate::systemd;
@@ -56,19 +54,22 @@ impl Serve {
         let loaded = load()?;
         let level = log::start(&loaded.config.log)?;
         warn_about(&loaded);
-        runtime(loaded.config.server.threads)?.block_on(self.serve(loaded.config, level, load))
+        runtime(loaded.config.server.threads)?.block_on(self.serve(loaded, level, load))
     }
 
     async fn serve(
         &self,
-        config: Config,
+        loaded: Loaded,
         level: LogLevel,
         load: impl Fn() -> Result<Loaded, BadConfig>,
     ) -> anyhow::Result<ExitCode> {
-        parts::allow_files(&config)?;
+        parts::allow_files(&loaded.config)?;
         // From here on no signal ends the process by itself.
         let mut signals = Signals::new()?;
+        let settings_file = settings_file(&loaded);
+        let config = loaded.config;
         let repository: Arc<dyn Repository> = Arc::new(open(&config, Role::Server).await?);
+        info!(database = config.database.url, "{settings_file}");
         if self.demo {
             demo::add_accounts(&*repository, &config).await?;
         }
@@ -109,7 +110,6 @@ impl Serve {
         let (current, watched) = watch::channel(Arc::new(config.clone()));
         upkeep.push(tokio::spawn(upkeep::tidy(service.clone(), repository.clone(), watched)));
         upkeep.push(tokio::spawn(upkeep::show_life(repository.clone())));
-        upkeep.extend(open_admin_socket(&config, &repository));
         listening.push(listen(&server, listener, Dialect::json, None));
         systemd::ready(&format!("listening on {address}"));
         let started_with = config;
@@ -133,22 +133,6 @@ impl Serve {
                 error!(%why, "stopped");
                 Ok(ExitCode::FAILURE)
             }
-        }
-    }
-}
-
-/// The administrator's own way in. Without it commands go to the database themselves, so a server goes on without it.
-fn open_admin_socket(config: &Config, repository: &Arc<dyn Repository>) -> Option<JoinHandle<()>> {
-    let database = database_path(&config.database.url).ok()?;
-    match AdminSocket::open(&database) {
-        Ok(socket) => {
-            info!(path = %socket.path().display(), "listening for administrators");
-            Some(tokio::spawn(socket.serve(repository.clone())))
-        }
-        Err(error) => {
-            let path = socket_of(&database);
-            warn!(path = %path.display(), %error, "no socket for administrators: their commands write to the database themselves");
-            None
         }
     }
 }
