@@ -182,6 +182,11 @@ impl Lines {
         }
     }
 
+    /// What was pushed and not given out yet.
+    pub fn pending(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
     /// How many bytes were pushed and not given out yet.
     pub fn buffered(&self) -> usize {
         self.buffer.len() - self.start

@@ -12,7 +12,7 @@
 //! | [`model`] | names, tokens, messages: parsed once, never raw strings |
 //! | [`frame`] | bytes to lines, with hard limits |
 //! | [`protocol`] | requests and replies with no spelling; [`protocol::json`] and [`protocol::text`] spell them |
-//! | [`repository`] | the trait of the store; [`repository::sqlite`] behind it, with [`repository::batch`] (group commit), [`repository::mailbox`] (who has what waiting, who holds it) and [`repository::directory`] (accounts and sessions in memory) |
+//! | [`repository`] | the trait of the store; [`repository::sqlite`] behind it, with [`repository::batch`] (group commit), [`repository::mailbox`] (who has what waiting, who holds it) and [`repository::memory`] (accounts and sessions in memory, and what a commit changes in them) |
 //! | [`password`], [`throttle`] | argon2id on threads of its own; how often one may try |
 //! | [`service`] | the rules: a request and who asks in, a reply out |
 //! | [`socket`], [`tls`] | the byte stream under a connection, and what TCP knows of the peer |
@@ -20,6 +20,7 @@
 //! | [`session`] | one connection, from first byte to last |
 //! | [`connections`], [`server`] | who is connected, counted; listen, limit, drain |
 //! | [`client`] | the other end of the wire |
+//! | [`admin`] | the administrator's own socket, both ends |
 //! | [`config`] | the settings, whose manual is `chat.toml` |
 //! | [`journal`], [`metrics`], [`seldom`], [`systemd`] | what an operator sees |
 //! | [`cli`] | the command line, one file for each noun |
@@ -28,6 +29,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod cli;
 pub mod client;
 pub mod config;

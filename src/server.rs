@@ -15,11 +15,12 @@ use tracing::{debug, warn};
 
 use crate::connections::{ConnectionLimits, Connections};
 use crate::metrics::Counter;
+use crate::protocol::Refusal;
 pub use crate::protocol::dialect::Dialect;
 use crate::seldom::Seldom;
 use crate::service::{Peer, Service};
-use crate::session::{self, Settings};
-use crate::tls::Tls;
+use crate::session::{self, End, Settings};
+use crate::tls::{Accepted, Tls};
 
 /// How long to wait when the process has no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -38,6 +39,7 @@ pub struct Server {
     /// Lines that strangers can cause as often as they like.
     refused: Arc<Seldom>,
     not_accepted: Arc<Seldom>,
+    wrong_port: Arc<Seldom>,
     /// Connections that were too many.
     turned_away: Arc<Counter>,
 }
@@ -55,6 +57,7 @@ impl Server {
             stop,
             refused: Arc::default(),
             not_accepted: Arc::default(),
+            wrong_port: Arc::default(),
             turned_away: Arc::default(),
         }
     }
@@ -116,15 +119,30 @@ impl Server {
         }
         let (service, stop) = (self.service.clone(), self.stop.clone());
         let peer = Peer { address };
+        let wrong_port = self.wrong_port.clone();
         let task = match tls {
-            None => self.tasks.spawn(session::run(stream, dialect, peer, place, service, settings, stop)),
+            None => self.tasks.spawn(async move {
+                if session::run(stream, dialect, peer, place, service, settings, stop).await == End::NoTls
+                    && let Some(left_out) = wrong_port.due()
+                {
+                    warn!(%address, left_out, "a client speaks TLS on a port that does not: it was told so");
+                }
+            }),
             Some(tls) => self.tasks.spawn(async move {
-                let shaken = tokio::select! {
-                    shaken = tls.accept(stream) => shaken,
+                let accepted = tokio::select! {
+                    accepted = tls.accept(stream) => accepted,
                     () = stop.cancelled() => return,
                 };
-                match shaken {
-                    Ok(stream) => session::run(stream, dialect, peer, place, service, settings, stop).await,
+                match accepted {
+                    Ok(Accepted::Tls(stream)) => {
+                        session::run(stream, dialect, peer, place, service, settings, stop).await;
+                    }
+                    Ok(Accepted::Plain(mut stream)) => {
+                        if let Some(left_out) = wrong_port.due() {
+                            warn!(%address, left_out, "a client does not speak TLS on the TLS port: it was told so");
+                        }
+                        let _ = session::turn_away(&mut stream, &dialect, Refusal::WantsTls, settings.linger).await;
+                    }
                     Err(error) => debug!(%address, %error, "no TLS"),
                 }
             }),

@@ -14,7 +14,7 @@ use crate::protocol::{FromSender, Past, Person, Receipt, Refusal, Reply, Request
 pub use crate::repository::{Arrival, Each, Lease};
 use crate::repository::{Delivery, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
 use crate::seldom::Seldom;
-use crate::throttle::Throttle;
+use crate::throttle::{Throttle, network};
 
 /// How many messages `history` shows that was not told a number.
 const HISTORY: usize = 20;
@@ -80,13 +80,8 @@ const LOGIN_REASONS: [&str; 5] = ["unknown_user", "wrong_password", "throttled",
 const SEND_REASONS: [&str; 4] = ["unknown_token", "unknown_recipient", "inbox_full", "unavailable"];
 
 impl Service {
-    /// A service on a store. Where somebody is logged in from counts as known to the account.
+    /// A service on a store.
     pub fn new(repository: Arc<dyn Repository>, passwords: Passwords, throttle: Throttle, rules: Rules) -> Service {
-        for session in repository.sessions() {
-            if let Ok(address) = session.address.parse() {
-                throttle.remember(address, session.user.username.as_str());
-            }
-        }
         Service {
             repository,
             passwords,
@@ -131,7 +126,7 @@ impl Service {
             }
             Request::Send(send) => return self.send(peer, Each::from([send])).await.remove(0).into(),
             Request::Inbox { token } => self.inbox(peer, &token).await,
-            Request::Show { token } => self.show(&token),
+            Request::Show { token } => self.show(&token).await,
             Request::Logout { token } => self.logout(peer, token).await,
             // To wait is the connection's affair, which alone can see that nobody waits any more.
             Request::Wait { token, .. } => self.inbox(peer, &token).await,
@@ -218,6 +213,13 @@ impl Service {
     }
 
     async fn auth(&self, peer: &Peer, username: &str, password: &Password) -> Result<Outcome, Refusal> {
+        let user = self.repository.user_named(username);
+        // Where somebody is logged in from is known to the account, be the session older than this process.
+        if let Some(user) = &user
+            && self.repository.addresses(user.id).iter().any(|from| network(*from) == network(peer.address))
+        {
+            self.throttle.remember(peer.address, username);
+        }
         let attempt = match self.throttle.attempt(peer.address, username).await {
             Ok(attempt) => attempt,
             Err(retry_after) => {
@@ -227,8 +229,18 @@ impl Service {
                 return Err(Refusal::Throttled { retry_after });
             }
         };
-        let user = self.repository.user_named(username);
-        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        // The password of an account that is shut is not looked at: right or wrong, the answer and its cost are those of
+        // an account that is not there.
+        let hash = match user.as_ref().filter(|user| !user.disabled) {
+            Some(user) => match self.repository.password_hash(user.id).await {
+                Ok(hash) => hash,
+                Err(_) => {
+                    attempt.unchecked();
+                    return Err(Refusal::Unavailable);
+                }
+            },
+            None => None,
+        };
         let Ok(verdict) = self.passwords.verify(password.reveal().to_owned(), hash).await else {
             attempt.unchecked();
             return Err(Refusal::Busy);
@@ -237,6 +249,10 @@ impl Service {
             warn!(address = %peer.address, user = ?username, "login refused: no such user");
             return Err(Refusal::UnknownUser);
         };
+        if user.disabled {
+            warn!(address = %peer.address, user = user.username.as_str(), "login refused: the account is disabled");
+            return Err(Refusal::UnknownUser);
+        }
         let rehashed = match verdict {
             Verdict::Wrong => {
                 warn!(address = %peer.address, user = user.username.as_str(), "login refused: wrong password");
@@ -245,10 +261,6 @@ impl Service {
             Verdict::Right => None,
             Verdict::RightWith { new_hash } => Some(new_hash),
         };
-        if user.disabled {
-            warn!(address = %peer.address, user = user.username.as_str(), "login refused: the account is disabled");
-            return Err(Refusal::UnknownUser);
-        }
         attempt.succeeded();
         let token = Token::generate();
         let session = NewSession {
@@ -288,17 +300,17 @@ impl Service {
             }
             senders.push(FromSender {
                 username: sender.username.clone(),
-                sender: sender.display_name.clone(),
-                recipient: session.user.display_name.clone(),
+                sender: sender.display_name.to_string(),
+                recipient: session.user.display_name.to_string(),
                 messages,
             });
         }
         Outcome { reply: Reply::Inbox(senders), lease: delivery.lease }
     }
 
-    fn show(&self, token: &Token) -> Result<Outcome, Refusal> {
+    async fn show(&self, token: &Token) -> Result<Outcome, Refusal> {
         self.session(token)?;
-        Ok(Reply::Online(self.repository.online()).into())
+        Ok(Reply::Online(self.repository.online().await.map_err(|_| Refusal::Unavailable)?).into())
     }
 
     async fn logout(&self, peer: &Peer, token: Token) -> Result<Outcome, Refusal> {
@@ -333,7 +345,8 @@ impl Service {
         let count = count.map_or(HISTORY, |count| usize::try_from(count).unwrap_or(usize::MAX));
         let page = Page { before, messages: count.min(history_messages), bytes: inbox_reply_bytes };
         let entries = self.repository.conversation(me.id, other.id, page).await.map_err(|_| Refusal::Unavailable)?;
-        let person = |user: &User| Person { username: user.username.clone(), display_name: user.display_name.clone() };
+        let person =
+            |user: &User| Person { username: user.username.clone(), display_name: user.display_name.to_string() };
         let past = |Entry { message, sender, read_at, .. }: Entry| {
             let (from, to) = if sender == me.id { (&me, &other) } else { (&other, &me) };
             Past { message, from: person(from), to: person(to), read_at }

@@ -1,6 +1,7 @@
 //! One connection, from its first byte to its last. This loop alone reads, writes and closes; it takes requests out of
 //! the lines, asks the service, and judges by what comes back whether a reply has arrived.
 
+mod turn_away;
 mod wait;
 
 use std::cell::RefCell;
@@ -26,6 +27,7 @@ use crate::protocol::dialect::Dialect;
 use crate::protocol::{Refusal, Reply, Request, Send};
 use crate::service::{Each, Outcome, Peer, Service};
 use crate::socket::{PeerState, Stream};
+use crate::tls::begins_handshake;
 
 /// What holds for every connection.
 #[derive(Clone, Debug)]
@@ -62,6 +64,8 @@ thread_local! {
     static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 * 1024].into_boxed_slice());
 }
 
+pub use self::turn_away::turn_away;
+
 /// Why a connection is over.
 enum Over {
     /// The peer ended the stream.
@@ -70,6 +74,17 @@ enum Over {
     Stopped,
     /// We close it.
     Closed,
+    /// The peer speaks TLS, and this port does not.
+    NoTls,
+}
+
+/// What the server is told of a connection that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nothing worth a word.
+    Usual,
+    /// The peer spoke TLS on a port that does not.
+    NoTls,
 }
 
 enum Event {
@@ -113,7 +128,7 @@ pub async fn run<S: Stream>(
     service: Arc<Service>,
     settings: Arc<Settings>,
     stop: CancellationToken,
-) {
+) -> End {
     let ending = match dialect {
         Dialect::Json => Ending::CrLf,
         Dialect::Text(_) => Ending::Lf,
@@ -133,16 +148,23 @@ pub async fn run<S: Stream>(
         stopped: Box::pin(stop.cancelled_owned()),
         first: true,
     };
-    let over = match connection.converse().await {
+    let over = connection.converse().await;
+    let end = if matches!(over, Ok(Over::NoTls)) { End::NoTls } else { End::Usual };
+    let over = match over {
         Ok(Over::Ended) => Box::pin(connection.settle()).await,
         Ok(Over::Stopped) => Box::pin(connection.say_goodbye()).await,
         Ok(Over::Closed) => connection.stream.shutdown().await,
+        Ok(Over::NoTls) => {
+            let Connection { stream, dialect, .. } = &mut connection;
+            turn_away(stream, dialect, Refusal::NoTls, settings.linger).await
+        }
         Err(error) => Err(error),
     };
     if let Err(error) = over {
         // What was handed out and not proven goes back into the queue with `connection`.
         debug!(address = %peer.address, %error, "connection lost");
     }
+    end
 }
 
 impl<S: Stream> Connection<'_, S> {
@@ -155,7 +177,12 @@ impl<S: Stream> Connection<'_, S> {
                 self.room = None;
             }
             match self.next_event().await? {
-                Event::Bytes => self.place.heard(),
+                Event::Bytes => {
+                    self.place.heard();
+                    if self.first && begins_handshake(self.lines.pending()) {
+                        return Ok(Over::NoTls);
+                    }
+                }
                 Event::Ended => return Ok(Over::Ended),
                 Event::Stopped => return Ok(Over::Stopped),
                 Event::Quiet => self.check_quiet().await?,

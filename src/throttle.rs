@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -91,6 +91,14 @@ enum Verdict {
     Refuse(Micros),
 }
 
+/// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
+
 impl Throttle {
     /// `buckets` is how many addresses and pairs of account and address are remembered, 24 bytes each, and as many
     /// pairs that logged in, 16 bytes each.
@@ -142,10 +150,7 @@ impl Throttle {
     }
 
     fn keys(&self, address: IpAddr, name: &str) -> (Key, Key) {
-        let prefix = match address.to_canonical() {
-            IpAddr::V4(address) => (4, u64::from(address.to_bits())),
-            IpAddr::V6(address) => (6, u64::try_from(address.to_bits() >> 64).expect("64 bits are left")),
-        };
+        let prefix = network(address);
         (self.secret.hash_one(prefix).max(1), self.secret.hash_one((prefix, name)).max(1))
     }
 

@@ -84,13 +84,39 @@ impl Tls {
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
-    /// Shakes hands.
-    pub async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream> {
+    /// Shakes hands, unless the peer does not speak TLS.
+    pub async fn accept(&self, tcp: TcpStream) -> io::Result<Accepted> {
+        timeout(self.handshake_timeout, self.shake_hands(tcp)).await?
+    }
+
+    async fn shake_hands(&self, tcp: TcpStream) -> io::Result<Accepted> {
+        let mut first = [0];
+        if tcp.peek(&mut first).await? == 1 && is_text(first[0]) {
+            return Ok(Accepted::Plain(tcp));
+        }
         let Identity(config) = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
         let records = Records { tcp, place: Place::default() };
-        let inner = timeout(self.handshake_timeout, TlsAcceptor::from(config).accept(records)).await??;
-        Ok(TlsStream { inner: Box::new(inner), more: false })
+        let inner = TlsAcceptor::from(config).accept(records).await?;
+        Ok(Accepted::Tls(TlsStream { inner: Box::new(inner), more: false }))
     }
+}
+
+/// How a peer at the TLS port began.
+pub enum Accepted {
+    /// With a handshake, which has succeeded.
+    Tls(TlsStream),
+    /// With text: a client that was not told to speak TLS. Nothing of it was read yet.
+    Plain(TcpStream),
+}
+
+/// Whether a connection that begins so is one of text. A handshake begins with a control character.
+fn is_text(first: u8) -> bool {
+    first.is_ascii_graphic() || first.is_ascii_whitespace()
+}
+
+/// Whether a connection in the clear begins as a TLS handshake does (RFC 8446, section 5.1).
+pub fn begins_handshake(bytes: &[u8]) -> bool {
+    matches!(bytes, [22, 3, ..])
 }
 
 /// A TLS connection.

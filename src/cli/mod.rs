@@ -1,5 +1,6 @@
 //! The command line: what can be typed, what it prints, which exit status it ends with. One file for each noun.
 
+mod administration;
 mod client;
 mod config;
 mod db;

@@ -19,10 +19,11 @@ pub struct Remote {
     /// The server [default: $CHATD_CONNECT, else 127.0.0.1:8889]
     #[arg(long, value_name = "HOST:PORT")]
     connect: Option<Address>,
-    /// Encrypts, and checks who the server is [default: $CHATD_TLS, else no]
+    /// Encrypts, and checks who the server is [default: $CHATD_TLS, else no, unless authorities are named]
     #[arg(long)]
     tls: bool,
-    /// Trusts the certificate authorities in this file (PEM) in place of the system's [default: $CHATD_TLS_CA]
+    /// Trusts the certificate authorities in this file (PEM) in place of the system's, and encrypts [default:
+    /// $CHATD_TLS_CA]
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
 }
@@ -30,16 +31,21 @@ pub struct Remote {
 impl Remote {
     /// The server that is meant, and how to speak with it.
     pub fn server(&self) -> Result<Server, BadConfig> {
+        let authorities = match &self.tls_ca {
+            Some(file) => Some(file.clone()),
+            None => variable("CHATD_TLS_CA")?.map(PathBuf::from),
+        };
+        // Nobody names whom to trust and means to speak in the clear.
         let on = match variable("CHATD_TLS")?.as_deref() {
-            _ if self.tls => true,
-            None | Some("0" | "no" | "false") => false,
+            _ if self.tls || self.tls_ca.is_some() => true,
+            None => authorities.is_some(),
             Some("1" | "yes" | "true") => true,
+            Some("0" | "no" | "false") if authorities.is_none() => false,
+            Some(no @ ("0" | "no" | "false")) => {
+                return Err(BadConfig::new(format!("CHATD_TLS={no} and CHATD_TLS_CA are both set: is it TLS or not?")));
+            }
             Some(other) => return Err(BadConfig::new(format!("CHATD_TLS={other:?}: it is yes or no"))),
         };
-        let authorities = self
-            .tls_ca
-            .clone()
-            .map_or_else(|| Ok(variable("CHATD_TLS_CA")?.map(PathBuf::from)), |file| Ok::<_, BadConfig>(Some(file)))?;
         let connector = || tls::connector(authorities.as_deref()).map_err(|why| BadConfig::new(why.to_string()));
         Ok(Server { address: self.address()?, tls: on.then(connector).transpose()? })
     }

@@ -1,18 +1,15 @@
-//! `chatd session …`: who is logged in. Works whether a server runs on the database or not; a running one notices within
-//! a second.
+//! `chatd session …`: who is logged in. A server that runs on the database carries it out.
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{open, output};
+use super::administration::Administration;
+use super::output;
+use crate::admin::protocol::{Command, Login};
 use crate::config::Config;
-use crate::model::SessionId;
-use crate::repository::sqlite::{Role, SqliteRepository};
-use crate::repository::{self, Repository};
 
 #[derive(Debug, Subcommand)]
 pub enum Session {
@@ -42,63 +39,70 @@ pub struct Which {
 
 impl Session {
     pub async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
-        let repository = open(config, Role::Admin).await?;
+        let mut administration = Administration::new(config)?;
         let result = match self {
-            Session::List { json } => list(&repository.sessions(), *json),
-            Session::Revoke(which) => which.revoke(&repository).await,
+            Session::List { json } => list(&mut administration, *json).await,
+            Session::Revoke(which) => which.revoke(&mut administration).await,
         };
-        repository.close().await?;
+        administration.close().await?;
         result.map(|()| ExitCode::SUCCESS)
     }
 }
 
 impl Which {
-    async fn revoke(&self, repository: &SqliteRepository) -> anyhow::Result<()> {
-        if let Some(name) = &self.name {
-            repository.user_named(name).with_context(|| format!("{name:?}: there is no such account"))?;
-        }
-        let (mut ended, mut found) = (0, false);
-        for session in repository.sessions() {
-            let is_meant = self.all
-                || self.name.as_deref() == Some(session.user.username.as_str())
-                || self.id.map(SessionId) == Some(session.id);
-            if is_meant {
-                found = true;
-                ended += u64::from(repository.end_session(session.id).await?);
+    async fn revoke(&self, administration: &mut Administration<'_>) -> anyhow::Result<()> {
+        let ended = match self.id {
+            Some(id) => match administration.carry_out(Command::EndSessions { ids: vec![id] }).await? {
+                0 => anyhow::bail!("{id}: there is no such session"),
+                ended => ended,
+            },
+            None => {
+                let (mut ended, mut after) = (0, 0);
+                loop {
+                    let logins = administration.logins(after, self.name.as_deref()).await?;
+                    let Some(last) = logins.last() else { break ended };
+                    after = last.id;
+                    let ids = logins.iter().map(|login| login.id).collect();
+                    ended += administration.carry_out(Command::EndSessions { ids }).await?;
+                }
             }
-        }
-        if let (Some(id), false) = (self.id, found) {
-            anyhow::bail!("{id}: there is no such session");
-        }
+        };
         output::done(format_args!("{ended} sessions ended"));
         Ok(())
     }
 }
 
-fn list(sessions: &[repository::Session], as_json: bool) -> anyhow::Result<()> {
+async fn list(administration: &mut Administration<'_>, as_json: bool) -> anyhow::Result<()> {
+    let mut all: Vec<Login> = Vec::new();
+    loop {
+        let logins = administration.logins(all.last().map_or(0, |login| login.id), None).await?;
+        if logins.is_empty() {
+            break;
+        }
+        all.extend(logins);
+    }
     if as_json {
-        let sessions: Vec<_> = sessions
+        let sessions: Vec<_> = all
             .iter()
-            .map(|session| {
+            .map(|login| {
                 json!({
-                    "id": session.id.0, "username": session.user.username.as_str(), "address": &*session.address,
-                    "created_at": session.created_at.0, "last_used_at": session.last_used_at.0,
+                    "id": login.id, "username": login.username, "address": login.address,
+                    "created_at": login.created_at, "last_used_at": login.last_used_at,
                 })
             })
             .collect();
         return Ok(output::print(serde_json::to_string_pretty(&sessions)?)?);
     }
     let mut lines = String::new();
-    for session in sessions {
-        let (id, user, address) = (session.id, &session.user.username, &session.address);
-        let (since, used) = (time(session.created_at), time(session.last_used_at));
-        lines.push_str(&format!("{id}: {user} from {address}, since {since}, used {used}\n"));
+    for Login { id, username, address, created_at, last_used_at } in &all {
+        let (since, used) = (time(*created_at), time(*last_used_at));
+        lines.push_str(&format!("{id}: {username} from {address}, since {since}, used {used}\n"));
     }
     Ok(output::print(lines)?)
 }
 
 /// To the second, in UTC.
-fn time(at: crate::model::Timestamp) -> String {
-    let seconds = Timestamp::from_second(at.0.div_euclid(1000)).map(|at| at.to_string());
-    seconds.unwrap_or_else(|_| format!("{} ms", at.0))
+fn time(at: i64) -> String {
+    let seconds = Timestamp::from_second(at.div_euclid(1000)).map(|at| at.to_string());
+    seconds.unwrap_or_else(|_| format!("{at} ms"))
 }

@@ -1,4 +1,4 @@
-//! `chatd user …`: accounts. Works whether a server runs on the database or not; a running one notices within a second.
+//! `chatd user …`: accounts. A server that runs on the database carries them out.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
@@ -9,12 +9,12 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{cost, open, output};
+use super::administration::{Administration, unexpected};
+use super::{cost, output};
+use crate::admin::protocol::{Account, Command, Reply};
 use crate::config::Config;
 use crate::model::{Password, Token, Username};
 use crate::password;
-use crate::repository::sqlite::{Role, SqliteRepository};
-use crate::repository::{self, Added, NewUser, Repository};
 
 #[derive(Debug, Subcommand)]
 pub enum User {
@@ -81,92 +81,88 @@ pub struct PasswordSource {
 
 impl User {
     pub async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
-        let repository = open(config, Role::Admin).await?;
-        let result = self.act(config, &repository).await;
-        repository.close().await?;
-        result
+        let mut administration = Administration::new(config)?;
+        let result = self.act(config, &mut administration).await;
+        administration.close().await?;
+        result.map(|()| ExitCode::SUCCESS)
     }
 
-    async fn act(&self, config: &Config, repository: &SqliteRepository) -> anyhow::Result<ExitCode> {
+    async fn act(&self, config: &Config, administration: &mut Administration<'_>) -> anyhow::Result<()> {
         match self {
-            User::Add { name, display_name, country, if_not_exists, password } => {
-                let username = Username::parse(name).with_context(|| format!("{name:?}"))?;
-                if *if_not_exists && repository.user_named(username.as_str()).is_some() {
-                    output::done(format_args!("{username} is there already"));
-                    return Ok(ExitCode::SUCCESS);
-                }
-                if repository.users().iter().any(|user| user.username.folded() == username.folded()) {
-                    return Err(name_taken(&username));
-                }
-                let password = password.get(&username)?;
-                let new = NewUser {
-                    display_name: display_name.clone().unwrap_or_else(|| username.to_string()),
-                    country: country.clone(),
-                    password_hash: password::hash(password.text.reveal(), cost(config))?,
-                    username: username.clone(),
-                };
-                password.store(&username, add(repository, new), remove_again(repository, &username)).await?;
-                output::done(format_args!("{username} added"));
-            }
-            User::List { json } => list(&repository.users(), *json)?,
+            User::Add { .. } => self.add(config, administration).await?,
+            User::List { json } => list(administration.accounts().await?, *json)?,
             User::Passwd { name, password } => {
-                let user = find(repository, name)?;
-                let password = password.get(&user.username)?;
-                let hash = password::hash(password.text.reveal(), cost(config))?;
-                let change = async { Ok(repository.set_password(user.id, hash).await?) };
-                let undo = async {
-                    repository.set_password(user.id, user.password_hash.clone()).await?;
-                    Ok("the former password is in force again; the sessions ended")
+                let hash = Command::PasswordHash { name: name.clone() };
+                let former = match administration.ask(hash).await? {
+                    Reply::PasswordHash { hash } => hash.with_context(|| no_account(name))?,
+                    other => return Err(unexpected(&other)),
                 };
-                password.store(&user.username, change, undo).await?;
+                let password = password.get(name)?;
+                let hash = password::hash(password.text.reveal(), cost(config))?;
+                let set = |password_hash| Command::SetPassword { name: name.clone(), password_hash };
+                let undone = "the former password is in force again; the sessions ended";
+                password.store(name, administration, set(hash), set(former), undone).await?;
                 output::done(format_args!("{name}: password changed, sessions ended"));
             }
             User::Disable { name } => {
-                repository.set_disabled(find(repository, name)?.id, true).await?;
+                administration.carry_out(Command::SetDisabled { name: name.clone(), disabled: true }).await?;
                 output::done(format_args!("{name} disabled, sessions ended"));
             }
             User::Enable { name } => {
-                repository.set_disabled(find(repository, name)?.id, false).await?;
+                administration.carry_out(Command::SetDisabled { name: name.clone(), disabled: false }).await?;
                 output::done(format_args!("{name} enabled"));
             }
             User::Remove { name } => {
-                let removed = repository.remove_user(find(repository, name)?.id).await?;
-                output::done(format_args!("{name} removed, {} unread messages discarded", removed.unread));
+                let unread = administration.carry_out(Command::RemoveAccount { name: name.clone() }).await?;
+                output::done(format_args!("{name} removed, {unread} unread messages discarded"));
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
+    }
+
+    async fn add(&self, config: &Config, administration: &mut Administration<'_>) -> anyhow::Result<()> {
+        let User::Add { name, display_name, country, if_not_exists, password } = self else { return Ok(()) };
+        let username = Username::parse(name).with_context(|| format!("{name:?}"))?;
+        match administration.account(username.as_str()).await? {
+            Some(same) if *if_not_exists && same.username == username.as_str() => {
+                output::done(format_args!("{username} is there already"));
+                return Ok(());
+            }
+            Some(_) => return Err(name_taken(username.as_str())),
+            None => {}
+        }
+        let password = password.get(username.as_str())?;
+        let name = username.to_string();
+        let add = Command::AddAccount {
+            name: name.clone(),
+            display_name: display_name.clone().unwrap_or_else(|| name.clone()),
+            country: country.clone(),
+            password_hash: password::hash(password.text.reveal(), cost(config))?,
+        };
+        let remove = Command::RemoveAccount { name: name.clone() };
+        password.store(&name, administration, add, remove, "the account was removed again").await?;
+        output::done(format_args!("{username} added"));
+        Ok(())
     }
 }
 
-async fn add(repository: &SqliteRepository, new: NewUser) -> anyhow::Result<()> {
-    let username = new.username.clone();
-    match repository.add_user(new).await? {
-        Added::Added => Ok(()),
-        Added::NameTaken => Err(name_taken(&username)),
-    }
+fn no_account(name: &str) -> String {
+    format!("{name:?}: there is no such account")
 }
 
-fn name_taken(username: &Username) -> anyhow::Error {
-    anyhow!("{username}: there is such an account already (names differ in more than case)")
+fn name_taken(name: &str) -> anyhow::Error {
+    anyhow!("{name}: there is such an account already (names differ in more than case)")
 }
 
-async fn remove_again(repository: &SqliteRepository, username: &Username) -> anyhow::Result<&'static str> {
-    repository.remove_user(find(repository, username.as_str())?.id).await?;
-    Ok("the account was removed again")
-}
-
-fn find(repository: &SqliteRepository, name: &str) -> anyhow::Result<Arc<repository::User>> {
-    repository.user_named(name).with_context(|| format!("{name:?}: there is no such account"))
-}
-
-fn list(users: &[Arc<repository::User>], as_json: bool) -> anyhow::Result<()> {
+fn list(mut users: Vec<Account>, as_json: bool) -> anyhow::Result<()> {
+    users.sort_by(|one, other| one.username.cmp(&other.username));
     if as_json {
         let users: Vec<_> = users
             .iter()
             .map(|user| {
                 json!({
-                    "username": user.username.as_str(), "name": user.display_name, "country": user.country,
-                    "disabled": user.disabled, "created_at": user.created_at.0,
+                    "username": user.username, "name": user.display_name, "country": user.country,
+                    "disabled": user.disabled, "created_at": user.created_at,
                 })
             })
             .collect();
@@ -194,25 +190,34 @@ impl NewPassword {
     /// not stored, or `undo` takes the change back.
     async fn store(
         &self,
-        username: &Username,
-        change: impl Future<Output = anyhow::Result<()>>,
-        undo: impl Future<Output = anyhow::Result<&'static str>>,
+        name: &str,
+        administration: &mut Administration<'_>,
+        change: Command,
+        undo: Command,
+        undone: &str,
     ) -> anyhow::Result<()> {
+        let change = async {
+            match administration.ask(change).await? {
+                Reply::Added { is_new: false } => Err(name_taken(name)),
+                _ => Ok(()),
+            }
+        };
         if !self.is_made_up {
             return change.await;
         }
-        let head = format!("password of {username}: ");
+        let head = format!("password of {name}: ");
         let ((), printed) = output::print_around(&head, change, self.text.reveal()).await?;
         if let Err(why) = printed {
-            let undone = undo.await.with_context(|| format!("{username}: {why}: nobody has seen the new password"))?;
-            bail!("{username}: {why}: the new password could not be printed, so {undone}");
+            let undoing = administration.carry_out(undo).await;
+            undoing.with_context(|| format!("{name}: {why}: nobody has seen the new password"))?;
+            bail!("{name}: {why}: the new password could not be printed, so {undone}");
         }
         Ok(())
     }
 }
 
 impl PasswordSource {
-    fn get(&self, username: &Username) -> anyhow::Result<NewPassword> {
+    fn get(&self, username: &str) -> anyhow::Result<NewPassword> {
         let text = if self.generate {
             // 122 bits from the operating system.
             Token::generate().reveal()

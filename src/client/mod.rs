@@ -1,6 +1,7 @@
 //! A connection to a server from the client's end: connect, `call` a request, hear its reply. Speaks the JSON dialect.
 //! Knows no terminal and keeps nothing on disk; [`link`] makes a lost connection anew.
 
+mod connect;
 pub mod link;
 pub mod tls;
 
@@ -15,16 +16,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::either::Either;
 
+use self::connect::{Deadline, NoConnection};
 use crate::model::Token;
 use crate::protocol::json::client::{Unreadable, Unwritable, read, write};
 use crate::protocol::{Refusal, Reply, Request};
 use crate::socket::{PeerState, Stream};
 
-/// How long the server may take to accept a connection.
-const CONNECT: Duration = Duration::from_secs(10);
 /// How long it may take for a reply: a login waits for its turn.
 const REPLY: Duration = Duration::from_secs(60);
 /// A longer reply is no reply of a chat server, in bytes.
@@ -71,22 +70,32 @@ impl fmt::Display for Address {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection came about: nothing was asked.
-    #[error("{address}: {source}")]
+    #[error("{address}: {why}")]
     Unreachable {
         /// The server.
         address: Address,
-        /// What the system says.
-        source: io::Error,
+        /// What was tried, and what came of it.
+        why: NoConnection,
     },
+    /// The server speaks TLS, and this end does not: nothing was carried out.
+    #[error("{0}: the server speaks TLS on this port: connect with --tls (CHATD_TLS=yes)")]
+    Encrypted(Address),
     /// The connection broke: whether the request was carried out is not known.
     #[error("the connection was lost: {0}")]
-    Lost(#[from] io::Error),
+    Lost(io::Error),
     /// The request was not sent.
     #[error(transparent)]
     Unwritable(#[from] Unwritable),
     /// The reply was understood by nobody.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+}
+
+/// What went wrong stands in the text alone and is no source, so that whoever prints all causes says it once.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Error::Lost(error)
+    }
 }
 
 /// A server, and how to speak with it.
@@ -104,27 +113,31 @@ type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 /// A connection. Dropped while it is [held](Connection::hold) it ends with a reset.
 pub struct Connection {
     stream: Wire,
+    address: Address,
     /// The server answered that it does not know `wait`.
     polls: bool,
 }
 
 impl Server {
-    async fn connect(&self) -> io::Result<Wire> {
+    async fn connect(&self) -> Result<Wire, NoConnection> {
+        let deadline = Deadline::new();
         let Address { host, port } = &self.address;
-        let stream = TcpStream::connect((host.as_str(), *port)).await?;
-        stream.set_nodelay(true)?;
+        let stream = connect::connect(host, *port, deadline).await?;
+        // A socket that takes no options still carries bytes.
+        let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else { return Ok(Either::Left(stream)) };
-        let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-        Ok(Either::Right(Box::new(tls.connect(name, stream).await?)))
+        Ok(Either::Right(Box::new(connect::shake_hands(tls, host, stream, deadline).await?)))
     }
 }
 
 impl Connection {
     /// Connects to a server.
     pub async fn open(server: &Server) -> Result<Connection, Error> {
-        let unreachable = |source| Error::Unreachable { address: server.address.clone(), source };
-        let opened = timeout(CONNECT, server.connect()).await.unwrap_or_else(|late| Err(late.into()));
-        Ok(Connection { stream: opened.map_err(unreachable)?, polls: false })
+        let address = server.address.clone();
+        match server.connect().await {
+            Ok(stream) => Ok(Connection { stream, address, polls: false }),
+            Err(why) => Err(Error::Unreachable { address, why }),
+        }
     }
 
     /// Asks, and waits for the reply. After [`Error::Lost`] the connection is of no use any more.
@@ -134,21 +147,29 @@ impl Connection {
 
     async fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Reply, Error> {
         let line = write(request)?;
-        let reply = timeout(limit, self.exchange(&line)).await.unwrap_or_else(|late| Err(late.into()))?;
-        Ok(read(&reply)?)
+        let late = |_| Err(Error::Lost(io::Error::other(format!("no reply within {} s", limit.as_secs()))));
+        let reply = timeout(limit, self.exchange(&line)).await.unwrap_or_else(late)?;
+        match read(&reply)? {
+            Reply::Refused(Refusal::WantsTls) => Err(Error::Encrypted(self.address.clone())),
+            reply => Ok(reply),
+        }
     }
 
     /// All of the reply must be read, its last byte too: a server takes unread bytes for an unread reply.
-    async fn exchange(&mut self, line: &[u8]) -> io::Result<Vec<u8>> {
+    async fn exchange(&mut self, line: &[u8]) -> Result<Vec<u8>, Error> {
         self.stream.write_all(line).await?;
         self.stream.flush().await?;
         let mut reply = Vec::new();
         while !reply.ends_with(b"\r\n\r\n") {
-            if self.stream.read_buf(&mut reply).await? == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it"));
+            let read = self.stream.read_buf(&mut reply).await;
+            if begins_tls(&reply) {
+                return Err(Error::Encrypted(self.address.clone()));
+            }
+            if read? == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it").into());
             }
             if reply.len() > REPLY_BYTES {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the reply does not end"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the reply does not end").into());
             }
         }
         Ok(reply)
@@ -206,6 +227,12 @@ impl Connection {
         }
         self.call(&Request::Inbox { token }).await
     }
+}
+
+/// Whether a reply is the beginning of a TLS record: an alert, or a handshake (RFC 8446, section 5.1). No reply in the
+/// clear begins with a control character.
+fn begins_tls(reply: &[u8]) -> bool {
+    matches!(reply, [21 | 22, 3, ..])
 }
 
 /// An inbox without a message; it may name senders.

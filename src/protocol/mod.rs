@@ -210,6 +210,10 @@ pub enum Refusal {
     LineTooLong,
     /// Too much at once; nothing was done.
     Busy,
+    /// The port speaks TLS, and the peer does not. Ends the connection.
+    WantsTls,
+    /// The peer speaks TLS, and the port does not. Ends the connection.
+    NoTls,
     /// `auth`: too many attempts; nothing was checked.
     Throttled {
         /// When another attempt may pass.
@@ -262,6 +266,8 @@ impl Refusal {
             Refusal::NotANumber(Number::Count) => "COUNT must be a whole number".to_owned(),
             Refusal::LineTooLong => "the line is too long".to_owned(),
             Refusal::Busy => "the server is busy, try again".to_owned(),
+            Refusal::WantsTls => "this port speaks TLS: connect with TLS".to_owned(),
+            Refusal::NoTls => "this port does not speak TLS: connect without TLS, or to the TLS port".to_owned(),
             Refusal::Throttled { retry_after } => {
                 format!("too many attempts, try again in {} s", retry_after.as_secs().max(1))
             }
@@ -290,6 +296,8 @@ impl Refusal {
             Refusal::InboxFull => "inbox_full",
             Refusal::LineTooLong => "line_too_long",
             Refusal::Busy => "busy",
+            Refusal::WantsTls => "wants_tls",
+            Refusal::NoTls => "no_tls",
             Refusal::Throttled { .. } => "throttled",
             Refusal::Unavailable => "unavailable",
         }

@@ -163,6 +163,13 @@ impl Mailboxes {
         Arrival { notify, notified }
     }
 
+    /// Has all who wait for `recipient`'s mail look, because some of them may not any more.
+    pub fn let_all_look(&self, recipient: UserId) {
+        if let Some(arrival) = self.inner().boxes.get(&recipient).and_then(|mailbox| mailbox.arrival.as_ref()) {
+            arrival.notify_waiters();
+        }
+    }
+
     /// Takes in unread messages of the tail as the log had them at start.
     pub fn restore(&self, messages: impl Iterator<Item = (UserId, Waiting)>) {
         let messages: Vec<_> = messages.collect();

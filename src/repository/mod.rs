@@ -3,15 +3,18 @@
 //! that atomicity is the backend's affair. What OK is said of is on stable storage when the future is ready.
 
 pub mod batch;
-pub mod directory;
 pub mod mailbox;
+pub mod memory;
+mod records;
 pub mod sqlite;
 
 pub use self::mailbox::Arrival;
+pub use self::records::{Added, Login, NewUser, Session, User};
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,70 +40,6 @@ impl Error {
     pub(crate) fn new(what: impl fmt::Display) -> Error {
         Error(what.to_string().into())
     }
-}
-
-/// An account.
-#[derive(Clone, PartialEq, Eq)]
-pub struct User {
-    /// Its number.
-    pub id: UserId,
-    /// Its name on the wire.
-    pub username: Username,
-    /// Its name in messages.
-    pub display_name: String,
-    /// Where its owner is from; may be empty.
-    pub country: String,
-    /// A PHC string.
-    pub password_hash: String,
-    /// Nobody may log in.
-    pub disabled: bool,
-    /// Gone for everybody but the recipients of what it sent.
-    pub removed: bool,
-    /// When it was added.
-    pub created_at: Timestamp,
-}
-
-impl fmt::Debug for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "User({} {:?})", self.id, self.username.as_str())
-    }
-}
-
-/// An account to be made.
-#[derive(Clone)]
-pub struct NewUser {
-    /// Its name on the wire.
-    pub username: Username,
-    /// Its name in messages.
-    pub display_name: String,
-    /// Where its owner is from; may be empty.
-    pub country: String,
-    /// A PHC string.
-    pub password_hash: String,
-}
-
-/// What became of [`Repository::add_user`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Added {
-    /// It is there.
-    Added,
-    /// A living account has this name, or one that differs only in case.
-    NameTaken,
-}
-
-/// A living session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// Its place in the order of logins.
-    pub id: SessionId,
-    /// Whose it is.
-    pub user: Arc<User>,
-    /// When it began.
-    pub created_at: Timestamp,
-    /// When its token was last shown; on disk it may be an hour older.
-    pub last_used_at: Timestamp,
-    /// From where it was opened.
-    pub address: Arc<str>,
 }
 
 /// A session to be opened.
@@ -276,8 +215,12 @@ pub trait Repository: Send + Sync {
     fn recipient(&self, name: &str) -> Option<UserId>;
     /// An account by number, removed ones too. From memory.
     fn user(&self, id: UserId) -> Option<Arc<User>>;
-    /// All living accounts, by name. From memory.
-    fn users(&self) -> Vec<Arc<User>>;
+    /// The PHC string of a living account. From disk: it is needed only at a login.
+    fn password_hash(&self, user: UserId) -> Answer<'_, Option<String>>;
+    /// The living account of this name, case and all. From disk, so also where memory holds no accounts.
+    fn account(&self, name: Username) -> Answer<'_, Option<User>>;
+    /// The first living accounts after this one, in the order of their numbers, none only at the end. From disk.
+    fn accounts(&self, after: UserId) -> Answer<'_, Vec<User>>;
     /// Makes an account.
     fn add_user(&self, user: NewUser) -> Answer<'_, Added>;
     /// Gives an account another password and ends its sessions.
@@ -290,14 +233,18 @@ pub trait Repository: Send + Sync {
     /// The session whose token hashes to this, unless it was not used since `unused_since`. Notes that it is in use
     /// `now`, in memory; that reaches the disk with [`Repository::tidy_sessions`].
     fn session(&self, token: &TokenHash, now: Timestamp, unused_since: Timestamp) -> Option<Session>;
-    /// All living sessions, oldest first. From memory.
-    fn sessions(&self) -> Vec<Session>;
-    /// Users with a living session, in the order of their oldest. From memory.
-    fn online(&self) -> Vec<Username>;
+    /// The first living sessions after this one, oldest first, of one account or of all; none only at the end. From disk.
+    fn logins(&self, after: SessionId, of: Option<UserId>) -> Answer<'_, Vec<Login>>;
+    /// From where an account's living sessions were opened. From memory.
+    fn addresses(&self, user: UserId) -> Vec<IpAddr>;
+    /// Users with a living session, in the order of their oldest. From memory, in pieces.
+    fn online(&self) -> Answer<'_, Vec<Username>>;
     /// Opens a session. `false`: the account was shut or removed meanwhile.
     fn open_session(&self, session: NewSession) -> Answer<'_, bool>;
     /// Ends a session. `false`: it had ended.
     fn end_session(&self, session: SessionId) -> Answer<'_, bool>;
+    /// Ends sessions; gives how many had not ended yet.
+    fn end_sessions(&self, sessions: Vec<SessionId>) -> Answer<'_, u64>;
     /// Ends the sessions not used since `unused_since` and notes when the others were used.
     fn tidy_sessions(&self, unused_since: Timestamp) -> Answer<'_, u64>;
 

@@ -190,6 +190,27 @@ fn the_end_of_an_account_ends_its_waits() {
 }
 
 #[test]
+fn a_wait_of_a_session_that_is_revoked_ends_at_once_with_an_error() {
+    let (folder, server) = server_with("");
+    let (mut messi, messis) = server.login("messi");
+    let others = messi.login("messi");
+    // Two wait with the one and one with the other, and nobody is sent anything.
+    let mut revoked = [&messis, &messis].map(|token| waiting(&server, token, 200));
+    let mut other = waiting(&server, &others, 200);
+    assert_eq!(folder.done(&["session", "revoke", "--id", "1"], ""), "1 sessions ended\n");
+    for client in &mut revoked {
+        assert_eq!(client.receive(), NO_SESSION);
+    }
+    assert!(nothing_came(&other), "its own session lives");
+    folder.done(&["user", "passwd", "messi", "--password-stdin"], "other\n");
+    assert_eq!(other.receive(), NO_SESSION);
+    let token = messi.ask("auth messi other").split('"').nth(7).expect("it is right").to_owned();
+    let mut gone = waiting(&server, &token, 200);
+    assert!(messi.ask(&format!("logout {token}")).contains("\"OK\""));
+    assert_eq!(gone.receive(), NO_SESSION);
+}
+
+#[test]
 fn what_was_acknowledged_is_not_delivered_again_even_after_a_crash() {
     let (folder, server) = server_with("");
     let (mut client, token) = server.login("messi");

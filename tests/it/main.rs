@@ -13,6 +13,7 @@
 //! - `python`: the JSON of the wire against Python's own
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
+//! - `administration`: admin commands beside a server, at its own socket; commits of strangers to the file
 //! - `commands`: sessions, health, manual pages, completions
 //! - `database`: copies of it, and whether one is whole
 //! - `operate`: what systemd and an operator see of a running server
@@ -21,11 +22,14 @@
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
 //! - `client`: the document's dialogue, piped and on a `terminal`, also through a `door`: against an old server, and encrypted
+//! - `connect`: how the client comes to a server, and what it says when it does not
 //! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
 
 mod admin;
+mod administration;
 mod client;
 mod commands;
+mod connect;
 mod corpus;
 mod crontab;
 mod database;

@@ -21,6 +21,7 @@ const SILENCE: Duration = Duration::from_millis(250);
 fn cases() -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let mut files: Vec<_> = fs::read_dir(folder).expect("it is part of the project").flatten().collect();
+    files.retain(|file| file.path().extension().is_some_and(|extension| extension == "jsonl"));
     files.sort_by_key(fs::DirEntry::path);
     let mut cases = Vec::new();
     for file in files {

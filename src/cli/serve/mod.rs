@@ -25,8 +25,10 @@ use self::metrics::Shown;
 use self::reload::Reload;
 use super::log::{self, LogLevel};
 use super::{cost, open, runtime, settings_file, warn_about};
-use crate::config::{BadConfig, Loaded};
-use crate::repository::sqlite::Role;
+use crate::admin::path::socket_of;
+use crate::admin::server::AdminSocket;
+use crate::config::{BadConfig, Config, Loaded};
+use crate::repository::sqlite::{Role, database_path};
 use crate::repository::{self, Repository};
 use crate::server::{Dialect, Server};
 use crate::systemd;
@@ -110,6 +112,7 @@ impl Serve {
         let (current, watched) = watch::channel(Arc::new(config.clone()));
         upkeep.push(tokio::spawn(upkeep::tidy(service.clone(), repository.clone(), watched)));
         upkeep.push(tokio::spawn(upkeep::show_life(repository.clone())));
+        upkeep.extend(open_admin_socket(&config, &repository));
         listening.push(listen(&server, listener, Dialect::json, None));
         systemd::ready(&format!("listening on {address}"));
         let started_with = config;
@@ -133,6 +136,22 @@ impl Serve {
                 error!(%why, "stopped");
                 Ok(ExitCode::FAILURE)
             }
+        }
+    }
+}
+
+/// The administrator's own way in. Without it commands go to the database themselves, so a server goes on without it.
+fn open_admin_socket(config: &Config, repository: &Arc<dyn Repository>) -> Option<JoinHandle<()>> {
+    let database = database_path(&config.database.url).ok()?;
+    match AdminSocket::open(&database) {
+        Ok(socket) => {
+            info!(path = %socket.path().display(), "listening for administrators");
+            Some(tokio::spawn(socket.serve(repository.clone())))
+        }
+        Err(error) => {
+            let path = socket_of(&database);
+            warn!(path = %path.display(), %error, "no socket for administrators: their commands write to the database themselves");
+            None
         }
     }
 }

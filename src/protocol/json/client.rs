@@ -96,6 +96,8 @@ fn known(words: &str) -> Option<Refusal> {
         Refusal::NotANumber(Number::Count),
         Refusal::LineTooLong,
         Refusal::Busy,
+        Refusal::WantsTls,
+        Refusal::NoTls,
         Refusal::Unavailable,
     ];
     let throttled = || {
@@ -307,6 +309,8 @@ mod tests {
             Just(Refusal::NotANumber(Number::Count)),
             Just(Refusal::LineTooLong),
             Just(Refusal::Busy),
+            Just(Refusal::WantsTls),
+            Just(Refusal::NoTls),
             Just(Refusal::Unavailable),
             (1u64..1 << 40).prop_map(|seconds| Refusal::Throttled { retry_after: Duration::from_secs(seconds) }),
         ]

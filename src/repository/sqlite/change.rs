@@ -1,11 +1,11 @@
 //! The changes that are not messages: accounts, sessions, retention. Each is a few statements inside the writer's
-//! transaction, of which only the first can be refused, and what it does to the image in memory after the commit.
+//! transaction, of which only the first can be refused, and the event that it comes to after the commit.
 
 use sqlx::SqliteConnection;
 use sqlx::types::Json;
 
 use crate::model::{SessionId, Timestamp, UserId};
-use crate::repository::directory::SessionRecord;
+use crate::repository::memory::event::{Event, SessionRecord};
 use crate::repository::{Added, NewSession, NewUser, User};
 
 /// A change to be made.
@@ -47,43 +47,28 @@ pub enum Changed {
     Rows(u64),
 }
 
-/// What a committed change does to the image in memory.
-pub enum Effect {
-    /// None.
-    None,
-    /// An account is new.
-    Added(Box<User>),
-    /// An account has another password and no session any more.
-    PasswordSet(UserId, String),
-    /// An account was shut or opened and has no session any more.
-    Disabled(UserId, bool),
-    /// An account is gone, with its mail.
-    Removed(UserId),
-    /// A session was opened, others ended for it.
-    Opened(SessionRecord, Vec<SessionId>, Option<(UserId, String)>),
-    /// Sessions ended.
-    Ended(Vec<SessionId>),
-    /// Uses are stored.
-    Used(Vec<(SessionId, Timestamp)>),
-}
-
 impl Change {
+    /// Whether it may change accounts or sessions in a way that the change feed tells of.
+    pub fn is_fed(&self) -> bool {
+        !matches!(self, Change::Nothing | Change::NoteUses(_) | Change::Prune { .. })
+    }
+
     /// Runs the statements. `now` is the time of the commit.
-    pub async fn run(self, db: &mut SqliteConnection, now: Timestamp) -> sqlx::Result<(Changed, Effect)> {
+    pub async fn run(self, db: &mut SqliteConnection, now: Timestamp) -> sqlx::Result<(Changed, Event)> {
         match self {
-            Change::Nothing => Ok((Changed::Rows(0), Effect::None)),
+            Change::Nothing => Ok((Changed::Rows(0), Event::Nothing)),
             Change::AddUser(user) => add_user(db, user, now).await,
             Change::SetPassword(id, hash) => {
                 let sql = "UPDATE user SET password_hash = ?2 WHERE id = ?1 AND removed_at IS NULL";
                 let rows = sqlx::query(sql).bind(id.0).bind(&hash).execute(&mut *db).await?.rows_affected();
                 end_all(db, id).await?;
-                Ok((Changed::Rows(rows), Effect::PasswordSet(id, hash)))
+                Ok((Changed::Rows(rows), Event::PasswordSet(id)))
             }
             Change::SetDisabled(id, disabled) => {
                 let sql = "UPDATE user SET disabled = ?2 WHERE id = ?1 AND removed_at IS NULL";
                 let rows = sqlx::query(sql).bind(id.0).bind(disabled).execute(&mut *db).await?.rows_affected();
                 end_all(db, id).await?;
-                Ok((Changed::Rows(rows), Effect::Disabled(id, disabled)))
+                Ok((Changed::Rows(rows), Event::DisabledSet(id, disabled)))
             }
             Change::RemoveUser(id) => remove_user(db, id, now).await,
             Change::OpenSession(session) => open_session(db, session).await,
@@ -91,13 +76,13 @@ impl Change {
                 let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
                 let sql = "DELETE FROM session WHERE id IN (SELECT value FROM json_each(?1))";
                 let rows = sqlx::query(sql).bind(Json(numbers)).execute(db).await?.rows_affected();
-                Ok((Changed::Rows(rows), Effect::Ended(ids)))
+                Ok((Changed::Rows(rows), Event::SessionsEnded(ids)))
             }
             Change::NoteUses(uses) => {
                 let pairs: Vec<(i64, i64)> = uses.iter().map(|(id, at)| (id.0, at.0)).collect();
                 let sql = "UPDATE session SET last_used_at = value ->> 1 FROM json_each(?1) WHERE id = value ->> 0";
                 let rows = sqlx::query(sql).bind(Json(pairs)).execute(db).await?.rows_affected();
-                Ok((Changed::Rows(rows), Effect::Used(uses)))
+                Ok((Changed::Rows(rows), Event::UsesStored(uses)))
             }
             Change::Prune { read_before, after, look_at } => prune(db, read_before, after, look_at).await,
         }
@@ -108,7 +93,7 @@ async fn end_all(db: &mut SqliteConnection, id: UserId) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM session WHERE user = ?1").bind(id.0).execute(db).await.map(|_| ())
 }
 
-async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sqlx::Result<(Changed, Effect)> {
+async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sqlx::Result<(Changed, Event)> {
     let sql = "INSERT INTO user (name, folded, display_name, country, password_hash, created_at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let added = sqlx::query(sql)
@@ -125,22 +110,23 @@ async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sq
             let user = User {
                 id: UserId(done.last_insert_rowid()),
                 username: new.username,
-                display_name: new.display_name,
-                country: new.country,
-                password_hash: new.password_hash,
+                display_name: new.display_name.into(),
+                country: new.country.into(),
                 disabled: false,
                 removed: false,
                 created_at: now,
             };
-            Ok((Changed::User(Added::Added), Effect::Added(Box::new(user))))
+            Ok((Changed::User(Added::Added), Event::UserStored(Box::new(user))))
         }
-        Err(sqlx::Error::Database(e)) if e.is_unique_violation() => Ok((Changed::User(Added::NameTaken), Effect::None)),
+        Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {
+            Ok((Changed::User(Added::NameTaken), Event::Nothing))
+        }
         Err(e) => Err(e),
     }
 }
 
 /// The account's unread mail counts as read by nobody: it leaves the queue and goes with retention.
-async fn remove_user(db: &mut SqliteConnection, id: UserId, now: Timestamp) -> sqlx::Result<(Changed, Effect)> {
+async fn remove_user(db: &mut SqliteConnection, id: UserId, now: Timestamp) -> sqlx::Result<(Changed, Event)> {
     let sql = "UPDATE user SET removed_at = ?2, password_hash = '', disabled = 1 WHERE id = ?1 AND removed_at IS NULL";
     sqlx::query(sql).bind(id.0).bind(now.0).execute(&mut *db).await?;
     end_all(db, id).await?;
@@ -160,10 +146,10 @@ async fn remove_user(db: &mut SqliteConnection, id: UserId, now: Timestamp) -> s
     .rows_affected();
 
     sqlx::query("DELETE FROM mailbox WHERE user = ?1").bind(id.0).execute(&mut *db).await?;
-    Ok((Changed::Rows(unread), Effect::Removed(id)))
+    Ok((Changed::Rows(unread), Event::UserRemoved(id)))
 }
 
-async fn open_session(db: &mut SqliteConnection, new: NewSession) -> sqlx::Result<(Changed, Effect)> {
+async fn open_session(db: &mut SqliteConnection, new: NewSession) -> sqlx::Result<(Changed, Event)> {
     // The account may have been shut or removed by another process since the password was checked.
     let sql = "INSERT INTO session (user, token_hash, address, created_at, last_used_at)
                SELECT id, ?2, ?3, ?4, ?4 FROM user WHERE id = ?1 AND removed_at IS NULL AND disabled = 0";
@@ -175,7 +161,7 @@ async fn open_session(db: &mut SqliteConnection, new: NewSession) -> sqlx::Resul
         .execute(&mut *db)
         .await?;
     if done.rows_affected() == 0 {
-        return Ok((Changed::Rows(0), Effect::None));
+        return Ok((Changed::Rows(0), Event::Nothing));
     }
     let sql = "DELETE FROM session WHERE user = ?1 AND id NOT IN
                (SELECT id FROM session WHERE user = ?1 ORDER BY id DESC LIMIT ?2) RETURNING id";
@@ -189,11 +175,10 @@ async fn open_session(db: &mut SqliteConnection, new: NewSession) -> sqlx::Resul
         id: SessionId(done.last_insert_rowid()),
         user: new.user,
         token: new.token,
-        created_at: new.created_at,
         last_used_at: new.created_at,
-        address: new.address,
+        address: new.address.parse().ok(),
     };
-    Ok((Changed::Rows(1), Effect::Opened(record, over, new.rehashed.map(|hash| (new.user, hash)))))
+    Ok((Changed::Rows(1), Event::SessionOpened(record, over)))
 }
 
 async fn prune(
@@ -201,7 +186,7 @@ async fn prune(
     read_before: Timestamp,
     after: i64,
     look_at: i64,
-) -> sqlx::Result<(Changed, Effect)> {
+) -> sqlx::Result<(Changed, Event)> {
     let old = "SELECT r.id FROM receipt r JOIN message m ON m.id = r.id
                WHERE r.id > ?1 AND r.id <= ?1 + ?2 AND r.delivered_at < ?3
                  AND r.id <= (SELECT max(last) FROM run)";
@@ -216,5 +201,5 @@ async fn prune(
     ] {
         sqlx::query(sql).bind(Json(&ids)).execute(&mut *db).await?;
     }
-    Ok((Changed::Rows(ids.len() as u64), Effect::None))
+    Ok((Changed::Rows(ids.len() as u64), Event::Nothing))
 }

@@ -98,6 +98,22 @@ impl Direct {
         Ok(self.direct.prepare_cached(sql)?.query_row([], read)?)
     }
 
+    /// Carries out one query on this thread, with `take` for each row.
+    pub async fn each(
+        &mut self,
+        sql: &str,
+        values: impl Params,
+        mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), Failure> {
+        self.rest().await?;
+        let mut statement = self.direct.prepare_cached(sql)?;
+        let mut rows = statement.query(values)?;
+        while let Some(row) = rows.next()? {
+            take(row)?;
+        }
+        Ok(())
+    }
+
     /// Brings what was copied from the log into the database to the disk, which SQLite does only when the log has been
     /// copied to its end.
     pub async fn sync(&mut self) -> Result<(), Failure> {

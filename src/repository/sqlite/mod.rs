@@ -1,6 +1,7 @@
 //! The store in SQLite: what is asked often is answered from memory, what changes goes through the one writer, and what
 //! is older than the tail of the log is read by a few read-only connections.
 
+mod accounts;
 pub mod backup;
 mod change;
 mod checkpoint;
@@ -9,16 +10,17 @@ pub mod files;
 mod history;
 mod index;
 mod packed;
+mod pieces;
 mod reader;
 mod schema;
 mod shared;
 pub mod verify;
 mod writer;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;
@@ -36,19 +38,15 @@ use self::shared::Shared;
 use self::writer::{Job, Writer};
 use super::batch::Queue;
 use super::mailbox::{Caps, Mailboxes, Waiting};
+use super::memory::directory::Directory;
 use super::{
-    Added, Answer, Arrival, Delivery, Each, Entry, Error, Lease, LeaseKeeper, NewMessage, NewSession, NewUser,
+    Added, Answer, Arrival, Delivery, Each, Entry, Error, Lease, LeaseKeeper, Login, NewMessage, NewSession, NewUser,
     OpenError, Options, Page, Queued, Receipt, Removed, Repository, Session, Status, User, Want,
 };
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 
 /// How many jobs may wait for the writer before connections are held back.
 const QUEUE: usize = 8192;
-
-/// How often a session's use is written down.
-const NOTE_USE_AFTER: Duration = Duration::from_secs(3600);
-/// How much of the log one transaction of a prune looks at.
-const PRUNE: i64 = 2_000;
 
 /// What this process wants with the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +62,8 @@ pub struct SqliteRepository {
     shared: Arc<Shared>,
     jobs: Queue<Job>,
     readers: SqlitePool,
+    /// For what a login reads: that does not wait for anybody's history.
+    logins: SqlitePool,
     writer: TaskTracker,
     checkpointer: TaskTracker,
     stop_checkpoints: CancellationToken,
@@ -97,7 +97,6 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         warn!(?path, "the file was open to others; now it is the owner's alone");
     }
     let failed = |e: sqlx::Error| files::failed(&database, e);
-    let directory = schema::directory(&mut db).await.map_err(failed)?;
     let progress = schema::progress(&mut db).await.map_err(failed)?;
     let caps = Caps { messages: options.inbox_messages, bytes: options.inbox_bytes };
     let (mut totals, mut rows) = Default::default();
@@ -108,6 +107,12 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     } else {
         lock = None;
     }
+    let mut db = Direct::new(db).await.map_err(|e| files::failed(&database, e))?;
+    let (directory, seen) = match role {
+        Role::Server => accounts::load(&mut db).await.map(|(directory, seen)| (directory, Some(seen))),
+        Role::Admin => Ok((Directory::default(), None)),
+    }
+    .map_err(|e| files::failed(&database, e))?;
     let mailboxes = Mailboxes::new(caps, &totals, progress.watermark);
     let mut tail = Vec::with_capacity(rows.len());
     let mut unread = Vec::new();
@@ -124,14 +129,12 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         lock.sign().and_then(|()| files::forget_failure(&database)).map_err(|e| files::failed(&database, e))?;
         shared.look_for_room();
     }
-    let readers = SqlitePoolOptions::new()
-        .max_connections(2)
-        .connect_lazy_with(schema::connect_options(&database, options).read_only(true));
+    let readers = open_readers(2, &database, options, role).await?;
+    let logins = open_readers(1, &database, options, role).await?;
     let (queue, jobs) = Queue::new(QUEUE);
     let failed = |failure: Failure| files::failed(&database, failure);
-    let db = Direct::new(db).await.map_err(failed)?;
-    let tail_size = Tail::new(options.tail_messages);
-    let writer = Writer::new(shared.clone(), db, jobs, progress, tail, tail_size).await.map_err(failed)?;
+    let tail = (tail, Tail::new(options.tail_messages));
+    let writer = Writer::new(shared.clone(), db, jobs, progress, tail, seen).await.map_err(failed)?;
     let (writing, checkpointer) = (TaskTracker::new(), TaskTracker::new());
     let stop_checkpoints = CancellationToken::new();
     let runtime = Handle::current();
@@ -141,7 +144,33 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         let (shared, stop, runtime) = (shared.clone(), stop_checkpoints.clone(), Handle::current());
         checkpointer.spawn_blocking(move || runtime.block_on(checkpoint::run(db, &shared, stop)));
     }
-    Ok(SqliteRepository { shared, jobs: queue, readers, writer: writing, checkpointer, stop_checkpoints, _lock: lock })
+    Ok(SqliteRepository {
+        shared,
+        jobs: queue,
+        readers,
+        logins,
+        writer: writing,
+        checkpointer,
+        stop_checkpoints,
+        _lock: lock,
+    })
+}
+
+/// So many connections that only read. A server opens them at the start and keeps them: later, connections of clients may
+/// have taken all descriptors.
+async fn open_readers(count: u32, database: &Path, options: &Options, role: Role) -> Result<SqlitePool, OpenError> {
+    let pool = SqlitePoolOptions::new().max_connections(count).idle_timeout(None).max_lifetime(None);
+    let pool = pool.connect_lazy_with(schema::connect_options(database, options).read_only(true));
+    let mut open = Vec::new();
+    for _ in (0..count).filter(|_| role == Role::Server) {
+        let mut reader = pool.acquire().await.map_err(|e| files::failed(database, e))?;
+        // SQLite opens the companions of the database when something is read.
+        let read = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut *reader);
+        read.await.map_err(|e| files::failed(database, e))?;
+        open.push(reader);
+    }
+    drop(open);
+    Ok(pool)
 }
 
 impl LeaseKeeper for Keeper {
@@ -195,8 +224,16 @@ impl Repository for SqliteRepository {
         self.shared.directory().user(id)
     }
 
-    fn users(&self) -> Vec<Arc<User>> {
-        self.shared.directory().users()
+    fn password_hash(&self, user: UserId) -> Answer<'_, Option<String>> {
+        Box::pin(async move { accounts::password_hash(&self.logins, user).await.map_err(unread_accounts) })
+    }
+
+    fn account(&self, name: Username) -> Answer<'_, Option<User>> {
+        Box::pin(async move { accounts::account(&self.logins, &name).await.map_err(unread_accounts) })
+    }
+
+    fn accounts(&self, after: UserId) -> Answer<'_, Vec<User>> {
+        Box::pin(async move { accounts::accounts(&self.logins, after).await.map_err(unread_accounts) })
     }
 
     fn add_user(&self, user: NewUser) -> Answer<'_, Added> {
@@ -224,12 +261,16 @@ impl Repository for SqliteRepository {
         self.shared.directory().session(token, now, unused_since)
     }
 
-    fn sessions(&self) -> Vec<Session> {
-        self.shared.directory().sessions()
+    fn logins(&self, after: SessionId, of: Option<UserId>) -> Answer<'_, Vec<Login>> {
+        Box::pin(async move { accounts::logins(&self.logins, after, of).await.map_err(unread_accounts) })
     }
 
-    fn online(&self) -> Vec<Username> {
-        self.shared.directory().online()
+    fn addresses(&self, user: UserId) -> Vec<IpAddr> {
+        self.shared.directory().addresses(user)
+    }
+
+    fn online(&self) -> Answer<'_, Vec<Username>> {
+        Box::pin(async move { Ok(self.online_in_pieces().await) })
     }
 
     fn open_session(&self, session: NewSession) -> Answer<'_, bool> {
@@ -240,18 +281,12 @@ impl Repository for SqliteRepository {
         Box::pin(async move { Ok(self.rows(Change::EndSessions(vec![session])).await? > 0) })
     }
 
+    fn end_sessions(&self, sessions: Vec<SessionId>) -> Answer<'_, u64> {
+        Box::pin(async move { self.rows(Change::EndSessions(sessions)).await })
+    }
+
     fn tidy_sessions(&self, unused_since: Timestamp) -> Answer<'_, u64> {
-        Box::pin(async move {
-            let (idle, used) = {
-                let directory = self.shared.directory();
-                let after = i64::try_from(NOTE_USE_AFTER.as_millis()).unwrap_or(i64::MAX);
-                (directory.idle(unused_since), directory.used(after))
-            };
-            if !used.is_empty() {
-                self.rows(Change::NoteUses(used)).await?;
-            }
-            if idle.is_empty() { Ok(0) } else { self.rows(Change::EndSessions(idle)).await }
-        })
+        Box::pin(self.tidy_in_pieces(unused_since))
     }
 
     fn send(&self, messages: Each<NewMessage>) -> Answer<'_, Each<Queued>> {
@@ -294,22 +329,7 @@ impl Repository for SqliteRepository {
     }
 
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64> {
-        Box::pin(async move {
-            let mut pruned = 0;
-            let mut after = 0;
-            loop {
-                // What was sent after that time cannot have been read before it.
-                let sql = "SELECT id, sent_at FROM message WHERE id > ?1 ORDER BY id LIMIT 1";
-                let next: Option<(i64, i64)> =
-                    sqlx::query_as(sql).bind(after).fetch_optional(&self.readers).await.map_err(unread_log)?;
-                match next {
-                    Some((id, sent_at)) if sent_at < read_before.0 => after = id - 1,
-                    _ => return Ok(pruned),
-                }
-                pruned += self.rows(Change::Prune { read_before, after, look_at: PRUNE }).await?;
-                after += PRUNE;
-            }
-        })
+        Box::pin(self.prune_in_pieces(read_before))
     }
 
     fn status(&self) -> Status {
@@ -334,6 +354,7 @@ impl Repository for SqliteRepository {
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             self.readers.close().await;
+            self.logins.close().await;
             // The writer ends last, alone, so that it can do all of the last checkpoint and hears how that went.
             self.stop_checkpoints.cancel();
             self.checkpointer.close();
@@ -351,6 +372,11 @@ impl Drop for SqliteRepository {
     fn drop(&mut self) {
         self.stop_checkpoints.cancel();
     }
+}
+
+fn unread_accounts(error: sqlx::Error) -> Error {
+    error!(%error, "accounts or sessions could not be read");
+    Error::new(error)
 }
 
 fn unread_log(error: sqlx::Error) -> Error {

@@ -8,10 +8,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::files::{self, Found, failed};
-use crate::model::{MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
-use crate::repository::directory::{Directory, SessionRecord};
+use crate::model::{MessageId, Timestamp, UserId};
 use crate::repository::mailbox::Waiting;
-use crate::repository::{OpenError, Options, Totals, User};
+use crate::repository::{OpenError, Options, Totals};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -95,50 +94,6 @@ pub async fn deviations(connection: &mut SqliteConnection) -> sqlx::Result<Vec<S
     let foreign =
         found.difference(&wanted).filter(|(kind, name, _)| !wanted.iter().any(|w| (&w.0, &w.1) == (kind, name)));
     Ok(missing.chain(foreign.map(|(kind, name, _)| format!("{kind} {name} is not chatd's"))).collect())
-}
-
-/// All accounts and sessions.
-pub async fn directory(connection: &mut SqliteConnection) -> sqlx::Result<Directory> {
-    type UserRow = (i64, String, String, String, String, bool, Option<i64>, i64);
-    let users: Vec<UserRow> = sqlx::query_as(
-        "SELECT id, name, display_name, country, password_hash, disabled, removed_at, created_at FROM user",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let users: Vec<User> = users
-        .into_iter()
-        .map(|(id, name, display_name, country, password_hash, disabled, removed_at, created_at)| User {
-            id: UserId(id),
-            username: Username::stored(&name),
-            display_name,
-            country,
-            password_hash,
-            disabled,
-            removed: removed_at.is_some(),
-            created_at: Timestamp(created_at),
-        })
-        .collect();
-    type SessionRow = (i64, i64, Vec<u8>, String, i64, i64);
-    let sessions: Vec<SessionRow> =
-        sqlx::query_as("SELECT id, user, token_hash, address, created_at, last_used_at FROM session ORDER BY id")
-            .fetch_all(&mut *connection)
-            .await?;
-    let known: HashSet<UserId> = users.iter().map(|user| user.id).collect();
-    let sessions = sessions
-        .into_iter()
-        .filter_map(|(id, user, token, address, created_at, last_used_at)| {
-            Some(SessionRecord {
-                id: SessionId(id),
-                user: UserId(user),
-                token: TokenHash(token.try_into().ok()?),
-                created_at: Timestamp(created_at),
-                last_used_at: Timestamp(last_used_at),
-                address: address.into(),
-            })
-        })
-        .filter(|session| known.contains(&session.user))
-        .collect();
-    Ok(Directory::new(users, sessions))
 }
 
 /// How far the log is indexed.

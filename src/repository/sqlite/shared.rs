@@ -8,15 +8,15 @@ use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
-use super::change::Effect;
 use super::checkpoint::Log;
 use super::direct::{Direct, Failure};
 use super::files::{self, Reserve};
 use crate::metrics::{Counter, Histogram};
 use crate::model::UserId;
 use crate::repository::Error;
-use crate::repository::directory::Directory;
 use crate::repository::mailbox::Mailboxes;
+use crate::repository::memory::directory::Directory;
+use crate::repository::memory::event::{Ended, Event};
 
 /// One for the store.
 pub struct Shared {
@@ -71,47 +71,16 @@ impl Shared {
         self.directory.write().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Brings the image of accounts and sessions to what was committed.
-    pub fn apply(&self, effects: Vec<Effect>) {
+    /// Brings the image of accounts and sessions to what was committed. Gives the accounts that went.
+    pub fn apply(&self, events: impl IntoIterator<Item = Event>) -> Vec<UserId> {
+        let mut ended = Ended::default();
         let mut directory = self.directory_mut();
-        for effect in effects {
-            match effect {
-                Effect::None => {}
-                Effect::Added(user) => directory.put_user(*user),
-                Effect::PasswordSet(id, hash) => {
-                    directory.end_all(id);
-                    directory.change_user(id, |user| user.password_hash = hash);
-                }
-                Effect::Disabled(id, disabled) => {
-                    directory.end_all(id);
-                    directory.change_user(id, |user| user.disabled = disabled);
-                }
-                Effect::Removed(id) => {
-                    directory.end_all(id);
-                    directory.change_user(id, |user| user.removed = true);
-                    self.mailboxes.remove(id);
-                }
-                Effect::Opened(record, over, rehashed) => {
-                    directory.open(record);
-                    over.into_iter().for_each(|id| _ = directory.end(id));
-                    if let Some((id, hash)) = rehashed {
-                        directory.change_user(id, |user| user.password_hash = hash);
-                    }
-                }
-                Effect::Ended(ids) => ids.into_iter().for_each(|id| _ = directory.end(id)),
-                Effect::Used(used) => directory.used_is_stored(&used),
-            }
-        }
-    }
-
-    /// Takes over what another process has changed. Gives the accounts that it removed.
-    pub fn replace(&self, mut directory: Directory) -> Vec<UserId> {
-        let mut former = self.directory_mut();
-        directory.keep_uses(&former);
-        let removed = directory.removed_since(&former);
-        removed.iter().for_each(|user| self.mailboxes.remove(*user));
-        *former = directory;
-        removed
+        events.into_iter().for_each(|event| directory.apply(event, &mut ended));
+        drop(directory);
+        // Who waits for mail in the name of a session that ended is told so at once.
+        ended.sessions.iter().for_each(|(_, user)| self.mailboxes.let_all_look(*user));
+        ended.users.iter().for_each(|user| self.mailboxes.remove(*user));
+        ended.users
     }
 
     /// Whether the store is given up after this failure.

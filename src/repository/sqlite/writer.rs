@@ -4,6 +4,7 @@
 //! It owns its connection and never uses `sqlx::Transaction`, which after one failed commit counts its depth wrongly and
 //! fails for ever; raw `BEGIN IMMEDIATE`, `COMMIT` and `ROLLBACK` recover.
 
+mod feed;
 mod indexing;
 
 use std::collections::BTreeMap;
@@ -15,9 +16,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::error;
 
-use super::change::{Change, Changed, Effect};
+use self::feed::Feed;
+use super::change::{Change, Changed};
 use super::direct::{Direct, Failure};
 use super::index::{Logged, Run, Tail};
 use super::packed::{Packed, USER, WIDE};
@@ -26,6 +28,7 @@ use super::shared::Shared;
 use crate::model::{MessageId, Timestamp, UserId};
 use crate::repository::batch::Jobs;
 use crate::repository::mailbox::Waiting;
+use crate::repository::memory::event::Event;
 use crate::repository::{Each, Error, NewMessage, Queued};
 
 /// Who waits for a piece of work.
@@ -71,10 +74,12 @@ pub struct Writer {
     run: Option<Run>,
     /// The next run, while another thread sorts it.
     sorting: Option<JoinHandle<Run>>,
-    /// SQLite's mark of other processes' commits.
-    data_version: i64,
+    /// What other processes change; an admin command does not follow it.
+    feed: Option<Feed>,
     /// When the disk was last asked for its room.
     looked_at: Instant,
+    /// When changes by other processes were last looked for.
+    looked_around_at: Instant,
 }
 
 /// One batch, taken apart.
@@ -88,20 +93,23 @@ struct Batch {
 struct Done {
     delivered: Vec<(UserId, Waiting)>,
     queued: Vec<Each<Queued>>,
-    changed: Vec<(Changed, Effect)>,
+    changed: Vec<(Changed, Event)>,
 }
 
 impl Writer {
-    /// A writer on an open connection, whose tail holds `tail`.
+    /// A writer on an open connection, whose tail holds `tail`; `seen` is the last change of the feed that the image in
+    /// memory is sure to hold.
     pub async fn new(
         shared: Arc<Shared>,
         mut db: Direct,
         jobs: Jobs<Job>,
         progress: schema::Progress,
-        tail: Vec<Logged>,
-        tail_size: Tail,
+        (tail, tail_size): (Vec<Logged>, Tail),
+        seen: Option<i64>,
     ) -> Result<Writer, Failure> {
         let data_version = data_version(&mut db).await?;
+        // Others may have committed since the image was made.
+        let feed = seen.map(|seen| Feed { seen, behind: true, data_version });
         let tail_bytes = tail.iter().map(|message| message.bytes).sum();
         Ok(Writer {
             shared,
@@ -114,8 +122,9 @@ impl Writer {
             tail_size,
             run: None,
             sorting: None,
-            data_version,
+            feed,
             looked_at: Instant::now(),
+            looked_around_at: Instant::now(),
         })
     }
 
@@ -127,14 +136,18 @@ impl Writer {
         let mut closing = false;
         while !closing {
             let more = tokio::select! {
+                biased;
+                // First, because a runtime that is at its end has no clock.
                 more = self.jobs.take(&mut taken, TOGETHER) => more,
-                // A run that has begun goes on also when nobody asks for anything.
-                () = yield_now(), if self.run.is_some() => true,
-                _ = look.tick() => {
-                    self.look_around().await;
-                    true
-                }
+                // What has begun goes on also when nobody asks for anything.
+                () = yield_now(), if self.run.is_some() || self.is_behind() => true,
+                _ = look.tick() => true,
             };
+            if self.looked_around_at.elapsed() >= LOOK_EVERY / 2 {
+                self.looked_around_at = Instant::now();
+                self.look_for_room(true);
+                self.look_for_others().await;
+            }
             let mut batch = Batch::default();
             for job in taken.drain(..) {
                 match job {
@@ -145,6 +158,7 @@ impl Writer {
                 }
             }
             self.commit(batch).await;
+            self.follow().await;
             self.index().await;
             if !self.shared.has_failed()
                 && self.shared.log.wants_the_rest(self.db.log_pages())
@@ -251,7 +265,7 @@ impl Writer {
         packed: Packed,
         confirmed: &[(UserId, Vec<Waiting>)],
         changes: &[(Change, impl Sized)],
-    ) -> Result<Vec<(Changed, Effect)>, Failure> {
+    ) -> Result<Vec<(Changed, Event)>, Failure> {
         let slice_is_due = self.run.as_mut().is_some_and(|run| run.is_due(packed.rows()));
         let alone = confirmed.is_empty() && changes.is_empty() && !slice_is_due;
         if alone && packed.rows() == 0 {
@@ -270,10 +284,13 @@ impl Writer {
         }
         let now = Timestamp::now();
         self.write_confirmed(confirmed, now).await?;
+        let fed = changes.iter().any(|(change, _)| change.is_fed());
+        let begin = if fed { self.begin_of_own().await? } else { None };
         let mut changed = Vec::with_capacity(changes.len());
         for (change, _) in changes {
             changed.push(change.clone().run(self.db.sqlx(), now).await?);
         }
+        self.leave_out_own(begin).await?;
         // With the messages, because one wait for the disk is then enough.
         if let Some(run) = self.run.as_mut().filter(|_| slice_is_due) {
             run.slice(&mut self.db).await?;
@@ -317,9 +334,9 @@ impl Writer {
             self.tail_bytes += bytes;
         }
         self.shared.mailboxes.deliver(done.delivered.into_iter());
-        let (changed, effects): (Vec<_>, Vec<_>) = done.changed.into_iter().unzip();
-        if !effects.is_empty() {
-            self.shared.apply(effects);
+        let (changed, events): (Vec<_>, Vec<_>) = done.changed.into_iter().unzip();
+        if !events.is_empty() {
+            self.shared.apply(events);
         }
         // Whoever asked may have gone; what was done is done.
         for ((_, answer), queued) in batch.sends.into_iter().zip(done.queued) {
@@ -355,30 +372,6 @@ impl Writer {
             self.looked_at = Instant::now();
             self.shared.look_for_room();
         }
-    }
-
-    /// What other processes changed is read again, and the reserve on the disk is kept.
-    async fn look_around(&mut self) {
-        self.look_for_room(true);
-        match data_version(&mut self.db).await {
-            Ok(version) if version != self.data_version => match schema::directory(self.db.sqlx()).await {
-                Ok(directory) => {
-                    info!("accounts or sessions were changed by another process");
-                    let removed = self.shared.replace(directory);
-                    self.data_version = version;
-                    self.remove_again(removed).await;
-                }
-                Err(error) => warn!(%error, "accounts could not be read again; trying again"),
-            },
-            Ok(_) => {}
-            Err(error) => warn!(%error, "the database does not answer"),
-        }
-    }
-
-    /// Mail may have come for an account, and been indexed, since another process removed it.
-    async fn remove_again(&mut self, removed: Vec<UserId>) {
-        let changes = removed.into_iter().map(|user| (Change::RemoveUser(user), oneshot::channel().0));
-        self.commit(Batch { sends: Vec::new(), changes: changes.collect() }).await;
     }
 }
 

@@ -117,3 +117,26 @@ fn a_display_name_cannot_speak_to_the_administrators_terminal() {
     let list = folder.done(&["user", "list"], "");
     assert!(!list.contains(|c: char| c != '\n' && (c.is_control() || c == '\u{202e}')), "{list:?}");
 }
+
+/// Right or wrong, the password of an account that is shut gets the answer that a name of nobody gets, and leaves no other
+/// trace: no hash is made of the right one, though the cost in the settings has changed.
+#[test]
+fn a_disabled_account_is_no_password_oracle() {
+    let (folder, server) = server("");
+    folder.done(&["user", "disable", "messi"], "");
+    let mut client = server.connect();
+    let answers = ["auth messi surabaya", "auth messi wrong", "auth nobody surabaya"].map(|line| client.ask(line));
+    assert_eq!(answers[0], "{\"status\": \"ERROR\", \"message\": \"User Tidak Ada\"}");
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
+    let said: Vec<String> =
+        server.log().lines().filter(|line| line.contains("user=\"messi\"")).map(without_time).collect();
+    assert_eq!(said.len(), 2, "{}", server.log());
+    assert_eq!(said[0], said[1]);
+    folder.done(&["user", "enable", "messi"], "");
+    client.login("messi");
+}
+
+fn without_time(line: &str) -> String {
+    line.split_once(' ').map_or_else(String::new, |(_, rest)| rest.to_owned())
+}

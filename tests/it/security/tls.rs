@@ -29,6 +29,8 @@ fn new_certificate(folder: &Folder) -> CertificateDer<'static> {
 const SETTINGS: &str = "[server]\ntls_listen = \"127.0.0.1:0\"\ntls_certificate = \"chat.crt\"\ntls_key = \"chat.key\"\n\
                         [limits]\nhandshake_timeout = \"1s\"\n[log]\nlevel = \"debug\"";
 
+const SPEAK_TLS: &str = "{\"status\": \"ERROR\", \"message\": \"this port speaks TLS: connect with TLS\"}\r\n\r\n";
+
 fn server() -> (Folder, Server, SocketAddr, CertificateDer<'static>) {
     let folder = Folder::new(SETTINGS);
     let certificate = new_certificate(&folder);
@@ -149,16 +151,20 @@ fn who_speaks_no_tls_is_sent_away_and_nobody_notices() {
     let (_folder, server, address, certificate) = server();
     let mut client = connect(address, &certificate).expect("it is the server's");
     let token = login(&mut client, "messi");
-    let garbage: [&[u8]; 4] =
-        [b"auth messi surabaya\r\n", b"GET / HTTP/1.1\r\n\r\n", &[0; 5000], &[22, 3, 1, 255, 255, 1, 2, 3]];
-    for garbage in garbage {
+    let sent_away = |garbage: &[u8]| {
         let mut peer = TcpStream::connect(address).expect("the server listens");
         peer.write_all(garbage).expect("it is taken");
         peer.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
         let mut reply = Vec::new();
         // An alert of TLS or nothing; the end may be a reset, since not all was read.
         let _ = peer.read_to_end(&mut reply);
-        assert!(!String::from_utf8_lossy(&reply).contains("status"));
+        String::from_utf8_lossy(&reply).into_owned()
+    };
+    for garbage in [&[0; 5000][..], &[22, 3, 1, 255, 255, 1, 2, 3]] {
+        assert!(!sent_away(garbage).contains("status"));
+    }
+    for text in ["auth messi surabaya\r\n", "GET / HTTP/1.1\r\n\r\n"] {
+        assert_eq!(sent_away(text.as_bytes()), SPEAK_TLS);
     }
     // And silence ends with the time for a handshake.
     let mut silent = TcpStream::connect(address).expect("the server listens");
@@ -166,11 +172,38 @@ fn who_speaks_no_tls_is_sent_away_and_nobody_notices() {
     let begun = Instant::now();
     assert_eq!(silent.read(&mut [0; 10]).expect("it ends"), 0);
     println!("a peer that says nothing at the TLS port is sent away after {} ms", begun.elapsed().as_millis());
-    // TLS at the plain port is a line like others, and none at that.
+    // A line at the plain port that only looks like TLS further on is a line like others.
     let mut plain = server.connect();
-    plain.send([22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]);
+    plain.send([b'x', 22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]);
     plain.send([b'\r', b'\n']);
     assert!(plain.receive().contains("Protocol Tidak Benar"));
     assert!(ask(&mut client, &format!("show {token}")).contains("messi"));
     assert!(!server.log().contains("panicked"), "{}", server.log());
+}
+
+/// The hint comes at once, not when the time for a handshake is over, and however many need it, the log stays short.
+#[test]
+fn who_comes_to_the_wrong_port_is_told_at_once_and_the_log_says_it_seldom() {
+    let (_folder, server, address, certificate) = server();
+    for _ in 0..50 {
+        let tls_on_the_plain_port = connect(server.address, &certificate).expect_err("that port speaks no TLS");
+        assert!(tls_on_the_plain_port.to_string().contains("InvalidContentType"), "{tls_on_the_plain_port}");
+        let mut plain = TcpStream::connect(address).expect("the server listens");
+        plain.write_all(b"show x").expect("it is taken");
+        let mut reply = String::new();
+        BufReader::new(plain).read_to_string(&mut reply).expect("the end comes in good order");
+        assert_eq!(reply, SPEAK_TLS);
+    }
+    let log = server.log();
+    let lines = log.lines().filter(|line| line.contains("it was told so")).count();
+    assert!((1..50).contains(&lines), "{lines} lines for 100 connections:\n{log}");
+    // In pieces, too, and on the port for people.
+    let mut plain = server.connect();
+    plain.send([22]);
+    plain.send([3]);
+    assert_eq!(
+        plain.receive(),
+        "{\"status\": \"ERROR\", \"message\": \"this port does not speak TLS: connect without TLS, or to the TLS port\"}"
+    );
+    assert!(plain.is_over());
 }

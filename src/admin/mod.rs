@@ -1,0 +1,103 @@
+//! The administrator's own way into a running server: a Unix socket beside the database, for its owner and root alone. It
+//! is open whatever the ports are crowded with, and what it is asked the server itself carries out, so that no second
+//! process writes to the database.
+//!
+//! One question a connection, a line of JSON of bounded length, and one reply of the same kind; both name the version of
+//! the protocol. [`execute`] answers a question from any store, so a command without a server answers it in the same way.
+
+pub mod client;
+pub mod path;
+pub mod protocol;
+pub mod server;
+
+use self::protocol::{Account, Command, Login, Reply};
+use crate::model::{SessionId, Timestamp, UserId, Username};
+use crate::repository::{Added, Error, NewUser, Repository, User};
+
+/// Answers a question. An error is a line for the administrator.
+pub async fn execute(repository: &dyn Repository, command: Command) -> Result<Reply, String> {
+    let store = |error: Error| format!("the store has not done it: {error}");
+    Ok(match command {
+        Command::Health => {
+            // Goes through the writer: while that hangs, the server is not well.
+            repository.confirmed().await.map_err(store)?;
+            Reply::Done { count: 0 }
+        }
+        Command::Account { name } => {
+            let found = repository.account(username(&name)?).await.map_err(store)?;
+            Reply::Account { account: found.map(account) }
+        }
+        Command::Accounts { after } => {
+            let accounts = repository.accounts(UserId(after)).await.map_err(store)?;
+            Reply::Accounts { accounts: accounts.into_iter().map(account).collect() }
+        }
+        Command::AddAccount { name, display_name, country, password_hash } => {
+            let new = NewUser { username: username(&name)?, display_name, country, password_hash };
+            Reply::Added { is_new: repository.add_user(new).await.map_err(store)? == Added::Added }
+        }
+        Command::PasswordHash { name } => {
+            let user = find(repository, &name).await?.id;
+            Reply::PasswordHash { hash: repository.password_hash(user).await.map_err(store)? }
+        }
+        Command::SetPassword { name, password_hash } => {
+            let user = find(repository, &name).await?.id;
+            repository.set_password(user, password_hash).await.map_err(store)?;
+            Reply::Done { count: 1 }
+        }
+        Command::SetDisabled { name, disabled } => {
+            let user = find(repository, &name).await?.id;
+            repository.set_disabled(user, disabled).await.map_err(store)?;
+            Reply::Done { count: 1 }
+        }
+        Command::RemoveAccount { name } => {
+            let user = find(repository, &name).await?.id;
+            Reply::Done { count: repository.remove_user(user).await.map_err(store)?.unread }
+        }
+        Command::Logins { after, of } => {
+            let of = match of {
+                Some(name) => Some(find(repository, &name).await?.id),
+                None => None,
+            };
+            let logins = repository.logins(SessionId(after), of).await.map_err(store)?;
+            Reply::Logins { logins: logins.into_iter().map(login).collect() }
+        }
+        Command::EndSessions { ids } => {
+            let ids = ids.into_iter().map(SessionId).collect();
+            Reply::Done { count: repository.end_sessions(ids).await.map_err(store)? }
+        }
+    })
+}
+
+fn username(name: &str) -> Result<Username, String> {
+    Username::parse(name).map_err(|error| format!("{name:?}: {error}"))
+}
+
+/// The living account of exactly this name.
+async fn find(repository: &dyn Repository, name: &str) -> Result<User, String> {
+    let nobody = || format!("{name:?}: there is no such account");
+    let wanted = Username::parse(name).map_err(|_| nobody())?;
+    let found = repository.account(wanted.clone()).await.map_err(|error| error.to_string())?;
+    found.filter(|user| user.username == wanted).ok_or_else(nobody)
+}
+
+fn account(user: User) -> Account {
+    let Timestamp(created_at) = user.created_at;
+    Account {
+        id: user.id.0,
+        username: user.username.to_string(),
+        display_name: user.display_name.into(),
+        country: user.country.to_string(),
+        disabled: user.disabled,
+        created_at,
+    }
+}
+
+fn login(login: crate::repository::Login) -> Login {
+    Login {
+        id: login.id.0,
+        username: login.username.to_string(),
+        address: login.address,
+        created_at: login.created_at.0,
+        last_used_at: login.last_used_at.0,
+    }
+}

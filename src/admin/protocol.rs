@@ -1,0 +1,181 @@
+//! What is asked and answered on the administrator's socket.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the protocol; both ends name theirs and take no other.
+pub const VERSION: u32 = 1;
+/// The longest question, in bytes, with its line end.
+pub const QUESTION_BYTES: usize = 1 << 20;
+/// The longest reply, in bytes: a page of accounts.
+pub const REPLY_BYTES: usize = 256 << 20;
+
+/// A question as it is sent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// [`VERSION`].
+    pub version: u32,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// What can be asked.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Whether the server is well.
+    Health,
+    /// The living account whose name differs from this in no more than case.
+    Account {
+        /// A user name.
+        name: String,
+    },
+    /// The first living accounts after this one, in the order of their numbers.
+    Accounts {
+        /// An account's number; 0 for the beginning.
+        after: i64,
+    },
+    /// A new account.
+    AddAccount {
+        /// Its user name.
+        name: String,
+        /// Its name in messages.
+        display_name: String,
+        /// Where its owner is from; may be empty.
+        country: String,
+        /// A PHC string.
+        password_hash: String,
+    },
+    /// The PHC string of an account.
+    PasswordHash {
+        /// Its user name.
+        name: String,
+    },
+    /// Another password, which ends the sessions.
+    SetPassword {
+        /// The account's user name.
+        name: String,
+        /// A PHC string.
+        password_hash: String,
+    },
+    /// Shut or open, which ends the sessions.
+    SetDisabled {
+        /// The account's user name.
+        name: String,
+        /// Shut.
+        disabled: bool,
+    },
+    /// An account goes, with its sessions and its unread mail.
+    RemoveAccount {
+        /// Its user name.
+        name: String,
+    },
+    /// The first living sessions after this one, oldest first.
+    Logins {
+        /// A session's number; 0 for the beginning.
+        after: i64,
+        /// Only those of this account.
+        of: Option<String>,
+    },
+    /// Sessions end.
+    EndSessions {
+        /// Their numbers.
+        ids: Vec<i64>,
+    },
+}
+
+/// What was answered, as it is sent.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// The [`VERSION`] of the server.
+    pub version: u32,
+    /// The reply, or a line that says why there is none.
+    pub result: Result<Reply, String>,
+}
+
+/// What can be answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// It is done.
+    Done {
+        /// To how many sessions, or how many messages went with it.
+        count: u64,
+    },
+    /// Whether the name was free.
+    Added {
+        /// The account is new.
+        is_new: bool,
+    },
+    /// An account, if there is one.
+    Account {
+        /// It.
+        account: Option<Account>,
+    },
+    /// A page of accounts; none at the end.
+    Accounts {
+        /// They.
+        accounts: Vec<Account>,
+    },
+    /// A PHC string; none where the account went meanwhile.
+    PasswordHash {
+        /// It.
+        hash: Option<String>,
+    },
+    /// A page of sessions; none at the end.
+    Logins {
+        /// They.
+        logins: Vec<Login>,
+    },
+}
+
+/// An account as an administrator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its number.
+    pub id: i64,
+    /// Its name on the wire.
+    pub username: String,
+    /// Its name in messages.
+    pub display_name: String,
+    /// Where its owner is from; may be empty.
+    pub country: String,
+    /// Nobody may log in.
+    pub disabled: bool,
+    /// When it was added, in milliseconds since 1970.
+    pub created_at: i64,
+}
+
+/// A session as an administrator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// Its number.
+    pub id: i64,
+    /// Whose it is.
+    pub username: String,
+    /// From where it was opened.
+    pub address: String,
+    /// When it began, in milliseconds since 1970.
+    pub created_at: i64,
+    /// When it was last used; that may be an hour old.
+    pub last_used_at: i64,
+}
+
+/// Names the command alone: hashes of passwords are nobody's to read in a log.
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = match self {
+            Command::Health => "health",
+            Command::Account { .. } => "account",
+            Command::Accounts { .. } => "accounts",
+            Command::AddAccount { .. } => "add_account",
+            Command::PasswordHash { .. } => "password_hash",
+            Command::SetPassword { .. } => "set_password",
+            Command::SetDisabled { .. } => "set_disabled",
+            Command::RemoveAccount { .. } => "remove_account",
+            Command::Logins { .. } => "logins",
+            Command::EndSessions { .. } => "end_sessions",
+        };
+        f.write_str(name)
+    }
+}

@@ -1,0 +1,162 @@
+//! The server's end of the administrator's socket.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::execute;
+use super::path::{Address, socket_of};
+use super::protocol::{Answer, Command, QUESTION_BYTES, Question, VERSION};
+use crate::repository::Repository;
+use crate::seldom::Seldom;
+
+/// How many questions are answered at once.
+const AT_ONCE: usize = 16;
+/// How long the other end may take to ask, and to take each piece of its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait when no connection can be accepted.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// The socket, open; removed when dropped.
+pub struct AdminSocket {
+    path: PathBuf,
+    listener: UnixListener,
+    /// A descriptor kept for when the process has no other left: connections of clients have taken them all.
+    spare: Option<File>,
+    not_accepted: Seldom,
+    strangers: Arc<Seldom>,
+}
+
+impl AdminSocket {
+    /// Opens the socket of a database. The caller holds the lock of the database, so a socket that is there was left behind.
+    pub fn open(database: &Path) -> io::Result<AdminSocket> {
+        let path = socket_of(database);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.file_type().is_socket() => fs::remove_file(&path)?,
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let address = Address::of(&path)?;
+        // The process's umask keeps others out from the first moment on; this takes the right to execute away, too.
+        let listener = UnixListener::bind(address.path())?;
+        let socket =
+            AdminSocket { path, listener, spare: spare(), not_accepted: Seldom::default(), strangers: Arc::default() };
+        fs::set_permissions(&socket.path, Permissions::from_mode(0o600))?;
+        Ok(socket)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Answers until it is aborted.
+    pub async fn serve(mut self, repository: Arc<dyn Repository>) {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        loop {
+            let place = places.clone().acquire_owned().await;
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                // With the spare one given up there is a descriptor for whoever asks.
+                Err(_) if self.spare.take().is_some() => continue,
+                Err(error) => {
+                    if let Some(left_out) = self.not_accepted.due() {
+                        warn!(%error, left_out, "no administrator can be heard for the moment");
+                    }
+                    sleep(BACK_OFF).await;
+                    self.spare = spare();
+                    continue;
+                }
+            };
+            let (repository, strangers, needs_spare) =
+                (repository.clone(), self.strangers.clone(), self.spare.is_none());
+            let answering = async move {
+                let _place = place;
+                if !is_allowed(&stream) {
+                    if let Some(left_out) = strangers.due() {
+                        warn!(
+                            left_out,
+                            "somebody else than the owner and root has asked at the administrator's socket"
+                        );
+                    }
+                    return;
+                }
+                // Whoever is too slow, or goes away, asks again.
+                let _ = answer(stream, &*repository).await;
+            };
+            if needs_spare {
+                answering.await;
+                self.spare = spare();
+            } else {
+                tokio::spawn(answering);
+            }
+        }
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        // Nobody is kept from anything by a socket that stays.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// The owner of the process, and root. The mode of the socket says so too; not every system heeds that.
+fn is_allowed(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
+}
+
+async fn answer(mut stream: UnixStream, repository: &dyn Repository) -> io::Result<()> {
+    let mut line = Vec::new();
+    let (read, mut write) = stream.split();
+    let mut read = BufReader::new(read.take(QUESTION_BYTES as u64));
+    timeout(PATIENCE, read.read_until(b'\n', &mut line)).await??;
+    let result = match parse(&line) {
+        Ok(command) => {
+            info!(?command, "an administrator asks");
+            execute(repository, command).await
+        }
+        Err(why) => Err(why),
+    };
+    let mut answer = serde_json::to_vec(&Answer { version: VERSION, result })?;
+    answer.push(b'\n');
+    for piece in answer.chunks(64 << 10) {
+        timeout(PATIENCE, write.write_all(piece)).await??;
+    }
+    write.shutdown().await
+}
+
+fn parse(line: &[u8]) -> Result<Command, String> {
+    if line.len() >= QUESTION_BYTES || line.last() != Some(&b'\n') {
+        return Err(format!("a question is one line of at most {QUESTION_BYTES} bytes"));
+    }
+    // The version first: what else a question of another version holds is not for this server to judge.
+    let question: serde_json::Value = serde_json::from_slice(line).map_err(|error| format!("no question: {error}"))?;
+    match question.get("version").and_then(serde_json::Value::as_u64) {
+        Some(version) if version == u64::from(VERSION) => {}
+        version => {
+            let asked = version.map_or("none".to_owned(), |version| version.to_string());
+            return Err(format!(
+                "the server speaks version {VERSION} of the administrator's protocol, not {asked}: use the chatd that the \
+                 server was started with, or restart the server"
+            ));
+        }
+    }
+    let question: Question = serde_json::from_value(question).map_err(|error| format!("no question: {error}"))?;
+    Ok(question.command)
+}

@@ -1,0 +1,96 @@
+//! How `chatd user` and `chatd session` get done: by the running server, where there is one, and else in the database
+//! itself, of which only what is needed is read.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+
+use super::open;
+use crate::admin::client::{self, NoAnswer};
+use crate::admin::execute;
+use crate::admin::protocol::{Account, Command, Login, Reply};
+use crate::config::Config;
+use crate::repository::Repository;
+use crate::repository::sqlite::{Role, SqliteRepository, database_path};
+
+/// How long a server may take for one step.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The way to accounts and sessions.
+pub struct Administration<'a> {
+    config: &'a Config,
+    database: PathBuf,
+    /// Opened where no server runs.
+    offline: Option<SqliteRepository>,
+}
+
+impl<'a> Administration<'a> {
+    pub fn new(config: &'a Config) -> anyhow::Result<Administration<'a>> {
+        Ok(Administration { config, database: database_path(&config.database.url)?, offline: None })
+    }
+
+    /// Has one thing done or told.
+    pub async fn ask(&mut self, command: Command) -> anyhow::Result<Reply> {
+        if self.offline.is_none() {
+            match client::ask(&self.database, command.clone(), LIMIT) {
+                Err(NoAnswer::NoServer(_)) => self.offline = Some(open(self.config, Role::Admin).await?),
+                answer => return Ok(answer?),
+            }
+        }
+        match &self.offline {
+            Some(repository) => execute(repository, command).await.map_err(|why| anyhow!(why)),
+            None => bail!("the database is not open"),
+        }
+    }
+
+    /// Has something done; gives how many sessions or messages it was about.
+    pub async fn carry_out(&mut self, command: Command) -> anyhow::Result<u64> {
+        match self.ask(command).await? {
+            Reply::Done { count } => Ok(count),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The living account whose name differs from this in no more than case.
+    pub async fn account(&mut self, name: &str) -> anyhow::Result<Option<Account>> {
+        match self.ask(Command::Account { name: name.to_owned() }).await? {
+            Reply::Account { account } => Ok(account),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// All living accounts.
+    pub async fn accounts(&mut self) -> anyhow::Result<Vec<Account>> {
+        let mut all: Vec<Account> = Vec::new();
+        loop {
+            let after = all.last().map_or(0, |account| account.id);
+            match self.ask(Command::Accounts { after }).await? {
+                Reply::Accounts { accounts } if accounts.is_empty() => return Ok(all),
+                Reply::Accounts { accounts } => all.extend(accounts),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// A page of living sessions after this one, of one account or of all; none at the end.
+    pub async fn logins(&mut self, after: i64, of: Option<&str>) -> anyhow::Result<Vec<Login>> {
+        match self.ask(Command::Logins { after, of: of.map(str::to_owned) }).await? {
+            Reply::Logins { logins } => Ok(logins),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// To be called in the end.
+    pub async fn close(self) -> anyhow::Result<()> {
+        match self.offline {
+            Some(repository) => Ok(repository.close().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What no server of this version answers.
+pub fn unexpected(reply: &Reply) -> anyhow::Error {
+    anyhow!("the server answers something else than was asked: {reply:?}")
+}

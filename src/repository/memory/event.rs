@@ -1,0 +1,52 @@
+//! What was committed, as the directory takes it over. A backend makes events of its own commits, and of what the change
+//! feed names of other processes' commits; an event says how something is now, so that to take it over twice does no harm.
+
+use std::net::IpAddr;
+
+use crate::model::{SessionId, Timestamp, TokenHash, UserId};
+use crate::repository::User;
+
+/// A session as the directory keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Its place in the order of logins.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user: UserId,
+    /// SHA-256 of its token.
+    pub token: TokenHash,
+    /// When it was last used, as far as the database knows.
+    pub last_used_at: Timestamp,
+    /// From where it was opened, where that is an IP address.
+    pub address: Option<IpAddr>,
+}
+
+/// What one change came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing that the directory shows.
+    Nothing,
+    /// An account is new, or is now like this.
+    UserStored(Box<User>),
+    /// An account has another password; its sessions ended.
+    PasswordSet(UserId),
+    /// An account was shut or opened; its sessions ended.
+    DisabledSet(UserId, bool),
+    /// An account is gone, with its sessions and its mail.
+    UserRemoved(UserId),
+    /// A session is new, or is now like this. Others ended for it.
+    SessionOpened(SessionRecord, Vec<SessionId>),
+    /// Sessions ended.
+    SessionsEnded(Vec<SessionId>),
+    /// The database has heard when these sessions were last used.
+    UsesStored(Vec<(SessionId, Timestamp)>),
+}
+
+/// What events have ended, for those who hold something in the name of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Sessions, and whose they were.
+    pub sessions: Vec<(SessionId, UserId)>,
+    /// Accounts that lived before and do so no more.
+    pub users: Vec<UserId>,
+}

@@ -1,0 +1,4 @@
+//! The state of one process: accounts and sessions in memory, and what a commit changes in them.
+
+pub mod directory;
+pub mod event;

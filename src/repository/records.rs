@@ -1,0 +1,77 @@
+//! Accounts and sessions as the store gives them: plain data.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::model::{SessionId, Timestamp, UserId, Username};
+
+/// An account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub id: UserId,
+    /// Its name on the wire.
+    pub username: Username,
+    /// Its name in messages.
+    pub display_name: Box<str>,
+    /// Where its owner is from; may be empty. Many accounts share one.
+    pub country: Arc<str>,
+    /// Nobody may log in.
+    pub disabled: bool,
+    /// Gone for everybody but the recipients of what it sent.
+    pub removed: bool,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "User({} {:?})", self.id, self.username.as_str())
+    }
+}
+
+/// An account to be made.
+#[derive(Clone)]
+pub struct NewUser {
+    /// Its name on the wire.
+    pub username: Username,
+    /// Its name in messages.
+    pub display_name: String,
+    /// Where its owner is from; may be empty.
+    pub country: String,
+    /// A PHC string.
+    pub password_hash: String,
+}
+
+/// What became of [`Repository::add_user`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is there.
+    Added,
+    /// A living account has this name, or one that differs only in case.
+    NameTaken,
+}
+
+/// A living session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its place in the order of logins.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user: Arc<User>,
+}
+
+/// A living session as the disk has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// Its place in the order of logins.
+    pub id: SessionId,
+    /// Whose it is.
+    pub username: Username,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When its token was last shown; that may be an hour old.
+    pub last_used_at: Timestamp,
+    /// From where it was opened.
+    pub address: String,
+}

@@ -1,0 +1,72 @@
+//! What grows with the number of accounts, sessions or messages and is done in pieces, so that others come in between: who
+//! is logged in, the end of idle sessions, retention.
+
+use std::time::Duration;
+
+use tokio::task::yield_now;
+
+use super::change::Change;
+use super::{SqliteRepository, unread_log};
+use crate::model::{SessionId, Timestamp, Username};
+use crate::repository::Error;
+
+/// How many sessions are looked at in one go.
+const PIECE: usize = 1_000;
+/// How often a session's use is written down.
+const NOTE_USE_AFTER: Duration = Duration::from_secs(3600);
+/// How much of the log one transaction of a prune looks at.
+const PRUNE: i64 = 2_000;
+
+impl SqliteRepository {
+    /// Users with a session, in the order of their oldest.
+    pub(super) async fn online_in_pieces(&self) -> Vec<Username> {
+        let mut online = Vec::new();
+        let mut after = SessionId(i64::MIN);
+        loop {
+            let piece = self.shared.directory().online(after, PIECE);
+            let is_last = piece.len() < PIECE;
+            after = piece.last().map_or(after, |(last, _)| *last);
+            online.extend(piece.into_iter().map(|(_, username)| username));
+            if is_last {
+                return online;
+            }
+            yield_now().await;
+        }
+    }
+
+    /// Ends the sessions not used since `unused_since` and notes when the others were used.
+    pub(super) async fn tidy_in_pieces(&self, unused_since: Timestamp) -> Result<u64, Error> {
+        let after = i64::try_from(NOTE_USE_AFTER.as_millis()).unwrap_or(i64::MAX);
+        let (mut ended, mut from) = (0, Some(0));
+        while let Some(place) = from {
+            let found = self.shared.directory().look_at_sessions(place, PIECE, unused_since, after);
+            if !found.used.is_empty() {
+                self.rows(Change::NoteUses(found.used)).await?;
+            }
+            if !found.idle.is_empty() {
+                ended += self.rows(Change::EndSessions(found.idle)).await?;
+            }
+            from = found.next;
+            yield_now().await;
+        }
+        Ok(ended)
+    }
+
+    /// Removes what was read before `read_before` from the log.
+    pub(super) async fn prune_in_pieces(&self, read_before: Timestamp) -> Result<u64, Error> {
+        let mut pruned = 0;
+        let mut after = 0;
+        loop {
+            // What was sent after that time cannot have been read before it.
+            let sql = "SELECT id, sent_at FROM message WHERE id > ?1 ORDER BY id LIMIT 1";
+            let next: Option<(i64, i64)> =
+                sqlx::query_as(sql).bind(after).fetch_optional(&self.readers).await.map_err(unread_log)?;
+            match next {
+                Some((id, sent_at)) if sent_at < read_before.0 => after = id - 1,
+                _ => return Ok(pruned),
+            }
+            pruned += self.rows(Change::Prune { read_before, after, look_at: PRUNE }).await?;
+            after += PRUNE;
+        }
+    }
+}

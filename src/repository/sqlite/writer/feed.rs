@@ -1,0 +1,89 @@
+//! How the writer follows the commits of other processes: by the numbered changes that the feed has, so that a change
+//! costs what it changes, however many accounts and sessions there are.
+
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::{Batch, Writer, data_version};
+use crate::model::UserId;
+use crate::repository::sqlite::accounts::{self, Followed};
+use crate::repository::sqlite::change::Change;
+use crate::repository::sqlite::direct::Failure;
+
+/// How many changes that were followed a commit removes from the feed at the most.
+const REMOVED_TOGETHER: i64 = 1_000;
+
+/// How far the feed was followed.
+#[derive(Debug)]
+pub struct Feed {
+    /// The last change that is in memory.
+    pub seen: i64,
+    /// There are more to be followed.
+    pub behind: bool,
+    /// SQLite's mark of other processes' commits.
+    pub data_version: i64,
+}
+
+impl Writer {
+    /// Looks whether other processes have committed, and begins to follow what they changed.
+    pub(super) async fn look_for_others(&mut self) {
+        let Some(feed) = &mut self.feed else { return };
+        match data_version(&mut self.db).await {
+            Ok(version) => {
+                feed.behind |= version != feed.data_version;
+                feed.data_version = version;
+            }
+            Err(error) => warn!(%error, "the database does not answer"),
+        }
+    }
+
+    /// Whether there is something to be followed.
+    pub(super) fn is_behind(&self) -> bool {
+        self.feed.as_ref().is_some_and(|feed| feed.behind)
+    }
+
+    /// Brings the image in memory to what other processes committed: some of it, so that commits come in between.
+    pub(super) async fn follow(&mut self) {
+        let Some(feed) = self.feed.as_mut().filter(|feed| feed.behind) else { return };
+        feed.behind = false;
+        match accounts::follow(&mut self.db, feed.seen).await {
+            Ok(Followed { seen, .. }) if seen == feed.seen => {}
+            Ok(Followed { events, seen, more }) => {
+                info!("accounts or sessions were changed by another process");
+                (feed.seen, feed.behind) = (seen, more);
+                let removed = self.shared.apply(events);
+                self.remove_again(removed).await;
+            }
+            Err(error) => {
+                warn!(%error, "accounts could not be read again; trying again");
+                // Another version than any: so that the next look tries again.
+                feed.data_version = -1;
+            }
+        }
+    }
+
+    /// Before changes of our own: the last change of the feed, all that come after it until the commit being ours.
+    pub(super) async fn begin_of_own(&mut self) -> Result<Option<i64>, Failure> {
+        match self.feed {
+            Some(_) => accounts::last_change(&mut self.db).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes our own changes out of the feed, and some of those that were followed.
+    pub(super) async fn leave_out_own(&mut self, begin: Option<i64>) -> Result<(), Failure> {
+        let (Some(feed), Some(begin)) = (&self.feed, begin) else { return Ok(()) };
+        let sql = "DELETE FROM change WHERE number > ?1
+            OR number IN (SELECT number FROM change WHERE number <= ?2 ORDER BY number LIMIT ?3)";
+        self.db.execute(sql, (begin, feed.seen, REMOVED_TOGETHER)).await.map(|_| ())
+    }
+
+    /// Mail may have come for an account, and been indexed, since another process removed it.
+    async fn remove_again(&mut self, removed: Vec<UserId>) {
+        if removed.is_empty() {
+            return;
+        }
+        let changes = removed.into_iter().map(|user| (Change::RemoveUser(user), oneshot::channel().0));
+        self.commit(Batch { sends: Vec::new(), changes: changes.collect() }).await;
+    }
+}
