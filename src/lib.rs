@@ -14,6 +14,7 @@
 //! | [`protocol`] | requests and replies with no spelling; [`protocol::json`] and [`protocol::text`] spell them |
 //! | [`repository`] | the trait of the store; [`repository::sqlite`] behind it, with [`repository::batch`] (group commit), [`repository::mailbox`] (who has what waiting, who holds it) and [`repository::memory`] (accounts and sessions in memory, and what a commit changes in them) |
 //! | [`password`], [`throttle`] | argon2id on threads of its own; how often one may try |
+//! | [`fair`] | queues in which turns go round |
 //! | [`service`] | the rules: a request and who asks in, a reply out |
 //! | [`socket`], [`tls`] | the byte stream under a connection, and what TCP knows of the peer |
 //! | [`delivery`] | what a connection has handed out, and what proves that it arrived |
@@ -35,6 +36,7 @@ pub mod client;
 pub mod config;
 pub mod connections;
 pub mod delivery;
+pub mod fair;
 pub mod frame;
 pub mod journal;
 pub mod metrics;

@@ -1,8 +1,10 @@
 //! Argon2id on threads of its own: a hash takes tens of milliseconds and tens of megabytes, so a bounded number run at
-//! once, a bounded number wait, and the rest are told at once that the server is busy. Knows no account.
+//! once, a bounded number wait, and the rest are told at once that the server is busy. Who has logged in before waits in a
+//! queue of their own, and in both queues turns go round, so that no crowd of strangers keeps anybody out. Knows no
+//! account and no address.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -10,6 +12,8 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
+
+use crate::fair::{Queue, Round};
 
 /// The cost of one hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +53,96 @@ pub enum Verdict {
     Wrong,
 }
 
-type Work = Box<dyn FnOnce(&Hasher) + Send>;
+/// In which queue a login waits, and with whom it shares its turns there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Whoever tries has logged in to this account from this address before.
+    pub known: bool,
+    /// A network of addresses, or where it is known the pair of account and address.
+    pub network: u64,
+    /// Within that, one address.
+    pub address: u64,
+}
+
+/// A password to be looked at, and who waits for what comes of it.
+struct Login {
+    attempt: String,
+    hash: Option<String>,
+    answer: oneshot::Sender<Verdict>,
+}
+
+/// Logins that wait. Turns go round by network, and within a network by address.
+type Waiting = Round<u64, Round<u64, VecDeque<Login>>>;
 
 /// The threads and their queue. The threads end when it is dropped and the queue is done.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Passwords {
-    queue: SyncSender<Work>,
+    queue: Arc<Open>,
+}
+
+/// The end of the queue where logins come in; closed when dropped.
+struct Open(Arc<Shared>);
+
+struct Shared {
+    queues: Mutex<Queues>,
+    /// Somebody waits, or the queue was closed.
+    more: Condvar,
+    /// How many may wait in each queue.
+    most: usize,
+}
+
+#[derive(Default)]
+struct Queues {
+    known: Waiting,
+    strangers: Waiting,
+    /// The last turn was that of one who is known.
+    was_known: bool,
+    closed: bool,
+}
+
+impl Queues {
+    /// The next login that somebody still waits for: of the two queues in turn.
+    fn next(&mut self) -> Option<Login> {
+        loop {
+            let first = if self.was_known { &mut self.strangers } else { &mut self.known };
+            self.was_known = !self.was_known;
+            let login = match first.pop() {
+                Some(login) => login,
+                None => {
+                    let other = if self.was_known { &mut self.strangers } else { &mut self.known };
+                    other.pop()?
+                }
+            };
+            if !login.answer.is_closed() {
+                return Some(login);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a login; `None`: there will be no more.
+    fn next(&self) -> Option<Login> {
+        let mut queues = self.queues();
+        loop {
+            match queues.next() {
+                Some(login) => return Some(login),
+                None if queues.closed => return None,
+                None => queues = self.more.wait(queues).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.queues().closed = true;
+        self.0.more.notify_all();
+    }
 }
 
 struct Hasher {
@@ -64,32 +152,42 @@ struct Hasher {
 }
 
 impl Passwords {
-    /// `threads` hash at once, `waiting` more may wait.
+    /// `threads` hash at once, and in each of the two queues `waiting` more may wait.
     pub fn start(cost: Cost, threads: usize, waiting: usize) -> Result<Passwords, BadCost> {
         let argon2 = argon2(cost)?;
         let dummy = argon2.hash_password(b"nobody's").map_err(|e| BadCost(e.to_string()))?.to_string();
         let hasher = Arc::new(Hasher { argon2, dummy });
-        let (queue, work) = sync_channel::<Work>(waiting);
-        let work = Arc::new(Mutex::new(work));
+        let shared = Arc::new(Shared { queues: Mutex::default(), more: Condvar::new(), most: waiting });
         for _ in 0..threads.max(1) {
-            let (hasher, work) = (hasher.clone(), work.clone());
+            let (hasher, shared) = (hasher.clone(), shared.clone());
             thread::Builder::new()
                 .name("password".to_owned())
-                .spawn(move || run(&hasher, &work))
+                .spawn(move || run(&hasher, &shared))
                 .map_err(|e| BadCost(e.to_string()))?;
         }
-        Ok(Passwords { queue })
+        Ok(Passwords { queue: Arc::new(Open(shared)) })
     }
 
-    /// Compares an attempt with a PHC string; `None` where there is no account takes as long and is wrong.
-    pub async fn verify(&self, attempt: String, hash: Option<String>) -> Result<Verdict, Busy> {
+    /// Compares an attempt with a PHC string; `None` where there is no account takes as long and is wrong. Nothing is
+    /// compared once nobody waits for it.
+    pub async fn verify(&self, attempt: String, hash: Option<String>, share: Share) -> Result<Verdict, Busy> {
         let (answer, verdict) = oneshot::channel();
-        let work: Work = Box::new(move |hasher| {
-            // Whoever asked may be gone; the work was done all the same, as its place in the queue promised.
-            let _ = answer.send(hasher.verify(&attempt, hash.as_deref()));
-        });
-        self.queue.try_send(work).map_err(|_| Busy)?;
+        self.push(Login { attempt, hash, answer }, share)?;
         verdict.await.map_err(|_| Busy)
+    }
+
+    fn push(&self, login: Login, share: Share) -> Result<(), Busy> {
+        let Shared { more, most, .. } = &*self.queue.0;
+        let mut queues = self.queue.0.queues();
+        let queue = if share.known { &mut queues.known } else { &mut queues.strangers };
+        let path = (share.network, (share.address, ()));
+        // Who is displaced hears that the server is busy, because the end of its channel goes.
+        if queue.len() >= *most && queue.displace(&path).is_none() {
+            return Err(Busy);
+        }
+        queue.push(path, login);
+        more.notify_one();
+        Ok(())
     }
 }
 
@@ -112,15 +210,12 @@ fn argon2(cost: Cost) -> Result<Argon2<'static>, BadCost> {
 /// How far the threads stand back behind those that serve (`nice`, 19 at the most).
 const NICENESS: i32 = 10;
 
-fn run(hasher: &Hasher, work: &Mutex<Receiver<Work>>) {
+fn run(hasher: &Hasher, shared: &Shared) {
     // On Linux this is for the calling thread alone. Where it is not allowed, logins are only less considerate.
     let _ = setpriority_process(None, NICENESS);
-    loop {
-        let next = work.lock().unwrap_or_else(|broken| broken.into_inner()).recv();
-        match next {
-            Ok(work) => work(hasher),
-            Err(_) => return,
-        }
+    while let Some(Login { attempt, hash, answer }) = shared.next() {
+        // Whoever asked may have gone meanwhile.
+        let _ = answer.send(hasher.verify(&attempt, hash.as_deref()));
     }
 }
 
@@ -149,52 +244,4 @@ impl Hasher {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CHEAP: Cost = Cost { memory_kib: 8, iterations: 1, parallelism: 1 };
-
-    #[tokio::test]
-    async fn right_wrong_and_nobody() {
-        let passwords = Passwords::start(CHEAP, 1, 4).expect("the cost is valid");
-        let hash = hash("surabaya", CHEAP).expect("the cost is valid");
-        let verify = |attempt: &str, hash: Option<&str>| passwords.verify(attempt.to_owned(), hash.map(str::to_owned));
-        assert_eq!(verify("surabaya", Some(&hash)).await, Ok(Verdict::Right));
-        assert_eq!(verify("Surabaya", Some(&hash)).await, Ok(Verdict::Wrong));
-        assert_eq!(verify("surabaya", None).await, Ok(Verdict::Wrong));
-        assert_eq!(verify("surabaya", Some("no PHC string")).await, Ok(Verdict::Wrong));
-    }
-
-    #[tokio::test]
-    async fn another_cost_on_file_gives_a_new_hash() {
-        let dearer = Cost { iterations: 2, ..CHEAP };
-        let passwords = Passwords::start(dearer, 1, 4).expect("the cost is valid");
-        let old = hash("surabaya", CHEAP).expect("the cost is valid");
-        let Ok(Verdict::RightWith { new_hash }) = passwords.verify("surabaya".to_owned(), Some(old)).await else {
-            panic!("the parameters differ");
-        };
-        assert_eq!(passwords.verify("surabaya".to_owned(), Some(new_hash)).await, Ok(Verdict::Right));
-    }
-
-    #[tokio::test]
-    async fn beyond_the_queue_the_answer_is_busy() {
-        let passwords = Passwords::start(CHEAP, 1, 1).expect("the cost is valid");
-        let (hold, held) = std::sync::mpsc::channel::<()>();
-        let (begun, has_begun) = oneshot::channel();
-        let block = move |_: &Hasher| {
-            let _ = begun.send(());
-            let _ = held.recv();
-        };
-        passwords.queue.try_send(Box::new(block)).expect("the queue is empty");
-        has_begun.await.expect("the thread took it");
-        passwords.queue.try_send(Box::new(|_| {})).expect("there is room for one");
-        assert_eq!(passwords.verify("x".to_owned(), None).await, Err(Busy));
-        drop(hold);
-    }
-
-    #[test]
-    fn impossible_costs_are_refused() {
-        assert!(check(Cost { memory_kib: 0, ..CHEAP }).is_err());
-        assert!(check(OWASP_MINIMUM).is_ok());
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use crate::metrics::Tally;
 use crate::model::{MessageId, Password, Timestamp, Token};
-use crate::password::{Passwords, Verdict};
+use crate::password::{Passwords, Share, Verdict};
 use crate::protocol::{FromSender, Past, Person, Receipt, Refusal, Reply, Request, Send};
 pub use crate::repository::{Arrival, Each, Lease};
 use crate::repository::{Delivery, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
@@ -241,7 +241,9 @@ impl Service {
             },
             None => None,
         };
-        let Ok(verdict) = self.passwords.verify(password.reveal().to_owned(), hash).await else {
+        let (network, address) = attempt.share();
+        let share = Share { known: attempt.is_known(), network, address };
+        let Ok(verdict) = self.passwords.verify(password.reveal().to_owned(), hash, share).await else {
             attempt.unchecked();
             return Err(Refusal::Busy);
         };

@@ -47,6 +47,10 @@ pub struct Attempt<'a> {
     throttle: &'a Throttle,
     counted: Vec<(Key, Rate)>,
     pair: Key,
+    address: Key,
+    /// The network around the address.
+    wide: Key,
+    known: bool,
     given_back: bool,
 }
 
@@ -115,6 +119,7 @@ impl Throttle {
     /// Counts an attempt, or says how long to wait for the next one that passes. Where all that may pass are in hand,
     /// waits until one of them turns out right, so that any number of right logins get through.
     pub async fn attempt(&self, address: IpAddr, name: &str) -> Result<Attempt<'_>, Duration> {
+        let wide = self.wide_key(address);
         let (address, pair) = self.keys(address, name);
         loop {
             let turn = {
@@ -122,11 +127,14 @@ impl Throttle {
                 let now = self.now();
                 let mut counted = vec![(pair, book.rates.account)];
                 // The owner's own address is not held up by what strangers there do to other accounts.
-                if book.known.get(pair).is_none() {
+                let known = book.known.get(pair).is_some();
+                if !known {
                     counted.push((address, book.rates.address));
                 }
                 match book.ask(&counted, now) {
-                    Verdict::Pass => return Ok(Attempt { throttle: self, counted, pair, given_back: false }),
+                    Verdict::Pass => {
+                        return Ok(Attempt { throttle: self, counted, pair, address, wide, known, given_back: false });
+                    }
                     Verdict::Refuse(wait) => return Err(Duration::from_secs(wait.div_ceil(1_000_000))),
                     // Made under the lock, so that no turn is missed.
                     Verdict::Wait(key) => book.in_hand.entry(key).or_default().turn.clone().notified_owned(),
@@ -154,6 +162,14 @@ impl Throttle {
         (self.secret.hash_one(prefix).max(1), self.secret.hash_one((prefix, name)).max(1))
     }
 
+    fn wide_key(&self, address: IpAddr) -> Key {
+        let wide = match network(address) {
+            IpAddr::V4(address) => (24, u128::from(address.to_bits() >> 8)),
+            IpAddr::V6(address) => (48, address.to_bits() >> 80),
+        };
+        self.secret.hash_one(wide)
+    }
+
     fn now(&self) -> Micros {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -164,6 +180,17 @@ impl Throttle {
 }
 
 impl Attempt<'_> {
+    /// Whether somebody has logged in to this account from this address before.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// With whom the attempt shares what it costs: where it is known, with others of the same account from the same
+    /// address; else with all of its network, an IPv4 one of 24 bits or an IPv6 one of 48, and within it with its address.
+    pub fn share(&self) -> (u64, u64) {
+        if self.known { (self.pair, self.address) } else { (self.wide, self.address) }
+    }
+
     /// The password was right: gives the attempt back, and this address is known to the account from now on.
     pub fn succeeded(mut self) {
         let now = self.throttle.now();

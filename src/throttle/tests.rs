@@ -139,3 +139,24 @@ async fn an_ipv6_network_counts_as_one_address() {
     let mapped = Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped();
     assert_eq!(throttle.keys(mapped.into(), "x"), throttle.keys(address(1), "x"));
 }
+
+#[tokio::test]
+async fn strangers_share_by_network_and_known_pairs_alone() {
+    let throttle = Throttle::new(RATES, 1024);
+    let share = async |address: IpAddr, name| {
+        let attempt = throttle.attempt(address, name).await.expect("it passes");
+        (attempt.is_known(), attempt.share())
+    };
+    let (known, one) = share(address(1), "messi").await;
+    let (_, neighbour) = share(address(2), "henderson").await;
+    assert!(!known);
+    assert_eq!(one.0, neighbour.0, "one network of 24 bits");
+    assert_ne!(one.1, neighbour.1, "two addresses");
+    assert_ne!(one.0, share(Ipv4Addr::new(192, 0, 3, 1).into(), "messi").await.1.0);
+    let host = |third: u16, fourth: u16| Ipv6Addr::new(0x2001, 0xdb8, third, fourth, 0, 0, 0, 1).into();
+    assert_eq!(share(host(1, 1), "messi").await.1.0, share(host(1, 2), "messi").await.1.0);
+    assert_ne!(share(host(1, 1), "messi").await.1.0, share(host(2, 1), "messi").await.1.0);
+    throttle.remember(address(1), "messi");
+    let (known, own) = share(address(1), "messi").await;
+    assert!(known && own.0 != one.0);
+}

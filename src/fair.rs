@@ -1,0 +1,280 @@
+//! Queues in which turns go round: who has many waiting waits behind himself, not others behind him. Knows nothing of what
+//! waits.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// A queue of items that belong to somebody; `Path` says to whom.
+pub trait Queue {
+    /// What waits.
+    type Item;
+    /// Whose it is: at each level a key, and what is below it.
+    type Path;
+
+    /// Lets an item wait.
+    fn push(&mut self, path: Self::Path, item: Self::Item);
+    /// The next whose turn it is.
+    fn pop(&mut self) -> Option<Self::Item>;
+    /// How many wait.
+    fn len(&self) -> usize;
+    /// Takes out the newest of whoever has the most waiting.
+    fn pop_of_the_most(&mut self) -> Option<Self::Item>;
+    /// Makes room for one more of `path` by taking out the newest of somebody who has more waiting than that would be.
+    fn displace(&mut self, path: &Self::Path) -> Option<Self::Item>;
+    /// Whether nobody waits.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// First come, first served.
+impl<T> Queue for VecDeque<T> {
+    type Item = T;
+    type Path = ();
+
+    fn push(&mut self, (): (), item: T) {
+        self.push_back(item);
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        self.pop_front()
+    }
+
+    fn len(&self) -> usize {
+        VecDeque::len(self)
+    }
+
+    fn pop_of_the_most(&mut self) -> Option<T> {
+        self.pop_back()
+    }
+
+    fn displace(&mut self, (): &()) -> Option<T> {
+        None
+    }
+}
+
+/// One turn for each key, round and round.
+#[derive(Debug)]
+pub struct Round<K, Q> {
+    /// Those that are not empty.
+    queues: HashMap<K, Q>,
+    /// Their keys, the next first.
+    order: VecDeque<K>,
+    len: usize,
+}
+
+impl<K, Q> Default for Round<K, Q> {
+    fn default() -> Round<K, Q> {
+        Round { queues: HashMap::new(), order: VecDeque::new(), len: 0 }
+    }
+}
+
+impl<K: Copy + Eq + Hash, Q: Queue + Default> Round<K, Q> {
+    fn pop_from(&mut self, key: K, pop: impl FnOnce(&mut Q) -> Option<Q::Item>) -> Option<Q::Item> {
+        let queue = self.queues.get_mut(&key)?;
+        let item = pop(queue)?;
+        self.len -= 1;
+        if queue.is_empty() {
+            self.queues.remove(&key);
+            self.order.retain(|other| *other != key);
+        }
+        Some(item)
+    }
+}
+
+impl<K: Copy + Eq + Hash, Q: Queue + Default> Queue for Round<K, Q> {
+    type Item = Q::Item;
+    type Path = (K, Q::Path);
+
+    fn push(&mut self, (key, path): Self::Path, item: Q::Item) {
+        let queue = self.queues.entry(key).or_default();
+        if queue.is_empty() {
+            self.order.push_back(key);
+        }
+        queue.push(path, item);
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<Q::Item> {
+        let key = self.order.pop_front()?;
+        let queue = self.queues.get_mut(&key)?;
+        let item = queue.pop();
+        self.len -= usize::from(item.is_some());
+        match queue.is_empty() {
+            true => _ = self.queues.remove(&key),
+            false => self.order.push_back(key),
+        }
+        item
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn pop_of_the_most(&mut self) -> Option<Q::Item> {
+        let (key, _) = self.queues.iter().max_by_key(|(_, queue)| queue.len())?;
+        self.pop_from(*key, Q::pop_of_the_most)
+    }
+
+    fn displace(&mut self, (mine, path): &Self::Path) -> Option<Q::Item> {
+        let (key, most) = self.queues.iter().map(|(key, queue)| (*key, queue.len())).max_by_key(|(_, most)| *most)?;
+        let of_mine = self.queues.get(mine).map_or(0, Q::len);
+        if most > of_mine + 1 {
+            return self.pop_from(key, Q::pop_of_the_most);
+        }
+        if of_mine == most { self.pop_from(*mine, |queue| queue.displace(path)) } else { None }
+    }
+}
+
+/// A bounded number of turns at once; those who wait get theirs round by key.
+pub struct Turns<K: Copy + Eq + Hash> {
+    state: Mutex<State<K>>,
+}
+
+struct State<K: Copy + Eq + Hash> {
+    free: usize,
+    waiting: Round<K, VecDeque<oneshot::Sender<Turn<K>>>>,
+}
+
+/// A turn; given on when dropped.
+pub struct Turn<K: Copy + Eq + Hash> {
+    /// `None` once it was given on.
+    turns: Option<Arc<Turns<K>>>,
+}
+
+impl<K: Copy + Eq + Hash> Turns<K> {
+    /// So many at once.
+    pub fn new(at_once: usize) -> Arc<Turns<K>> {
+        Arc::new(Turns { state: Mutex::new(State { free: at_once, waiting: Round::default() }) })
+    }
+
+    /// Waits for a turn of `key`. Whoever stops waiting, loses it to the next.
+    pub async fn take(self: &Arc<Turns<K>>, key: K) -> Turn<K> {
+        let turn = || Turn { turns: Some(self.clone()) };
+        let mine = {
+            let mut state = self.state();
+            if state.free > 0 {
+                state.free -= 1;
+                return turn();
+            }
+            let (sender, mine) = oneshot::channel();
+            state.waiting.push((key, ()), sender);
+            mine
+        };
+        match mine.await {
+            Ok(turn) => turn,
+            // Nobody drops a sender but with the turns themselves.
+            Err(_) => Turn { turns: None },
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Copy + Eq + Hash> Drop for Turn<K> {
+    fn drop(&mut self) {
+        let Some(turns) = self.turns.take() else { return };
+        loop {
+            let next = {
+                let mut state = turns.state();
+                match state.waiting.pop() {
+                    Some(next) => next,
+                    None => {
+                        state.free += 1;
+                        return;
+                    }
+                }
+            };
+            match next.send(Turn { turns: Some(turns.clone()) }) {
+                Ok(()) => return,
+                // Whoever waited has gone.
+                Err(mut turn) => turn.turns = None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Two = Round<u8, Round<u8, VecDeque<u32>>>;
+
+    fn all(queue: &mut Two) -> Vec<u32> {
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
+    #[test]
+    fn turns_go_round_at_each_level() {
+        let mut queue = Two::default();
+        // One network floods from two of its hosts; another has one item.
+        (0..4).for_each(|i| queue.push((1, (1, ())), i));
+        queue.push((1, (2, ())), 10);
+        queue.push((2, (9, ())), 20);
+        assert_eq!(queue.len(), 6);
+        assert_eq!(all(&mut queue), [0, 20, 10, 1, 2, 3]);
+        assert!(queue.is_empty() && queue.queues.is_empty() && queue.order.is_empty());
+    }
+
+    #[test]
+    fn a_full_queue_makes_room_at_the_cost_of_whoever_has_the_most() {
+        let mut queue = Two::default();
+        (0..5).for_each(|i| queue.push((1, (1, ())), i));
+        queue.push((1, (2, ())), 10);
+        assert_eq!(queue.displace(&(2, (1, ()))), Some(4), "another network");
+        queue.push((2, (1, ())), 20);
+        assert_eq!(queue.displace(&(1, (2, ()))), Some(3), "another host of the same network");
+        assert_eq!(queue.displace(&(1, (1, ()))), None, "nobody at his own cost");
+        assert_eq!(all(&mut queue), [0, 20, 10, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_turn_goes_to_the_next_key_and_none_is_lost_with_who_stops_waiting() {
+        let turns = Turns::new(1);
+        let first = turns.take(1).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let wait = |key: u8, name: u8| {
+            let (turns, order) = (turns.clone(), order.clone());
+            tokio::spawn(async move {
+                let _turn = turns.take(key).await;
+                order.lock().expect("nobody panics").push(name);
+            })
+        };
+        let mut waiting = Vec::new();
+        for (key, name) in [(1, 10), (1, 11), (1, 12), (2, 20)] {
+            let before = turns.state().waiting.len();
+            waiting.push(wait(key, name));
+            while turns.state().waiting.len() == before {
+                tokio::task::yield_now().await;
+            }
+        }
+        waiting[1].abort();
+        assert!((&mut waiting[1]).await.is_err());
+        drop(first);
+        for task in waiting.into_iter().filter(|task| !task.is_finished()) {
+            let _ = task.await;
+        }
+        assert_eq!(*order.lock().expect("nobody panics"), [10, 20, 12]);
+        // A turn that was handed over and never taken is given on.
+        let held = turns.take(1).await;
+        let mut late = Box::pin(turns.take(2));
+        assert!(futures_ready(&mut late).is_none());
+        drop(held);
+        drop(late);
+        let _again = turns.take(3).await;
+    }
+
+    /// What a future gives if it is ready now.
+    fn futures_ready<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::Pin::new(future).poll(&mut context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
+    }
+}
