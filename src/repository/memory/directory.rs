@@ -5,6 +5,8 @@
 //! vectors, and the tables by which they are found hold places in these, four bytes each. Measured with a million of both:
 //! 280 bytes for an account and its session, where plain maps took 1,000.
 
+mod loader;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
+pub use self::loader::Loader;
 use super::event::{Ended, Event, SessionRecord};
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::repository::{Session, User};
@@ -102,7 +105,7 @@ fn place(index: usize) -> Place {
 
 impl Directory {
     /// An empty one with room for so many.
-    pub fn with_capacity(users: usize, sessions: usize) -> Directory {
+    fn with_capacity(users: usize, sessions: usize) -> Directory {
         Directory {
             accounts: Vec::with_capacity(users),
             numbers: HashTable::with_capacity(users),

@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use rusqlite::Row;
 use rusqlite::types::FromSqlError;
@@ -11,8 +13,8 @@ use sqlx::SqlitePool;
 
 use super::direct::{Direct, Failure};
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
-use crate::repository::memory::directory::Directory;
-use crate::repository::memory::event::{Ended, Event, SessionRecord};
+use crate::repository::memory::directory::{Directory, Loader};
+use crate::repository::memory::event::{Event, SessionRecord};
 use crate::repository::{Login, User};
 
 /// How many rows an administrator's query reads at a time.
@@ -39,22 +41,54 @@ pub async fn load(db: &mut Direct) -> Result<(Directory, i64), Failure> {
     let count = |row: &Row<'_>| row.get::<_, i64>(0).map(|count| usize::try_from(count).unwrap_or(0));
     let users = db.row("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'user'), 0)", count).await?;
     let sessions = db.row("SELECT count(*) FROM session", count).await?;
-    let mut directory = Directory::with_capacity(users.min(MOST_FORESEEN), sessions);
-    let (mut none, mut countries) = (Ended::default(), FxHashSet::default());
-    db.each(USERS, (), |row| {
-        directory.apply(Event::UserStored(Box::new(user(row, &mut countries)?)), &mut none);
-        Ok(())
-    })
-    .await?;
-    let sql = format!("{SESSIONS} ORDER BY id");
-    db.each(&sql, (), |row| {
-        if let Some(record) = session(row)? {
-            directory.apply(Event::SessionOpened(record, Vec::new()), &mut none);
+    let mut loader = Loader::with_capacity(users.min(MOST_FORESEEN), sessions);
+    // To read the rows takes as long as to put them in their places, so another thread does that meanwhile.
+    let (rows, taken) = sync_channel::<Vec<Loaded>>(BATCHES);
+    let filling = thread::Builder::new().name("directory".to_owned()).spawn(move || {
+        taken.into_iter().flatten().for_each(|row| match row {
+            Loaded::User(user) => loader.user(user),
+            Loaded::Session(session) => loader.session(session),
+        });
+        loader.finish()
+    });
+    let filling = filling.map_err(|error| Failure::from(sqlx::Error::Io(error)))?;
+    let read = read_all(db, rows).await;
+    let directory = filling.join().map_err(|_| Failure::from(sqlx::Error::WorkerCrashed))?;
+    read.map(|()| (directory, seen))
+}
+
+/// A row of one of the two tables.
+enum Loaded {
+    User(User),
+    Session(SessionRecord),
+}
+
+/// How many rows go to the other thread together, and how many times that may lie between the two.
+const BATCH: usize = 1_000;
+const BATCHES: usize = 16;
+
+async fn read_all(db: &mut Direct, rows: SyncSender<Vec<Loaded>>) -> Result<(), Failure> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut add = |row: Loaded| {
+        batch.push(row);
+        if batch.len() == BATCH {
+            // The other thread ends only after this one.
+            let _ = rows.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
         }
+    };
+    let mut countries = FxHashSet::default();
+    db.each(&format!("{USERS} ORDER BY id"), (), |row| {
+        add(Loaded::User(user(row, &mut countries)?));
         Ok(())
     })
     .await?;
-    Ok((directory, seen))
+    db.each(&format!("{SESSIONS} ORDER BY id"), (), |row| {
+        session(row)?.into_iter().for_each(|session| add(Loaded::Session(session)));
+        Ok(())
+    })
+    .await?;
+    let _ = rows.send(batch);
+    Ok(())
 }
 
 /// Room is made at the start for no more accounts than this: the number of the last may be that of a stranger's making.

@@ -190,3 +190,29 @@ fn idle_and_used_sessions_are_found_in_pieces() {
     assert_eq!(directory.look_at_sessions(0, 100, Timestamp(0), 50), Found::default());
     assert!(directory.session(&token(3), Timestamp(4), Timestamp(5)).is_none(), "it was idle for too long");
 }
+
+#[test]
+fn a_directory_that_is_loaded_at_once_is_like_one_that_grew() {
+    let (mut grown, mut loader) = (Directory::default(), Loader::with_capacity(0, 0));
+    let mut model = Model::default();
+    // With a gap in the numbers, as a stranger may have left it, and a removed account.
+    for id in [1, 2, 3, 7, 8] {
+        let user = User { removed: id == 2, ..user(id, &format!("user{id}")) };
+        model.users.insert(id, (format!("user{id}"), id != 2));
+        apply(&mut grown, Event::UserStored(Box::new(user.clone())));
+        loader.user(user);
+    }
+    for (id, user) in [(1, 7), (3, 1), (4, 7), (9, 8), (10, 1), (11, 5)] {
+        if user != 5 {
+            model.sessions.insert(id, user);
+        }
+        apply(&mut grown, Event::SessionOpened(record(id, user), Vec::new()));
+        loader.session(record(id, user));
+    }
+    let mut loaded = loader.finish();
+    model.check(&loaded);
+    model.check(&grown);
+    apply(&mut loaded, Event::SessionsEnded(vec![SessionId(1), SessionId(10)]));
+    model.sessions.retain(|id, _| ![1, 10].contains(id));
+    model.check(&loaded);
+}
