@@ -13,7 +13,7 @@ pub enum Ending {
 }
 
 /// How long a line may be, in bytes, its end not counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineLimits {
     /// For a line that nobody vouches for.
     pub short: usize,

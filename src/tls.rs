@@ -1,12 +1,11 @@
 //! TLS on the server's side: a certificate that can be changed while the server runs, and an encrypted stream as the
 //! session wants it. Knows nothing of what is said.
 
-use std::fs;
+mod identity;
+
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,57 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig};
-use tracing::warn;
 
+pub use self::identity::{BadIdentity, Identity, Validity};
 use crate::socket::{PeerState, Stream};
-
-/// Why a certificate and its key cannot be used: one line that names the setting and the file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {path}: {why}", path = path.display())]
-pub struct BadIdentity {
-    key: &'static str,
-    path: PathBuf,
-    why: String,
-}
-
-/// Who the server is: a certificate, those that vouch for it, and its key.
-#[derive(Clone, Debug)]
-pub struct Identity(Arc<ServerConfig>);
-
-impl Identity {
-    /// Reads both files (PEM); the key must be that of the first certificate.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Identity, BadIdentity> {
-        let bad = |setting: &'static str, path: &Path, why: &dyn ToString| BadIdentity {
-            key: setting,
-            path: path.to_owned(),
-            why: why.to_string(),
-        };
-        let in_certificate = |why: &dyn ToString| bad("server.tls_certificate", certificate, why);
-        let in_key = |why: &dyn ToString| bad("server.tls_key", key, why);
-        let read = |path: &Path| fs::read(path).map_err(|e| e.to_string());
-        let text = read(certificate).map_err(|why| in_certificate(&why))?;
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        let chain = chain.map_err(|e| in_certificate(&e))?;
-        if chain.is_empty() {
-            return Err(in_certificate(&"there is no certificate in it"));
-        }
-        let text = read(key).map_err(|why| in_key(&why))?;
-        let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|e| in_key(&e))?;
-        if fs::metadata(key).is_ok_and(|file| file.permissions().mode() & 0o007 != 0) {
-            warn!(path = ?key, "the key of the certificate is open to everybody on this machine");
-        }
-        // One provider for the whole program, named, so that another crate's choice makes no difference.
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
-            .map_err(|e: rustls::Error| in_key(&e))?;
-        Ok(Identity(Arc::new(config)))
-    }
-}
 
 /// Makes TCP connections into TLS connections.
 #[derive(Debug)]
@@ -77,6 +28,11 @@ impl Tls {
     /// As this identity; a handshake may take so long.
     pub fn new(identity: Identity, handshake_timeout: Duration) -> Tls {
         Tls { identity: RwLock::new(identity), handshake_timeout }
+    }
+
+    /// The identity that connections see.
+    pub fn identity(&self) -> Identity {
+        self.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Connections from now on see this identity.
@@ -94,7 +50,7 @@ impl Tls {
         if tcp.peek(&mut first).await? == 1 && is_text(first[0]) {
             return Ok(Accepted::Plain(tcp));
         }
-        let Identity(config) = self.identity.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = self.identity().config();
         let records = Records { tcp, place: Place::default() };
         let inner = TlsAcceptor::from(config).accept(records).await?;
         Ok(Accepted::Tls(TlsStream { inner: Box::new(inner), more: false }))

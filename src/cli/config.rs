@@ -4,13 +4,21 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::output;
+use super::serve::check;
+use super::{log, output};
 use crate::config::{BadConfig, Loaded, MANUAL};
 
 #[derive(Debug, Subcommand)]
 pub enum Config {
-    /// Says whether the settings can be used
-    Check,
+    /// Says whether the service could start with the settings, and if not, everything that it would fail at
+    ///
+    /// Addresses, certificate and database are tried, as the owner of the database's directory where root asks; nothing is
+    /// changed. What a running server has itself is no obstacle.
+    Check {
+        /// Only what a reload takes over, as the running service sees it
+        #[arg(long)]
+        reload: bool,
+    },
     /// Prints the settings in force, secrets masked
     Show,
     /// Prints a settings file that says what each setting means, all at their defaults
@@ -18,25 +26,33 @@ pub enum Config {
 }
 
 impl Config {
-    pub fn run(&self, load: impl FnOnce() -> Result<Loaded, BadConfig>) -> anyhow::Result<ExitCode> {
+    pub fn run(&self, read: impl FnOnce() -> Result<(Loaded, Vec<String>), BadConfig>) -> anyhow::Result<ExitCode> {
         if let Config::Example = self {
             output::print(MANUAL)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let loaded = load()?;
-        for warning in &loaded.warnings {
-            output::note(format_args!("chatd: warning: {warning}"));
-        }
+        log::start_quietly();
+        let (mut loaded, mistakes) = read()?;
         let file = loaded.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
-        match self {
-            Config::Check => output::print(format_args!("{file}: OK"))?,
-            Config::Example | Config::Show => {
-                let mut config = loaded.config;
-                config.database.url = mask_password(&config.database.url);
-                let settings = toml::to_string(&config)?;
-                output::print(format_args!("# defaults < {file} < environment < flags\n{settings}"))?;
-            }
+        let warn = |warnings: &[String]| {
+            warnings.iter().for_each(|warning| output::note(format_args!("chatd: warning: {warning}")));
+        };
+        warn(&loaded.warnings);
+        if let Config::Check { reload } = self {
+            let mut found = match reload {
+                true => check::before_reload(&loaded),
+                false => check::before_start(&loaded, mistakes.is_empty())?,
+            };
+            warn(&found.warnings);
+            found.mistakes.splice(..0, mistakes);
+            BadConfig::all(found.mistakes)?;
+            output::print(format_args!("{file}: OK"))?;
+            return Ok(ExitCode::SUCCESS);
         }
+        BadConfig::all(mistakes)?;
+        loaded.config.database.url = mask_password(&loaded.config.database.url);
+        let settings = toml::to_string(&loaded.config)?;
+        output::print(format_args!("# defaults < {file} < environment < flags\n{settings}"))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,17 +5,20 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use clap::Args;
 
 use super::output;
+use super::serve::certificate::{Notice, date, notice};
 use crate::admin::client::{self, NoAnswer};
 use crate::admin::path::socket_of;
 use crate::admin::protocol::Command;
+use crate::client::certificate::shown_at;
 use crate::config::Config;
 use crate::repository::sqlite::database_path;
+use crate::tls::Validity;
 
 #[derive(Debug, Args)]
 pub struct Health {
@@ -45,7 +48,8 @@ impl Health {
             Err(None) => (address.to_string(), ask(address, limit).with_context(|| address.to_string())?),
             Err(Some(error)) => return Err(error.into()),
         };
-        output::done(format_args!("{asked}: OK, answered in {} ms", took.as_millis()));
+        let certificate = certificate(config, limit).map_or(String::new(), |line| format!("\n{line}"));
+        output::done(format_args!("{asked}: OK, answered in {} ms{certificate}", took.as_millis()));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -58,6 +62,20 @@ fn ask_as_administrator(config: &Config, limit: Duration) -> Result<PathBuf, Opt
         Err(error @ (NoAnswer::Late(..) | NoAnswer::Refused(_))) => Err(Some(error)),
         Err(_) => Err(None),
     }
+}
+
+/// What clients see of the certificate, where there is one: that of the running server, not that of the file.
+fn certificate(config: &Config, limit: Duration) -> Option<String> {
+    let address = reachable(config.server.tls_listen.0?);
+    let shown = shown_at(address, limit).map_err(|error| in_plain_words(error, limit));
+    Some(match shown.map(|chain| Validity::of(&chain)) {
+        Err(error) => format!("{address}: no TLS: {error}"),
+        Ok(None) => format!("{address}: TLS shows no certificate that can be read"),
+        Ok(Some(validity)) => match notice(validity, SystemTime::now()) {
+            Some(Notice::Error(text) | Notice::Warning(text)) => format!("{address}: {text}"),
+            None => format!("{address}: the certificate is good until {}", date(validity.end)),
+        },
+    })
 }
 
 /// A server that listens on every address is asked on this machine's own.

@@ -15,6 +15,7 @@ mod script;
 mod serve;
 mod session;
 mod state;
+mod storage;
 mod user;
 mod visible;
 
@@ -129,7 +130,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             let config = administer(load()?)?;
             runtime(1)?.block_on(session.run(&config))
         }
-        Command::Config(config) => config.run(load),
+        Command::Config(config) => config.run(|| crate::config::read(arguments.config.as_deref(), &arguments.set)),
         Command::Db(db) => {
             let loaded = load()?;
             log::start_quietly();

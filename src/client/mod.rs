@@ -1,6 +1,7 @@
 //! A connection to a server from the client's end: connect, `call` a request, hear its reply. Speaks the JSON dialect.
 //! Knows no terminal and keeps nothing on disk; [`link`] makes a lost connection anew.
 
+pub mod certificate;
 mod connect;
 pub mod link;
 pub mod tls;

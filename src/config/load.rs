@@ -39,6 +39,13 @@ const OTHER_VARIABLES: [&str; 7] = [
 
 /// Reads the settings. `flags` are `key=value` from the command line.
 pub fn load(asked: Option<&Path>, flags: &[String]) -> Result<Loaded, BadConfig> {
+    let (loaded, mistakes) = read(asked, flags)?;
+    BadConfig::all(mistakes)?;
+    Ok(loaded)
+}
+
+/// The same for one who wants to find more mistakes: a setting with a mistake has its default, or a rule is broken.
+pub fn read(asked: Option<&Path>, flags: &[String]) -> Result<(Loaded, Vec<String>), BadConfig> {
     let mut sources = Sources { known: keys(), ..Sources::default() };
     if let Some(state) = std::env::var_os("STATE_DIRECTORY") {
         // systemd names the service's own directory; several would be separated by colons.
@@ -56,9 +63,8 @@ pub fn load(asked: Option<&Path>, flags: &[String]) -> Result<Loaded, BadConfig>
     // A rule about a setting that is wrong by itself says nothing.
     let together = check::together(&config).into_iter().filter(|(keys, _)| !keys.iter().any(|key| bad.contains(*key)));
     mistakes.extend(together.map(|(_, why)| why));
-    BadConfig::all(mistakes)?;
     let file_unasked = found.as_ref().is_some_and(|found| found.unasked);
-    Ok(Loaded { config, file: found.map(|found| found.path), file_unasked, warnings })
+    Ok((Loaded { config, file: found.map(|found| found.path), file_unasked, warnings }, mistakes))
 }
 
 /// What was read so far.

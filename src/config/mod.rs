@@ -13,7 +13,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::load::{Loaded, keys, load};
+pub use self::load::{Loaded, keys, load, read};
+pub use self::place::SYSTEM_FILE;
 pub use self::value::{Listen, Span};
 
 /// All settings.

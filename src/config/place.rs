@@ -10,7 +10,8 @@ use nix::unistd::{Uid, geteuid};
 
 use super::BadConfig;
 
-const SYSTEM_FILE: &str = "/etc/chatd/chat.toml";
+/// The settings of the service.
+pub const SYSTEM_FILE: &str = "/etc/chatd/chat.toml";
 const HERE: &str = "chat.toml";
 const VARIABLE: &str = "CHATD_CONFIG";
 

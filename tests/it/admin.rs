@@ -1,10 +1,14 @@
 //! The command line: accounts and settings, with a server running and without, and what is said when it goes wrong.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::unistd::Uid;
+
+use crate::database::tamper;
 use crate::support::{Folder, NO_SESSION, PATIENCE, Server, texts};
 
 /// Waits for what must become true within a second, and fails if it has not after a good while more.
@@ -206,4 +210,81 @@ fn all_mistakes_in_the_settings_are_told_at_once_each_with_its_place() {
             "chatd: CHATD_SESSION__IDLE_EXPIRY=30: \"30\" has no unit; write \"30d\"",
         ]
     );
+}
+
+/// What `config check` says, a line for each mistake.
+fn check(folder: &Folder, more: &[&str]) -> Vec<String> {
+    let output = folder.run(&[&["config", "check"], more].concat(), "");
+    let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
+    assert_eq!(output.status.code(), Some(if error.is_empty() { 0 } else { 78 }), "{error}");
+    error.lines().map(|line| line.strip_prefix("chatd: ").expect("each line says who speaks").to_owned()).collect()
+}
+
+#[test]
+fn config_check_finds_all_that_a_start_would_fail_at_and_changes_nothing() {
+    let folder = Folder::new("");
+    assert_eq!(check(&folder, &[]), [""; 0]);
+    assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 1, "nothing was made");
+
+    let held = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let taken = held.local_addr().expect("it is bound");
+    folder.configure(&format!(
+        "[server]\nlisten = \"{taken}\"\ntls_listen = \"{taken}\"\ntls_certificate = \"none.crt\"\ntls_key = \"none.key\"\n\
+         [database]\nurl = \"postgres://chat:secret@db/chat\""
+    ));
+    let found = check(&folder, &[]);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("server.tls_certificate: none.crt: No such file"), "{found:?}");
+    assert!(found[1].starts_with("server.tls_key: none.key: No such file"), "{found:?}");
+    assert!(found[2].starts_with("database.url = ") && found[2].contains("sqlite://PATH"), "{found:?}");
+
+    folder.configure(&format!("[server]\nlisten = \"{taken}\"\n[metrics]\nlisten = \"{taken}\""));
+    let in_use = |setting: &str| format!("{setting}: {taken}: Address already in use (os error 98)");
+    assert_eq!(check(&folder, &[]), [in_use("metrics.listen"), in_use("server.listen")]);
+    drop(held);
+    assert_eq!(check(&folder, &[]), [in_use("server.listen")], "two settings with one address");
+
+    // A mistake in the file and one outside it, at once.
+    folder.configure("[limits]\nconections = 1");
+    fs::write(folder.database(), "x".repeat(5000)).expect("it can be written");
+    let found = check(&folder, &[]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("limits.conections") && found[1].contains("not a database"), "{found:?}");
+    assert_eq!(fs::read(folder.database()).expect("it is there"), "x".repeat(5000).as_bytes());
+}
+
+#[test]
+fn what_a_running_server_has_itself_is_no_mistake() {
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it is bound");
+    let folder = Folder::new(&format!("[server]\nlisten = \"{port}\""));
+    let server = Server::start(&folder);
+    assert_eq!(server.address, port);
+    assert_eq!(check(&folder, &[]), [""; 0]);
+    let other = Folder::new(&format!("[server]\nlisten = \"{port}\""));
+    assert_eq!(check(&other, &[]).len(), 1, "it is another's");
+    assert_eq!(check(&other, &["--reload"]), [""; 0]);
+}
+
+#[test]
+fn what_no_retry_mends_ends_a_start_with_78() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let serve = |arguments: &[&str]| {
+        let output = folder.run(&[&["serve"], arguments].concat(), "");
+        (output.status.code(), folder.complaint(&output))
+    };
+    let (code, error) = serve(&["--set", "database.url=mysql://chat"]);
+    assert_eq!(code, Some(78), "{error}");
+    tamper(&folder.database(), "INSERT INTO _sqlx_migrations VALUES (9999, 'x', 0, 1, x'00', 0)");
+    let (code, error) = serve(&[]);
+    assert_eq!((code, error.contains("schema 9999")), (Some(78), true), "{error}");
+    tamper(&folder.database(), "PRAGMA application_id = 1");
+    let (code, error) = serve(&[]);
+    assert_eq!((code, error.contains("another program")), (Some(78), true), "{error}");
+    // Root may write everywhere, so only another can try this; the system test does.
+    if !Uid::effective().is_root() {
+        fs::set_permissions(folder.database(), fs::Permissions::from_mode(0o400)).expect("it is ours");
+        let (code, error) = serve(&[]);
+        assert_eq!((code, error.contains("chown")), (Some(78), true), "{error}");
+    }
 }

@@ -19,7 +19,7 @@ fn refused(folder: &Folder, arguments: &[&str]) -> String {
 }
 
 /// Runs SQL on a database file that nobody has open.
-fn tamper(database: &Path, sql: &'static str) {
+pub fn tamper(database: &Path, sql: &'static str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it can be built");
     runtime.block_on(async {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database).foreign_keys(false);

@@ -32,6 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli::client", &["cli", "client", "protocol", "model"]),
     ("cli::script", &["client", "protocol", "model"]),
     ("cli::mail", &["protocol", "model"]),
+    ("cli::health", &["cli", "admin", "client", "config", "repository", "tls"]),
     ("cli::state", &["client", "model"]),
     ("cli::remote", &["client", "config", "model"]),
     ("config", &["password"]),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -217,6 +217,69 @@ fn a_server_starts_and_answers_with_every_number_at_either_end_of_its_range() {
         assert!(!server.log().contains("panicked"), "{}", server.log());
         assert_eq!(server.stop(), Some(0));
     }
+}
+
+#[test]
+fn a_reload_that_raises_line_bytes_and_buffered_bytes_takes_both() {
+    let folder = Folder::new("[limits]\nline_bytes = 4096\nbuffered_bytes = 8192");
+    folder.add_three();
+    let server = Server::start(&folder);
+    reload(&server, &folder, "[limits]\nline_bytes = 1000000\nbuffered_bytes = 2000000", "settings reloaded");
+    assert!(!server.log().contains("at the next start"), "{}", server.log());
+    let (mut messi, token) = server.login("messi");
+    let long = "x".repeat(500_000);
+    for _ in 0..3 {
+        assert_eq!(messi.ask(&format!("send {token} messi {long}")), SENT);
+    }
+    // And back: what is not in use goes at once.
+    reload(&server, &folder, "[limits]\nline_bytes = 4096\nbuffered_bytes = 8192", "settings reloaded");
+    let (mut lineker, token) = server.login("lineker");
+    assert!(lineker.ask(&format!("send {token} messi {long}")).contains("ERROR"));
+    assert_eq!(lineker.ask(&format!("send {token} messi short")), SENT);
+}
+
+/// `chatd serve` with these listeners of systemd's, under these names.
+fn with_sockets(folder: &Folder, sockets: &[(&str, &TcpListener)]) -> Command {
+    let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
+    let mut script = format!("LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={}", sockets.len(), names.join(":"));
+    script = format!("export {script}; exec \"$0\" serve");
+    // Not every sh takes numbers of two digits.
+    let mut command = Command::new("bash");
+    for (number, (_, listener)) in sockets.iter().enumerate() {
+        // A copy that the process inherits, and that this one keeps: the shell gives it the number that systemd would.
+        let copy = nix::unistd::dup(listener).expect("a handle can be copied");
+        script.push_str(&format!(" {}<&{}", number + 3, copy.as_raw_fd()));
+        std::mem::forget(copy);
+    }
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_chatd")]).current_dir(folder.path()).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn every_inherited_socket_is_served_also_several_of_a_name_and_the_rest_sends_clients_away_said_once() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let [one, two, text, web, other] = [(); 5].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+    let names = [("chat", &one), ("chat-web", &web), ("chat", &two), ("chat-text", &text), ("other", &other)];
+    let server = Server::start_with(&folder, with_sockets(&folder, &names));
+    for listener in [&one, &two] {
+        let address = listener.local_addr().expect("it is bound");
+        assert!(crate::support::Client::connect(address).ask("auth messi surabaya").contains("tokenid"), "{address}");
+    }
+    let mut person = crate::support::Client::connect(text.local_addr().expect("it is bound"));
+    person.send("auth messi surabaya\n");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut person.stream, &mut line).expect("a line comes");
+    assert!(line.contains("logged in"), "{line}");
+    for listener in [&web, &other] {
+        let address = listener.local_addr().expect("it is bound");
+        assert!(crate::support::Client::connect(address).is_over(), "nobody waits for ever");
+    }
+    let log = server.log();
+    let said: Vec<_> = log.lines().filter(|line| line.contains("not served")).collect();
+    assert_eq!(said.len(), 1, "{log}");
+    assert!(said[0].contains("sockets=\"chat-web, other\""), "{log}");
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[test]

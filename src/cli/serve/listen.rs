@@ -1,15 +1,88 @@
-//! The listeners: those that systemd holds, and new ones for the rest.
+//! The listeners: those that systemd holds, and new ones for the rest. One table says what there can be.
 
+use std::io;
 use std::net::SocketAddr;
 
 use anyhow::Context;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
 use tracing::warn;
 
-use crate::config::{self, Listen};
+use crate::config::{BadConfig, Config, Metrics};
 use crate::systemd;
 
-/// The listeners that were there before this process, by name; each can be taken once.
+/// What is served at a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// The text port.
+    Text,
+    /// The JSON port, in TLS.
+    Tls,
+    /// What Prometheus reads.
+    Metrics,
+    /// The JSON port.
+    Json,
+}
+
+/// One kind of listener.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// What is served there.
+    pub served: Served,
+    /// As the log tells of it.
+    pub words: &'static str,
+    /// The setting that has its address.
+    pub setting: &'static str,
+    /// The name that a socket unit gives it (`FileDescriptorName=`).
+    socket: &'static str,
+    /// That unit, as it is in the package.
+    unit: &'static str,
+    address: fn(&Config) -> Option<SocketAddr>,
+    /// Whether it may be there.
+    rule: fn(&Config, SocketAddr) -> Result<(), BadConfig>,
+}
+
+/// The JSON port comes last: when the log tells of it, all are there.
+pub const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        served: Served::Text,
+        words: "listening for people",
+        setting: "server.text_listen",
+        socket: "chat-text",
+        unit: "chatd-hardened-text.socket",
+        address: |config| config.server.text_listen.0,
+        rule: |config, address| config.server.allows_plaintext_at("server.text_listen", address),
+    },
+    Endpoint {
+        served: Served::Tls,
+        words: "listening for TLS",
+        setting: "server.tls_listen",
+        socket: "chat-tls",
+        unit: "chatd-hardened-tls.socket",
+        address: |config| config.server.tls_listen.0,
+        rule: |_, _| Ok(()),
+    },
+    Endpoint {
+        served: Served::Metrics,
+        words: "listening for Prometheus",
+        setting: "metrics.listen",
+        socket: "chat-metrics",
+        unit: "chatd-hardened-metrics.socket",
+        address: |config| config.metrics.listen.0,
+        rule: |_, address| Metrics::allows(address),
+    },
+    Endpoint {
+        served: Served::Json,
+        words: "listening",
+        setting: "server.listen",
+        socket: "chat",
+        unit: "chatd-hardened.socket",
+        address: |config| Some(config.server.listen),
+        rule: |config, address| config.server.allows_plaintext_at("server.listen", address),
+    },
+];
+
+/// The listeners that were there before this process, by name.
 pub struct Inherited(Vec<(String, std::net::TcpListener)>);
 
 impl Inherited {
@@ -18,61 +91,61 @@ impl Inherited {
         Ok(Inherited(systemd::listeners().context("the listeners that systemd passes on")?))
     }
 
-    /// The listener for plain text: the one named `chat`, or a new one at `server.listen`.
-    pub fn plaintext(&mut self, server: &config::Server) -> anyhow::Result<TcpListener> {
-        let listener = match self.take("chat") {
-            Some(listener) => TcpListener::from_std(listener)?,
-            None => bind("server.listen", server.listen)?,
-        };
-        // An inherited one may have any address.
-        server.allows_plaintext_at("server.listen", listener.local_addr()?)?;
-        Ok(listener)
+    /// Whether one is for TLS.
+    pub fn has_tls(&self) -> bool {
+        ENDPOINTS.iter().any(|endpoint| endpoint.served == Served::Tls && self.has(endpoint))
     }
 
-    /// The listener for people: the one named `chat-text`, or a new one at `server.text_listen` where that is set.
-    pub fn text(&mut self, server: &config::Server) -> anyhow::Result<Option<TcpListener>> {
-        let listener = match (self.take("chat-text"), server.text_listen) {
-            (Some(listener), _) => TcpListener::from_std(listener)?,
-            (None, Listen(Some(address))) => bind("server.text_listen", address)?,
-            (None, Listen(None)) => return Ok(None),
-        };
-        server.allows_plaintext_at("server.text_listen", listener.local_addr()?)?;
-        Ok(Some(listener))
+    fn has(&self, endpoint: &Endpoint) -> bool {
+        self.0.iter().any(|(name, _)| name == endpoint.socket)
     }
 
-    /// The listener for TLS: the one named `chat-tls`, or a new one at `server.tls_listen`, where that is set.
-    pub fn tls(&mut self, server: &config::Server) -> anyhow::Result<Option<TcpListener>> {
-        let Listen(Some(address)) = server.tls_listen else { return Ok(None) };
-        Ok(Some(match self.take("chat-tls") {
-            Some(listener) => TcpListener::from_std(listener)?,
-            None => bind("server.tls_listen", address)?,
-        }))
+    /// All listeners: for each endpoint all that systemd holds for it, else a new one where the settings want one. TLS is
+    /// served only with a certificate. What is left over is not served.
+    pub fn open(&mut self, config: &Config, with_tls: bool) -> anyhow::Result<Vec<(&'static Endpoint, TcpListener)>> {
+        let mut open = Vec::new();
+        for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.served != Served::Tls || with_tls) {
+            let (mine, others) = std::mem::take(&mut self.0).into_iter().partition(|(name, _)| name == endpoint.socket);
+            self.0 = others;
+            let mut listeners = Vec::new();
+            for (_, listener) in mine {
+                listeners.push(TcpListener::from_std(listener)?);
+            }
+            if let (true, Some(address)) = (listeners.is_empty(), (endpoint.address)(config)) {
+                listeners.push(endpoint.bind(address)?);
+            }
+            for listener in listeners {
+                // An inherited one may have any address.
+                (endpoint.rule)(config, listener.local_addr()?)?;
+                open.push((endpoint, listener));
+            }
+        }
+        Ok(open)
     }
 
-    /// The listener for Prometheus: the one named `chat-metrics`, or a new one at `metrics.listen` where that is set.
-    pub fn metrics(&mut self, metrics: &config::Metrics) -> anyhow::Result<Option<TcpListener>> {
-        let listener = match (self.take("chat-metrics"), metrics.listen) {
-            (Some(listener), _) => TcpListener::from_std(listener)?,
-            (None, Listen(Some(address))) => bind("metrics.listen", address)?,
-            (None, Listen(None)) => return Ok(None),
-        };
-        config::Metrics::allows(listener.local_addr()?)?;
-        Ok(Some(listener))
+    /// Says once which were passed on for nothing. systemd keeps them open, so their clients would wait for ever: they are
+    /// sent away.
+    pub fn turn_away_the_rest(self) -> anyhow::Result<Vec<JoinHandle<()>>> {
+        if self.0.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<_> = self.0.iter().map(|(name, _)| name.as_str()).collect();
+        let known: Vec<_> = ENDPOINTS.iter().map(|endpoint| endpoint.socket).collect();
+        warn!(
+            sockets = names.join(", "),
+            "systemd passes on sockets that are not served, and whoever connects is sent away: the names are {}, and \
+             chat-tls wants server.tls_certificate and server.tls_key",
+            known.join(", ")
+        );
+        self.0.into_iter().map(|(_, listener)| Ok(tokio::spawn(turn_away(TcpListener::from_std(listener)?)))).collect()
     }
+}
 
-    /// The inherited listener of this name.
-    fn take(&mut self, name: &str) -> Option<std::net::TcpListener> {
-        let place = self.0.iter().position(|(given, _)| given == name)?;
-        Some(self.0.swap_remove(place).1)
-    }
-
-    /// Says which were passed on for nothing: clients of these would wait for ever.
-    pub fn warn_about_the_rest(&self) {
-        for (name, _) in &self.0 {
-            warn!(
-                name,
-                "nothing listens on this socket of systemd's: chat, chat-text, chat-tls and chat-metrics are the names"
-            );
+async fn turn_away(listener: TcpListener) {
+    loop {
+        if listener.accept().await.is_err() {
+            // No descriptor is left; the next moment may have one.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
 }
@@ -81,13 +154,42 @@ impl Inherited {
 /// does not fit tries again a second later.
 const BACKLOG: u32 = 4096;
 
-fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listen = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A server that was stopped a moment ago does not keep its successor from the address.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    listen().with_context(|| format!("{key}: {address}"))
+impl Endpoint {
+    /// Where the settings want it.
+    pub fn address(&self, config: &Config) -> Option<SocketAddr> {
+        (self.address)(config)
+    }
+
+    /// A new listener. What no retry mends is a bad setting.
+    pub fn bind(&self, address: SocketAddr) -> anyhow::Result<TcpListener> {
+        let listen = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // A server that was stopped a moment ago does not keep its successor from the address.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        let setting = self.setting;
+        listen().map_err(|error| match error.raw_os_error() {
+            Some(libc::EAFNOSUPPORT) => BadConfig::new(format!(
+                "{setting}: {address}: this service has no network of its own, and systemd holds no listener for it: \
+                 `systemctl enable --now {}`, then start again",
+                self.unit
+            ))
+            .into(),
+            Some(libc::EACCES) => BadConfig::new(format!(
+                "{setting}: {address}: {error}: ports below {} are root's; take another, or a socket unit such as {}",
+                first_free_port(),
+                self.unit
+            ))
+            .into(),
+            _ => anyhow::Error::from(error).context(format!("{setting}: {address}")),
+        })
+    }
+}
+
+/// The first port that everybody may take.
+fn first_free_port() -> String {
+    let port = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    port.map_or_else(|_: io::Error| "1024".to_owned(), |port| port.trim().to_owned())
 }

@@ -1,7 +1,7 @@
 //! The page that Prometheus reads, on a port of its own that only this machine reaches: what an operator would be woken for.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,6 +12,7 @@ use crate::metrics::Page;
 use crate::repository::Repository;
 use crate::server::Server;
 use crate::service::Service;
+use crate::tls::Tls;
 
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -26,6 +27,7 @@ pub struct Shown {
     pub repository: Arc<dyn Repository>,
     pub service: Arc<Service>,
     pub server: Server,
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Shown {
@@ -68,7 +70,7 @@ impl Shown {
     }
 
     fn page(&self) -> Page {
-        let Shown { repository, service, server } = self;
+        let Shown { repository, service, server, tls } = self;
         let status = repository.status();
         let mut page = Page::default();
         page.gauge("chatd_connections", "Connections of clients.", server.connections());
@@ -84,6 +86,14 @@ impl Shown {
         page.tally("chatd_sends_refused_total", "Messages that were refused.", "reason", service.refused_sends());
         page.histogram("chatd_commit_seconds", "What the commits of the database took.", &status.commits);
         page.gauge("chatd_disk_free_bytes", "Room on the database's file system.", status.free_bytes);
+        if let Some(tls) = tls {
+            let left = tls.identity().validity().seconds_left(SystemTime::now());
+            page.gauge(
+                "chatd_tls_certificate_expires_seconds",
+                "Until the certificate expires; negative after it.",
+                left,
+            );
+        }
         page
     }
 }

@@ -1,7 +1,10 @@
 //! `chatd serve`: puts the parts together, and turns signals into a reload or a stop.
 
+pub mod certificate;
+pub mod check;
 mod demo;
 mod listen;
+mod live;
 mod metrics;
 mod parts;
 mod reload;
@@ -9,7 +12,7 @@ mod upkeep;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -20,16 +23,17 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::listen::Inherited;
+use self::listen::{Endpoint, Inherited, Served};
+use self::live::Live;
 use self::metrics::Shown;
 use self::reload::Reload;
 use super::log::{self, LogLevel};
-use super::{cost, open, runtime, settings_file, warn_about};
+use super::{cost, open, runtime, settings_file, storage, warn_about};
 use crate::admin::path::socket_of;
 use crate::admin::server::AdminSocket;
 use crate::config::{BadConfig, Config, Loaded};
 use crate::repository::sqlite::{Role, database_path};
-use crate::repository::{self, Repository};
+use crate::repository::{self, OpenError, Repository};
 use crate::server::{Dialect, Server};
 use crate::systemd;
 use crate::tls::Tls;
@@ -70,53 +74,39 @@ impl Serve {
         let mut signals = Signals::new()?;
         let settings_file = settings_file(&loaded);
         let config = loaded.config;
-        let repository: Arc<dyn Repository> = Arc::new(open(&config, Role::Server).await?);
+        storage::can_write(&database_path(&config.database.url).map_err(for_good)?)?;
+        let repository: Arc<dyn Repository> = Arc::new(open(&config, Role::Server).await.map_err(for_good)?);
         info!(database = config.database.url, "{settings_file}");
         if self.demo {
             demo::add_accounts(&*repository, &config).await?;
         }
         let service = parts::service(repository.clone(), &config)?;
         let stop = CancellationToken::new();
-        let settings = parts::settings(&config, parts::Room::new(&config));
-        let server = Server::new(service.clone(), settings, parts::connection_limits(&config), stop.clone());
+        let live = Live::of(&config);
+        let settings = parts::settings(&live, parts::Room::new(&live));
+        let server = Server::new(service.clone(), settings, live.connections, stop.clone());
 
         let mut inherited = Inherited::get()?;
-        let identity = parts::identity(&config)?;
+        let identity = certificate::configured(&config, inherited.has_tls())?;
         let tls = identity.map(|identity| Arc::new(Tls::new(identity, config.limits.handshake_timeout.0)));
-        let tls_listener = inherited.tls(&config.server)?;
-        let text_listener = inherited.text(&config.server)?;
-        let listener = inherited.plaintext(&config.server)?;
-        let metrics_listener = inherited.metrics(&config.metrics)?;
-        inherited.warn_about_the_rest();
-        let mut listening = Vec::new();
-        if let Some(listener) = text_listener {
-            let address = listener.local_addr()?;
-            info!(%address, "listening for people");
-            if self.demo {
-                demo::print_invitation(address);
-            }
-            listening.push(listen(&server, listener, Dialect::text, None));
-        }
-        if let Some(listener) = tls_listener {
-            info!(address = %listener.local_addr()?, "listening for TLS");
-            listening.push(listen(&server, listener, Dialect::json, tls.clone()));
-        }
-        let mut upkeep = Vec::new();
-        if let Some(listener) = metrics_listener {
-            info!(address = %listener.local_addr()?, "listening for Prometheus");
-            let shown = Shown { repository: repository.clone(), service: service.clone(), server: server.clone() };
-            upkeep.push(tokio::spawn(shown.serve(listener)));
-        }
-        let address = listener.local_addr()?;
-        info!(%address, "listening");
-        let (current, watched) = watch::channel(Arc::new(config.clone()));
+        tls.iter().for_each(|tls| certificate::tell(&tls.identity(), SystemTime::now()));
+        let listeners = inherited.open(&config, tls.is_some())?;
+        let mut upkeep = inherited.turn_away_the_rest()?;
+        let shown = Shown {
+            repository: repository.clone(),
+            service: service.clone(),
+            server: server.clone(),
+            tls: tls.clone(),
+        };
+        let (listening, addresses) = self.begin(listeners, &shown, &mut upkeep)?;
+        let (current, watched) = watch::channel(live);
         upkeep.push(tokio::spawn(upkeep::tidy(service.clone(), repository.clone(), watched)));
         upkeep.push(tokio::spawn(upkeep::show_life(repository.clone())));
+        upkeep.extend(tls.clone().map(|tls| tokio::spawn(upkeep::watch_certificate(tls))));
         upkeep.extend(open_admin_socket(&config, &repository));
-        listening.push(listen(&server, listener, Dialect::json, None));
-        systemd::ready(&format!("listening on {address}"));
+        systemd::ready(&format!("listening on {}", addresses.join(", ")));
         let started_with = config;
-        let reload = Reload { load, started_with, config: current, level, service, server: server.clone(), tls };
+        let reload = Reload { load, started_with, live: current, level, service, server: server.clone(), tls };
         let failed = signals.wait(&*repository, || reload.run()).await;
 
         systemd::stopping();
@@ -137,6 +127,46 @@ impl Serve {
                 Ok(ExitCode::FAILURE)
             }
         }
+    }
+
+    /// Serves at all listeners; gives the tasks that accept, and the addresses of the JSON port.
+    fn begin(
+        &self,
+        listeners: Vec<(&'static Endpoint, TcpListener)>,
+        shown: &Shown,
+        upkeep: &mut Vec<JoinHandle<()>>,
+    ) -> anyhow::Result<(Vec<JoinHandle<()>>, Vec<String>)> {
+        let (mut listening, mut addresses) = (Vec::new(), Vec::new());
+        for (endpoint, listener) in listeners {
+            let address = listener.local_addr()?;
+            info!(%address, "{}", endpoint.words);
+            let (dialect, tls): (fn() -> Dialect, _) = match endpoint.served {
+                Served::Metrics => {
+                    upkeep.push(tokio::spawn(shown.clone().serve(listener)));
+                    continue;
+                }
+                Served::Json => (Dialect::json, None),
+                Served::Tls => (Dialect::json, shown.tls.clone()),
+                Served::Text => (Dialect::text, None),
+            };
+            match endpoint.served {
+                Served::Json => addresses.push(address.to_string()),
+                Served::Text if self.demo => demo::print_invitation(address),
+                _ => {}
+            }
+            listening.push(listen(&shown.server, listener, dialect, tls));
+        }
+        Ok((listening, addresses))
+    }
+}
+
+/// What no retry mends is told as a bad setting, so that nobody retries.
+fn for_good(error: OpenError) -> anyhow::Error {
+    match error {
+        OpenError::Url(_) | OpenError::Newer { .. } | OpenError::Foreign { .. } => {
+            BadConfig::new(error.to_string()).into()
+        }
+        OpenError::InUse { .. } | OpenError::Missing(_) | OpenError::Failed { .. } => error.into(),
     }
 }
 

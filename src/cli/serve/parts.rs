@@ -8,15 +8,14 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::cost;
-use crate::config::{BadConfig, Config, Listen};
+use super::live::Live;
+use crate::config::Config;
 use crate::connections::ConnectionLimits;
-use crate::frame::LineLimits;
 use crate::password::{OWASP_MINIMUM, Passwords};
 use crate::repository::Repository;
 use crate::service::{Rules, Service};
 use crate::session::Settings;
 use crate::throttle::{Rate, Rates, Throttle};
-use crate::tls::Identity;
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
 const LINGER: Duration = Duration::from_secs(2);
@@ -44,17 +43,6 @@ pub fn service(repository: Arc<dyn Repository>, config: &Config) -> anyhow::Resu
     let passwords = Passwords::start(cost, config.password.threads, config.password.queue)?;
     let throttle = Throttle::new(rates(config), config.throttle.buckets);
     Ok(Arc::new(Service::new(repository, passwords, throttle, rules(config))))
-}
-
-/// The certificate that the settings name, where TLS is wanted.
-pub fn identity(config: &Config) -> Result<Option<Identity>, BadConfig> {
-    let crate::config::Server { tls_listen, tls_certificate, tls_key, .. } = &config.server;
-    match tls_listen {
-        Listen(None) => Ok(None),
-        Listen(Some(_)) => {
-            Identity::load(tls_certificate, tls_key).map(Some).map_err(|e| BadConfig::new(e.to_string()))
-        }
-    }
 }
 
 /// How often one may try to log in.
@@ -87,12 +75,11 @@ pub struct Room {
 
 impl Room {
     /// Rooms that are empty.
-    pub fn new(config: &Config) -> Room {
-        let replies_bytes = u32::try_from(config.limits.buffered_reply_bytes).expect("the settings were checked");
+    pub fn new(live: &Live) -> Room {
         Room {
-            lines: Arc::new(Semaphore::new(config.limits.buffered_bytes)),
-            replies: Arc::new(Semaphore::new(config.limits.buffered_reply_bytes)),
-            replies_bytes,
+            lines: Arc::new(Semaphore::new(live.line_room)),
+            replies: Arc::new(Semaphore::new(live.reply_room)),
+            replies_bytes: reply_bytes(live),
         }
     }
 
@@ -104,18 +91,48 @@ impl Room {
             replies_bytes: settings.long_replies_bytes,
         }
     }
+
+    /// The same rooms, with those who are in them, as large as `live` says.
+    pub fn resized(self, former: &Live, live: &Live) -> Room {
+        resize(&self.lines, former.line_room, live.line_room);
+        resize(&self.replies, former.reply_room, live.reply_room);
+        Room { replies_bytes: reply_bytes(live), ..self }
+    }
+}
+
+fn reply_bytes(live: &Live) -> u32 {
+    u32::try_from(live.reply_room).expect("the range of limits.buffered_reply_bytes ends there")
+}
+
+/// What is in use beyond the new size goes as it is given back.
+fn resize(room: &Arc<Semaphore>, from: usize, to: usize) {
+    room.add_permits(to.saturating_sub(from));
+    let less = from.saturating_sub(to);
+    let mut owed = less - room.forget_permits(less);
+    if owed == 0 {
+        return;
+    }
+    let room = room.clone();
+    tokio::spawn(async move {
+        while owed > 0 {
+            let part = u32::try_from(owed).unwrap_or(u32::MAX);
+            let Ok(given_back) = room.acquire_many(part).await else { return };
+            given_back.forget();
+            owed -= part as usize;
+        }
+    });
 }
 
 /// What each connection goes by.
-pub fn settings(config: &Config, room: Room) -> Settings {
+pub fn settings(live: &Live, room: Room) -> Settings {
     Settings {
-        line: LineLimits { short: config.limits.line_bytes_without_token, long: config.limits.line_bytes },
+        line: live.line,
         long_lines: room.lines,
         long_replies: room.replies,
         long_replies_bytes: room.replies_bytes,
-        write_timeout: config.limits.write_timeout.0,
-        peer_timeout: config.limits.peer_timeout.0,
-        confirm_after: config.delivery.confirm_after.0,
+        write_timeout: live.write_timeout,
+        peer_timeout: live.peer_timeout,
+        confirm_after: live.confirm_after,
         linger: LINGER,
     }
 }

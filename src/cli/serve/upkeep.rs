@@ -1,24 +1,26 @@
 //! What a server does by itself, by and by: ends idle sessions, removes old messages, and shows that it is alive.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tracing::info;
 
-use crate::config::Config;
+use super::certificate;
+use super::live::Live;
 use crate::model::{SessionId, Timestamp};
 use crate::repository::Repository;
 use crate::service::Service;
 use crate::systemd;
+use crate::tls::Tls;
 
 /// How often idle sessions and old messages are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Ends idle sessions and removes old messages.
-pub async fn tidy(service: Arc<Service>, repository: Arc<dyn Repository>, config: watch::Receiver<Arc<Config>>) {
+pub async fn tidy(service: Arc<Service>, repository: Arc<dyn Repository>, live: watch::Receiver<Live>) {
     let mut tidy = interval(TIDY_EVERY);
     let mut prune = interval(PRUNE_EVERY);
     tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -27,13 +29,24 @@ pub async fn tidy(service: Arc<Service>, repository: Arc<dyn Repository>, config
         tokio::select! {
             _ = tidy.tick() => service.tidy().await,
             _ = prune.tick() => {
-                let keep_delivered = config.borrow().delivery.keep_delivered.0;
+                let keep_delivered = live.borrow().keep_delivered;
                 match repository.prune(Timestamp::now().before(keep_delivered)).await {
                     Ok(0) | Err(_) => {}
                     Ok(messages) => info!(messages, "read messages older than delivery.keep_delivered were removed"),
                 }
             }
         }
+    }
+}
+
+/// Says each day what is to be said of the certificate; the start and each reload say it themselves.
+pub async fn watch_certificate(tls: Arc<Tls>) {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let mut daily = interval_at(Instant::now() + day, day);
+    daily.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        daily.tick().await;
+        certificate::tell(&tls.identity(), SystemTime::now());
     }
 }
 

@@ -389,7 +389,7 @@ pub fn database_path(url: &str) -> Result<PathBuf, OpenError> {
     files::path_of(url)
 }
 
-/// Whether a server has this database open now.
-pub fn is_served(database: &Path) -> bool {
-    matches!(Lock::take(database), Err(OpenError::InUse { .. }))
+/// The schema of a database; `None` when there is none yet. Writes nothing, and fails where opening would for good.
+pub async fn schema_of(database: &Path, options: &Options) -> Result<Option<i64>, OpenError> {
+    schema::version(database, options).await
 }

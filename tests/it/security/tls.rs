@@ -5,15 +5,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, generate_simple_self_signed};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::support::{EMPTY, Folder, PATIENCE, SENT, Server, texts};
+use crate::support::{EMPTY, Folder, PATIENCE, SENT, Server, address_in, texts};
 
 type Secure = StreamOwned<ClientConnection, TcpStream>;
 
@@ -206,4 +206,129 @@ fn who_comes_to_the_wrong_port_is_told_at_once_and_the_log_says_it_seldom() {
         "{\"status\": \"ERROR\", \"message\": \"this port does not speak TLS: connect without TLS, or to the TLS port\"}"
     );
     assert!(plain.is_over());
+}
+
+/// Makes a certificate that is good from and until so many days from now, and puts it into the folder.
+fn certificate_for(folder: &Folder, days: std::ops::Range<i64>) -> CertificateDer<'static> {
+    let mut parameters = CertificateParams::new(["localhost".to_owned()]).expect("it is a name");
+    let now = SystemTime::now();
+    let at = |days: i64| {
+        let span = Duration::from_secs(days.unsigned_abs() * 24 * 60 * 60);
+        if days < 0 { (now - span).into() } else { (now + span).into() }
+    };
+    (parameters.not_before, parameters.not_after) = (at(days.start), at(days.end));
+    let key = KeyPair::generate().expect("a key can be made");
+    let certificate = parameters.self_signed(&key).expect("a certificate can be made");
+    fs::write(folder.path().join("chat.crt"), certificate.pem()).expect("it can be written");
+    fs::write(folder.path().join("chat.key"), key.serialize_pem()).expect("it can be written");
+    certificate.into()
+}
+
+fn hang_up(server: &Server, wanted: &str) {
+    let before = server.log().matches(wanted).count();
+    kill(server.pid(), Signal::SIGHUP).expect("it runs");
+    let begun = Instant::now();
+    while server.log().matches(wanted).count() == before {
+        assert!(begun.elapsed() < PATIENCE, "no {wanted:?} in {}", server.log());
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn the_end_of_a_certificate_is_told_at_start_and_reload_in_the_metrics_and_by_health() {
+    let settings = SETTINGS.replace("[limits]", "[metrics]\nlisten = \"127.0.0.1:0\"\n[limits]");
+    let folder = Folder::new(&settings);
+    let soon = certificate_for(&folder, -80..11);
+    let server = Server::start(&folder);
+    assert!(server.log().contains("WARN the certificate expires in 10 days, on 20"), "{}", server.log());
+    let address = address_in(&server.log(), "listening for TLS").expect("it listens");
+    let health = |tls: SocketAddr| {
+        let listen = format!("server.listen={}", server.address);
+        folder.done(&["health", "--set", &listen, "--set", &format!("server.tls_listen={tls}")], "")
+    };
+    assert!(health(address).contains(&format!("{address}: the certificate expires in 10 days, on 20")));
+    let left: i64 = metric(&server, "chatd_tls_certificate_expires_seconds");
+    assert!((10 * 24 * 60 * 60..=11 * 24 * 60 * 60).contains(&left), "{left}");
+
+    // An expired one does not take the place of one that is good.
+    certificate_for(&folder, -90..-1);
+    hang_up(&server, "settings not reloaded");
+    assert!(server.log().contains("server.tls_certificate: the certificate expired on 20"), "{}", server.log());
+    connect(address, &soon).expect("the good one stays");
+
+    let good = certificate_for(&folder, -1..90);
+    hang_up(&server, "settings reloaded");
+    connect(address, &good).expect("it is in force");
+    assert!(health(address).contains("the certificate is good until 20"));
+    assert_eq!(server.log().matches("the certificate expires").count(), 1, "{}", server.log());
+
+    // Where there is no better one, the server starts with it all the same, and says what is wrong.
+    drop(server);
+    certificate_for(&folder, -90..-1);
+    let server = Server::start(&folder);
+    assert!(server.log().contains("ERROR the certificate expired on 20"), "{}", server.log());
+    certificate_for(&folder, -90..-2);
+    hang_up(&server, "settings reloaded");
+    assert_eq!(server.log().matches("ERROR the certificate expired on 20").count(), 2, "{}", server.log());
+    certificate_for(&folder, 5..90);
+    hang_up(&server, "settings reloaded");
+    assert!(server.log().contains("ERROR the certificate is good only from 20"), "{}", server.log());
+}
+
+fn metric(server: &Server, name: &str) -> i64 {
+    let mut stream = TcpStream::connect(address_in(&server.log(), "listening for Prometheus").expect("it listens"))
+        .expect("it is there");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it is read");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("it is answered");
+    let line = page.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {page}"));
+    line.trim().parse().expect("a number")
+}
+
+#[test]
+fn a_certificate_or_key_that_cannot_be_used_is_called_by_its_name() {
+    let folder = Folder::new(SETTINGS);
+    let key = || fs::read_to_string(folder.path().join("chat.key")).expect("it is there");
+    new_certificate(&folder);
+    let others = key();
+    new_certificate(&folder);
+    let certificate = fs::read_to_string(folder.path().join("chat.crt")).expect("it is there");
+    let p521 = include_str!("p521.pem");
+    let (p521_key, p521_certificate) = p521.split_at(p521.find("-----BEGIN CERTIFICATE").expect("it is there"));
+    let with_bom = |text: &str| format!("\u{feff}{text}");
+    let cases = [
+        (
+            certificate.clone(),
+            others,
+            "server.tls_key: chat.key: it is not the key of the first certificate in chat.crt",
+        ),
+        (
+            certificate.clone(),
+            key().replace("PRIVATE", "ENCRYPTED PRIVATE"),
+            "server.tls_key: chat.key: the key is encrypted",
+        ),
+        (certificate.clone(), p521_key.to_owned(), "server.tls_key: chat.key: a key on the curve P-521"),
+        (
+            p521_certificate.to_owned(),
+            p521_key.to_owned(),
+            "server.tls_certificate: chat.crt: a key on the curve P-521",
+        ),
+        (with_bom(&certificate), key(), "server.tls_certificate: chat.crt: the file begins with a byte order mark"),
+        (certificate.clone(), with_bom(&key()), "server.tls_key: chat.key: the file begins with a byte order mark"),
+        (certificate.clone(), certificate.clone(), "server.tls_key: chat.key: there is no private key in it"),
+        (key(), key(), "server.tls_certificate: chat.crt: there is no certificate in it"),
+    ];
+    for (certificate, key, wanted) in cases {
+        fs::write(folder.path().join("chat.crt"), &certificate).expect("it can be written");
+        fs::write(folder.path().join("chat.key"), &key).expect("it can be written");
+        for arguments in [
+            &["config", "check"][..],
+            &["serve", "--set", "server.listen=192.0.2.1:1", "--set", "server.allow_plaintext=true"],
+        ] {
+            let output = folder.run(arguments, "");
+            let error = folder.complaint(&output);
+            assert_eq!(output.status.code(), Some(78), "{arguments:?} {wanted}: {error}");
+            assert!(error.contains(wanted), "{wanted} is not in {error}");
+        }
+    }
 }

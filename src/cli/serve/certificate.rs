@@ -1,0 +1,108 @@
+//! The certificate of the server: read, judged, told of. Its end is told early enough that somebody can renew it.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use tracing::{error, warn};
+
+use crate::config::{BadConfig, Config, Listen};
+use crate::tls::{Identity, Validity};
+
+/// So many days before the end somebody should hear of it: a certificate of 90 days is renewed 30 days before.
+const EARLY_DAYS: i64 = 21;
+const DAY: i64 = 24 * 60 * 60;
+
+/// Reads certificate and key.
+pub fn load((certificate, key): &(PathBuf, PathBuf)) -> Result<Identity, BadConfig> {
+    let all = |wrong: Vec<crate::tls::BadIdentity>| wrong.iter().map(ToString::to_string).collect();
+    Identity::load(certificate, key).map_err(|wrong| match BadConfig::all(all(wrong)) {
+        Err(bad) => bad,
+        Ok(()) => BadConfig::new("server.tls_certificate: it cannot be used"),
+    })
+}
+
+/// The certificate that the settings name, where TLS is wanted: at an address of theirs, or at a listener of systemd's.
+pub fn configured(config: &Config, inherited: bool) -> Result<Option<Identity>, BadConfig> {
+    let server = &config.server;
+    let is_named = !server.tls_certificate.as_os_str().is_empty() && !server.tls_key.as_os_str().is_empty();
+    match server.tls_listen {
+        Listen(None) if !inherited || !is_named => Ok(None),
+        _ => load(&(server.tls_certificate.clone(), server.tls_key.clone())).map(Some),
+    }
+}
+
+/// What somebody should hear of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Clients refuse it now.
+    Error(String),
+    /// Clients will.
+    Warning(String),
+}
+
+/// What is to be said at this moment, if anything.
+pub fn notice(validity: Validity, now: SystemTime) -> Option<Notice> {
+    let left = validity.seconds_left(now);
+    if now < validity.begin {
+        let begin = date(validity.begin);
+        return Some(Notice::Error(format!(
+            "the certificate is good only from {begin} on: clients refuse it until then"
+        )));
+    }
+    let end = date(validity.end);
+    if left < 0 {
+        Some(Notice::Error(format!("the certificate expired on {end}: clients refuse it; renew it and reload")))
+    } else if left <= EARLY_DAYS * DAY {
+        let days = left / DAY;
+        Some(Notice::Warning(format!("the certificate expires in {days} days, on {end}: renew it and reload")))
+    } else {
+        None
+    }
+}
+
+/// Logs what is to be said.
+pub fn tell(identity: &Identity, now: SystemTime) {
+    match notice(identity.validity(), now) {
+        Some(Notice::Error(text)) => error!("{text}"),
+        Some(Notice::Warning(text)) => warn!("{text}"),
+        None => {}
+    }
+}
+
+/// An expired certificate does not replace one that is still good.
+pub fn is_no_worse(new: &Identity, in_force: &Identity, now: SystemTime) -> Result<(), BadConfig> {
+    let is_over = |identity: &Identity| identity.validity().seconds_left(now) < 0;
+    if is_over(new) && !is_over(in_force) {
+        let (over, good) = (date(new.validity().end), date(in_force.validity().end));
+        return Err(BadConfig::new(format!(
+            "server.tls_certificate: the certificate expired on {over}, and the one in force is good until {good}"
+        )));
+    }
+    Ok(())
+}
+
+/// To the day, in UTC.
+pub fn date(at: SystemTime) -> String {
+    Timestamp::try_from(at)
+        .map_or_else(|_| "a day out of reckoning".to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_certificate_is_told_from_21_days_before_it() {
+        let day = |days: u64| UNIX_EPOCH + Duration::from_secs(days * 24 * 60 * 60);
+        let validity = Validity { begin: day(100), end: day(200) };
+        let at = |days: u64| notice(validity, day(days));
+        assert!(matches!(at(99), Some(Notice::Error(text)) if text.contains("from 1970-04-11 on")));
+        assert_eq!((at(100), at(178)), (None, None));
+        assert!(matches!(at(179), Some(Notice::Warning(text)) if text.contains("expires in 21 days, on 1970-07-20")));
+        assert!(matches!(at(200), Some(Notice::Warning(text)) if text.contains("expires in 0 days")));
+        assert!(matches!(at(201), Some(Notice::Error(text)) if text.contains("expired on 1970-07-20")));
+    }
+}

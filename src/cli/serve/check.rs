@@ -1,0 +1,205 @@
+//! What a start would fail at, without a start: the certificate, the addresses, the database, and what systemd lets the
+//! service write. Finds all of it at once and changes nothing.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::Context;
+
+use super::certificate::{self, Notice};
+use super::listen::ENDPOINTS;
+use crate::cli::{options, owner, runtime, storage};
+use crate::config::{BadConfig, Config, Loaded, SYSTEM_FILE};
+use crate::repository::sqlite;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub mistakes: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+impl Findings {
+    fn add(&mut self, result: Result<(), impl std::fmt::Display>) {
+        self.mistakes.extend(result.err().map(|error| format!("{error:#}")));
+    }
+}
+
+/// What a reload would fail at: the rest of it is in use by the running server.
+pub fn before_reload(loaded: &Loaded) -> Findings {
+    let mut found = Findings::default();
+    match certificate::configured(&loaded.config, false) {
+        Ok(Some(identity)) => match certificate::notice(identity.validity(), SystemTime::now()) {
+            Some(Notice::Error(text) | Notice::Warning(text)) => found.warnings.push(text),
+            None => {}
+        },
+        Ok(None) => {}
+        Err(bad) => found.mistakes.extend_from_slice(bad.mistakes()),
+    }
+    found
+}
+
+/// What a start would fail at. Root acts as the service's user from here on, who is the owner of the database's directory.
+/// Addresses are not tried where a setting is wrong: it may have been one of them.
+pub fn before_start(loaded: &Loaded, with_addresses: bool) -> anyhow::Result<Findings> {
+    let config = &loaded.config;
+    let database = match sqlite::database_path(&config.database.url) {
+        Ok(database) => database,
+        Err(error) => {
+            let mut found = before_reload(loaded);
+            found.add(Err::<(), _>(error));
+            return Ok(found);
+        }
+    };
+    // Only root sees what systemd and another user's server hold.
+    let held = Held::by_server_of(&database);
+    let sandbox = sandbox(loaded, &database);
+    owner::become_owner_of(&database)?;
+    let mut found = before_reload(loaded);
+    found.add(sandbox);
+    let runtime = runtime(1)?;
+    if with_addresses {
+        addresses(config, &held, &mut found, &runtime);
+    }
+    match storage::can_write(&database) {
+        Ok(()) => found.add(runtime.block_on(sqlite::schema_of(&database, &options(config))).map(drop)),
+        Err(bad) => found.mistakes.extend_from_slice(bad.mistakes()),
+    }
+    Ok(found)
+}
+
+/// Listens everywhere at once for a moment, so that two settings with one address are found too.
+fn addresses(config: &Config, held: &Held, found: &mut Findings, runtime: &tokio::runtime::Runtime) {
+    let _inside = runtime.enter();
+    let mut open = Vec::new();
+    for endpoint in ENDPOINTS {
+        let Some(address) = endpoint.address(config) else { continue };
+        match endpoint.bind(address) {
+            Ok(listener) => open.push(listener),
+            Err(error) => {
+                let of_system = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+                if of_system != Some(libc::EADDRINUSE) || !held.has(address) {
+                    found.add(Err::<(), _>(error));
+                }
+            }
+        }
+    }
+}
+
+/// Where a server that runs on this database listens, and systemd for it: these addresses are in use and yet free.
+struct Held(Vec<SocketAddr>);
+
+impl Held {
+    fn by_server_of(database: &Path) -> Held {
+        let server = fs::read_to_string(sqlite::files::beside(database, ".lock")).unwrap_or_default();
+        let processes = [server.trim().parse().ok(), Some(1_u32)];
+        let sockets: HashSet<String> = processes.into_iter().flatten().flat_map(sockets_of).collect();
+        let mut listening = Vec::new();
+        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+            for line in fs::read_to_string(table).unwrap_or_default().lines() {
+                let fields: Vec<_> = line.split_whitespace().collect();
+                // See proc(5): state 0A is listening, the tenth field is the socket's number.
+                if let (Some(address), Some(&"0A"), Some(number)) = (fields.get(1), fields.get(3), fields.get(9))
+                    && sockets.contains(&format!("socket:[{number}]"))
+                {
+                    listening.extend(address_of(address));
+                }
+            }
+        }
+        Held(listening)
+    }
+
+    fn has(&self, address: SocketAddr) -> bool {
+        let covers = |held: &SocketAddr| {
+            let (held, wanted) = (held.ip().to_canonical(), address.ip().to_canonical());
+            held == wanted || held.is_unspecified() || wanted.is_unspecified()
+        };
+        self.0.iter().any(|held| held.port() == address.port() && covers(held))
+    }
+}
+
+/// The sockets that a process has open, as the links in `/proc/PID/fd` name them.
+fn sockets_of(process: u32) -> Vec<String> {
+    let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    open.filter_map(|entry| fs::read_link(entry.path()).ok()?.into_os_string().into_string().ok()).collect()
+}
+
+/// `0100007F:22B9`: the address in words of four bytes, each in the machine's own order, and the port.
+fn address_of(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let words = (0..address.len()).step_by(8).map(|at| u32::from_str_radix(address.get(at..at + 8)?, 16).ok());
+    let bytes: Vec<u8> = words.collect::<Option<Vec<u32>>>()?.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let ip = match bytes.len() {
+        4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        _ => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// Whether systemd lets the service write where the database is. Asked only about the settings that the service reads.
+fn sandbox(loaded: &Loaded, database: &Path) -> Result<(), BadConfig> {
+    if loaded.file.as_deref() != Some(Path::new(SYSTEM_FILE)) || !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    let wanted = "--property=LoadState,ProtectSystem,StateDirectory,ReadWritePaths";
+    let asked = Command::new("systemctl").args(["show", wanted, "chatd.service"]).output().context("systemctl");
+    let Ok(output) = asked else { return Ok(()) };
+    writes_there(&String::from_utf8_lossy(&output.stdout), database)
+}
+
+/// Whether a unit with these properties, as `systemctl show` prints them, may write this file.
+fn writes_there(properties: &str, database: &Path) -> Result<(), BadConfig> {
+    let property = |name: &str| properties.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    if property("LoadState") != Some("loaded") || property("ProtectSystem") != Some("strict") {
+        return Ok(());
+    }
+    let words = |name: &str| property(name).unwrap_or_default().split_whitespace().collect::<Vec<_>>();
+    let state = words("StateDirectory").into_iter().map(|name| format!("/var/lib/{name}"));
+    let others = words("ReadWritePaths").into_iter().map(|path| path.trim_start_matches(['-', '+']).to_owned());
+    let may: Vec<String> = state.chain(others).collect();
+    if may.iter().any(|folder| database.starts_with(folder)) {
+        return Ok(());
+    }
+    let (path, folder) = (database.display(), database.parent().unwrap_or(Path::new("/")).display());
+    Err(BadConfig::new(format!(
+        "database.url: {path}: chatd.service may write only in {} (ProtectSystem=strict): put it there, or allow it with \
+         `systemctl edit chatd`: [Service] ReadWritePaths={folder}",
+        may.join(", ")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_the_unit_may_not_write_is_told_with_what_would_allow_it() {
+        let unit = "LoadState=loaded\nProtectSystem=strict\nStateDirectory=chatd\nReadWritePaths=-/srv/chat /mnt/x\n";
+        for good in ["/var/lib/chatd/chat.db", "/srv/chat/chat.db", "/mnt/x/y/chat.db"] {
+            assert_eq!(writes_there(unit, Path::new(good)), Ok(()));
+        }
+        let bad = writes_there(unit, Path::new("/srv/chatter/chat.db")).expect_err("it is elsewhere").to_string();
+        assert!(
+            bad.contains("ReadWritePaths=/srv/chatter") && bad.contains("/var/lib/chatd, /srv/chat, /mnt/x"),
+            "{bad}"
+        );
+        for other in [unit.replace("strict", "full"), unit.replace("loaded", "not-found"), String::new()] {
+            assert_eq!(writes_there(&other, Path::new("/srv/chatter/chat.db")), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_kernels_table_of_sockets_is_read() {
+        let address = |text: &str| address_of(text).map(|address| address.to_string());
+        // As a little-endian machine writes it.
+        if cfg!(target_endian = "little") {
+            assert_eq!(address("0100007F:22B9").as_deref(), Some("127.0.0.1:8889"));
+            assert_eq!(address("00000000000000000000000001000000:22B9").as_deref(), Some("[::1]:8889"));
+        }
+        assert_eq!((address("local_address"), address("01:zz")), (None, None));
+    }
+}

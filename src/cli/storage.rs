@@ -1,0 +1,46 @@
+//! Whether this user may keep a database at a path: a start that may not is told whose the files are, and is not tried again.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, Uid, User, eaccess, geteuid};
+
+use crate::config::BadConfig;
+use crate::repository::sqlite::files::beside;
+
+/// Whether the files that are there can be written, and new ones made beside them.
+pub fn can_write(database: &Path) -> Result<(), BadConfig> {
+    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Folders that are missing are made.
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    may(there, AccessFlags::W_OK | AccessFlags::X_OK)?;
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        may(&beside(database, suffix), AccessFlags::R_OK | AccessFlags::W_OK)?;
+    }
+    Ok(())
+}
+
+fn may(path: &Path, access: AccessFlags) -> Result<(), BadConfig> {
+    let shown = path.display();
+    let why = match eaccess(path, access) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EROFS) => {
+            "this file system cannot be written here; under systemd's ProtectSystem=strict only the state \
+                              directory and ReadWritePaths= can"
+                .to_owned()
+        }
+        Err(Errno::EACCES | Errno::EPERM) => {
+            let owner = path.metadata().map_or_else(|_| "another user".to_owned(), |it| name(Uid::from_raw(it.uid())));
+            let me = name(geteuid());
+            format!("it belongs to {owner}, and {me}, who runs this, may not write it: `chown {me}: {shown}` as root")
+        }
+        Err(error) => error.desc().to_owned(),
+    };
+    Err(BadConfig::new(format!("database.url: {shown}: {why}")))
+}
+
+fn name(user: Uid) -> String {
+    User::from_uid(user).ok().flatten().map_or_else(|| user.to_string(), |user| user.name)
+}
