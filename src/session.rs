@@ -1,6 +1,7 @@
 //! One connection, from its first byte to its last. This loop alone reads, writes and closes; it takes requests out of
 //! the lines, asks the service, and judges by what comes back whether a reply has arrived.
 
+mod gone;
 mod turn_away;
 mod wait;
 
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::debug;
 
+use self::gone::may_take_long;
 use crate::connections::Place;
 use crate::delivery::{HandedOut, QUIET_AFTER_END};
 use crate::frame::{Ending, Frame, LineLimits, Lines};
@@ -242,7 +244,10 @@ impl<S: Stream> Connection<'_, S> {
                 }
                 Ok(request) => {
                     self.take_ack(&request);
-                    let outcome = self.service.handle(self.peer, request).await;
+                    let outcome = match may_take_long(&request) {
+                        true => Box::pin(self.unless_gone(request)).await?,
+                        false => self.service.handle(self.peer, request).await,
+                    };
                     self.reply_and_hand_out(outcome, false).await?;
                 }
                 Err(refusal) => self.reply(refusal.into()),

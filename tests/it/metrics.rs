@@ -21,7 +21,7 @@ fn get(address: SocketAddr, path: &str) -> (String, String) {
 }
 
 /// Each line's name with labels, and its value.
-fn numbers(address: SocketAddr) -> BTreeMap<String, f64> {
+pub fn numbers(address: SocketAddr) -> BTreeMap<String, f64> {
     let (head, body) = get(address, "/metrics");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"), "{head}");
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chatd::delivery::{HandedOut, QUIET_AFTER_END};
 use chatd::model::{MessageId, SessionId, Timestamp, UserId, Username};
 use chatd::repository::sqlite::{self, Role, SqliteRepository};
-use chatd::repository::{Delivery, Lease, NewMessage, NewUser, Options, Queued, Repository, Want};
+use chatd::repository::{Delivery, Lease, NewMessage, NewUser, Options, Page, Queued, Repository, Want};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::time::Instant;
@@ -460,4 +461,37 @@ async fn what_confirms_a_reply_and_what_does_not() {
     drop(handed);
     assert_eq!(unread(&repository).await, 1);
     assert_eq!(texts(&lease(&repository, user, ALL).await), ["5"]);
+}
+
+/// One account asks 200 times for all of a conversation; another, that comes last, is not the last to be answered.
+#[tokio::test]
+async fn who_looks_back_often_does_not_keep_others_waiting() {
+    let folder = quick_folder();
+    let repository = std::sync::Arc::new(open(folder.path(), &OPTIONS).await);
+    let users = add_users(&repository, USERS).await;
+    for i in 0..100 {
+        // In three places of the index, with much of others in between.
+        send(&repository, users[0], users[1], &format!("{i}")).await;
+        send(&repository, users[2], users[1], &format!("{i}")).await;
+    }
+    let page = Page { before: None, messages: 1000, bytes: u64::MAX };
+    let answered = std::sync::Arc::new(AtomicUsize::new(0));
+    let mut often = Vec::new();
+    for _ in 0..200 {
+        let (repository, answered, one, other) = (repository.clone(), answered.clone(), users[0], users[1]);
+        often.push(tokio::spawn(async move {
+            let entries = repository.conversation(one, other, page).await.expect("the store works");
+            answered.fetch_add(1, Ordering::Relaxed);
+            entries.len()
+        }));
+    }
+    // All of them wait for a turn by now, because here one task runs at a time.
+    tokio::task::yield_now().await;
+    assert_eq!(repository.conversation(users[2], users[1], page).await.expect("the store works").len(), 100);
+    let before = answered.load(Ordering::Relaxed);
+    assert!(before < 50, "{before} of the 200 were answered first");
+    for asked in often {
+        assert_eq!(asked.await.expect("no task panics"), 100);
+    }
+    println!("of 200 that asked before, {before} were answered before the one of another account");
 }

@@ -12,6 +12,7 @@ mod index;
 mod packed;
 mod pieces;
 mod reader;
+mod readers;
 mod schema;
 mod shared;
 pub mod verify;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sqlx::SqlitePool;
-use sqlx::sqlite::SqlitePoolOptions;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,7 @@ use self::change::{Change, Changed};
 use self::direct::{Direct, Failure};
 use self::files::Lock;
 use self::index::{Logged, Tail};
+use self::readers::Readers;
 use self::shared::Shared;
 use self::writer::{Job, Writer};
 use super::batch::Queue;
@@ -61,7 +62,7 @@ pub enum Role {
 pub struct SqliteRepository {
     shared: Arc<Shared>,
     jobs: Queue<Job>,
-    readers: SqlitePool,
+    readers: Readers,
     /// For what a login reads: that does not wait for anybody's history.
     logins: SqlitePool,
     writer: TaskTracker,
@@ -129,8 +130,8 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         lock.sign().and_then(|()| files::forget_failure(&database)).map_err(|e| files::failed(&database, e))?;
         shared.look_for_room();
     }
-    let readers = open_readers(2, &database, options, role).await?;
-    let logins = open_readers(1, &database, options, role).await?;
+    let readers = Readers::open(&database, options, role).await?;
+    let logins = readers::pool(1, &database, options, role).await?;
     let (queue, jobs) = Queue::new(QUEUE);
     let failed = |failure: Failure| files::failed(&database, failure);
     let tail = (tail, Tail::new(options.tail_messages));
@@ -154,23 +155,6 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         stop_checkpoints,
         _lock: lock,
     })
-}
-
-/// So many connections that only read. A server opens them at the start and keeps them: later, connections of clients may
-/// have taken all descriptors.
-async fn open_readers(count: u32, database: &Path, options: &Options, role: Role) -> Result<SqlitePool, OpenError> {
-    let pool = SqlitePoolOptions::new().max_connections(count).idle_timeout(None).max_lifetime(None);
-    let pool = pool.connect_lazy_with(schema::connect_options(database, options).read_only(true));
-    let mut open = Vec::new();
-    for _ in (0..count).filter(|_| role == Role::Server) {
-        let mut reader = pool.acquire().await.map_err(|e| files::failed(database, e))?;
-        // SQLite opens the companions of the database when something is read.
-        let read = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut *reader);
-        read.await.map_err(|e| files::failed(database, e))?;
-        open.push(reader);
-    }
-    drop(open);
-    Ok(pool)
 }
 
 impl LeaseKeeper for Keeper {
@@ -353,7 +337,7 @@ impl Repository for SqliteRepository {
 
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            self.readers.close().await;
+            self.readers.pool().close().await;
             self.logins.close().await;
             // The writer ends last, alone, so that it can do all of the last checkpoint and hears how that went.
             self.stop_checkpoints.cancel();

@@ -60,7 +60,7 @@ impl SqliteRepository {
             // What was sent after that time cannot have been read before it.
             let sql = "SELECT id, sent_at FROM message WHERE id > ?1 ORDER BY id LIMIT 1";
             let next: Option<(i64, i64)> =
-                sqlx::query_as(sql).bind(after).fetch_optional(&self.readers).await.map_err(unread_log)?;
+                sqlx::query_as(sql).bind(after).fetch_optional(self.readers.pool()).await.map_err(unread_log)?;
             match next {
                 Some((id, sent_at)) if sent_at < read_before.0 => after = id - 1,
                 _ => return Ok(pruned),

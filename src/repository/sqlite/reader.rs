@@ -47,8 +47,9 @@ impl SqliteRepository {
         let lock = self.shared.mailboxes.load_lock(recipient);
         let _one_at_a_time = lock.lock().await;
         let Some(watermark) = self.shared.mailboxes.begin_load(recipient) else { return Ok(()) };
+        let mut reader = self.readers.turn(recipient).await?;
         let runs: Vec<(Json<Vec<Indexed>>, i64, Option<i64>)> =
-            sqlx::query_as(INDEXED).bind(recipient.0).bind(watermark.0).fetch_all(&self.readers).await?;
+            sqlx::query_as(INDEXED).bind(recipient.0).bind(watermark.0).fetch_all(reader.db()).await?;
         let unread = runs.first().and_then(|(.., unread)| *unread);
         let in_run = |(Json(messages), oldest, _): (Json<Vec<Indexed>>, i64, _)| {
             messages.into_iter().filter(move |(_, id, _)| *id >= oldest)
@@ -58,7 +59,7 @@ impl SqliteRepository {
         if unread != i64::try_from(found.len()).ok() {
             let ids: Vec<i64> = found.iter().map(|(_, id, _)| *id).collect();
             let Json(unread): Json<HashSet<i64>> =
-                sqlx::query_scalar(UNREAD).bind(Json(ids)).fetch_one(&self.readers).await?;
+                sqlx::query_scalar(UNREAD).bind(Json(ids)).fetch_one(reader.db()).await?;
             found.retain(|(_, id, _)| unread.contains(id));
         }
         let found = found.into_iter().map(|(sender, id, bytes)| Waiting {
@@ -81,8 +82,9 @@ impl SqliteRepository {
         let missing: Vec<i64> = taken.iter().filter(|m| m.content.is_none()).map(|m| m.id.0).collect();
         let mut contents = HashMap::new();
         if !missing.is_empty() {
+            let mut reader = self.readers.turn(recipient).await?;
             let Json(rows): Json<Vec<(i64, i64, String)>> =
-                sqlx::query_scalar(CONTENTS).bind(Json(missing)).fetch_one(&self.readers).await?;
+                sqlx::query_scalar(CONTENTS).bind(Json(missing)).fetch_one(reader.db()).await?;
             contents.extend(rows.into_iter().map(|(id, at, text)| (MessageId(id), (Timestamp(at), Arc::from(text)))));
         }
         let mut senders: Vec<(UserId, Vec<Message>)> =
@@ -110,8 +112,9 @@ impl SqliteRepository {
         // The tail first: it may move to the disk while the disk is read, and an unfinished run is not to be seen.
         let (watermark, tail) = self.shared.mailboxes.tail_senders(recipient);
         let sql = "SELECT sender FROM correspondent WHERE recipient = ?1 AND first_id <= ?2 ORDER BY first_id";
+        let mut reader = self.readers.turn(recipient).await?;
         let indexed: Vec<i64> =
-            sqlx::query_scalar(sql).bind(recipient.0).bind(watermark.0).fetch_all(&self.readers).await?;
+            sqlx::query_scalar(sql).bind(recipient.0).bind(watermark.0).fetch_all(reader.db()).await?;
         let mut seen = HashSet::new();
         let all = indexed.into_iter().map(UserId).chain(tail).chain(among.iter().copied());
         let wanted = all.filter(|sender| want.drained_senders || among.binary_search(sender).is_ok());

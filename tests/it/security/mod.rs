@@ -2,6 +2,7 @@
 //!
 //! - `crowds`: many at once, and those who do nothing right; with CHATD_SLOW set, very many
 //! - `half_open`: peers that vanish without a word
+//! - `logins`: many who log in at once
 //! - `limits`: connections, buffers, queues and sessions have ends, and what happens there
 //! - `tls`: the wire in TLS, certificates, and peers that speak none
 //! - `secrets`: text that hurts
@@ -10,6 +11,7 @@
 mod crowds;
 mod half_open;
 mod limits;
+mod logins;
 mod secrets;
 mod throttle;
 mod tls;

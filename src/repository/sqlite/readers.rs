@@ -1,0 +1,73 @@
+//! The connections that read what is older than the tail of the log. There are two, and turns go round by account: who asks
+//! for much waits behind himself. Each turn is bounded, so what takes long is done in several.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{Sqlite, SqliteConnection, SqlitePool};
+
+use super::{Role, files, schema};
+use crate::fair::{Turn, Turns};
+use crate::model::UserId;
+use crate::repository::{OpenError, Options};
+
+/// How many read at once.
+const AT_ONCE: u32 = 2;
+
+/// The connections and whose turn it is.
+pub struct Readers {
+    pool: SqlitePool,
+    turns: Arc<Turns<UserId>>,
+}
+
+/// A connection for one turn.
+pub struct Reader {
+    // Declared first, because the next turn wants the connection.
+    connection: PoolConnection<Sqlite>,
+    _turn: Turn<UserId>,
+}
+
+impl Reader {
+    /// The connection.
+    pub fn db(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}
+
+impl Readers {
+    /// Opens them.
+    pub async fn open(database: &Path, options: &Options, role: Role) -> Result<Readers, OpenError> {
+        let pool = pool(AT_ONCE, database, options, role).await?;
+        Ok(Readers { pool, turns: Turns::new(AT_ONCE as usize) })
+    }
+
+    /// Waits for a turn of this account. Who stops waiting costs nothing any more.
+    pub async fn turn(&self, account: UserId) -> sqlx::Result<Reader> {
+        let turn = self.turns.take(account).await;
+        Ok(Reader { connection: self.pool.acquire().await?, _turn: turn })
+    }
+
+    /// The connections without turns, for what the server itself does now and then.
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+}
+
+/// So many connections that only read. A server opens them at the start and keeps them: later, connections of clients may
+/// have taken all descriptors.
+pub async fn pool(count: u32, database: &Path, options: &Options, role: Role) -> Result<SqlitePool, OpenError> {
+    let pool = SqlitePoolOptions::new().max_connections(count).idle_timeout(None).max_lifetime(None);
+    let pool = pool.connect_lazy_with(schema::connect_options(database, options).read_only(true));
+    let mut open = Vec::new();
+    for _ in (0..count).filter(|_| role == Role::Server) {
+        let mut reader = pool.acquire().await.map_err(|e| files::failed(database, e))?;
+        // SQLite opens the companions of the database when something is read.
+        let read = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut *reader);
+        read.await.map_err(|e| files::failed(database, e))?;
+        open.push(reader);
+    }
+    drop(open);
+    Ok(pool)
+}
