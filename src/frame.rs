@@ -72,7 +72,7 @@ enum Line {
     Discarded,
 }
 
-/// Lines that arrive together are told apart from lines that arrive alone: see `wire.md`, Framing.
+/// Lines that arrive together are told apart from lines that arrive alone: as in the recorded dialogues (`tests/transcripts/framing.jsonl`).
 #[derive(Clone, Copy, Debug, Default)]
 struct Burst {
     /// All bytes that were there to read have been read.

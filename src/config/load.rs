@@ -21,6 +21,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Nobody named the file, it was found in the working directory.
     pub file_unasked: bool,
+    /// The settings that do not have their defaults because file, environment or flags say so.
+    pub set: BTreeSet<String>,
     /// What is odd but no error, a line each.
     pub warnings: Vec<String>,
 }
@@ -58,13 +60,13 @@ pub fn read(asked: Option<&Path>, flags: &[String]) -> Result<(Loaded, Vec<Strin
     }
     sources.take_environment();
     sources.take_flags(flags);
-    let Sources { merged, bad, mut mistakes, warnings, .. } = sources;
+    let Sources { merged, set, bad, mut mistakes, warnings, .. } = sources;
     let config: Config = merged.try_into().map_err(|e: toml::de::Error| BadConfig::new(e.message()))?;
     // A rule about a setting that is wrong by itself says nothing.
     let together = check::together(&config).into_iter().filter(|(keys, _)| !keys.iter().any(|key| bad.contains(*key)));
     mistakes.extend(together.map(|(_, why)| why));
     let file_unasked = found.as_ref().is_some_and(|found| found.unasked);
-    Ok((Loaded { config, file: found.map(|found| found.path), file_unasked, warnings }, mistakes))
+    Ok((Loaded { set, config, file: found.map(|found| found.path), file_unasked, warnings }, mistakes))
 }
 
 /// What was read so far.
@@ -72,6 +74,8 @@ pub fn read(asked: Option<&Path>, flags: &[String]) -> Result<(Loaded, Vec<Strin
 struct Sources {
     known: BTreeSet<String>,
     merged: Table,
+    /// Settings for which somebody gave a value.
+    set: BTreeSet<String>,
     /// Settings with a value that is wrong by itself; what is said about them is in `mistakes`.
     bad: BTreeSet<String>,
     mistakes: Vec<String>,
@@ -89,7 +93,10 @@ impl Sources {
     /// Takes one value, or says what is wrong with it; `place` is where it stands.
     fn take(&mut self, key: &str, value: Value, place: &str) {
         match check::alone(key, &value) {
-            None => self.put(key, value),
+            None => {
+                self.put(key, value);
+                self.set.insert(key.to_owned());
+            }
             Some(why) => {
                 self.mistakes.push(format!("{place}: {why}"));
                 self.bad.insert(key.to_owned());

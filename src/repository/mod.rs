@@ -1,5 +1,5 @@
 //! The store, in the words of the protocol: accounts, sessions, the log of messages and who has read what of it.
-//! One trait, one caller (the service), one backend so far ([`sqlite`]). A change of several steps is one method, so
+//! One trait, two callers (the service, and the administrator's commands), one backend so far ([`sqlite`]). A change of several steps is one method, so
 //! that atomicity is the backend's affair. What OK is said of is on stable storage when the future is ready.
 
 pub mod batch;

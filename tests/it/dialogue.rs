@@ -151,6 +151,8 @@ fn the_demonstration_invites_people_to_its_text_port() {
     let folder = Folder::new("[server]\ntext_listen = \"127.0.0.1:0\"");
     let server = Server::start_with(&folder, folder.command(&["serve", "--demo"]));
     let address = server.text_address.expect("the demonstration talks to people");
+    assert!(server.log().contains("WARN --demo does not use database.url of the settings, but sqlite://chat-demo.db"));
+    assert!(!server.log().contains("does not use server.listen"), "{}", server.log());
     assert!(server.log().contains(&format!("nc {} {}", address.ip(), address.port())), "{}", server.log());
     let mut talker = Talker::connect(&server);
     token(&talker.ask("auth messi surabaya"));

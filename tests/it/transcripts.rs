@@ -1,4 +1,4 @@
-//! The recorded dialogues of the 2020 program (`tests/transcripts`, format in `docs/PROTOCOL.md`), replayed on a real
+//! The recorded dialogues of the 2020 program (`tests/transcripts`, whose README.md has the format), replayed on a real
 //! socket, each on a fresh server. Those marked `ref_quirk`, `timing` or `differs` are where we differ on purpose.
 
 use std::collections::HashMap;

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::cost;
 use crate::cli::output;
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, Loaded};
 use crate::model::Username;
 use crate::password;
 use crate::repository::{NewUser, Repository};
@@ -20,12 +20,27 @@ const PASSWORD: &str = "surabaya";
 /// Where people are talked to, unless the settings name a port.
 const TEXT_PORT: u16 = 8890;
 
-/// Keeps the demonstration to this machine and to a database of its own.
-pub fn confine(config: &mut Config) {
-    config.server.listen.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let port = config.server.text_listen.0.map_or(TEXT_PORT, |address| address.port());
-    config.server.text_listen = Listen(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
-    config.database.url = "sqlite://chat-demo.db".to_owned();
+/// Keeps the demonstration to this machine and to a database of its own, and says which settings that overrides.
+pub fn confine(loaded: &mut Loaded) {
+    let before = loaded.config.clone();
+    let Config { server, database, .. } = &mut loaded.config;
+    let here = |address: SocketAddr| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
+    server.listen = here(server.listen);
+    server.tls_listen = Listen(server.tls_listen.0.map(here));
+    let people = server.text_listen.0.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, TEXT_PORT)));
+    server.text_listen = Listen(Some(here(people)));
+    database.url = "sqlite://chat-demo.db".to_owned();
+    let overridden = [
+        ("server.listen", before.server.listen == server.listen, server.listen.to_string()),
+        ("server.tls_listen", before.server.tls_listen == server.tls_listen, "127.0.0.1".to_owned()),
+        ("server.text_listen", before.server.text_listen == server.text_listen, here(people).to_string()),
+        ("database.url", before.database.url == database.url, database.url.clone()),
+    ];
+    for (key, is_kept, instead) in overridden {
+        if !is_kept && loaded.set.contains(key) {
+            loaded.warnings.push(format!("--demo does not use {key} of the settings, but {instead}"));
+        }
+    }
 }
 
 /// Adds the accounts, where they are not there yet.

@@ -53,7 +53,7 @@ impl Serve {
         let load = || {
             let mut loaded = load()?;
             if self.demo {
-                demo::confine(&mut loaded.config);
+                demo::confine(&mut loaded);
             }
             Ok(loaded)
         };
