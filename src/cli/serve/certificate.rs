@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tracing::{error, warn};
 
 use crate::config::{BadConfig, Config, Listen};
-use crate::tls::{Identity, Validity};
+use crate::tls::{Identity, Tls, Validity};
 
 /// So many days before the end somebody should hear of it: a certificate of 90 days is renewed 30 days before.
 const EARLY_DAYS: i64 = 21;
@@ -70,16 +70,25 @@ pub fn tell(identity: &Identity, now: SystemTime) {
     }
 }
 
-/// An expired certificate does not replace one that is still good.
-pub fn is_no_worse(new: &Identity, in_force: &Identity, now: SystemTime) -> Result<(), BadConfig> {
+/// What comes after the certificate in force, where TLS is served and the settings still name one. An expired one does not
+/// take the place of one that is still good.
+pub fn successor(
+    files: &(PathBuf, PathBuf),
+    tls: Option<&Tls>,
+    now: SystemTime,
+) -> Result<Option<Identity>, BadConfig> {
+    let Some(tls) = tls.filter(|_| !files.0.as_os_str().is_empty() && !files.1.as_os_str().is_empty()) else {
+        return Ok(None);
+    };
+    let (new, in_force) = (load(files)?, tls.identity());
     let is_over = |identity: &Identity| identity.validity().seconds_left(now) < 0;
-    if is_over(new) && !is_over(in_force) {
+    if is_over(&new) && !is_over(&in_force) {
         let (over, good) = (date(new.validity().end), date(in_force.validity().end));
         return Err(BadConfig::new(format!(
             "server.tls_certificate: the certificate expired on {over}, and the one in force is good until {good}"
         )));
     }
-    Ok(())
+    Ok(Some(new))
 }
 
 /// To the day, in UTC.

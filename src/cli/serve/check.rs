@@ -47,26 +47,28 @@ pub fn before_reload(loaded: &Loaded) -> Findings {
 /// Addresses are not tried where a setting is wrong: it may have been one of them.
 pub fn before_start(loaded: &Loaded, with_addresses: bool) -> anyhow::Result<Findings> {
     let config = &loaded.config;
-    let database = match sqlite::database_path(&config.database.url) {
-        Ok(database) => database,
-        Err(error) => {
-            let mut found = before_reload(loaded);
-            found.add(Err::<(), _>(error));
-            return Ok(found);
+    let database = sqlite::database_path(&config.database.url);
+    let Ok(path) = &database else {
+        // Nobody owns it, so whoever asks goes on as who that is.
+        let mut found = before_reload(loaded);
+        found.add(database.map(drop));
+        if with_addresses {
+            addresses(config, &Held(Vec::new()), &mut found, &runtime(1)?);
         }
+        return Ok(found);
     };
     // Only root sees what systemd and another user's server hold.
-    let held = Held::by_server_of(&database);
-    let sandbox = sandbox(loaded, &database);
-    owner::become_owner_of(&database)?;
+    let held = Held::by_server_of(path);
+    let sandbox = sandbox(loaded, path);
+    owner::become_owner_of(path)?;
     let mut found = before_reload(loaded);
     found.add(sandbox);
     let runtime = runtime(1)?;
     if with_addresses {
         addresses(config, &held, &mut found, &runtime);
     }
-    match storage::can_write(&database) {
-        Ok(()) => found.add(runtime.block_on(sqlite::schema_of(&database, &options(config))).map(drop)),
+    match storage::can_write(path) {
+        Ok(()) => found.add(runtime.block_on(sqlite::schema_of(path, &options(config))).map(drop)),
         Err(bad) => found.mistakes.extend_from_slice(bad.mistakes()),
     }
     Ok(found)

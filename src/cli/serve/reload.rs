@@ -47,13 +47,10 @@ impl<L: Fn() -> Result<Loaded, BadConfig>> Reload<L> {
         let Loaded { config, warnings, .. } = (self.load)()?;
         let live = Live::of(&config);
         // What can fail comes first, certificates too, so that nothing is changed by half.
-        if let Some(tls) = &self.tls {
-            let identity = certificate::load(&live.identity)?;
-            certificate::is_no_worse(&identity, &tls.identity(), SystemTime::now())?;
-            self.level.set(&live.level)?;
+        let identity = certificate::successor(&live.identity, self.tls.as_deref(), SystemTime::now())?;
+        self.level.set(&live.level)?;
+        if let (Some(tls), Some(identity)) = (&self.tls, identity) {
             tls.set_identity(identity);
-        } else {
-            self.level.set(&live.level)?;
         }
         self.take_over(live);
         warnings.iter().for_each(|warning| warn!("{warning}"));

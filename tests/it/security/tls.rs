@@ -273,6 +273,10 @@ fn the_end_of_a_certificate_is_told_at_start_and_reload_in_the_metrics_and_by_he
     certificate_for(&folder, 5..90);
     hang_up(&server, "settings reloaded");
     assert!(server.log().contains("ERROR the certificate is good only from 20"), "{}", server.log());
+    // Settings that name none any more are taken over all the same; TLS ends with the next start.
+    folder.configure("[log]\nlevel = \"debug\"");
+    hang_up(&server, "settings reloaded");
+    assert!(server.log().contains("takes effect at the next start key=\"server.tls_listen\""), "{}", server.log());
 }
 
 fn metric(server: &Server, name: &str) -> i64 {
