@@ -60,7 +60,8 @@ pub fn read(asked: Option<&Path>, flags: &[String]) -> Result<(Loaded, Vec<Strin
     }
     sources.take_environment();
     sources.take_flags(flags);
-    let Sources { merged, set, bad, mut mistakes, warnings, .. } = sources;
+    let Sources { merged, set, bad, mistakes, warnings, .. } = sources;
+    let mut mistakes: Vec<_> = mistakes.into_iter().map(|(_, why)| why).collect();
     let config: Config = merged.try_into().map_err(|e: toml::de::Error| BadConfig::new(e.message()))?;
     // A rule about a setting that is wrong by itself says nothing.
     let together = check::together(&config).into_iter().filter(|(keys, _)| !keys.iter().any(|key| bad.contains(*key)));
@@ -78,7 +79,8 @@ struct Sources {
     set: BTreeSet<String>,
     /// Settings with a value that is wrong by itself; what is said about them is in `mistakes`.
     bad: BTreeSet<String>,
-    mistakes: Vec<String>,
+    /// The setting, where it is one, and what is wrong.
+    mistakes: Vec<(String, String)>,
     warnings: Vec<String>,
 }
 
@@ -90,15 +92,23 @@ impl Sources {
         }
     }
 
+    /// Says what is wrong, but not with the value of a setting.
+    fn complain(&mut self, why: String) {
+        self.mistakes.push((String::new(), why));
+    }
+
     /// Takes one value, or says what is wrong with it; `place` is where it stands.
     fn take(&mut self, key: &str, value: Value, place: &str) {
         match check::alone(key, &value) {
             None => {
+                // What came before does not count any more, whatever it was.
+                self.mistakes.retain(|(of, _)| of != key);
+                self.bad.remove(key);
                 self.put(key, value);
                 self.set.insert(key.to_owned());
             }
             Some(why) => {
-                self.mistakes.push(format!("{place}: {why}"));
+                self.mistakes.push((key.to_owned(), format!("{place}: {why}")));
                 self.bad.insert(key.to_owned());
             }
         }
@@ -147,12 +157,12 @@ impl Sources {
             let sections: BTreeSet<_> = self.known.iter().filter_map(|key| key.split('.').next()).collect();
             let sections = sections.into_iter().collect::<Vec<_>>().join(", ");
             let place = place(section.span().start);
-            return self.mistakes.push(format!("{place}: there is no section {name:?}; there are {sections}"));
+            return self.complain(format!("{place}: there is no section {name:?}; there are {sections}"));
         }
         let of_section = of_section.join(", ");
         let Some(keys) = content.as_table() else {
             let place = place(section.span().start);
-            return self.mistakes.push(format!("{place}: {name} is a section: write [{name}]"));
+            return self.complain(format!("{place}: {name} is a section: write [{name}]"));
         };
         let mut entries: Vec<_> = keys.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
@@ -160,13 +170,13 @@ impl Sources {
             let place = place(key.span().start);
             let full = format!("{prefix}{}", key.get_ref());
             if !self.known.contains(&full) {
-                self.mistakes.push(format!("{place}: there is no setting {full:?}; [{name}] has {of_section}"));
+                self.complain(format!("{place}: there is no setting {full:?}; [{name}] has {of_section}"));
             } else if let Ok(value) = Value::deserialize(value.clone().into_deserializer()) {
                 self.take(&full, value, &place);
             } else {
                 // The only values of TOML that have no type here are integers of more than 64 bits.
                 let range = Range::of(&full).map_or("less".to_owned(), Range::to_string);
-                self.mistakes.push(format!("{place}: the number is too large; it must be {range}"));
+                self.mistakes.push((full.clone(), format!("{place}: the number is too large; it must be {range}")));
                 self.bad.insert(full);
             }
         }
@@ -189,11 +199,11 @@ impl Sources {
     fn take_flags(&mut self, flags: &[String]) {
         for flag in flags {
             match flag.split_once('=') {
-                None => self.mistakes.push(format!("--set {flag}: want KEY=VALUE")),
+                None => self.complain(format!("--set {flag}: want KEY=VALUE")),
                 Some((key, value)) if self.known.contains(key) => {
                     self.take(key, typed(key, value), &format!("--set {flag}"));
                 }
-                Some((key, _)) => self.mistakes.push(format!("--set {flag}: there is no setting {key:?}")),
+                Some((key, _)) => self.complain(format!("--set {flag}: there is no setting {key:?}")),
             }
         }
     }
@@ -260,5 +270,10 @@ mod tests {
         assert_eq!(loaded.config.session.idle_expiry, Span::seconds(7200));
         assert!(load(Some(&file), &["limits.conections=7".to_owned()]).is_err());
         assert!(load(Some(&file), &["limits.connections=many".to_owned()]).is_err());
+        // What a flag replaces is nobody's mistake any more.
+        std::fs::write(&file, "[limits]\nconnections = \"many\"\n").expect("it can be written");
+        assert!(load(Some(&file), &[]).is_err());
+        let loaded = load(Some(&file), &["limits.connections=7".to_owned()]).expect("all is in order");
+        assert_eq!(loaded.config.limits.connections, 7);
     }
 }
