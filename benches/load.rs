@@ -14,6 +14,7 @@
 //! | `load/probes.rs` | the requests that read, timed one at a time |
 //! | `load/idle.rs` | the memory of connections that say nothing |
 //! | `load/fill.rs`, `load/stored.rs` | millions of messages; what they slow down |
+//! | `load/directory.rs` | a million accounts and sessions: start, memory, admin commands |
 //! | `load/servers.rs` | starting, looking at and stopping processes |
 //! | `load/chatd.rs` | a chatd with accounts, and copies of it |
 //! | `load/ceiling.rs` | the server that stores nothing |
@@ -24,6 +25,8 @@
 mod ceiling;
 #[path = "load/chatd.rs"]
 mod chatd;
+#[path = "load/directory.rs"]
+mod directory;
 #[path = "load/drive.rs"]
 mod drive;
 #[path = "load/figures.rs"]
@@ -91,6 +94,9 @@ struct Options {
     /// Messages to store, a tenth of them unread, for a comparison with an empty database; takes some minutes
     #[arg(long, value_name = "MESSAGES", value_parser = positive, conflicts_with = "addr")]
     stored: Option<usize>,
+    /// Accounts, and as many sessions, for the start, the memory and admin commands of a server with so many
+    #[arg(long, value_name = "ACCOUNTS", value_parser = positive, conflicts_with = "addr")]
+    directory: Option<usize>,
     /// Seconds measured in each run
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
@@ -213,6 +219,12 @@ impl Bench<'_> {
         }
         if let Some(messages) = options.stored {
             goals.extend(self.stored(&chatd, messages, &requests, &mail)?);
+        }
+        if let Some(accounts) = options.directory {
+            let chatd = chatd.copy(&self.directory.join("directory"))?;
+            let measured = directory::measure(&chatd, accounts, &requests, self.interrupt)?;
+            table::print_directory(&measured);
+            goals.extend(goals::of_directory(&measured));
         }
         Ok(goals)
     }

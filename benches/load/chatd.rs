@@ -116,23 +116,34 @@ impl Chatd {
     }
 
     fn add_user(&self, name: &str) -> Result<()> {
+        self.run(&["user", "add", name, "--password-stdin"], &format!("{PASSWORD}\n"))
+    }
+
+    /// The file that holds everything.
+    pub fn database(&self) -> PathBuf {
+        self.directory.join(DATABASE)
+    }
+
+    /// Runs a command that must succeed.
+    pub fn run(&self, arguments: &[&str], input: &str) -> Result<()> {
         let mut child = self
             .command()
-            .args(["user", "add", name, "--password-stdin"])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| servers::missing(&self.program.to_string_lossy(), error))?;
-        let written = child.stdin.take().map(|mut input| writeln!(input, "{PASSWORD}"));
+        let written = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
         let output = child.wait_with_output()?;
         ensure!(
             output.status.success(),
-            "`chatd user add` failed ({}): {}",
+            "`chatd {}` failed ({}): {}",
+            arguments.join(" "),
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
         );
-        written.transpose().context("`chatd user add` did not read the password")?;
+        written.transpose().context("chatd did not read its input")?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A goal that was missed is no failure of the run: the machine is shared, and a slow spell of it proves nothing.
 
+use crate::directory::Directory;
 use crate::figures::Who;
 use crate::rows::{self, Row};
 use crate::stored::Line;
@@ -61,6 +62,19 @@ pub fn of_stored(lines: &[Line]) -> Vec<Goal> {
         Some(Goal { what, wanted: Wanted::AtMost(1.2), measured: line.slowdown? })
     };
     lines.iter().filter_map(goal).collect()
+}
+
+/// The goals of a server with a million accounts and sessions.
+pub fn of_directory(directory: &Directory) -> Vec<Goal> {
+    let [quiet, beside] = directory.slowest_ms;
+    let goal = |what: &str, bound, measured| Goal { what: what.to_owned(), wanted: Wanted::AtMost(bound), measured };
+    vec![
+        goal("ms to start, many accounts", 1_500.0, directory.start_ms),
+        goal("MB after the start, many accounts", 400.0, directory.resident_mb),
+        goal("ms for `user add`, many accounts", 50.0, directory.add_ms),
+        goal("ms for `user add` without a server", 50.0, directory.add_alone_ms),
+        goal("slowest send, with admin commands to without", 2.0, beside / quiet),
+    ]
 }
 
 /// Prints each goal with what was measured.

@@ -1,5 +1,6 @@
 //! What is printed of the measurements. Knows nothing of how they were made, nor of what they should be.
 
+use crate::directory::Directory;
 use crate::drive::Outcome;
 use crate::figures::{Who, median, ratio, show};
 use crate::probes::Timing;
@@ -88,6 +89,22 @@ pub fn print_stored(stored: &Stored) {
         println!("{:<44} {empty:>10} {full:>10} {:>6}", line.what, show(line.slowdown, 2));
     }
     println!("{:.0} bytes on disk for a message; a tenth of them is unread", stored.bytes_per_message);
+}
+
+/// Prints what a server with many accounts and sessions costs.
+pub fn print_directory(directory: &Directory) {
+    println!("\nchatd with {} accounts and as many sessions", directory.accounts);
+    let [quiet, beside] = directory.slowest_ms;
+    for (what, figure, unit) in [
+        ("start", directory.start_ms, "ms"),
+        ("memory after it", directory.resident_mb, "MB"),
+        ("`user add` beside the server, median", directory.add_ms, "ms"),
+        ("`user add` without a server, median", directory.add_alone_ms, "ms"),
+        ("slowest send", quiet, "ms"),
+        ("slowest send with 20 admin commands beside it", beside, "ms"),
+    ] {
+        println!("{what:<50} {:>10} {unit}", show(Some(figure), 1));
+    }
 }
 
 /// The median of times in milliseconds; for a disk it tells whether it is one.

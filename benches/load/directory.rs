@@ -1,0 +1,123 @@
+//! A chatd with many accounts and as many sessions: its start, its memory, an account that is added, and what admin
+//! commands do to those who send meanwhile.
+
+use crate::chatd::Chatd;
+use crate::figures::median;
+use crate::interrupt::Interrupt;
+use crate::talk::Talk;
+use crate::wire::Requests;
+use anyhow::{Context, Result, anyhow};
+use rusqlite::Connection;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Admin commands beside the sends.
+const COMMANDS: usize = 20;
+
+/// How long the sends are timed, without admin commands and with them.
+const MEASURED: Duration = Duration::from_secs(4);
+
+/// Accounts that are added to be timed.
+const ADDED: usize = 5;
+
+/// What was measured.
+pub struct Directory {
+    pub accounts: usize,
+    pub start_ms: f64,
+    pub resident_mb: f64,
+    pub add_ms: f64,
+    /// With no server.
+    pub add_alone_ms: f64,
+    /// The slowest send with nothing beside it, and with the admin commands.
+    pub slowest_ms: [f64; 2],
+}
+
+/// Measures a chatd, which must not be running, with so many accounts and sessions more than it has.
+pub fn measure(chatd: &Chatd, accounts: usize, requests: &Requests, interrupt: &Interrupt) -> Result<Directory> {
+    eprintln!("filling a database with {accounts} accounts and sessions");
+    fill(chatd, accounts)?;
+    let add_alone_ms = added(chatd, "alone", interrupt)?;
+    let begun = Instant::now();
+    let server = chatd.start(interrupt)?;
+    let start_ms = milliseconds(begun);
+    let resident_mb = server.resident_bytes()? as f64 / 1e6;
+    let add_ms = added(chatd, "beside", interrupt)?;
+
+    let quiet = slowest(server.address, requests, interrupt)?;
+    let commands = || {
+        (0..COMMANDS).try_for_each(|number| {
+            thread::sleep(MEASURED / (COMMANDS as u32 + 2));
+            chatd.run(&["user", "disable", &name(number)], "").map(drop)
+        })
+    };
+    let beside = thread::scope(|scope| {
+        let commands = scope.spawn(commands);
+        let slowest = slowest(server.address, requests, interrupt);
+        commands.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))?;
+        slowest
+    })?;
+    server.stop(interrupt)?;
+    Ok(Directory { accounts, start_ms, resident_mb, add_ms, add_alone_ms, slowest_ms: [quiet, beside] })
+}
+
+fn name(number: usize) -> String {
+    format!("crowd{number}")
+}
+
+/// Accounts with one session each, in one transaction.
+fn fill(chatd: &Chatd, accounts: usize) -> Result<()> {
+    let database = Connection::open(chatd.database()).context("the database of the accounts")?;
+    database.execute_batch(
+        "PRAGMA synchronous = OFF; BEGIN;
+         CREATE TEMP TABLE model AS SELECT password_hash FROM user LIMIT 1;
+         CREATE TEMP TABLE base AS SELECT max(id) AS id FROM user;",
+    )?;
+    let numbers = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)";
+    let users = format!(
+        "{numbers} INSERT INTO user (name, folded, display_name, country, password_hash, created_at)
+         SELECT 'crowd' || i, 'crowd' || i, 'Crowd Number ' || i, 'Inggris', password_hash, 0 FROM n, model"
+    );
+    let sessions = format!(
+        "{numbers} INSERT INTO session (user, token_hash, address, created_at, last_used_at)
+         SELECT id + 1 + i, randomblob(32), '10.' || (i >> 16 & 255) || '.' || (i >> 8 & 255) || '.' || (i & 255),
+             unixepoch() * 1000, unixepoch() * 1000 FROM n, base"
+    );
+    let accounts = i64::try_from(accounts)?;
+    database.execute(&users, [accounts])?;
+    database.execute(&sessions, [accounts])?;
+    database.execute_batch("DELETE FROM change; COMMIT; PRAGMA wal_checkpoint(TRUNCATE);")?;
+    Ok(())
+}
+
+/// The median time that an account takes to be added, the making of a hash of usual cost included.
+fn added(chatd: &Chatd, name: &str, interrupt: &Interrupt) -> Result<f64> {
+    let cost = ["--set", "password.memory_kib=19456", "--set", "password.iterations=2"];
+    let mut times = Vec::new();
+    for number in 0..ADDED {
+        interrupt.check()?;
+        let begun = Instant::now();
+        let name = format!("{name}{number}");
+        chatd.run(&[&["user", "add", &name, "--password-stdin"], &cost[..]].concat(), "surabaya\n")?;
+        times.push(milliseconds(begun));
+    }
+    median(times).context("there were some")
+}
+
+/// The slowest of the sends of one connection that waits for each reply, in milliseconds.
+fn slowest(address: SocketAddr, requests: &Requests, interrupt: &Interrupt) -> Result<f64> {
+    let mut talk = Talk::to(address)?;
+    let (begun, mut slowest, mut next) = (Instant::now(), 0.0, 0);
+    while begun.elapsed() < MEASURED {
+        interrupt.check()?;
+        let sent = Instant::now();
+        talk.post(requests, next, 1)?;
+        slowest = f64::max(slowest, milliseconds(sent));
+        next = (next + 1) % requests.count();
+    }
+    Ok(slowest)
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
