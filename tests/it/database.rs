@@ -160,6 +160,8 @@ fn damage_is_named() {
         ("DELETE FROM mailbox", "1 mailboxes count other unread mail than there is"),
         ("INSERT INTO receipt VALUES (99, 0)", "1 receipts are of no message"),
         ("DELETE FROM mail", "3 messages are missing in the index"),
+        ("DELETE FROM conversation", "3 messages are missing in the index of conversations"),
+        ("DELETE FROM pair", "1 parts of conversations are not found from the latest on"),
         ("DELETE FROM message WHERE id = 2", "1 mailboxes count other unread mail than there is"),
         ("DELETE FROM correspondent", "1 correspondents are unknown"),
         ("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'message'", "2 messages have a number"),
@@ -194,6 +196,48 @@ fn a_database_is_copied_before_it_is_migrated() {
         let said = folder.done(&["db", "verify", kept.to_str().expect("it is UTF-8")], "");
         assert!(said.contains("schema 0, 3 users"), "{said}");
     }
+}
+
+/// A database from before the index of conversations gets it with the migration.
+#[test]
+fn conversations_that_are_older_than_their_index_are_found() {
+    let folder = Folder::new("");
+    folder.add_three();
+    for round in 0..3 {
+        let server = Server::start(&folder);
+        let [(mut messi, messis), (mut lineker, linekers)] = ["messi", "lineker"].map(|name| server.login(name));
+        assert_eq!(messi.ask(&format!("send {messis} lineker  {round} ")), SENT);
+        assert_eq!(lineker.ask(&format!("send {linekers} messi  {round} ")), SENT);
+        if round == 1 {
+            assert_eq!(messi.ask(&format!("send {messis} henderson  {round} ")), SENT);
+        }
+        assert_eq!(server.stop(), Some(0));
+    }
+    let index = |table: &str| dump(&folder.database(), table);
+    let grown = ["conversation", "pair"].map(index);
+    for sql in ["DROP TABLE conversation", "DROP TABLE pair", "DELETE FROM _sqlx_migrations WHERE version = 4"] {
+        tamper(&folder.database(), sql);
+    }
+    folder.done(&["db", "migrate"], "");
+    folder.done(&["db", "verify"], "");
+    let made = ["conversation", "pair"].map(index);
+    assert_eq!(made[0], grown[0]);
+    assert_eq!(made[0].len(), 4);
+    assert_eq!(made[1].len(), grown[1].len());
+}
+
+/// The rows of a table, each as JSON.
+fn dump(database: &Path, table: &str) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database).read_only(true);
+        let mut database = options.connect().await.expect("it is a database");
+        let sql = match table {
+            "conversation" => "SELECT json_array(run, low, high, messages, earlier) FROM conversation",
+            _ => "SELECT json_array(low, high, latest) FROM pair",
+        };
+        sqlx::query_scalar(sql).fetch_all(&mut database).await.expect("it can be read")
+    })
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Looking back: what two people wrote to each other and what became of it, from the newest down. Reads the tail of the
-//! log and then the index, run by run from the newest, so that the cost goes with how far back the answer lies and
-//! not with how much is stored. Changes nothing.
-
-use std::cmp::Reverse;
+//! log, and then the parts of the conversation that the index has, each of which names the one before: the cost goes with
+//! what is found, not with what others have written meanwhile. Changes nothing.
 
 use sqlx::types::Json;
 
@@ -10,26 +8,30 @@ use super::readers::Readers;
 use crate::model::{Message, MessageId, Timestamp, UserId};
 use crate::repository::{Entry, Page, Receipt};
 
-/// How many runs of the index one turn looks into at the most, and how much of the index, unless one run has more.
-const RUNS: i64 = 64;
-const TURN_BYTES: i64 = 256 << 10;
+/// How many parts of a conversation one turn reads at the most.
+const PARTS: i64 = 64;
 
 /// The tail has no index by person: it is short, and its rows are read without their texts.
-const TAIL: &str = "SELECT id FROM message WHERE id > ?1 AND id < ?2 AND sender = ?3 AND recipient = ?4
-    ORDER BY id DESC LIMIT ?5";
-/// The next runs to look into, from the one that ends before ?1 down to the one that has message ?2, and how much each has.
-const NEXT: &str = "SELECT last, coalesce(octet_length(messages), 0)
-    FROM run LEFT JOIN mail ON mail.run = last AND recipient = ?3
-    WHERE last < ?1 AND last >= ?2 ORDER BY last DESC LIMIT ?4";
-/// The index may name messages that are gone from the log.
-const INDEX: &str = "SELECT value ->> 1 FROM run CROSS JOIN mail ON mail.run = run.last AND mail.recipient = ?2
-    CROSS JOIN json_each(mail.messages)
-    WHERE run.last >= ?3 AND run.last < ?4 AND value ->> 0 = ?1 AND value ->> 1 < ?5
-      AND EXISTS (SELECT 1 FROM message WHERE message.id = value ->> 1)
-    ORDER BY value ->> 1 DESC LIMIT ?6";
-/// No message of theirs that is left in the log is older than this.
-const FIRST: &str = "SELECT max(first_id, (SELECT coalesce(min(id), 0) FROM message)) FROM correspondent
-    WHERE recipient = ?2 AND sender = ?1";
+const TAIL: &str = "SELECT id FROM message WHERE id > ?1 AND id < ?2
+    AND (sender = ?3 AND recipient = ?4 OR ?5 AND sender = ?4 AND recipient = ?3) ORDER BY id DESC LIMIT ?6";
+/// Where to begin: the part that has message ?3, if there is one, else the latest.
+const BEGIN: &str = "SELECT coalesce(
+        (SELECT run FROM conversation
+            WHERE run = (SELECT min(last) FROM run WHERE last >= ?3) AND low = pair.low AND high = pair.high),
+        iif(EXISTS (SELECT 1 FROM run WHERE last = latest), latest, former))
+    FROM pair WHERE low = ?1 AND high = ?2";
+/// The part in run ?3 and those before it, at most ?4: of each the newest messages, at most ?7, before ?5; of ?6 = 0 both
+/// of them, else of the one whose sign it is. The index may name messages that are gone from the log.
+const PART: &str = "WITH RECURSIVE part (run, messages, earlier, place) AS (
+        SELECT run, messages, earlier, 1 FROM conversation WHERE run = ?3 AND low = ?1 AND high = ?2
+        UNION ALL
+        SELECT c.run, c.messages, c.earlier, place + 1 FROM part
+        JOIN conversation c ON c.run = part.earlier AND c.low = ?1 AND c.high = ?2 WHERE place < ?4)
+    SELECT earlier, (SELECT json_group_array(abs(value)) FROM (
+            SELECT value FROM json_each(messages) WHERE abs(value) < ?5 AND value * ?6 >= 0
+                AND EXISTS (SELECT 1 FROM message WHERE id = abs(value))
+            ORDER BY abs(value) DESC LIMIT ?7))
+    FROM part ORDER BY place";
 const LENGTHS: &str =
     "SELECT id, octet_length(text) FROM message WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id DESC";
 const MESSAGES: &str = "SELECT m.id, m.sender, m.recipient, m.sent_at, r.delivered_at, m.text
@@ -39,13 +41,8 @@ const RECEIPTS: &str = "SELECT m.id, m.sent_at, r.delivered_at
 
 /// A part of what two people wrote to each other, oldest first.
 pub async fn conversation(readers: &Readers, one: UserId, other: UserId, page: Page) -> sqlx::Result<Vec<Entry>> {
-    let look = Look { readers, account: one, before: page.before, most: page.messages };
-    let mut ids = look.sent(one, other).await?;
-    if one != other {
-        ids.extend(look.sent(other, one).await?);
-        ids.sort_unstable_by_key(|id| Reverse(*id));
-        ids.truncate(page.messages);
-    }
+    let look = Look { readers, from: one, to: other, both: true, before: page.before, most: page.messages };
+    let ids = look.back().await?;
     let mut reader = readers.turn(one).await?;
     let lengths: Vec<(i64, i64)> = sqlx::query_as(LENGTHS).bind(Json(&ids)).fetch_all(reader.db()).await?;
     let mut room = page.bytes;
@@ -74,8 +71,8 @@ pub async fn receipts(
     recipient: UserId,
     messages: usize,
 ) -> sqlx::Result<Vec<Receipt>> {
-    let look = Look { readers, account: sender, before: None, most: messages };
-    let ids = look.sent(sender, recipient).await?;
+    let look = Look { readers, from: sender, to: recipient, both: false, before: None, most: messages };
+    let ids = look.back().await?;
     let mut reader = readers.turn(sender).await?;
     let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(RECEIPTS).bind(Json(&ids)).fetch_all(reader.db()).await?;
     Ok(rows.into_iter().map(|(id, sent, read)| (MessageId(id), Timestamp(sent), read.map(Timestamp))).collect())
@@ -85,64 +82,46 @@ pub async fn receipts(
 struct Look<'a> {
     readers: &'a Readers,
     /// In whose turns.
-    account: UserId,
+    from: UserId,
+    to: UserId,
+    /// What the other wrote, too.
+    both: bool,
     before: Option<MessageId>,
     most: usize,
 }
 
 impl Look<'_> {
-    /// The newest messages of one to the other, newest first.
-    async fn sent(&self, sender: UserId, recipient: UserId) -> sqlx::Result<Vec<i64>> {
+    /// The newest messages, newest first.
+    async fn back(&self) -> sqlx::Result<Vec<i64>> {
         let before = self.before.map_or(i64::MAX, |id| id.0);
-        let mut reader = self.readers.turn(self.account).await?;
+        let most = |found: usize| i64::try_from(self.most - found).unwrap_or(i64::MAX);
+        let (low, high) = (self.from.min(self.to), self.from.max(self.to));
+        let sign = match self.both {
+            true => 0,
+            false if self.from <= self.to => 1,
+            false => -1,
+        };
+        let mut reader = self.readers.turn(self.from).await?;
         let db = reader.db();
         // If the watermark moves on meanwhile, what it passes is still in the log and is found there.
         let watermark: i64 = sqlx::query_scalar("SELECT coalesce(max(last), 0) FROM run").fetch_one(&mut *db).await?;
-        let tail = sqlx::query_scalar(TAIL).bind(watermark).bind(before).bind(sender.0).bind(recipient.0);
-        let mut found: Vec<i64> = tail.bind(i64::try_from(self.most).unwrap_or(i64::MAX)).fetch_all(&mut *db).await?;
-        let first = sqlx::query_scalar(FIRST).bind(sender.0).bind(recipient.0).fetch_optional(&mut *db).await?;
-        let Some(first): Option<i64> = first else { return Ok(found) };
-        // The run that has the newest message wanted may go on beyond it.
-        let newest = "SELECT last FROM run WHERE last >= ?1 ORDER BY last LIMIT 1";
-        let newest = sqlx::query_scalar(newest).bind(before.min(watermark + 1) - 1).fetch_optional(&mut *db).await?;
+        let tail = sqlx::query_scalar(TAIL).bind(watermark).bind(before).bind(self.from.0).bind(self.to.0);
+        let mut found: Vec<i64> = tail.bind(self.both).bind(most(0)).fetch_all(&mut *db).await?;
+        let begin = sqlx::query_scalar(BEGIN).bind(low.0).bind(high.0).bind(before);
+        let mut next: Option<i64> = begin.fetch_optional(&mut *db).await?.flatten();
         drop(reader);
-        let mut above = newest.map_or(0, |last: i64| last + 1).min(watermark + 1);
-        let mut runs = 1;
-        while found.len() < self.most {
-            let mut reader = self.readers.turn(self.account).await?;
-            let next = sqlx::query_as(NEXT).bind(above).bind(first).bind(recipient.0).bind(runs);
-            let next: Vec<(i64, i64)> = next.fetch_all(reader.db()).await?;
-            let Some(oldest) = within_a_turn(&next) else { break };
-            let wanted = i64::try_from(self.most - found.len()).unwrap_or(i64::MAX);
-            let index = sqlx::query_scalar(INDEX).bind(sender.0).bind(recipient.0).bind(oldest).bind(above);
-            let older: Vec<i64> = index.bind(before).bind(wanted).fetch_all(reader.db()).await?;
-            found.extend(older);
-            above = oldest;
-            runs = RUNS.min(2 * runs);
+        let before = before.min(watermark + 1);
+        let mut parts = 1;
+        while let Some(run) = next.filter(|_| found.len() < self.most) {
+            let mut reader = self.readers.turn(self.from).await?;
+            let part = sqlx::query_as(PART).bind(low.0).bind(high.0).bind(run).bind(parts);
+            let part: Vec<(Option<i64>, Json<Vec<i64>>)> =
+                part.bind(before).bind(sign).bind(most(found.len())).fetch_all(reader.db()).await?;
+            next = part.last().and_then(|(earlier, _)| *earlier);
+            found.extend(part.into_iter().flat_map(|(_, Json(ids))| ids));
+            parts = PARTS.min(2 * parts);
         }
+        found.truncate(self.most);
         Ok(found)
-    }
-}
-
-/// The oldest of these runs, newest first, that one turn looks into.
-fn within_a_turn(runs: &[(i64, i64)]) -> Option<i64> {
-    let mut room = TURN_BYTES;
-    let fits = runs.iter().enumerate().take_while(|(place, (_, bytes))| {
-        room -= bytes;
-        *place == 0 || room >= 0
-    });
-    fits.last().map(|(_, (last, _))| *last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_turn_looks_into_a_bounded_part_of_the_index() {
-        assert_eq!(within_a_turn(&[]), None);
-        assert_eq!(within_a_turn(&[(9, TURN_BYTES * 5), (8, 1)]), Some(9), "one at least");
-        assert_eq!(within_a_turn(&[(9, TURN_BYTES - 1), (8, 1), (7, 1)]), Some(8));
-        assert_eq!(within_a_turn(&[(9, 0), (8, 0), (7, 0)]), Some(7));
     }
 }

@@ -33,11 +33,16 @@ pub struct Run {
     mail: IntoIter<(UserId, String)>,
     /// The first message of each sender to each recipient.
     correspondents: IntoIter<Logged>,
+    /// Pairs of people and the messages between them, as JSON.
+    conversations: IntoIter<(Pair, String)>,
     /// Bytes that are to be written with each message that is committed meanwhile.
     pace: usize,
     /// Bytes that should have been written by now.
     owed: usize,
 }
+
+/// Two people, the lower number first.
+type Pair = (UserId, UserId);
 
 /// How long the tail grows.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +77,17 @@ const MAIL: &str = "INSERT OR REPLACE INTO mail (run, recipient, messages)
 const CORRESPONDENT: &str = "INSERT OR IGNORE INTO correspondent (recipient, sender, first_id)
     SELECT CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 10) AS INTEGER), CAST(substr(v, 21, 14) AS INTEGER)
     FROM (SELECT CAST(value AS BLOB) AS v FROM json_each(?1))";
+const CONVERSATION: &str = "INSERT OR REPLACE INTO conversation (run, low, high, messages, earlier)
+    SELECT ?2, w.low, w.high, messages, iif(EXISTS (SELECT 1 FROM run WHERE last = latest), latest, former)
+    FROM (SELECT CAST(substr(v, 1, 10) AS INTEGER) AS low, CAST(substr(v, 11, 10) AS INTEGER) AS high,
+            CAST(substr(v, 21) AS TEXT) AS messages
+        FROM (SELECT CAST(value AS BLOB) AS v FROM json_each(?1))) AS w
+    LEFT JOIN pair ON pair.low = w.low AND pair.high = w.high";
+const PAIR: &str = "INSERT INTO pair (low, high, latest)
+    SELECT CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 10) AS INTEGER), ?2
+    FROM (SELECT CAST(value AS BLOB) AS v FROM json_each(?1)) WHERE true
+    ON CONFLICT (low, high) DO UPDATE SET
+        former = iif(EXISTS (SELECT 1 FROM run WHERE last = latest), latest, former), latest = excluded.latest";
 const MAILBOX: &str = "INSERT INTO mailbox (user, messages, bytes, oldest)
     SELECT CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 14) AS INTEGER), CAST(substr(v, 25, 14) AS INTEGER),
         CAST(substr(v, 39, 14) AS INTEGER)
@@ -94,11 +110,22 @@ impl Run {
             correspondents.extend(messages.iter().copied().filter(|m: &Logged| senders.insert(m.sender)));
         }
         correspondents.sort_unstable_by_key(|m| (m.recipient, m.sender));
+        let conversations = conversations(&mut tail);
         let recipients = mail.iter().map(|(recipient, _)| *recipient).collect();
-        let bytes = mail.iter().map(|(_, json)| USER + json.len()).sum::<usize>() + correspondents.len() * NUMBERS;
+        let bytes = mail.iter().map(|(_, json)| USER + json.len()).sum::<usize>()
+            + correspondents.len() * NUMBERS
+            + conversations.iter().map(|(_, json)| 2 * USER + json.len()).sum::<usize>();
         // All is written by the time the tail has grown by another quarter.
         let pace = bytes / (size.messages / 4).max(1) + 1;
-        Run { to, recipients, mail: mail.into_iter(), correspondents: correspondents.into_iter(), pace, owed: 0 }
+        Run {
+            to,
+            recipients,
+            mail: mail.into_iter(),
+            correspondents: correspondents.into_iter(),
+            conversations: conversations.into_iter(),
+            pace,
+            owed: 0,
+        }
     }
 
     /// The last message of the run.
@@ -113,7 +140,7 @@ impl Run {
 
     /// Whether nothing is left to write but the end.
     pub fn is_written(&self) -> bool {
-        self.mail.len() == 0 && self.correspondents.len() == 0
+        self.mail.len() == 0 && self.correspondents.len() == 0 && self.conversations.len() == 0
     }
 
     /// Whether a slice is to be written with a commit of so many messages; where there are none, with all the time there
@@ -138,13 +165,25 @@ impl Run {
                 }
             }
             db.execute(MAIL, (rows.finish(), self.to.0)).await?;
-        } else {
+        } else if self.correspondents.len() > 0 {
             let count = owed.div_ceil(NUMBERS);
             let mut rows = Packed::with_capacity(count, NUMBERS);
             for m in self.correspondents.by_ref().take(count) {
                 rows.row(&[(m.recipient.0, USER), (m.sender.0, USER), (m.id.0, WIDE)], "");
             }
             db.execute(CORRESPONDENT, (rows.finish(),)).await?;
+        } else {
+            let mut rows = Packed::with_capacity(1, owed);
+            for ((low, high), json) in self.conversations.by_ref() {
+                rows.row(&[(low.0, USER), (high.0, USER)], &json);
+                if rows.len() >= owed {
+                    break;
+                }
+            }
+            let rows = rows.finish();
+            // First what is earlier, then that it is.
+            db.execute(CONVERSATION, (&rows, self.to.0)).await?;
+            db.execute(PAIR, (&rows, self.to.0)).await?;
         }
         Ok(())
     }
@@ -163,4 +202,16 @@ impl Run {
         db.execute("INSERT INTO run (last) VALUES (?1)", (self.to.0,)).await?;
         db.execute("COMMIT", ()).await.map(|_| ())
     }
+}
+
+/// The messages by pair, in their order, below 0 where the one with the higher number wrote.
+fn conversations(tail: &mut [Logged]) -> Vec<(Pair, String)> {
+    let pair = |m: &Logged| (m.sender.min(m.recipient), m.sender.max(m.recipient));
+    tail.sort_unstable_by_key(|m| (pair(m), m.id));
+    let by_pair = tail.chunk_by(|a, b| pair(a) == pair(b)).map(|messages| {
+        let signed = |m: &Logged| if m.sender <= m.recipient { m.id.0 } else { -m.id.0 };
+        let ids: Vec<i64> = messages.iter().map(signed).collect();
+        (pair(&messages[0]), serde_json::to_string(&ids).expect("numbers are JSON"))
+    });
+    by_pair.collect()
 }

@@ -118,7 +118,10 @@ pub async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<Progres
 
 /// Removes what an interrupted indexing run left behind.
 pub async fn undo_unfinished_run(connection: &mut SqliteConnection, watermark: MessageId) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM mail WHERE run > ?1").bind(watermark.0).execute(connection).await.map(|_| ())
+    for sql in ["DELETE FROM mail WHERE run > ?1", "DELETE FROM conversation WHERE run > ?1"] {
+        sqlx::query(sql).bind(watermark.0).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Unread mail up to the watermark, counted by user.

@@ -29,7 +29,7 @@ const MOST: usize = 5;
 
 /// What must not be there, each as a query for how often it is. Which is what the tables promise each other: the writer
 /// checks none of it, because it keeps it.
-const MUST_BE_NONE: [(&str, &str); 6] = [
+const MUST_BE_NONE: [(&str, &str); 8] = [
     (
         "messages are missing in the index",
         "SELECT count(*) FROM (
@@ -42,6 +42,20 @@ const MUST_BE_NONE: [(&str, &str); 6] = [
         "entries of the index are in the wrong run",
         "SELECT count(*) FROM mail, json_each(messages) WHERE value ->> 1 > run
              OR value ->> 1 <= (SELECT max(last) FROM run WHERE last < mail.run)",
+    ),
+    (
+        "messages are missing in the index of conversations",
+        "SELECT count(*) FROM (
+             SELECT id, sender, recipient FROM message WHERE id <= (SELECT coalesce(max(last), 0) FROM run)
+             EXCEPT SELECT abs(value), iif(value > 0, low, high), iif(value > 0, high, low)
+             FROM run JOIN conversation ON conversation.run = run.last, json_each(messages))",
+    ),
+    (
+        "parts of conversations are not found from the latest on",
+        "SELECT count(*) FROM (
+             SELECT low, high, run FROM run JOIN conversation ON run = last
+             EXCEPT SELECT low, high, earlier FROM run JOIN conversation ON run = last
+             EXCEPT SELECT low, high, iif(EXISTS (SELECT 1 FROM run WHERE last = latest), latest, former) FROM pair)",
     ),
     ("receipts are of no message", "SELECT count(*) FROM receipt WHERE id NOT IN (SELECT id FROM message)"),
     (
