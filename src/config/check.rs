@@ -1,12 +1,15 @@
 //! What the settings must be: each by itself, and then together. Every mistake is told with its remedy.
 
+use std::fmt;
+use std::net::SocketAddr;
+
 use serde::de::Error as _;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
 use super::range::{self, Range};
-use super::{BadConfig, Config, Listen, Metrics, Span};
+use super::{BadConfig, Config, Listen, Metrics, Server, Span};
 use crate::password;
 
 /// What is wrong with the value of one setting, by itself.
@@ -63,7 +66,7 @@ fn no_address(key: &str, value: &Value) -> Option<String> {
         Value::Integer(port) => port.to_string(),
         other => other.to_string(),
     };
-    if value.is_str() && text.parse::<std::net::SocketAddr>().is_ok() {
+    if value.is_str() && text.parse::<SocketAddr>().is_ok() {
         return None;
     }
     let port = |text: &str| text.parse::<u16>().ok();
@@ -71,7 +74,7 @@ fn no_address(key: &str, value: &Value) -> Option<String> {
         return Some(format!("{value} is a port without an address; write \"127.0.0.1:{port}\""));
     }
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
-        let example = std::net::SocketAddr::new(address, Config::default().server.listen.port());
+        let example = SocketAddr::new(address, Config::default().server.listen.port());
         return Some(format!("{value} is an address without a port; write \"{example}\""));
     }
     if let Some((host, port)) = text.rsplit_once(':').and_then(|(host, rest)| Some((host, port(rest)?))) {
@@ -144,4 +147,37 @@ pub(super) fn together(config: &Config) -> Vec<(&'static [&'static str], String)
         }
     }
     wrong
+}
+
+impl Server {
+    /// Whether passwords may come in unencrypted at this address; `key` is the setting that names it.
+    pub fn allows_plaintext_at(&self, key: &str, address: SocketAddr) -> Result<(), BadConfig> {
+        if address.ip().is_loopback() || self.allow_plaintext {
+            return Ok(());
+        }
+        bad(
+            key,
+            format_args!(
+                "{address} is not loopback, and passwords would cross the network in the clear: use server.tls_listen, or \
+                 set server.allow_plaintext = true where something else encrypts"
+            ),
+        )
+    }
+}
+
+impl Metrics {
+    /// Whether the numbers may be shown at this address: whoever reaches it reads them.
+    pub fn allows(address: SocketAddr) -> Result<(), BadConfig> {
+        match address.ip().is_loopback() {
+            true => Ok(()),
+            false => bad(
+                "metrics.listen",
+                format_args!("{address} is not loopback, and nobody is asked for a password there"),
+            ),
+        }
+    }
+}
+
+fn bad<T>(key: &str, why: fmt::Arguments<'_>) -> Result<T, BadConfig> {
+    Err(BadConfig::new(format!("{key}: {why}")))
 }

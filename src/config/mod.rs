@@ -77,22 +77,6 @@ impl Default for Server {
     }
 }
 
-impl Server {
-    /// Whether passwords may come in unencrypted at this address; `key` is the setting that names it.
-    pub fn allows_plaintext_at(&self, key: &str, address: SocketAddr) -> Result<(), BadConfig> {
-        if address.ip().is_loopback() || self.allow_plaintext {
-            return Ok(());
-        }
-        bad(
-            key,
-            format_args!(
-                "{address} is not loopback, and passwords would cross the network in the clear: use server.tls_listen, or \
-                 set server.allow_plaintext = true where something else encrypts"
-            ),
-        )
-    }
-}
-
 /// Where to store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -293,19 +277,6 @@ pub struct Metrics {
     pub listen: Listen,
 }
 
-impl Metrics {
-    /// Whether the numbers may be shown at this address: whoever reaches it reads them.
-    pub fn allows(address: SocketAddr) -> Result<(), BadConfig> {
-        match address.ip().is_loopback() {
-            true => Ok(()),
-            false => bad(
-                "metrics.listen",
-                format_args!("{address} is not loopback, and nobody is asked for a password there"),
-            ),
-        }
-    }
-}
-
 /// How lines look on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -347,10 +318,6 @@ impl std::error::Error for BadConfig {}
 
 /// `chat.toml`, which says what each setting means.
 pub const MANUAL: &str = include_str!("../../chat.toml");
-
-fn bad<T>(key: &str, why: fmt::Arguments<'_>) -> Result<T, BadConfig> {
-    Err(BadConfig::new(format!("{key}: {why}")))
-}
 
 #[cfg(test)]
 mod tests {

@@ -229,7 +229,8 @@ fn config_check_finds_all_that_a_start_would_fail_at_and_changes_nothing() {
     let held = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let taken = held.local_addr().expect("it is bound");
     folder.configure(&format!(
-        "[server]\nlisten = \"{taken}\"\ntls_listen = \"{taken}\"\ntls_certificate = \"none.crt\"\ntls_key = \"none.key\"\n\
+        "[server]\nlisten = \"{taken}\"\ntls_listen = \"{taken}\"\n\
+         tls_certificate = \"none.crt\"\ntls_key = \"none.key\"\n\
          [database]\nurl = \"postgres://chat:secret@db/chat\""
     ));
     let found = check(&folder, &[]);
