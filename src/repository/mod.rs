@@ -288,11 +288,16 @@ pub struct Options {
     pub tail_messages: usize,
 }
 
+/// What a URL begins with; the rest may have a password in it.
+fn kind(url: &str) -> String {
+    url.split_once("://").map_or("it names no kind of database".to_owned(), |(kind, _)| format!("{kind}://"))
+}
+
 /// Why a store could not be opened: one line for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL names no backend that is built in.
-    #[error("database.url = {0:?}: only sqlite://PATH is supported")]
+    #[error("database.url: {}: only sqlite://PATH is supported", kind(.0))]
     Url(String),
     /// Another server has it.
     #[error("{path}: the database is in use by another chatd, process {pid}")]
