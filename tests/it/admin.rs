@@ -224,7 +224,12 @@ fn check(folder: &Folder, more: &[&str]) -> Vec<String> {
 fn config_check_finds_all_that_a_start_would_fail_at_and_changes_nothing() {
     let folder = Folder::new("");
     assert_eq!(check(&folder, &[]), [""; 0]);
-    assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 1, "nothing was made");
+    let files = || fs::read_dir(folder.path()).expect("it is there").count();
+    assert_eq!(files(), 1, "nothing was made");
+    folder.add_three();
+    let before = files();
+    assert_eq!(check(&folder, &[]), [""; 0]);
+    assert_eq!(files(), before, "nor beside a database that is there");
 
     let held = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let taken = held.local_addr().expect("it is bound");
@@ -289,4 +294,26 @@ fn what_no_retry_mends_ends_a_start_with_78() {
         let (code, error) = serve(&[]);
         assert_eq!((code, error.contains("chown")), (Some(78), true), "{error}");
     }
+}
+
+/// Only root can be somebody else, so only root can try this.
+#[test]
+fn config_check_by_root_asks_as_the_owner_of_the_databases_directory() {
+    if !Uid::effective().is_root() {
+        return;
+    }
+    let folder = Folder::new("");
+    let nobody = 65534;
+    std::os::unix::fs::chown(folder.path(), Some(nobody), Some(nobody)).expect("root may");
+    fs::set_permissions(folder.settings(), fs::Permissions::from_mode(0o600)).expect("it is ours");
+    let named = folder.settings().to_str().expect("it is UTF-8").to_owned();
+    assert_eq!(
+        check(&folder, &["--config", &named]),
+        [format!("{named}: for the service: Permission denied (os error 13)")]
+    );
+    fs::set_permissions(folder.settings(), fs::Permissions::from_mode(0o644)).expect("it is ours");
+    fs::write(folder.database(), "").expect("it can be written");
+    fs::set_permissions(folder.database(), fs::Permissions::from_mode(0o600)).expect("it is ours");
+    let found = check(&folder, &["--config", &named]);
+    assert!(found.len() == 1 && found[0].contains("it belongs to root") && found[0].contains("chown"), "{found:?}");
 }

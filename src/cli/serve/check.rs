@@ -2,7 +2,7 @@
 //! service write. Finds all of it at once and changes nothing.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
@@ -24,7 +24,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    fn add(&mut self, result: Result<(), impl std::fmt::Display>) {
+    fn add<T>(&mut self, result: Result<T, impl std::fmt::Display>) {
         self.mistakes.extend(result.err().map(|error| format!("{error:#}")));
     }
 }
@@ -51,7 +51,7 @@ pub fn before_start(loaded: &Loaded, with_addresses: bool) -> anyhow::Result<Fin
     let Ok(path) = &database else {
         // Nobody owns it, so whoever asks goes on as who that is.
         let mut found = before_reload(loaded);
-        found.add(database.map(drop));
+        found.add(database);
         if with_addresses {
             addresses(config, &Held(Vec::new()), &mut found, &runtime(1)?);
         }
@@ -62,13 +62,16 @@ pub fn before_start(loaded: &Loaded, with_addresses: bool) -> anyhow::Result<Fin
     let sandbox = sandbox(loaded, path);
     owner::become_owner_of(path)?;
     let mut found = before_reload(loaded);
+    if let Some(file) = &loaded.file {
+        found.add(File::open(file).map_err(|error| format!("{}: for the service: {error}", file.display())));
+    }
     found.add(sandbox);
     let runtime = runtime(1)?;
     if with_addresses {
         addresses(config, &held, &mut found, &runtime);
     }
     match storage::can_write(path) {
-        Ok(()) => found.add(runtime.block_on(sqlite::schema_of(path, &options(config))).map(drop)),
+        Ok(()) => found.add(runtime.block_on(sqlite::schema_of(path, &options(config)))),
         Err(bad) => found.mistakes.extend_from_slice(bad.mistakes()),
     }
     Ok(found)

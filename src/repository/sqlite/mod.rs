@@ -373,7 +373,10 @@ pub fn database_path(url: &str) -> Result<PathBuf, OpenError> {
     files::path_of(url)
 }
 
-/// The schema of a database; `None` when there is none yet. Writes nothing, and fails where opening would for good.
+/// The schema of a database; `None` when there is none yet. Fails where opening would for good, and makes no file: where no
+/// WAL is, nobody has the database open, and SQLite is told so.
 pub async fn schema_of(database: &Path, options: &Options) -> Result<Option<i64>, OpenError> {
-    schema::version(database, options).await
+    let alone = !files::beside(database, "-wal").exists();
+    let connect = schema::connect_options(database, options).read_only(true).immutable(alone);
+    schema::version_with(database, connect).await
 }

@@ -29,12 +29,17 @@ pub fn connect_options(database: &Path, options: &Options) -> SqliteConnectOptio
 
 /// The schema of a database; `None` when there is none yet. Refuses what is not ours or is too new, and writes nothing.
 pub async fn version(database: &Path, options: &Options) -> Result<Option<i64>, OpenError> {
+    version_with(database, connect_options(database, options).read_only(true)).await
+}
+
+/// The same on connections of the caller's.
+pub async fn version_with(database: &Path, connect: SqliteConnectOptions) -> Result<Option<i64>, OpenError> {
     if files::look(database)? == Found::Nothing {
         return Ok(None);
     }
     let foreign = |why: &str| OpenError::Foreign { path: database.to_owned(), why: why.to_owned() };
     let damaged = |e: sqlx::Error| foreign(&format!("not a readable database: {e}"));
-    let mut connection = connect_options(database, options).read_only(true).connect().await.map_err(damaged)?;
+    let mut connection = connect.connect().await.map_err(damaged)?;
     let application: i64 =
         sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut connection).await.map_err(damaged)?;
     let tables: i64 =
