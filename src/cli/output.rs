@@ -21,7 +21,7 @@ pub enum Unprinted {
     #[error("standard output is /dev/null or closed: what is printed only once would be lost, so nothing was done")]
     Discarded,
     /// A write failed.
-    #[error("standard output: {0}")]
+    #[error("standard output")]
     Failed(#[from] io::Error),
 }
 
@@ -46,7 +46,9 @@ pub fn print(text: impl Display) -> Result<(), Unprinted> {
 /// Says what a command has done. It stays done if this fails.
 pub fn done(text: impl Display) {
     match write(&text.to_string()) {
-        Err(why) if !why.is_quiet() => note(format_args!("chatd: it is done, but could not be said: {why}")),
+        Err(why) if !why.is_quiet() => {
+            note(format_args!("chatd: it is done, but could not be said: {:#}", anyhow::Error::from(why)));
+        }
         _ => {}
     }
 }

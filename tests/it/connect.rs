@@ -68,7 +68,9 @@ fn a_health_that_times_out_says_so() {
     let folder = Folder::new("");
     let silent = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let listen = format!("server.listen={}", silent.local_addr().expect("it is bound"));
-    let said = error(folder.command(&["health", "--timeout", "1", "--set", &listen]), 1);
+    let settings = folder.settings();
+    let settings = settings.to_str().expect("it is UTF-8");
+    let said = error(folder.command(&["health", "--timeout", "1", "--set", &listen, "--config", settings]), 1);
     assert!(said.ends_with(": the server does not answer: timed out after 1 s"), "{said}");
 }
 

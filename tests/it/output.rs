@@ -71,7 +71,7 @@ fn a_command_that_cannot_print_what_was_asked_for_fails_and_does_not_panic() {
     for arguments in PRINTING {
         for stdout in ALL {
             let output = stdout.run(&folder.command(arguments));
-            let said = String::from_utf8_lossy(&output.stderr);
+            let said = folder.complaint(&output);
             assert_eq!(output.status.code(), Some(1), "{arguments:?} {stdout:?}: {said}");
             match stdout {
                 Stdout::NobodyReads => assert_eq!(said, "", "{arguments:?}: it ends quietly"),
