@@ -1,10 +1,12 @@
 //! The server's end of the administrator's socket.
 
 use std::fs::{self, File, Permissions};
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
@@ -31,8 +33,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 pub struct AdminSocket {
     path: PathBuf,
     listener: UnixListener,
-    /// A descriptor kept for when the process has no other left: connections of clients have taken them all.
-    spare: Option<File>,
+    spares: Arc<Spares>,
     not_accepted: Seldom,
     strangers: Arc<Seldom>,
 }
@@ -50,8 +51,14 @@ impl AdminSocket {
         let address = Address::of(&path)?;
         // The process's umask keeps others out from the first moment on; this takes the right to execute away, too.
         let listener = UnixListener::bind(address.path())?;
-        let socket =
-            AdminSocket { path, listener, spare: spare(), not_accepted: Seldom::default(), strangers: Arc::default() };
+        let socket = AdminSocket {
+            path,
+            listener,
+            spares: Arc::default(),
+            not_accepted: Seldom::default(),
+            strangers: Arc::default(),
+        };
+        socket.spares.fill();
         fs::set_permissions(&socket.path, Permissions::from_mode(0o600))?;
         Ok(socket)
     }
@@ -62,46 +69,74 @@ impl AdminSocket {
     }
 
     /// Answers until it is aborted.
-    pub async fn serve(mut self, repository: Arc<dyn Repository>) {
+    pub async fn serve(self, repository: Arc<dyn Repository>) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
             let place = places.clone().acquire_owned().await;
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                // With the spare one given up there is a descriptor for whoever asks.
-                Err(_) if self.spare.take().is_some() => continue,
+            let stream = match self.accept().await {
+                Ok(stream) => stream,
                 Err(error) => {
                     if let Some(left_out) = self.not_accepted.due() {
                         warn!(%error, left_out, "no administrator can be heard for the moment");
                     }
                     sleep(BACK_OFF).await;
-                    self.spare = spare();
                     continue;
                 }
             };
-            let (repository, strangers, needs_spare) =
-                (repository.clone(), self.strangers.clone(), self.spare.is_none());
-            let answering = async move {
+            let (repository, strangers, spares) = (repository.clone(), self.strangers.clone(), self.spares.clone());
+            tokio::spawn(async move {
                 let _place = place;
-                if !is_allowed(&stream) {
-                    if let Some(left_out) = strangers.due() {
-                        warn!(
-                            left_out,
-                            "somebody else than the owner and root has asked at the administrator's socket"
-                        );
-                    }
-                    return;
+                if is_allowed(&stream) {
+                    // Whoever is too slow, or goes away, asks again.
+                    let _ = answer(stream, &*repository).await;
+                } else if let Some(left_out) = strangers.due() {
+                    warn!(left_out, "somebody else than the owner and root has asked at the administrator's socket");
                 }
-                // Whoever is too slow, or goes away, asks again.
-                let _ = answer(stream, &*repository).await;
-            };
-            if needs_spare {
-                answering.await;
-                self.spare = spare();
-            } else {
-                tokio::spawn(answering);
-            }
+                spares.fill();
+            });
         }
+    }
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        if let Ok((stream, _)) = self.listener.accept().await {
+            return Ok(stream);
+        }
+        // With the spare ones given up there is a descriptor, and nobody of this thread takes it in between.
+        self.spares.give_up();
+        let again = poll_fn(|context| Poll::Ready(self.listener.poll_accept(context))).await;
+        self.spares.fill();
+        match again {
+            Poll::Ready(accepted) => accepted.map(|(stream, _)| stream),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+/// Descriptors kept for when the process has no other left, because connections of clients have taken them all. Several,
+/// because other threads open files, too.
+#[derive(Debug, Default)]
+struct Spares(Mutex<Vec<File>>);
+
+/// How many.
+const SPARES: usize = 4;
+
+impl Spares {
+    /// Takes as many as there are to be had.
+    fn fill(&self) {
+        let mut spares = self.files();
+        while spares.len() < SPARES
+            && let Ok(file) = File::open("/dev/null")
+        {
+            spares.push(file);
+        }
+    }
+
+    fn give_up(&self) {
+        self.files().clear();
+    }
+
+    fn files(&self) -> MutexGuard<'_, Vec<File>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,10 +145,6 @@ impl Drop for AdminSocket {
         // Nobody is kept from anything by a socket that stays.
         let _ = fs::remove_file(&self.path);
     }
-}
-
-fn spare() -> Option<File> {
-    File::open("/dev/null").ok()
 }
 
 /// The owner of the process, and root. The mode of the socket says so too; not every system heeds that.

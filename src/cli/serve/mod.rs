@@ -92,6 +92,8 @@ impl Serve {
         tls.iter().for_each(|tls| certificate::tell(&tls.identity(), SystemTime::now()));
         let listeners = inherited.open(&config, tls.is_some())?;
         let mut upkeep = inherited.turn_away_the_rest()?;
+        // Before anybody hears that the server listens.
+        upkeep.extend(open_admin_socket(&config, &repository));
         let shown = Shown {
             repository: repository.clone(),
             service: service.clone(),
@@ -103,7 +105,6 @@ impl Serve {
         upkeep.push(tokio::spawn(upkeep::tidy(service.clone(), repository.clone(), watched)));
         upkeep.push(tokio::spawn(upkeep::show_life(repository.clone())));
         upkeep.extend(tls.clone().map(|tls| tokio::spawn(upkeep::watch_certificate(tls))));
-        upkeep.extend(open_admin_socket(&config, &repository));
         systemd::ready(&format!("listening on {}", addresses.join(", ")));
         let started_with = config;
         let reload = Reload { load, started_with, live: current, level, service, server: server.clone(), tls };
