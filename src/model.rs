@@ -46,10 +46,13 @@ id!(
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The wall clock. A clock before 1970 counts as 1970.
+    /// The last time that can be stored, in the year 5138.
+    pub const LAST: Timestamp = Timestamp(99_999_999_999_999);
+
+    /// The wall clock. A clock before 1970 counts as 1970, one after [`Timestamp::LAST`] as that.
     pub fn now() -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).min(Timestamp::LAST)
     }
 
     /// This time less `span`; a span beyond the beginning of time gives the beginning.

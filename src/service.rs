@@ -24,7 +24,7 @@ const HISTORY: usize = 20;
 pub struct Rules {
     /// A session ends when its token was not shown for this long.
     pub idle_expiry: Duration,
-    /// How many sessions a user may have; the oldest go first.
+    /// How many sessions a user may have; those go first that were not used for longest.
     pub sessions_per_user: usize,
     /// Whether an inbox names senders all of whose mail was read.
     pub drained_senders: bool,
@@ -160,7 +160,9 @@ impl Service {
             match queued.as_ref().map(|queued| queued.get(place)) {
                 Ok(Some(Queued::Stored(_))) => {}
                 Ok(Some(Queued::InboxFull)) => *reply = self.refuse_send(Refusal::InboxFull),
-                Ok(Some(Queued::NoSpace) | None) | Err(_) => *reply = self.refuse_send(Refusal::Unavailable),
+                Ok(Some(Queued::NoSpace | Queued::Unfit) | None) | Err(_) => {
+                    *reply = self.refuse_send(Refusal::Unavailable)
+                }
             }
         }
         replies
@@ -283,8 +285,10 @@ impl Service {
     async fn inbox(&self, peer: &Peer, token: &Token) -> Result<Outcome, Refusal> {
         let session = self.session(token)?;
         let Rules { drained_senders, inbox_reply_bytes, .. } = self.rules();
-        let want = Want { bytes: inbox_reply_bytes, drained_senders };
+        let want = Want { bytes: inbox_reply_bytes, drained_senders, session: Some(session.id) };
         let delivery = self.repository.lease(session.user.id, want).await.map_err(|_| Refusal::Unavailable)?;
+        // A session that ended meanwhile was handed nothing.
+        self.session(token)?;
         let messages = delivery.lease.as_ref().map_or(0, Lease::len);
         debug!(address = %peer.address, user = session.user.username.as_str(), messages, "inbox");
         Ok(self.inbox_reply(&session, delivery))

@@ -223,7 +223,7 @@ impl<S: Stream> Connection<'_, S> {
             // Who asks a thousand things at once must not keep the others waiting for all of the answers.
             consume_budget().await;
             self.place.at_work();
-            self.handed_out.request(at);
+            self.take_for_proof(at, &request);
             let is_browser = std::mem::take(&mut self.first) && request == Err(Refusal::Http);
             let request = match request {
                 Ok(Request::Send(send)) => {
@@ -268,6 +268,14 @@ impl<S: Stream> Connection<'_, S> {
             for reply in self.service.send(self.peer, std::mem::take(sends)).await {
                 self.reply(reply);
             }
+        }
+    }
+
+    /// Who asks again has read what was written before; but who shows a token that is good for nothing proves nothing.
+    fn take_for_proof(&mut self, at: u64, request: &Result<Request, Refusal>) {
+        let token = request.as_ref().ok().and_then(Request::token);
+        if !self.handed_out.is_empty() && token.is_none_or(|token| self.service.is_living(&token)) {
+            self.handed_out.request(at);
         }
     }
 

@@ -312,13 +312,11 @@ impl Mailboxes {
         evicted
     }
 
-    /// Who wrote to `recipient` in the tail, by first message, and where the tail begins.
-    pub fn tail_senders(&self, recipient: UserId) -> (MessageId, Vec<UserId>) {
+    /// Who wrote to `recipient` in the tail, each with the first message.
+    pub fn tail_senders(&self, recipient: UserId) -> Vec<(MessageId, UserId)> {
         let inner = self.inner();
         let senders = inner.boxes.get(&recipient).map(|mailbox| mailbox.tail_senders.iter());
-        let mut senders: Vec<_> = senders.into_iter().flatten().map(|(sender, id)| (*id, *sender)).collect();
-        senders.sort_unstable();
-        (inner.watermark, senders.into_iter().map(|(_, sender)| sender).collect())
+        senders.into_iter().flatten().map(|(sender, id)| (*id, *sender)).collect()
     }
 
     /// Forgets all that waited for an account that is gone, and takes nothing for it any more.
@@ -357,6 +355,11 @@ impl Reserve<'_> {
         add(unread, (1, bytes));
         add(&mut inner.total, (1, bytes));
         true
+    }
+
+    /// Gives back the room of one.
+    pub fn give_back(&mut self, recipient: UserId, bytes: u64) {
+        self.inner.forget(recipient, (1, bytes));
     }
 }
 

@@ -3,11 +3,14 @@
 //! that atomicity is the backend's affair. What OK is said of is on stable storage when the future is ready.
 
 pub mod batch;
+pub mod lease;
 pub mod mailbox;
 pub mod memory;
 mod records;
 pub mod sqlite;
 
+pub use self::lease::Lease;
+pub(crate) use self::lease::LeaseKeeper;
 pub use self::mailbox::Arrival;
 pub use self::records::{Added, Login, NewUser, Session, User};
 
@@ -53,7 +56,7 @@ pub struct NewSession {
     pub address: Arc<str>,
     /// Now.
     pub created_at: Timestamp,
-    /// The user's oldest sessions end when there would be more than this.
+    /// The user's sessions that were not used for longest end when there would be more than this.
     pub most: usize,
     /// A new hash for the account, where the old one was made with other parameters.
     pub rehashed: Option<String>,
@@ -81,6 +84,8 @@ pub enum Queued {
     InboxFull,
     /// The disk is nearly full, so nothing is taken in.
     NoSpace,
+    /// Its time or a number of it is beyond what the log has digits for.
+    Unfit,
 }
 
 /// Which part of an inbox is wanted.
@@ -90,6 +95,8 @@ pub struct Want {
     pub bytes: u64,
     /// Name every sender who ever wrote, with nothing after it where all was read.
     pub drained_senders: bool,
+    /// In whose name; the lease ends with it.
+    pub session: Option<SessionId>,
 }
 
 /// What [`Repository::lease`] hands out.
@@ -126,57 +133,6 @@ pub struct Page {
     pub messages: usize,
     /// Bytes of text, at the most, but one message at least.
     pub bytes: u64,
-}
-
-/// A hold on messages that were handed to one connection: nobody else gets them. Lives in memory only. Dropped, it
-/// puts them back into the queue.
-pub struct Lease {
-    keeper: Arc<dyn LeaseKeeper>,
-    recipient: UserId,
-    messages: Vec<mailbox::Waiting>,
-}
-
-/// Who takes a lease back.
-pub(crate) trait LeaseKeeper: Send + Sync {
-    /// They were read. Becomes durable by and by; until then they stay leased.
-    fn confirm(&self, recipient: UserId, messages: Vec<mailbox::Waiting>);
-    /// They may not have been read.
-    fn release(&self, recipient: UserId, messages: Vec<mailbox::Waiting>);
-}
-
-impl Lease {
-    pub(crate) fn new(keeper: Arc<dyn LeaseKeeper>, recipient: UserId, messages: Vec<mailbox::Waiting>) -> Lease {
-        Lease { keeper, recipient, messages }
-    }
-
-    /// The reader has them: takes them off the queue. Returns at once; a crash before it is durable delivers again.
-    pub fn confirm(mut self) {
-        self.keeper.confirm(self.recipient, std::mem::take(&mut self.messages));
-    }
-
-    /// How many messages are held.
-    pub fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    /// Never true of a lease from [`Repository::lease`].
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if !self.messages.is_empty() {
-            self.keeper.release(self.recipient, std::mem::take(&mut self.messages));
-        }
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lease({} messages of user {})", self.messages.len(), self.recipient)
-    }
 }
 
 /// What was removed with an account.

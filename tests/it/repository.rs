@@ -18,7 +18,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
 const USERS: usize = 3;
-const OPTIONS: Options = Options {
+pub const OPTIONS: Options = Options {
     inbox_messages: 100_000,
     inbox_bytes: 1 << 30,
     min_free_bytes: 0,
@@ -30,19 +30,19 @@ fn database(folder: &Path) -> PathBuf {
     folder.join("chat.db")
 }
 
-async fn open(folder: &Path, options: &Options) -> SqliteRepository {
+pub async fn open(folder: &Path, options: &Options) -> SqliteRepository {
     let url = format!("sqlite://{}", database(folder).display());
     sqlite::open(&url, options, Role::Server).await.expect("it opens")
 }
 
 /// An orderly stop, and a start in `folder`.
-async fn reopen(repository: SqliteRepository, folder: &Path, options: &Options) -> SqliteRepository {
+pub async fn reopen(repository: SqliteRepository, folder: &Path, options: &Options) -> SqliteRepository {
     repository.close().await.expect("it closes");
     drop(repository);
     open(folder, options).await
 }
 
-async fn add_users(repository: &SqliteRepository, count: usize) -> Vec<UserId> {
+pub async fn add_users(repository: &SqliteRepository, count: usize) -> Vec<UserId> {
     let mut users = Vec::new();
     for i in 0..count {
         let username = Username::parse(&format!("user{i}")).expect("it is a name");
@@ -54,39 +54,39 @@ async fn add_users(repository: &SqliteRepository, count: usize) -> Vec<UserId> {
     users
 }
 
-fn message(sender: UserId, recipient: UserId, text: &str) -> NewMessage {
+pub fn message(sender: UserId, recipient: UserId, text: &str) -> NewMessage {
     NewMessage { sender, recipient, sent_at: Timestamp::now(), text: text.into() }
 }
 
-async fn send(repository: &SqliteRepository, sender: UserId, recipient: UserId, text: &str) -> MessageId {
+pub async fn send(repository: &SqliteRepository, sender: UserId, recipient: UserId, text: &str) -> MessageId {
     let queued = repository.send([message(sender, recipient, text)].into()).await.expect("the store works");
     let [Queued::Stored(id)] = queued[..] else { panic!("{queued:?}") };
     id
 }
 
-const ALL: Want = Want { bytes: u64::MAX, drained_senders: false };
+pub const ALL: Want = Want { bytes: u64::MAX, drained_senders: false, session: None };
 
-async fn lease(repository: &SqliteRepository, recipient: UserId, want: Want) -> Delivery {
+pub async fn lease(repository: &SqliteRepository, recipient: UserId, want: Want) -> Delivery {
     repository.lease(recipient, want).await.expect("the store works")
 }
 
-fn texts(delivery: &Delivery) -> Vec<&str> {
+pub fn texts(delivery: &Delivery) -> Vec<&str> {
     delivery.senders.iter().flat_map(|(_, messages)| messages.iter().map(|message| &*message.text)).collect()
 }
 
 /// When this is answered, the writer has done all that it was given before.
-async fn settle(repository: &SqliteRepository) {
+pub async fn settle(repository: &SqliteRepository) {
     repository.end_session(SessionId(0)).await.expect("the store works");
 }
 
 /// In memory where there is such a file system: hundreds of commits are made, and what is proven is not fsync.
-fn quick_folder() -> tempfile::TempDir {
+pub fn quick_folder() -> tempfile::TempDir {
     let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     memory.expect("a directory can be made")
 }
 
 /// What lies on the disk at this moment, for another process to find.
-fn crash(folder: &Path) -> tempfile::TempDir {
+pub fn crash(folder: &Path) -> tempfile::TempDir {
     let copy = quick_folder();
     for name in ["chat.db", "chat.db-wal"] {
         fs::copy(folder.join(name), copy.path().join(name)).expect("it is there");
@@ -177,7 +177,7 @@ impl World {
 
     async fn lease(&mut self, of: usize, bytes: u64) -> usize {
         let free = self.free(of);
-        let delivery = lease(self.store(), self.users[of], Want { bytes, drained_senders: true }).await;
+        let delivery = lease(self.store(), self.users[of], Want { bytes, drained_senders: true, session: None }).await;
         let senders: Vec<UserId> = delivery.senders.iter().map(|(sender, _)| *sender).collect();
         assert_eq!(senders, self.first_ever(of), "the order of senders");
         let mut ids = Vec::new();
@@ -282,7 +282,7 @@ async fn mail_is_in_order_on_both_sides_of_the_watermark() {
     for text in &all {
         send(&repository, users[0], users[1], text).await;
     }
-    let first = lease(&repository, users[1], Want { bytes: 10, drained_senders: false }).await;
+    let first = lease(&repository, users[1], Want { bytes: 10, drained_senders: false, session: None }).await;
     assert_eq!(texts(&first), all[..10]);
     let rest = lease(&repository, users[1], ALL).await;
     assert_eq!(texts(&rest), all[10..]);
@@ -345,13 +345,12 @@ async fn retention_removes_what_was_read_and_never_what_was_not() {
         send(&repository, users[0], users[1], &i.to_string()).await;
         send(&repository, users[1], users[0], &i.to_string()).await;
     }
-    let read = lease(&repository, users[1], Want { bytes: 20, drained_senders: false }).await;
+    let read = lease(&repository, users[1], Want { bytes: 20, drained_senders: false, session: None }).await;
     let read_texts = texts(&read).len();
     assert!(read_texts > 5);
     read.lease.expect("it holds something").confirm();
-    // Only what is indexed is pruned; a stop indexes all.
     let repository = reopen(repository, folder.path(), &OPTIONS).await;
-    let held = lease(&repository, users[1], Want { bytes: 4, drained_senders: false }).await;
+    let held = lease(&repository, users[1], Want { bytes: 4, drained_senders: false, session: None }).await;
     let later = Timestamp(Timestamp::now().0 + 60_000);
     assert_eq!(repository.prune(Timestamp(1)).await.expect("the store works"), 0, "nothing is so old");
     assert_eq!(repository.prune(later).await.expect("the store works"), read_texts as u64);
@@ -368,6 +367,65 @@ async fn retention_removes_what_was_read_and_never_what_was_not() {
 }
 
 #[tokio::test]
+async fn retention_counts_age_and_not_what_is_indexed() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    for text in ["1", "2"] {
+        send(&repository, users[0], users[1], text).await;
+    }
+    lease(&repository, users[1], ALL).await.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    let later = Timestamp(Timestamp::now().0 + 60_000);
+    assert_eq!(repository.prune(later).await.expect("the store works"), 2, "the tail is not indexed");
+    // After a crash, too, it is known who wrote first.
+    let copy = crash(folder.path());
+    let after = open(copy.path(), &OPTIONS).await;
+    let drained = Want { drained_senders: true, ..ALL };
+    let senders = lease(&after, users[1], drained).await.senders;
+    assert_eq!(senders.iter().map(|(sender, _)| *sender).collect::<Vec<_>>(), [users[0]]);
+    // What is indexed later names the messages that are gone, which does no harm.
+    for text in ["3", "4", "5", "6", "7", "8"] {
+        send(&repository, users[0], users[1], text).await;
+    }
+    let repository = reopen(repository, folder.path(), &OPTIONS).await;
+    assert_eq!(texts(&lease(&repository, users[1], ALL).await), ["3", "4", "5", "6", "7", "8"]);
+    repository.close().await.expect("it closes");
+    sqlite::verify::verify(&database(folder.path()), &OPTIONS).await.expect("it is whole");
+}
+
+#[tokio::test]
+async fn a_message_from_the_future_does_not_stop_retention() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    let future = Timestamp(4_070_908_800_000);
+    for sent_at in [future, Timestamp::now()] {
+        let message = NewMessage { sent_at, ..message(users[0], users[1], "text") };
+        repository.send([message].into()).await.expect("the store works");
+    }
+    lease(&repository, users[1], ALL).await.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    let later = Timestamp(Timestamp::now().0 + 60_000);
+    assert_eq!(repository.prune(later).await.expect("the store works"), 1 + 1, "both were read before that");
+}
+
+#[tokio::test]
+async fn a_time_beyond_the_digits_of_the_log_refuses_one_message_and_not_the_store() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    for sent_at in [Timestamp(Timestamp::LAST.0 + 1), Timestamp(-1)] {
+        let unfit = NewMessage { sent_at, ..message(users[0], users[1], "unfit") };
+        let fit = message(users[0], users[1], "fit");
+        let queued = repository.send([unfit, fit].into_iter().collect()).await.expect("the store works");
+        assert!(matches!(queued[..], [Queued::Unfit, Queued::Stored(_)]), "{queued:?}");
+    }
+    assert_eq!(repository.status().unread_messages, 2);
+    assert_eq!(texts(&lease(&repository, users[1], ALL).await), ["fit", "fit"]);
+}
+
+#[tokio::test]
 async fn an_account_is_removed_with_mail_in_every_place() {
     let folder = tempfile::tempdir().expect("a directory can be made");
     let repository = open(folder.path(), &OPTIONS).await;
@@ -376,8 +434,8 @@ async fn an_account_is_removed_with_mail_in_every_place() {
         send(&repository, users[0], users[1], &i.to_string()).await;
     }
     send(&repository, users[0], users[0], "mine").await;
-    let out = lease(&repository, users[1], Want { bytes: 5, drained_senders: false }).await;
-    let confirmed = lease(&repository, users[1], Want { bytes: 5, drained_senders: false }).await;
+    let out = lease(&repository, users[1], Want { bytes: 5, drained_senders: false, session: None }).await;
+    let confirmed = lease(&repository, users[1], Want { bytes: 5, drained_senders: false, session: None }).await;
     confirmed.lease.expect("it holds something").confirm();
     settle(&repository).await;
     assert_eq!(repository.remove_user(users[1]).await.expect("the store works").unread, 15);
@@ -403,7 +461,7 @@ async fn handing_out(count: usize) -> (tempfile::TempDir, SqliteRepository, User
 }
 
 async fn one(repository: &SqliteRepository, user: UserId) -> Lease {
-    lease(repository, user, Want { bytes: 1, drained_senders: false }).await.lease.expect("one waits")
+    lease(repository, user, Want { bytes: 1, drained_senders: false, session: None }).await.lease.expect("one waits")
 }
 
 async fn unread(repository: &SqliteRepository) -> u64 {

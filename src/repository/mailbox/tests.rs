@@ -272,10 +272,12 @@ impl World {
                 ever.push((UserId(m.sender), *id));
             }
         }
-        let (watermark, tail) = self.boxes.tail_senders(user(of));
+        let watermark = self.boxes.inner().watermark;
+        let mut tail = self.boxes.tail_senders(user(of));
+        tail.sort_unstable();
         let mut told: Vec<UserId> = Vec::new();
         let disk = ever.iter().filter(|(_, first)| *first <= watermark.0).map(|(sender, _)| *sender);
-        for sender in disk.chain(tail) {
+        for sender in disk.chain(tail.into_iter().map(|(_, sender)| sender)) {
             if !told.contains(&sender) {
                 told.push(sender);
             }

@@ -166,6 +166,19 @@ impl Directory {
         Some(Session { id: live.id, user: self.accounts[index(live.account)].user.clone() })
     }
 
+    /// Whether this session lives.
+    pub fn is_open(&self, id: SessionId) -> bool {
+        self.login(id).is_some()
+    }
+
+    /// When an account's sessions were last used, where the database has not heard of it.
+    pub fn unstored_uses(&self, user: UserId) -> Vec<(SessionId, Timestamp)> {
+        let Some(account) = self.numbered(user) else { return Vec::new() };
+        let sessions = self.sessions_of(account).map(|session| &self.sessions[index(session)]);
+        let unstored = sessions.filter(|live| live.last_use() != live.stored_use);
+        unstored.map(|live| (live.id, live.last_use())).collect()
+    }
+
     /// From where an account's sessions were opened.
     pub fn addresses(&self, user: UserId) -> Vec<IpAddr> {
         let Some(account) = self.numbered(user) else { return Vec::new() };

@@ -8,6 +8,10 @@ use crate::model::{SessionId, Timestamp, UserId};
 use crate::repository::memory::event::{Event, SessionRecord};
 use crate::repository::{Added, NewSession, NewUser, User};
 
+/// `json_each` has columns of its own, `id` among them, so those of the table are named with it.
+const NOTE_USES: &str = "UPDATE session SET last_used_at = used.value ->> 1
+    FROM json_each(?1) AS used WHERE session.id = used.value ->> 0";
+
 /// A change to be made.
 #[derive(Clone)]
 pub enum Change {
@@ -21,8 +25,8 @@ pub enum Change {
     SetDisabled(UserId, bool),
     /// An account goes.
     RemoveUser(UserId),
-    /// A login.
-    OpenSession(NewSession),
+    /// A login, and when the account's other sessions were last used, where the database has not heard of it.
+    OpenSession(NewSession, Vec<(SessionId, Timestamp)>),
     /// A logout.
     EndSessions(Vec<SessionId>),
     /// When sessions were last used.
@@ -71,7 +75,7 @@ impl Change {
                 Ok((Changed::Rows(rows), Event::DisabledSet(id, disabled)))
             }
             Change::RemoveUser(id) => remove_user(db, id, now).await,
-            Change::OpenSession(session) => open_session(db, session).await,
+            Change::OpenSession(session, uses) => open_session(db, session, uses).await,
             Change::EndSessions(ids) => {
                 let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
                 let sql = "DELETE FROM session WHERE id IN (SELECT value FROM json_each(?1))";
@@ -79,14 +83,17 @@ impl Change {
                 Ok((Changed::Rows(rows), Event::SessionsEnded(ids)))
             }
             Change::NoteUses(uses) => {
-                let pairs: Vec<(i64, i64)> = uses.iter().map(|(id, at)| (id.0, at.0)).collect();
-                let sql = "UPDATE session SET last_used_at = value ->> 1 FROM json_each(?1) WHERE id = value ->> 0";
-                let rows = sqlx::query(sql).bind(Json(pairs)).execute(db).await?.rows_affected();
+                let rows = note_uses(db, &uses).await?;
                 Ok((Changed::Rows(rows), Event::UsesStored(uses)))
             }
             Change::Prune { read_before, after, look_at } => prune(db, read_before, after, look_at).await,
         }
     }
+}
+
+async fn note_uses(db: &mut SqliteConnection, uses: &[(SessionId, Timestamp)]) -> sqlx::Result<u64> {
+    let pairs: Vec<(i64, i64)> = uses.iter().map(|(id, at)| (id.0, at.0)).collect();
+    Ok(sqlx::query(NOTE_USES).bind(Json(pairs)).execute(db).await?.rows_affected())
 }
 
 async fn end_all(db: &mut SqliteConnection, id: UserId) -> sqlx::Result<()> {
@@ -149,7 +156,11 @@ async fn remove_user(db: &mut SqliteConnection, id: UserId, now: Timestamp) -> s
     Ok((Changed::Rows(unread), Event::UserRemoved(id)))
 }
 
-async fn open_session(db: &mut SqliteConnection, new: NewSession) -> sqlx::Result<(Changed, Event)> {
+async fn open_session(
+    db: &mut SqliteConnection,
+    new: NewSession,
+    uses: Vec<(SessionId, Timestamp)>,
+) -> sqlx::Result<(Changed, Event)> {
     // The account may have been shut or removed by another process since the password was checked.
     let sql = "INSERT INTO session (user, token_hash, address, created_at, last_used_at)
                SELECT id, ?2, ?3, ?4, ?4 FROM user WHERE id = ?1 AND removed_at IS NULL AND disabled = 0";
@@ -163,22 +174,40 @@ async fn open_session(db: &mut SqliteConnection, new: NewSession) -> sqlx::Resul
     if done.rows_affected() == 0 {
         return Ok((Changed::Rows(0), Event::Nothing));
     }
-    let sql = "DELETE FROM session WHERE user = ?1 AND id NOT IN
-               (SELECT id FROM session WHERE user = ?1 ORDER BY id DESC LIMIT ?2) RETURNING id";
-    let most = i64::try_from(new.most.max(1)).unwrap_or(i64::MAX);
-    let over: Vec<i64> = sqlx::query_scalar(sql).bind(new.user.0).bind(most).fetch_all(&mut *db).await?;
-    let over = over.into_iter().map(SessionId).collect();
+    let id = done.last_insert_rowid();
+    let over = end_those_over(db, &new, id, &uses).await?;
     if let Some(hash) = &new.rehashed {
         sqlx::query("UPDATE user SET password_hash = ?2 WHERE id = ?1").bind(new.user.0).bind(hash).execute(db).await?;
     }
     let record = SessionRecord {
-        id: SessionId(done.last_insert_rowid()),
+        id: SessionId(id),
         user: new.user,
         token: new.token,
         last_used_at: new.created_at,
         address: new.address.parse().ok(),
     };
     Ok((Changed::Rows(1), Event::SessionOpened(record, over)))
+}
+
+/// Ends the least recently used sessions of an account that has more than it may; the new one is not among them.
+async fn end_those_over(
+    db: &mut SqliteConnection,
+    new: &NewSession,
+    id: i64,
+    uses: &[(SessionId, Timestamp)],
+) -> sqlx::Result<Vec<SessionId>> {
+    let most = i64::try_from(new.most.max(1)).unwrap_or(i64::MAX);
+    let count = "SELECT count(*) FROM session WHERE user = ?1";
+    let count: i64 = sqlx::query_scalar(count).bind(new.user.0).fetch_one(&mut *db).await?;
+    if count <= most {
+        return Ok(Vec::new());
+    }
+    note_uses(db, uses).await?;
+    let sql = "DELETE FROM session WHERE user = ?1 AND id NOT IN
+               (SELECT id FROM session WHERE user = ?1 ORDER BY id = ?3 DESC, last_used_at DESC, id DESC LIMIT ?2)
+               RETURNING id";
+    let over: Vec<i64> = sqlx::query_scalar(sql).bind(new.user.0).bind(most).bind(id).fetch_all(db).await?;
+    Ok(over.into_iter().map(SessionId).collect())
 }
 
 async fn prune(
@@ -188,12 +217,19 @@ async fn prune(
     look_at: i64,
 ) -> sqlx::Result<(Changed, Event)> {
     let old = "SELECT r.id FROM receipt r JOIN message m ON m.id = r.id
-               WHERE r.id > ?1 AND r.id <= ?1 + ?2 AND r.delivered_at < ?3
-                 AND r.id <= (SELECT max(last) FROM run)";
+               WHERE r.id > ?1 AND r.id <= ?1 + ?2 AND r.delivered_at < ?3";
     let ids: Vec<i64> =
         sqlx::query_scalar(old).bind(after).bind(look_at).bind(read_before.0).fetch_all(&mut *db).await?;
-    // What the index still says of them does no harm; it goes when nothing of its run is left.
+    if ids.is_empty() {
+        return Ok((Changed::Rows(0), Event::Nothing));
+    }
+    // What the index still says of them, or will say, does no harm; it goes when nothing of its run is left. Who wrote what
+    // is not indexed yet is noted here, because after a crash nobody could tell any more.
     for sql in [
+        "INSERT OR IGNORE INTO correspondent (recipient, sender, first_id)
+         SELECT recipient, sender, min(id) FROM message
+         WHERE id IN (SELECT value FROM json_each(?1)) AND id > (SELECT coalesce(max(last), 0) FROM run)
+         GROUP BY recipient, sender",
         "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM receipt WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM mail WHERE run < (SELECT min(id) FROM message)",

@@ -10,6 +10,9 @@ use std::ptr::null_mut;
 use rusqlite::config::DbConfig;
 use rusqlite::{Params, Row, ffi};
 use sqlx::{Connection, SqliteConnection};
+use tracing::trace;
+
+use super::packed::Unfit;
 
 /// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +23,9 @@ pub enum Failure {
     /// One of this thread's.
     #[error(transparent)]
     Direct(#[from] rusqlite::Error),
+    /// A number that no row has room for; nothing was given to SQLite.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
 }
 
 impl Failure {
@@ -28,6 +34,7 @@ impl Failure {
         match self {
             Failure::Sqlx(error) => error.as_database_error()?.code()?.parse().ok(),
             Failure::Direct(error) => Some(error.sqlite_error()?.extended_code),
+            Failure::Unfit(_) => None,
         }
     }
 
@@ -45,6 +52,9 @@ thread_local! {
     /// Pages in the log after the last commit on this thread.
     static LOG_PAGES: Cell<u64> = const { Cell::new(0) };
 }
+
+/// Under this name sqlx logs each of its statements, and what is done here is logged too.
+const STATEMENTS: &str = "sqlx::query";
 
 /// A connection for both.
 pub struct Direct {
@@ -80,7 +90,9 @@ impl Direct {
     /// Carries out one statement on this thread; gives how many rows it changed.
     pub async fn execute(&mut self, sql: &str, values: impl Params) -> Result<usize, Failure> {
         self.rest().await?;
-        Ok(self.direct.prepare_cached(sql)?.execute(values)?)
+        let changed = self.direct.prepare_cached(sql)?.execute(values)?;
+        trace!(target: STATEMENTS, statement = sql, rows_affected = changed);
+        Ok(changed)
     }
 
     /// Pages in the log after the last commit. For the thread that commits.
@@ -95,7 +107,9 @@ impl Direct {
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
         self.rest().await?;
-        Ok(self.direct.prepare_cached(sql)?.query_row([], read)?)
+        let row = self.direct.prepare_cached(sql)?.query_row([], read)?;
+        trace!(target: STATEMENTS, statement = sql, rows_returned = 1);
+        Ok(row)
     }
 
     /// Carries out one query on this thread, with `take` for each row.
@@ -108,9 +122,12 @@ impl Direct {
         self.rest().await?;
         let mut statement = self.direct.prepare_cached(sql)?;
         let mut rows = statement.query(values)?;
+        let mut count = 0;
         while let Some(row) = rows.next()? {
             take(row)?;
+            count += 1;
         }
+        trace!(target: STATEMENTS, statement = sql, rows_returned = count);
         Ok(())
     }
 

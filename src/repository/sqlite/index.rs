@@ -159,7 +159,7 @@ impl Run {
         if self.mail.len() > 0 {
             let mut rows = Packed::with_capacity(1, owed);
             for (user, json) in self.mail.by_ref() {
-                rows.row(&[(user.0, USER)], &json);
+                rows.row(&[(user.0, USER)], &json)?;
                 if rows.len() >= owed {
                     break;
                 }
@@ -169,7 +169,7 @@ impl Run {
             let count = owed.div_ceil(NUMBERS);
             let mut rows = Packed::with_capacity(count, NUMBERS);
             for m in self.correspondents.by_ref().take(count) {
-                rows.row(&[(m.recipient.0, USER), (m.sender.0, USER), (m.id.0, WIDE)], "");
+                rows.row(&[(m.recipient.0, USER), (m.sender.0, USER), (m.id.0, WIDE)], "")?;
             }
             db.execute(CORRESPONDENT, (rows.finish(),)).await?;
         } else {
@@ -193,7 +193,7 @@ impl Run {
         let mut rows = Packed::with_capacity(self.recipients.len(), USER + 3 * WIDE);
         for (user, unread) in mailboxes.unread_up_to(self.to, &self.recipients) {
             let [messages, bytes] = [unread.messages, unread.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
-            rows.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE), (unread.oldest.0, WIDE)], "");
+            rows.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE), (unread.oldest.0, WIDE)], "")?;
         }
         db.execute("BEGIN IMMEDIATE", ()).await?;
         if rows.rows() > 0 {

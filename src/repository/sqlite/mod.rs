@@ -258,7 +258,10 @@ impl Repository for SqliteRepository {
     }
 
     fn open_session(&self, session: NewSession) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.rows(Change::OpenSession(session)).await? > 0) })
+        Box::pin(async move {
+            let uses = self.shared.directory().unstored_uses(session.user);
+            Ok(self.rows(Change::OpenSession(session, uses)).await? > 0)
+        })
     }
 
     fn end_session(&self, session: SessionId) -> Answer<'_, bool> {
@@ -290,8 +293,15 @@ impl Repository for SqliteRepository {
             };
             let taken = self.take(recipient, want.bytes).await.map_err(logged)?;
             // From here on the messages are put back if anything goes wrong.
-            let lease = Lease::new(self.keeper(), recipient, taken);
-            let delivery = self.deliver(recipient, &lease.messages, want).await.map_err(logged)?;
+            let mut lease = Lease::new(self.keeper(), recipient, taken.clone());
+            if let Some(session) = want.session {
+                lease.end_with(session, &self.shared.leases);
+                // It may have ended before the lease was known to end with it.
+                if !self.shared.directory().is_open(session) {
+                    return Ok(Delivery::default());
+                }
+            }
+            let delivery = self.deliver(recipient, &taken, want).await.map_err(logged)?;
             Ok(Delivery { lease: (!lease.is_empty()).then_some(lease), ..delivery })
         })
     }

@@ -11,6 +11,11 @@ pub const WIDE: usize = 14;
 const TEXT_RAW: u8 = 10;
 const ARRAY: u8 = 11;
 
+/// A number that has no place in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no number of 1 to {1} digits")]
+pub struct Unfit(i64, usize);
+
 /// An array under construction.
 #[derive(Debug)]
 pub struct Packed {
@@ -27,8 +32,11 @@ impl Packed {
         Packed { jsonb, rows: 0 }
     }
 
-    /// Adds a row: integers with their widths, and a text.
-    pub fn row(&mut self, integers: &[(i64, usize)], text: &str) {
+    /// Adds a row: integers with their widths, and a text. Where a number does not fit, nothing is added.
+    pub fn row(&mut self, integers: &[(i64, usize)], text: &str) -> Result<(), Unfit> {
+        if let Some((integer, width)) = integers.iter().find(|(integer, width)| !fits(*integer, *width)) {
+            return Err(Unfit(*integer, *width));
+        }
         let length = integers.iter().map(|(_, width)| width).sum::<usize>() + text.len();
         header(&mut self.jsonb, length);
         for (integer, width) in integers {
@@ -36,6 +44,7 @@ impl Packed {
         }
         self.jsonb.extend_from_slice(text.as_bytes());
         self.rows += 1;
+        Ok(())
     }
 
     /// How many rows there are.
@@ -72,17 +81,19 @@ fn header(out: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// `value` in decimal, `width` digits with zeros before them.
+fn fits(value: i64, width: usize) -> bool {
+    u32::try_from(width).ok().and_then(|width| 10_i64.checked_pow(width)).is_none_or(|end| value < end) && value >= 0
+}
+
+/// `value` in decimal, `width` digits with zeros before them. It fits.
 fn decimal(out: &mut Vec<u8>, value: i64, width: usize) {
     let mut digits = [b'0'; 20];
-    let mut rest = u64::try_from(value).expect("numbers and times are not negative");
+    let mut rest = value.unsigned_abs();
     for digit in digits.iter_mut().rev() {
         *digit += (rest % 10) as u8;
         rest /= 10;
     }
-    let (cut, kept) = digits.split_at(digits.len() - width);
-    assert!(cut.iter().all(|digit| *digit == b'0'), "{value} has more than {width} digits");
-    out.extend_from_slice(kept);
+    out.extend_from_slice(&digits[digits.len() - width..]);
 }
 
 #[cfg(test)]
@@ -106,11 +117,23 @@ mod tests {
         let texts: Vec<String> =
             [0, 1, 12, 231, 232, 65511, 65512, 2 << 20].iter().map(|n| "é".repeat(n / 2)).collect();
         for text in &texts {
-            packed.row(&[(7, USER), (99_999_999_999_999, WIDE)], text);
+            packed.row(&[(7, USER), (99_999_999_999_999, WIDE)], text).expect("they fit");
         }
         let rows = unpack(packed.finish()).await;
         assert_eq!(rows.len(), texts.len());
         assert!(rows.iter().zip(&texts).all(|(row, text)| (row.0, row.1, &row.2) == (7, 99_999_999_999_999, text)));
+    }
+
+    #[test]
+    fn a_number_with_too_many_digits_is_refused_and_spoils_no_other_row() {
+        let mut packed = Packed::with_capacity(1, 1);
+        packed.row(&[(7, USER)], "before").expect("it fits");
+        let before = packed.len();
+        for unfit in [-1, i64::MIN, 10_000_000_000, i64::MAX] {
+            assert_eq!(packed.row(&[(7, USER), (unfit, USER)], "text"), Err(Unfit(unfit, USER)));
+        }
+        assert_eq!((packed.rows(), packed.len()), (1, before));
+        packed.row(&[(0, USER), (9_999_999_999, USER), (i64::MAX, 19)], "after").expect("they fit");
     }
 
     proptest! {
@@ -118,7 +141,7 @@ mod tests {
         fn any_text_comes_back(texts in prop::collection::vec(".{0,40}|[\0-\u{1f}\"\\\\]{0,20}", 0..20)) {
             let mut packed = Packed::with_capacity(1, 1);
             for (i, text) in texts.iter().enumerate() {
-                packed.row(&[(i as i64, USER), (1, WIDE)], text);
+                packed.row(&[(i as i64, USER), (1, WIDE)], text).expect("they fit");
             }
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
             let rows = runtime.block_on(unpack(packed.finish()));

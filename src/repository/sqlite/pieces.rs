@@ -54,16 +54,20 @@ impl SqliteRepository {
 
     /// Removes what was read before `read_before` from the log.
     pub(super) async fn prune_in_pieces(&self, read_before: Timestamp) -> Result<u64, Error> {
+        let now = Timestamp::now();
         let mut pruned = 0;
         let mut after = 0;
         loop {
-            // What was sent after that time cannot have been read before it.
-            let sql = "SELECT id, sent_at FROM message WHERE id > ?1 ORDER BY id LIMIT 1";
-            let next: Option<(i64, i64)> =
-                sqlx::query_as(sql).bind(after).fetch_optional(self.readers.pool()).await.map_err(unread_log)?;
-            match next {
-                Some((id, sent_at)) if sent_at < read_before.0 => after = id - 1,
-                _ => return Ok(pruned),
+            let next = "SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT 1";
+            let next = sqlx::query_scalar(next).bind(after).fetch_optional(self.readers.pool()).await;
+            let Some(next): Option<i64> = next.map_err(unread_log)? else { return Ok(pruned) };
+            after = next - 1;
+            // What was sent after that time cannot have been read before it, and all that follows was sent later still. But
+            // the clock may have been ahead once, so a message from the future says nothing of those that follow.
+            let sent = "SELECT sent_at FROM message WHERE id > ?1 AND sent_at <= ?2 ORDER BY id LIMIT 1";
+            let sent = sqlx::query_scalar(sent).bind(after).bind(now.0).fetch_optional(self.readers.pool()).await;
+            if sent.map_err(unread_log)?.is_some_and(|sent_at: i64| sent_at >= read_before.0) {
+                return Ok(pruned);
             }
             pruned += self.rows(Change::Prune { read_before, after, look_at: PRUNE }).await?;
             after += PRUNE;

@@ -109,14 +109,17 @@ impl SqliteRepository {
         if among.len() < 2 && !want.drained_senders {
             return Ok(among);
         }
-        // The tail first: it may move to the disk while the disk is read, and an unfinished run is not to be seen.
-        let (watermark, tail) = self.shared.mailboxes.tail_senders(recipient);
-        let sql = "SELECT sender FROM correspondent WHERE recipient = ?1 AND first_id <= ?2 ORDER BY first_id";
+        // The tail first: it may move to the disk while the disk is read. What an unfinished run has written already, the
+        // tail has too; and the disk alone knows who wrote what retention has removed before it was indexed.
+        let tail = self.shared.mailboxes.tail_senders(recipient);
+        let sql = "SELECT first_id, sender FROM correspondent WHERE recipient = ?1";
         let mut reader = self.readers.turn(recipient).await?;
-        let indexed: Vec<i64> =
-            sqlx::query_scalar(sql).bind(recipient.0).bind(watermark.0).fetch_all(reader.db()).await?;
+        let indexed: Vec<(i64, i64)> = sqlx::query_as(sql).bind(recipient.0).fetch_all(reader.db()).await?;
+        let mut senders: Vec<(MessageId, UserId)> =
+            indexed.into_iter().map(|(id, sender)| (MessageId(id), UserId(sender))).chain(tail).collect();
+        senders.sort_unstable();
         let mut seen = HashSet::new();
-        let all = indexed.into_iter().map(UserId).chain(tail).chain(among.iter().copied());
+        let all = senders.into_iter().map(|(_, sender)| sender).chain(among.iter().copied());
         let wanted = all.filter(|sender| want.drained_senders || among.binary_search(sender).is_ok());
         Ok(wanted.filter(|sender| seen.insert(*sender)).collect())
     }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
@@ -14,6 +14,7 @@ use super::files::{self, Reserve};
 use crate::metrics::{Counter, Histogram};
 use crate::model::UserId;
 use crate::repository::Error;
+use crate::repository::lease::Leases;
 use crate::repository::mailbox::Mailboxes;
 use crate::repository::memory::directory::Directory;
 use crate::repository::memory::event::{Ended, Event};
@@ -24,6 +25,8 @@ pub struct Shared {
     directory: RwLock<Directory>,
     /// Who has what waiting.
     pub mailboxes: Mailboxes,
+    /// Who holds what in the name of which session.
+    pub leases: Arc<Leases>,
     /// Space set aside for when the disk is full.
     pub reserve: Reserve,
     min_free_bytes: u64,
@@ -50,6 +53,7 @@ impl Shared {
             database,
             directory: RwLock::new(directory),
             mailboxes,
+            leases: Arc::default(),
             min_free_bytes,
             free_bytes: AtomicU64::new(0),
             has_room: AtomicBool::new(true),
@@ -74,9 +78,22 @@ impl Shared {
     /// Brings the image of accounts and sessions to what was committed. Gives the accounts that went.
     pub fn apply(&self, events: impl IntoIterator<Item = Event>) -> Vec<UserId> {
         let mut ended = Ended::default();
+        let mut over = Vec::new();
         let mut directory = self.directory_mut();
-        events.into_iter().for_each(|event| directory.apply(event, &mut ended));
+        for event in events {
+            if let Event::SessionOpened(record, ended_for_it) = &event
+                && let Some(user) = directory.user(record.user).filter(|_| !ended_for_it.is_empty())
+            {
+                over.push((user, ended_for_it.clone()));
+            }
+            directory.apply(event, &mut ended);
+        }
         drop(directory);
+        for (user, sessions) in over {
+            let (user, sessions) = (user.username.as_str(), sessions.iter().map(|id| id.0).collect::<Vec<_>>());
+            info!(user, ?sessions, "too many sessions of one account: those that were not used for longest have ended");
+        }
+        self.leases.end(ended.sessions.iter().map(|(session, _)| *session));
         // Who waits for mail in the name of a session that ended is told so at once.
         ended.sessions.iter().for_each(|(_, user)| self.mailboxes.let_all_look(*user));
         ended.users.iter().for_each(|user| self.mailboxes.remove(*user));

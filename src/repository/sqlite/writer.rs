@@ -55,7 +55,9 @@ const LOG: &str = "INSERT INTO message (id, sender, recipient, sent_at, text)
     SELECT ?2 + key, CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 10) AS INTEGER),
         CAST(substr(v, 21, 14) AS INTEGER), CAST(substr(v, 35) AS TEXT)
     FROM (SELECT key, CAST(value AS BLOB) AS v FROM json_each(?1))";
-const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT value, ?2 FROM json_each(?1)";
+/// Retention may have removed a message that was leased when its recipient's account went.
+const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT value, ?2 FROM json_each(?1)
+    WHERE EXISTS (SELECT 1 FROM message WHERE message.id = value)";
 
 const UNCOUNT: &str = "UPDATE mailbox SET messages = messages - (value ->> 1), bytes = bytes - (value ->> 2)
     FROM json_each(?1) WHERE user = value ->> 0";
@@ -249,7 +251,11 @@ impl Writer {
                 }
                 let id = MessageId(self.next_id + packed.rows() as i64);
                 let columns = [(message.sender.0, USER), (message.recipient.0, USER), (message.sent_at.0, WIDE)];
-                packed.row(&columns, &message.text);
+                if let Err(error) = packed.row(&columns, &message.text) {
+                    error!(%error, "a message was refused");
+                    reserve.give_back(message.recipient, bytes);
+                    return Queued::Unfit;
+                }
                 let content = Some((message.sent_at, message.text.clone()));
                 delivered.push((message.recipient, Waiting { id, sender: message.sender, bytes, content }));
                 Queued::Stored(id)

@@ -1,0 +1,124 @@
+//! Holds on messages that were handed out. Nobody else gets these messages, until a hold is confirmed or ends: with its
+//! connection, or with the session in whose name it was given, whatever ends that. Lives in memory only.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use rustc_hash::FxHashMap;
+
+use super::mailbox::Waiting;
+use crate::model::{SessionId, UserId};
+
+/// A hold on messages that were handed to one connection. Dropped, it puts them back into the queue.
+pub struct Lease {
+    held: Arc<Held>,
+    /// What ends it besides its own end.
+    session: Option<(SessionId, Arc<Leases>)>,
+}
+
+struct Held {
+    keeper: Arc<dyn LeaseKeeper>,
+    recipient: UserId,
+    count: usize,
+    /// Empty once the lease is over.
+    messages: Mutex<Vec<Waiting>>,
+}
+
+/// Who takes a lease back.
+pub(crate) trait LeaseKeeper: Send + Sync {
+    /// They were read. Becomes durable by and by; until then they stay leased.
+    fn confirm(&self, recipient: UserId, messages: Vec<Waiting>);
+    /// They may not have been read.
+    fn release(&self, recipient: UserId, messages: Vec<Waiting>);
+}
+
+impl Held {
+    fn take(&self) -> Vec<Waiting> {
+        std::mem::take(&mut *self.messages.lock().unwrap_or_else(|broken| broken.into_inner()))
+    }
+
+    fn release(&self) {
+        let messages = self.take();
+        if !messages.is_empty() {
+            self.keeper.release(self.recipient, messages);
+        }
+    }
+}
+
+impl Lease {
+    pub(crate) fn new(keeper: Arc<dyn LeaseKeeper>, recipient: UserId, messages: Vec<Waiting>) -> Lease {
+        let held = Held { keeper, recipient, count: messages.len(), messages: Mutex::new(messages) };
+        Lease { held: Arc::new(held), session: None }
+    }
+
+    /// Has it end with a session, at the latest.
+    pub(crate) fn end_with(&mut self, session: SessionId, leases: &Arc<Leases>) {
+        leases.all().entry(session).or_default().push(Arc::downgrade(&self.held));
+        self.session = Some((session, leases.clone()));
+    }
+
+    /// The reader has them: takes them off the queue. Returns at once; a crash before it is durable delivers again. Where
+    /// the session has ended, they wait again already and this does nothing.
+    pub fn confirm(self) {
+        let messages = self.held.take();
+        if !messages.is_empty() {
+            self.held.keeper.confirm(self.held.recipient, messages);
+        }
+    }
+
+    /// How many messages were handed out.
+    pub fn len(&self) -> usize {
+        self.held.count
+    }
+
+    /// Never true of a lease from [`super::Repository::lease`].
+    pub fn is_empty(&self) -> bool {
+        self.held.count == 0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some((session, leases)) = self.session.take() {
+            leases.forget(session, &self.held);
+        }
+        self.held.release();
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({} messages of user {})", self.held.count, self.held.recipient)
+    }
+}
+
+/// All leases that end with a session.
+#[derive(Default)]
+pub struct Leases {
+    by_session: Mutex<FxHashMap<SessionId, Vec<Weak<Held>>>>,
+}
+
+impl Leases {
+    fn all(&self) -> MutexGuard<'_, FxHashMap<SessionId, Vec<Weak<Held>>>> {
+        self.by_session.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// These sessions have ended: what was handed out in their name waits again.
+    pub fn end(&self, sessions: impl Iterator<Item = SessionId>) {
+        for session in sessions {
+            // Not under the lock: to release wakes others.
+            let ended = self.all().remove(&session);
+            ended.into_iter().flatten().filter_map(|held| held.upgrade()).for_each(|held| held.release());
+        }
+    }
+
+    fn forget(&self, session: SessionId, held: &Arc<Held>) {
+        let mut all = self.all();
+        if let Some(leases) = all.get_mut(&session) {
+            leases.retain(|other| other.as_ptr() != Arc::as_ptr(held));
+            if leases.is_empty() {
+                all.remove(&session);
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Every statement of the store is carried out here, with a row that it finds or changes, also those that a server comes to
+//! only after an hour, a day or a month. The statements are collected from the sources, so a new one must be tried too.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use chatd::model::{MessageId, SessionId, Timestamp, UserId, Username};
+use chatd::repository::sqlite::{self, Role, SqliteRepository};
+use chatd::repository::{NewUser, Options, Page, Repository, Want};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+use crate::database::tamper;
+use crate::leases::log_in;
+use crate::repository::{ALL, OPTIONS, add_users, crash, lease, open, quick_folder, reopen, send, settle};
+
+const HOUR: i64 = 3_600_000;
+
+/// What `db verify` asks, in verify.rs and here, is not logged. All of it is asked in one go, and each of it has a case of
+/// damage of its own.
+const OF_VERIFY: &str = "FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'";
+
+/// How many rows each statement found or changed at the most.
+#[derive(Clone, Default)]
+struct Carried(Arc<Mutex<BTreeMap<String, u64>>>);
+
+#[derive(Default)]
+struct Statement {
+    sql: String,
+    summary: String,
+    rows: u64,
+}
+
+impl Visit for Statement {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "db.statement" | "statement" => self.sql = value.to_owned(),
+            "summary" => self.summary = value.to_owned(),
+            _ => {}
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name().starts_with("rows_") {
+            self.rows = self.rows.max(value);
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.record_u64(field, value.unsigned_abs());
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+impl<S: Subscriber> Layer<S> for Carried {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "sqlx::query" {
+            let mut statement = Statement::default();
+            event.record(&mut statement);
+            let sql = if statement.sql.is_empty() { &statement.summary } else { &statement.sql };
+            let mut carried = self.0.lock().expect("nobody panics with it");
+            let most = carried.entry(words(sql)).or_default();
+            *most = statement.rows.max(*most);
+        }
+    }
+}
+
+/// With one blank between words, however it was broken into lines.
+fn words(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The string literals of a source that are statements, up to its own tests.
+fn statements(source: &str) -> Vec<String> {
+    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let code: String =
+        source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let literals = code.split('"').skip(1).step_by(2).map(words);
+    let verbs = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
+    literals.filter(|literal| verbs.iter().any(|verb| literal.starts_with(verb))).collect()
+}
+
+fn sources(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("it is part of the project") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if !path.ends_with("verify.rs") {
+            found.extend(statements(&fs::read_to_string(path).expect("it can be read")));
+        }
+    }
+    found.retain(|sql| !sql.contains(OF_VERIFY));
+}
+
+async fn admin(folder: &Path) -> SqliteRepository {
+    let url = format!("sqlite://{}", folder.join("chat.db").display());
+    sqlite::open(&url, &OPTIONS, Role::Admin).await.expect("it opens")
+}
+
+/// Accounts and sessions, changed by the server and beside it, and what is written an hour and a month later.
+async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, users: &[UserId]) {
+    let now = Timestamp::now().0;
+    let (token, _) = log_in(repository, users[0], 1).await;
+    let (second, session) = log_in(repository, users[0], 1).await;
+    assert!(repository.session(&token.hash(), Timestamp(now), Timestamp(0)).is_none(), "one is allowed");
+    let used = repository.session(&second.hash(), Timestamp(now + 2 * HOUR), Timestamp(0));
+    assert_eq!(used.map(|session| session.id), Some(session));
+    repository.tidy_sessions(Timestamp(0)).await.expect("the store works");
+    let all = repository.logins(SessionId(0), None).await.expect("the store works");
+    let own = repository.logins(SessionId(0), Some(users[0])).await.expect("the store works");
+    assert_eq!((all.len(), own.len()), (1, 1));
+    repository.tidy_sessions(Timestamp(now + 3 * HOUR)).await.expect("the store works");
+    repository.password_hash(users[0]).await.expect("the store works").expect("it has one");
+    repository
+        .account(Username::parse("user0").expect("it is a name"))
+        .await
+        .expect("the store works")
+        .expect("it lives");
+    assert!(!repository.accounts(UserId(0)).await.expect("the store works").is_empty());
+
+    let (third, _) = log_in(repository, users[1], 1).await;
+    let beside = admin(folder).await;
+    let other = Username::parse("other").expect("it is a name");
+    let new = NewUser {
+        username: other.clone(),
+        display_name: "Other".into(),
+        country: String::new(),
+        password_hash: String::new(),
+    };
+    beside.add_user(new).await.expect("the store works");
+    log_in_beside(&beside, users[1]).await;
+    while repository.user_named("other").is_none() || repository.addresses(users[1]).len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    beside.close().await.expect("it closes");
+    // The next change of the server's own takes what was followed out of the feed.
+    let (_, fourth) = log_in(repository, users[0], 3).await;
+    repository.end_session(fourth).await.expect("the store works");
+    repository.set_password(users[1], "hash".into()).await.expect("the store works");
+    assert!(repository.session(&third.hash(), Timestamp(now), Timestamp(0)).is_none());
+    repository.set_disabled(users[1], true).await.expect("the store works");
+    repository.set_disabled(users[1], false).await.expect("the store works");
+}
+
+async fn log_in_beside(beside: &SqliteRepository, user: UserId) {
+    let token = chatd::model::Token::generate();
+    let address = Arc::from("192.0.2.2");
+    let created_at = Timestamp::now();
+    let new = chatd::repository::NewSession { user, token: token.hash(), address, created_at, most: 9, rehashed: None };
+    assert!(beside.open_session(new).await.expect("the store works"));
+}
+
+/// Mail in the index and in the tail, looked at, read and removed.
+async fn mail(mut repository: SqliteRepository, folder: &Path, users: &[UserId]) -> SqliteRepository {
+    let few = Want { bytes: 3, drained_senders: true, session: None };
+    for i in 0..20 {
+        send(&repository, users[i % 2], users[1], "text").await;
+        send(&repository, users[1], users[0], "text").await;
+    }
+    lease(&repository, users[1], few).await.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    // Only what is read of an inbox that lies on the disk in part is asked for again.
+    repository = reopen(repository, folder, &OPTIONS).await;
+    lease(&repository, users[1], few).await.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    repository.close().await.expect("it closes");
+    drop(repository);
+    // As a server leaves it that was killed while it indexed.
+    let path = folder.join("chat.db");
+    let unfinished = "INSERT INTO mail (run, recipient, messages) VALUES (1000000, 1, '[]')";
+    thread::spawn(move || tamper(&path, unfinished)).join().expect("it is SQL");
+    repository = open(folder, &OPTIONS).await;
+    drop(lease(&repository, users[1], few).await);
+    let page = Page { before: Some(MessageId(30)), messages: 5, bytes: 1_000 };
+    assert_eq!(repository.conversation(users[0], users[1], page).await.expect("the store works").len(), 5);
+    send(&repository, users[0], users[1], "in the tail").await;
+    assert!(!repository.receipts(users[0], users[1], 50).await.expect("the store works").is_empty());
+    let page = Page { before: None, messages: 50, bytes: 1_000_000 };
+    assert!(!repository.conversation(users[0], users[1], page).await.expect("the store works").is_empty());
+    repository
+}
+
+/// A month later all is read, and goes.
+async fn retention(repository: &SqliteRepository, users: &[UserId]) {
+    for user in users {
+        while let Some(lease) = lease(repository, *user, ALL).await.lease {
+            lease.confirm();
+        }
+    }
+    settle(repository).await;
+    let later = Timestamp(Timestamp::now().0 + 31 * 24 * HOUR);
+    repository.prune(later).await.expect("the store works");
+    send(repository, users[2], users[2], "read and removed before it is indexed").await;
+    lease(repository, users[2], ALL).await.lease.expect("it holds something").confirm();
+    settle(repository).await;
+    assert_eq!(repository.prune(later).await.expect("the store works"), 1);
+    for i in 0..OPTIONS.tail_messages {
+        send(repository, users[i % 2], users[0], "unread").await;
+    }
+    assert!(repository.prune(later).await.expect("the store works") > 0);
+    repository.remove_user(users[0]).await.expect("the store works");
+    assert!(repository.prune(later).await.expect("the store works") > 0);
+}
+
+#[test]
+fn every_statement_is_carried_out_with_a_row_that_it_finds_or_changes() {
+    let carried = Carried::default();
+    let subscriber = tracing_subscriber::registry().with(carried.clone());
+    // For all threads, because sqlx carries statements out on threads of its own.
+    tracing::subscriber::set_global_default(subscriber).expect("no other test of this program collects what is logged");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(async {
+        let folder = quick_folder();
+        let options: &Options = &OPTIONS;
+        let repository = open(folder.path(), options).await;
+        let users = add_users(&repository, 3).await;
+        accounts_and_sessions(&repository, folder.path(), &users).await;
+        let repository = mail(repository, folder.path(), &users).await;
+        // What is not indexed is read at the start after a crash.
+        let killed = crash(folder.path());
+        open(killed.path(), options).await.close().await.expect("it closes");
+        retention(&repository, &users).await;
+        repository.close().await.expect("it closes");
+    });
+    let mut wanted = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/repository/sqlite"), &mut wanted);
+    assert!(wanted.len() > 40, "only {} statements were found", wanted.len());
+    // A copy, because other tests go on.
+    let carried = carried.0.lock().expect("nobody panics with it").clone();
+    let rows = |wanted: &str| carried.iter().filter(|(sql, _)| sql.starts_with(wanted)).map(|(_, rows)| *rows).max();
+    let idle: Vec<String> = wanted
+        .iter()
+        .filter_map(|sql| match rows(sql) {
+            None => Some(format!("never carried out: {sql}")),
+            Some(0) => Some(format!("found or changed no row: {sql}")),
+            Some(_) => None,
+        })
+        .collect();
+    assert!(idle.is_empty(), "\n{}", idle.join("\n"));
+}
