@@ -175,7 +175,7 @@ impl Run {
         } else {
             let mut rows = Packed::with_capacity(1, owed);
             for ((low, high), json) in self.conversations.by_ref() {
-                rows.row(&[(low.0, USER), (high.0, USER)], &json);
+                rows.row(&[(low.0, USER), (high.0, USER)], &json)?;
                 if rows.len() >= owed {
                     break;
                 }
