@@ -6,7 +6,9 @@
 Commands are lines: send NAME TEXT, inbox, wait SECONDS, history NAME, show, logout. The class Chat is a client
 to build on; docs/PROTOCOL.md tells what goes over the wire.
 """
-import getpass, json, os, socket, sys, time
+import getpass, json, os, signal, socket, struct, sys, time
+
+UNKNOWN = '**Protocol Tidak Benar'
 
 
 class Refused(Exception):
@@ -15,9 +17,10 @@ class Refused(Exception):
 
 class Chat:
     def __init__(self, host, port):
-        self.socket = socket.create_connection((host, port), 30)
+        self.address = host, port
+        self.socket = socket.create_connection(self.address, 30)
         self.token = None
-        self.can_wait = True
+        self.can_wait = self.can_ack = True
 
     def ask(self, line, patience=30):
         """One request, one reply: a line with CR LF, and JSON up to CR LF CR LF, which is ASCII."""
@@ -29,9 +32,12 @@ class Chat:
             if not piece:
                 raise ConnectionError('the server closed the connection')
             reply += piece
-        reply = json.loads(reply)
-        if reply['status'] != 'OK':
-            raise Refused(reply['message'])
+        try:
+            reply = json.loads(reply)
+            if reply['status'] != 'OK':
+                raise Refused(reply['message'])
+        except (ValueError, KeyError, TypeError):
+            raise ConnectionError('this is no chat server') from None
         return reply
 
     def auth(self, user, password):
@@ -51,12 +57,22 @@ class Chat:
             try:
                 return self.ask(f'wait {self.token} {seconds}', seconds + 30)['messages']
             except Refused as refused:
-                if str(refused) != '**Protocol Tidak Benar':
+                if str(refused) != UNKNOWN:
                     raise
                 self.can_wait = False
         while not (messages := self.inbox()) and time.monotonic() < until:
             time.sleep(2)
         return messages
+
+    def ack(self):
+        """To be said once messages are shown: until then the server keeps them. A server of 2020 has no such word."""
+        try:
+            if self.can_ack:
+                self.ask(f'ack {self.token}')
+        except Refused as refused:
+            if str(refused) != UNKNOWN:
+                raise
+            self.can_ack = False
 
     def history(self, user, before=0, count=20):
         return self.ask(f'history {self.token} {user} {before} {count}')['history']
@@ -65,56 +81,94 @@ class Chat:
         return self.ask(f'show {self.token}')['messages']
 
     def logout(self):
-        self.ask(f'logout {self.token}')
+        if self.token:
+            token, self.token = self.token, None
+            self.ask(f'logout {token}')
+
+    def give_up(self):
+        """Ends the session where something went wrong, on a connection of its own: on the old one a reply may be under
+        way, and one more request there would say that it was read. A reset says that it was not."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        self.socket.close()
+        if self.token:
+            self.socket = socket.create_connection(self.address, 5)
+            self.logout()
 
 
 def printable(text):
     """What others wrote, with nothing in it that could move about on a terminal."""
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text.strip())
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in str(text).strip())
 
 
-def show_inbox(senders):
-    for messages in senders.values():
-        for message in messages:
-            print(f"{printable(message['msg_from'])}: {printable(message['msg'])}")
+def show_inbox(chat, senders):
+    messages = [message for messages in senders.values() for message in messages]
+    for message in messages:
+        print(f"{printable(message['msg_from'])}: {printable(message['msg'])}", flush=True)
+    if messages:
+        chat.ack()
 
 
 def run(chat, line):
     command, *words = line.split(' ', 2)
     match [command, *words]:
-        case ['send', user, text]:
+        case ['send', user, text] if user and text.strip():
             chat.send(user, text)
             print('sent')
+        case ['send', *_]:
+            print('error: send NAME TEXT')
         case ['inbox']:
-            show_inbox(chat.inbox())
-        case ['wait', seconds]:
-            show_inbox(chat.wait(int(seconds)))
+            show_inbox(chat, chat.inbox())
+        case ['wait', seconds] if seconds.isascii() and seconds.isdigit():
+            show_inbox(chat, chat.wait(int(seconds)))
         case ['history', user]:
             for message in chat.history(user):
-                print(f"{message['time']} {printable(message['msg_from'])}: {printable(message['msg'])}")
+                print(f"{printable(message['time'])} {printable(message['msg_from'])}: {printable(message['msg'])}")
         case ['show']:
-            print(', '.join(chat.show()))
+            print(', '.join(printable(name) for name in chat.show()))
         case ['logout']:
             chat.logout()
         case _:
             # What is not known here may be known to the server.
-            print(chat.ask(f"{command} {chat.token} {' '.join(words)}"))
+            print(printable(chat.ask(f"{command} {chat.token} {' '.join(words)}")))
+
+
+def converse(chat):
+    for line in sys.stdin:
+        if not (line := line.rstrip('\r\n')):
+            continue
+        try:
+            run(chat, line)
+        except Refused as refused:
+            print(f'error: {printable(refused)}')
+        sys.stdout.flush()
 
 
 def main():
-    host, _, port = sys.argv[1].rpartition(':')
-    user = os.environ.get('CHATD_USER') or input('user: ')
-    password = os.environ.get('CHATD_PASSWORD') or getpass.getpass()
-    chat = Chat(host, int(port))
+    host, colon, port = sys.argv[1].rpartition(':') if len(sys.argv) == 2 else ('', '', '')
+    if not (host and colon and port.isascii() and port.isdigit()):
+        sys.exit('usage: chat.py HOST:PORT')
+    # A signal ends the session, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        chat.auth(user, password)
-    except Refused as refused:
-        sys.exit(f'error: {refused}')
-    for line in sys.stdin:
+        user = os.environ.get('CHATD_USER') or input('user: ')
+        password = os.environ.get('CHATD_PASSWORD') or getpass.getpass()
+        chat = Chat(host.strip('[]'), int(port))
         try:
-            run(chat, line.rstrip('\n'))
-        except Refused as refused:
-            print(f'error: {refused}')
+            chat.auth(user, password)
+            converse(chat)
+            chat.logout()
+        except BaseException:
+            chat.give_up()
+            raise
+    except Refused as refused:
+        sys.exit(f'error: {printable(refused)}')
+    except (OSError, OverflowError, UnicodeError) as error:
+        sys.stdout = None  # where it was the pipe that broke, there is nothing to be flushed
+        sys.exit(f'error: {printable(error)}')
+    except EOFError:
+        sys.exit('error: no user, no password')
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == '__main__':

@@ -1,14 +1,19 @@
 //! Bytes in, lines out: where a request begins and ends, and how long it may be. Knows no command, no
 //! socket and no user; whoever reads the socket pushes in what came and takes out what is whole.
 
-use memchr::memchr;
+mod telnet;
+
+use memchr::{memchr, memchr2};
+
+use self::telnet::Options;
 
 /// What ends a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// CR LF only: the JSON wire, where LF and CR alone are text.
     CrLf,
-    /// LF, with or without a CR before it: what people's terminals send.
+    /// LF, with or without a CR before it: what people's terminals send. And CR NUL, which is Enter for a telnet in
+    /// character mode (RFC 854), whose options are taken out of the stream.
     Lf,
 }
 
@@ -49,6 +54,7 @@ pub enum Frame<'a> {
 #[derive(Debug)]
 pub struct Lines {
     ending: Ending,
+    options: Options,
     limits: LineLimits,
     buffer: Vec<u8>,
     /// Where the first line not yet given out begins in `buffer`.
@@ -91,6 +97,7 @@ impl Lines {
     pub fn new(ending: Ending, limits: LineLimits) -> Lines {
         Lines {
             ending,
+            options: Options::default(),
             limits,
             buffer: Vec::new(),
             start: 0,
@@ -112,10 +119,13 @@ impl Lines {
             self.searched -= self.start;
             self.start = 0;
         }
-        self.buffer.extend_from_slice(bytes);
+        match self.ending {
+            Ending::CrLf => self.buffer.extend_from_slice(bytes),
+            Ending::Lf => self.options.strip(bytes, &mut self.buffer),
+        }
     }
 
-    /// How many bytes of the stream were pushed so far.
+    /// How many bytes of the stream were pushed so far, those that were taken out not counted.
     pub fn received(&self) -> u64 {
         self.at + (self.buffer.len() - self.start) as u64
     }
@@ -200,16 +210,17 @@ impl Lines {
     /// Where the first line's text and the line itself end in `buffer`.
     fn find_end(&mut self) -> Option<(usize, usize)> {
         let mut from = self.searched.max(self.start);
-        while let Some(found) = memchr(b'\n', &self.buffer[from..]) {
-            let lf = from + found;
-            let cr = lf > self.start && self.buffer[lf - 1] == b'\r';
-            match self.ending {
-                Ending::CrLf if !cr => from = lf + 1,
-                _ => {
-                    self.searched = lf;
-                    return Some((lf - usize::from(cr), lf + 1));
-                }
+        while let Some(found) = match self.ending {
+            Ending::CrLf => memchr(b'\n', &self.buffer[from..]),
+            Ending::Lf => memchr2(b'\n', b'\0', &self.buffer[from..]),
+        } {
+            let last = from + found;
+            let cr = last > self.start && self.buffer[last - 1] == b'\r';
+            if cr || (self.ending == Ending::Lf && self.buffer[last] == b'\n') {
+                self.searched = last;
+                return Some((last - usize::from(cr), last + 1));
             }
+            from = last + 1;
         }
         self.searched = self.buffer.len();
         None
@@ -253,6 +264,27 @@ mod tests {
         assert_eq!(frames(Ending::CrLf, &[b"a\r\r\n"]), ["a\r\r\n"]);
         assert_eq!(frames(Ending::CrLf, &[b"a\n\r"]), Vec::<String>::new());
         assert_eq!(frames(Ending::Lf, &[b"a\nb\r\n"]), ["a\n", "b\r\n"]);
+    }
+
+    #[test]
+    fn enter_of_a_telnet_in_character_mode_ends_a_line() {
+        assert_eq!(frames(Ending::Lf, &[b"a\r\0b\r", b"\0", b"\r\0"]), ["a\r\0", "b\r\0", "\r\0"]);
+        assert_eq!(frames(Ending::Lf, &[b"a\0b\rc\n"]), ["a\0b\rc\n"]);
+        assert_eq!(frames(Ending::CrLf, &[b"a\r\0b\r\n"]), ["a\r\0b\r\n"]);
+    }
+
+    #[test]
+    fn options_of_telnet_are_no_part_of_a_line() {
+        let said: &[&[u8]] = &[b"\xff\xfd\x03\xff", b"\xfb\x18ab\xff\xfa\x18\0x", b"terminal\n\xff\xf0c\n"];
+        assert_eq!(frames(Ending::Lf, said), ["abc\n"]);
+        let mut lines = Lines::new(Ending::Lf, LIMITS);
+        lines.push(b"\xff\xfd\x03\xff\xf1a\xff\xff\n", true);
+        assert_eq!(lines.next(|_| false), Some(Frame::Line { bytes: b"a\xff\n", at: 0 }));
+        assert_eq!(lines.received(), 3);
+        // On the JSON port they are bytes like others.
+        let mut lines = Lines::new(Ending::CrLf, LIMITS);
+        lines.push(b"\xff\xfd\x03\r\n", true);
+        assert_eq!(lines.next(|_| false), Some(Frame::Line { bytes: b"\xff\xfd\x03\r\n", at: 0 }));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Busy;
 pub enum Verdict {
     /// It is the password.
     Right,
-    /// It is, and the hash on file was made with other parameters: here is one made with today's.
+    /// It is, and the hash on file was made with other parameters or of another spelling: here is one made as today.
     RightWith {
         /// A PHC string.
         new_hash: String,
@@ -66,7 +66,7 @@ pub struct Share {
 
 /// A password to be looked at, and who waits for what comes of it.
 struct Login {
-    attempt: String,
+    attempt: Vec<String>,
     hash: Option<String>,
     answer: oneshot::Sender<Verdict>,
 }
@@ -168,9 +168,10 @@ impl Passwords {
         Ok(Passwords { queue: Arc::new(Open(shared)) })
     }
 
-    /// Compares an attempt with a PHC string; `None` where there is no account takes as long and is wrong. Nothing is
-    /// compared once nobody waits for it.
-    pub async fn verify(&self, attempt: String, hash: Option<String>, share: Share) -> Result<Verdict, Busy> {
+    /// Compares an attempt with a PHC string; `None` where there is no account takes as long and is wrong. An attempt may
+    /// have several spellings, the one in which new passwords are stored first; each costs a hash. Nothing is compared
+    /// once nobody waits for it.
+    pub async fn verify(&self, attempt: Vec<String>, hash: Option<String>, share: Share) -> Result<Verdict, Busy> {
         let (answer, verdict) = oneshot::channel();
         self.push(Login { attempt, hash, answer }, share)?;
         verdict.await.map_err(|_| Busy)
@@ -220,23 +221,19 @@ fn run(hasher: &Hasher, shared: &Shared) {
 }
 
 impl Hasher {
-    fn verify(&self, attempt: &str, hash: Option<&str>) -> Verdict {
-        let Some(hash) = hash else {
-            let _ = PasswordHash::new(&self.dummy).map(|dummy| self.argon2.verify_password(attempt.as_bytes(), &dummy));
-            return Verdict::Wrong;
-        };
-        let Ok(parsed) = PasswordHash::new(hash) else { return Verdict::Wrong };
-        if self.argon2.verify_password(attempt.as_bytes(), &parsed).is_err() {
-            return Verdict::Wrong;
-        }
+    fn verify(&self, attempt: &[String], hash: Option<&str>) -> Verdict {
+        let Ok(parsed) = PasswordHash::new(hash.unwrap_or(&self.dummy)) else { return Verdict::Wrong };
+        let is_right = |spelling: &String| self.argon2.verify_password(spelling.as_bytes(), &parsed).is_ok();
+        let right = attempt.iter().position(is_right);
+        let (Some(right), true, Some(today)) = (right, hash.is_some(), attempt.first()) else { return Verdict::Wrong };
         let same = Params::try_from(&parsed).is_ok_and(|params| {
             let ours = self.argon2.params();
             (params.m_cost(), params.t_cost(), params.p_cost()) == (ours.m_cost(), ours.t_cost(), ours.p_cost())
         });
-        if same {
+        if same && right == 0 {
             return Verdict::Right;
         }
-        match self.argon2.hash_password(attempt.as_bytes()) {
+        match self.argon2.hash_password(today.as_bytes()) {
             Ok(new) => Verdict::RightWith { new_hash: new.to_string() },
             Err(_) => Verdict::Right,
         }

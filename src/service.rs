@@ -245,7 +245,7 @@ impl Service {
         };
         let (network, address) = attempt.share();
         let share = Share { known: attempt.is_known(), network, address };
-        let Ok(verdict) = self.passwords.verify(password.reveal().to_owned(), hash, share).await else {
+        let Ok(verdict) = self.passwords.verify(password.spellings(), hash, share).await else {
             attempt.unchecked();
             return Err(Refusal::Busy);
         };

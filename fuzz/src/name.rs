@@ -1,6 +1,6 @@
 //! A name is one that people can type, that the wire can carry, and that no other account has in other letters.
 
-use chatd::model::{Token, Username};
+use chatd::model::{LookupName, Token, Username};
 use chatd::protocol::{Request, json};
 
 /// The data are a name as an administrator typed it.
@@ -26,7 +26,8 @@ pub fn check(data: &[u8]) {
     }
     let line = format!("auth {text} x\r\n");
     let Ok(Request::Auth { username, .. }) = json::parse(line.as_bytes()) else { panic!("{text:?} is no word") };
-    assert_eq!(username, text);
+    assert_eq!(&*username, text);
+    assert_eq!(&*LookupName::of(typed), text, "the very same bytes find it");
 }
 
 /// The rule for ASCII, where it is simple; `None` where there is more to it, or where a token might be in it somehow.

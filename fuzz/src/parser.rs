@@ -1,6 +1,7 @@
 //! A line is understood as the program of 2020 understood it: the model below is that program's way of going about it,
 //! written down from the description of its wire and not from our parser.
 
+use chatd::model::LookupName;
 use chatd::protocol::json::{parse, parse_head};
 use chatd::protocol::{Refusal, Request};
 
@@ -29,8 +30,10 @@ pub fn check(data: &[u8]) {
         assert!(is_its_own, "{refusal:?} is no answer of the parser's");
     }
     let ours = match parsed {
-        Ok(Request::Auth { username, password }) => Meaning::Auth(username, password.reveal().to_owned()),
-        Ok(Request::Send(send)) => Meaning::Send(send.token.reveal(), send.recipient, send.text.to_string()),
+        Ok(Request::Auth { username, password }) => Meaning::Auth(username.to_string(), password.reveal().to_owned()),
+        Ok(Request::Send(send)) => {
+            Meaning::Send(send.token.reveal(), send.recipient.to_string(), send.text.to_string())
+        }
         Ok(Request::Inbox { token }) => Meaning::Inbox(token.reveal()),
         Ok(Request::Show { token }) => Meaning::Show(token.reveal()),
         Ok(Request::Logout { token }) => Meaning::Logout(token.reveal()),
@@ -59,14 +62,14 @@ fn meaning(line: &[u8]) -> Meaning {
     };
     match strip(j[0]).as_str() {
         "auth" => match (word(1), word(2)) {
-            (Some(name), Some(password)) => Meaning::Auth(name, password),
+            (Some(name), Some(password)) => Meaning::Auth(normal(&name), password),
             _ => Meaning::TooFew,
         },
         "send" => match (word(1), word(2)) {
             (Some(token), Some(_)) if !is_token(&token) => Meaning::NoToken,
             (Some(token), Some(name)) => {
                 let text = j[3..].iter().map(|word| format!(" {word}")).collect();
-                Meaning::Send(token, name, text)
+                Meaning::Send(token, normal(&name), text)
             }
             _ => Meaning::TooFew,
         },
@@ -75,6 +78,11 @@ fn meaning(line: &[u8]) -> Meaning {
         "logout" => with_token(Meaning::Logout),
         _ => Meaning::NoCommand,
     }
+}
+
+/// The one thing that is not as in 2020: every spelling of a name is that name (RFC 8265).
+fn normal(name: &str) -> String {
+    LookupName::of(name).to_string()
 }
 
 /// Python's `str.strip()`.

@@ -11,7 +11,7 @@ pub mod protocol;
 pub mod server;
 
 use self::protocol::{Account, Command, Login, Reply};
-use crate::model::{SessionId, Timestamp, UserId, Username};
+use crate::model::{Label, SessionId, Timestamp, UserId, Username};
 use crate::repository::{Added, Error, NewUser, Repository, User};
 
 /// Answers a question. An error is a line for the administrator.
@@ -32,6 +32,8 @@ pub async fn execute(repository: &dyn Repository, command: Command) -> Result<Re
             Reply::Accounts { accounts: accounts.into_iter().map(account).collect() }
         }
         Command::AddAccount { name, display_name, country, password_hash } => {
+            let display_name = Label::parse(&display_name).map_err(|error| format!("{display_name:?}: {error}"))?;
+            let country = Label::parse_or_none(&country).map_err(|error| format!("{country:?}: {error}"))?;
             let new = NewUser { username: username(&name)?, display_name, country, password_hash };
             Reply::Added { is_new: repository.add_user(new).await.map_err(store)? == Added::Added }
         }

@@ -2,8 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::visible::visible;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, visible};
 use crate::protocol::{FromSender, Past, Receipt};
 
 /// What stands before each line of a text of several, so that none can pass for another message.

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, what it prints, which exit status it ends with. One file for each noun.
 
+mod account;
 mod administration;
 mod client;
 mod config;
@@ -17,7 +18,6 @@ mod session;
 mod state;
 mod storage;
 mod user;
-mod visible;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

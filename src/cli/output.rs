@@ -1,5 +1,6 @@
 //! All that commands write to standard output and standard error. Nothing here panics, whatever the streams are: a pipe
-//! without a reader, a full disk, closed. Knows no command.
+//! without a reader, a full disk, closed. Nothing gets to a terminal that it would obey: line ends and tabs aside, controls
+//! are spelled out. Knows no command.
 
 use std::fmt::Display;
 use std::fs;
@@ -7,6 +8,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::model::visible_lines;
 
 /// Whether standard output was closed when the program began.
 static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
@@ -56,7 +59,8 @@ pub fn done(text: impl Display) {
 /// A line on standard error for the person who reads it. If that fails there is nobody to tell.
 pub fn note(text: impl Display) {
     // One write, so that lines of several processes do not mix.
-    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+    let line = format!("{text}\n");
+    let _ = io::stderr().write_all(visible_lines(&line).as_bytes());
 }
 
 /// Fails where [`print`] is sure to fail: to be asked before a step that cannot be taken back.
@@ -103,7 +107,7 @@ fn write(text: &str) -> Result<(), Unprinted> {
 
 fn write_all(text: &str) -> Result<(), Unprinted> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(visible_lines(text).as_bytes())?;
     stdout.flush()?;
     Ok(())
 }

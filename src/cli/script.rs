@@ -1,5 +1,5 @@
 //! The client for scripts: `chatd login`, `logout`, `send`, `inbox`. Each is one line in a crontab; the exit status
-//! tells success. The token is kept between runs.
+//! tells success.
 
 use std::io::{self, IsTerminal, Read};
 use std::process::ExitCode;
@@ -8,16 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
+use tokio::task::spawn_blocking;
 
+use super::account::{self, Account};
 use super::mail::readable;
-use super::output::{self, Unprinted};
+use super::output;
 use super::remote::{self, Remote};
-use super::state::Logins;
-use crate::client::link::Link;
 use crate::client::{self, is_empty};
-use crate::model::{Password, Token};
+use crate::model::{LookupName, Password};
 use crate::protocol::text::{self, Echo};
-use crate::protocol::{FromSender, Refusal, Reply, Request, Send, json};
+use crate::protocol::{FromSender, Reply, Request, Send, json};
 
 /// How long one request waits for mail.
 const WAIT: Duration = Duration::from_secs(50);
@@ -63,11 +63,10 @@ pub struct Inbox {
 
 impl Login {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        block_on(async {
-            let user = self.user.clone().map_or_else(remote::user, |user| Ok(Some(user)))?;
-            let user = user.context("who? `chatd login USER`, or CHATD_USER")?;
-            let mut account = Account::of(&self.remote, Some(user.clone()))?;
-            let password = match remote::password()? {
+        let user = self.user.clone().map_or_else(remote::user, |user| Ok(Some(user)))?;
+        let user = user.context("who? `chatd login USER`, or CHATD_USER")?;
+        account::run(&self.remote, Some(&user), async |account| {
+            let password = match account.password() {
                 Some(password) => password,
                 None => {
                     let typed = rpassword::prompt_password(format!("Password of {user}: "));
@@ -75,28 +74,14 @@ impl Login {
                     Password::attempt(&typed.context(hint)?)
                 }
             };
-            account.log_in(password).await?;
-            account.logins.make_current(&user)?;
-            Ok(account.end().await)
+            account.log_in_for_good(password).await
         })
     }
 }
 
 impl Logout {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        block_on(async {
-            let mut account = Account::of(&self.remote, None)?;
-            let token = account.logins.token(&account.user)?;
-            let token = token.with_context(|| format!("{} is not logged in", account.user))?;
-            match account.link.call(&Request::Logout { token }).await? {
-                // A session that ended before is as ended as it can be.
-                Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken) => {
-                    account.logins.forget(&account.user)?
-                }
-                other => bail!("{}", text::render(&Echo::Logout, &other)),
-            }
-            Ok(account.end().await)
-        })
+        account::run(&self.remote, None, Account::log_out)
     }
 }
 
@@ -104,16 +89,16 @@ impl SendMessage {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let typed = if self.text.is_empty() { input()? } else { self.text.join(" ") };
         let Some(text) = as_sent(&typed) else { bail!("there is nothing to send") };
-        block_on(async {
-            let mut account = Account::of(&self.remote, None)?;
-            let send = |token| Request::Send(Send { token, recipient: self.user.clone(), text: text.as_str().into() });
+        let recipient = LookupName::of(&self.user);
+        account::run(&self.remote, None, async |account| {
+            let send = |token| Request::Send(Send { token, recipient: recipient.clone(), text: text.as_str().into() });
             let asked = account.ask(async |link, token| link.call(&send(token)).await).await;
             let reply = asked.map_err(|error| match error.downcast_ref() {
                 Some(client::Error::Lost(_)) => error.context("the message may have been sent, or not"),
                 _ => error,
             });
             match reply? {
-                Reply::Sent => Ok(account.end().await),
+                Reply::Sent => Ok(()),
                 other => bail!("{}", text::render(&Echo::Send(self.user.clone()), &other)),
             }
         })
@@ -126,8 +111,7 @@ impl Inbox {
     /// messages there.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         output::require()?;
-        block_on(async {
-            let mut account = Account::of(&self.remote, None)?;
+        account::run(&self.remote, None, async |account| {
             let mut reply = account.mail(Duration::ZERO).await?;
             while self.wait && is_empty(&reply) {
                 reply = account.mail(WAIT).await?;
@@ -135,19 +119,21 @@ impl Inbox {
             let came = !is_empty(&reply);
             while !is_empty(&reply) {
                 let Reply::Inbox(senders) = &reply else { bail!("{}", text::render(&Echo::Inbox, &reply)) };
-                self.print(senders)?;
+                let page = self.page(senders);
+                // On a thread of its own, because a full pipe may take nothing for as long as it likes.
+                account.unless_interrupted(spawn_blocking(move || output::print(page))).await???;
                 reply = account.mail(Duration::ZERO).await?;
             }
             if came {
                 account.ask(async |link, token| link.call(&Request::Ack { token }).await).await?;
             }
-            Ok(account.end().await)
+            Ok(())
         })
     }
 
-    fn print(&self, senders: &[FromSender]) -> Result<(), Unprinted> {
+    fn page(&self, senders: &[FromSender]) -> String {
         if !self.json {
-            return output::print(readable(senders));
+            return readable(senders);
         }
         let mut lines = String::new();
         for from in senders {
@@ -160,69 +146,8 @@ impl Inbox {
                 lines.push('\n');
             }
         }
-        output::print(lines)
+        lines
     }
-}
-
-/// A user at a server.
-struct Account {
-    link: Link,
-    logins: Logins,
-    user: String,
-}
-
-impl Account {
-    /// The user named, or that of the environment, or the one who logged in last.
-    fn of(remote: &Remote, user: Option<String>) -> anyhow::Result<Account> {
-        let server = remote.server()?;
-        let logins = Logins::at(&server.address)?;
-        let user = match user.map_or_else(remote::user, |user| Ok(Some(user)))? {
-            Some(user) => user,
-            None => logins.current_user()?.context("not logged in: `chatd login USER`, or CHATD_USER")?,
-        };
-        Ok(Account { link: Link::new(server), logins, user })
-    }
-
-    /// Asks with the token that was kept, and where that has ended with a new one.
-    async fn ask(
-        &mut self,
-        say: impl AsyncFn(&mut Link, Token) -> Result<Reply, client::Error>,
-    ) -> anyhow::Result<Reply> {
-        if let Some(token) = self.logins.token(&self.user)? {
-            match say(&mut self.link, token).await? {
-                Reply::Refused(Refusal::UnknownToken) => self.logins.forget(&self.user)?,
-                reply => return Ok(reply),
-            }
-        }
-        let hint = || format!("{0} is not logged in: `chatd login {0}`, or CHATD_PASSWORD_FILE", self.user);
-        let token = self.log_in(remote::password()?.with_context(hint)?).await?;
-        Ok(say(&mut self.link, token).await?)
-    }
-
-    /// What has come, or comes in time.
-    async fn mail(&mut self, patience: Duration) -> anyhow::Result<Reply> {
-        self.ask(async |link, token| link.mail(token, patience).await).await
-    }
-
-    async fn log_in(&mut self, password: Password) -> anyhow::Result<Token> {
-        let request = Request::Auth { username: self.user.clone(), password };
-        match self.link.call(&request).await? {
-            Reply::LoggedIn { token } => {
-                self.logins.keep(&self.user, token)?;
-                Ok(token)
-            }
-            other => bail!("{}: {}", self.user, text::render(&Echo::Auth(self.user.clone()), &other)),
-        }
-    }
-
-    async fn end(self) -> ExitCode {
-        self.link.close().await;
-        ExitCode::SUCCESS
-    }
-}
-
-fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 /// All of standard input; what is no UTF-8 becomes U+FFFD, because the wire carries only text.

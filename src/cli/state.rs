@@ -13,11 +13,17 @@ use crate::model::Token;
 
 /// Where the client keeps what it keeps. Made when it is first needed.
 pub fn folder() -> anyhow::Result<PathBuf> {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
-    let folder = state.context("neither XDG_STATE_HOME nor HOME says where to keep things")?.join("chatd");
+    let folder = place().context(NOWHERE)?;
     make(&folder)?;
     Ok(folder)
+}
+
+const NOWHERE: &str = "neither XDG_STATE_HOME nor HOME says where to keep things";
+
+fn place() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("chatd"))
 }
 
 fn make(folder: &Path) -> anyhow::Result<()> {
@@ -25,62 +31,67 @@ fn make(folder: &Path) -> anyhow::Result<()> {
     made.with_context(|| folder.display().to_string())
 }
 
-/// The logins at one server.
+/// The logins at one server. Where there is no place to keep any, there are none.
 pub struct Logins {
-    folder: PathBuf,
+    folder: Option<PathBuf>,
 }
 
 impl Logins {
-    /// Those at this address.
-    pub fn at(address: &Address) -> anyhow::Result<Logins> {
-        let folder = folder()?.join("sessions").join(file_name(&address.to_string()));
-        make(&folder)?;
-        Ok(Logins { folder })
+    /// Those at this address. Nothing is made before something is kept.
+    pub fn at(address: &Address) -> Logins {
+        Logins { folder: place().map(|place| place.join("sessions").join(file_name(&address.to_string()))) }
+    }
+
+    /// Makes sure that something can be kept.
+    pub fn prepare(&self) -> anyhow::Result<()> {
+        make(self.folder.as_ref().context(NOWHERE)?)
     }
 
     /// Who logged in last with `chatd login`.
     pub fn current_user(&self) -> anyhow::Result<Option<String>> {
-        read(&self.folder.join("user"))
+        self.folder.as_ref().map_or(Ok(None), |folder| read(&folder.join("user")))
     }
 
     /// The user's token, which may have ended meanwhile.
     pub fn token(&self, user: &str) -> anyhow::Result<Option<Token>> {
-        Ok(read(&self.token_file(user))?.and_then(|text| Token::parse(&text)))
+        let Some(file) = self.token_file(user) else { return Ok(None) };
+        Ok(read(&file)?.and_then(|text| Token::parse(&text)))
     }
 
     /// Keeps a token.
     pub fn keep(&self, user: &str, token: Token) -> anyhow::Result<()> {
-        self.write(&self.token_file(user), &token.reveal())
+        self.prepare()?;
+        write(&self.token_file(user).context(NOWHERE)?, &token.reveal())
     }
 
     /// Makes this user the one meant where none is named.
     pub fn make_current(&self, user: &str) -> anyhow::Result<()> {
-        self.write(&self.folder.join("user"), user)
+        write(&self.folder.as_ref().context(NOWHERE)?.join("user"), user)
     }
 
     /// Forgets the user's token.
     pub fn forget(&self, user: &str) -> anyhow::Result<()> {
-        let file = self.token_file(user);
+        let Some(file) = self.token_file(user) else { return Ok(()) };
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context(file.display().to_string()),
             _ => Ok(()),
         }
     }
 
-    fn token_file(&self, user: &str) -> PathBuf {
-        self.folder.join(format!("token-{}", file_name(user)))
+    fn token_file(&self, user: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(format!("token-{}", file_name(user))))
     }
+}
 
-    /// Whole or not at all, and for nobody else's eyes from the beginning.
-    fn write(&self, file: &Path, line: &str) -> anyhow::Result<()> {
-        let new = file.with_extension(format!("new-{}", std::process::id()));
-        let written =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|mut open| {
-                writeln!(open, "{line}")?;
-                fs::rename(&new, file)
-            });
-        written.with_context(|| file.display().to_string())
-    }
+/// Whole or not at all, and for nobody else's eyes from the beginning.
+fn write(file: &Path, line: &str) -> anyhow::Result<()> {
+    let new = file.with_extension(format!("new-{}", std::process::id()));
+    let written =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|mut open| {
+            writeln!(open, "{line}")?;
+            fs::rename(&new, file)
+        });
+    written.with_context(|| file.display().to_string())
 }
 
 /// The first line of a file; `None` where there is none.

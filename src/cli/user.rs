@@ -13,7 +13,7 @@ use super::administration::{Administration, unexpected};
 use super::{cost, output};
 use crate::admin::protocol::{Account, Command, Reply};
 use crate::config::Config;
-use crate::model::{Password, Token, Username};
+use crate::model::{Label, Password, Token, Username};
 use crate::password;
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +123,9 @@ impl User {
     async fn add(&self, config: &Config, administration: &mut Administration<'_>) -> anyhow::Result<()> {
         let User::Add { name, display_name, country, if_not_exists, password } = self else { return Ok(()) };
         let username = Username::parse(name).with_context(|| format!("{name:?}"))?;
+        let display_name = display_name.as_ref().map_or_else(|| Ok((&username).into()), |name| Label::parse(name));
+        let display_name = display_name.context("--name")?;
+        let country = Label::parse_or_none(country).context("--country")?;
         match administration.account(username.as_str()).await? {
             Some(same) if *if_not_exists && same.username == username.as_str() => {
                 output::done(format_args!("{username} is there already"));
@@ -135,8 +138,8 @@ impl User {
         let name = username.to_string();
         let add = Command::AddAccount {
             name: name.clone(),
-            display_name: display_name.clone().unwrap_or_else(|| name.clone()),
-            country: country.clone(),
+            display_name: display_name.into(),
+            country: country.into(),
             password_hash: password::hash(password.text.reveal(), cost(config))?,
         };
         let remove = Command::RemoveAccount { name: name.clone() };
@@ -222,9 +225,9 @@ impl PasswordSource {
             // 122 bits from the operating system.
             Token::generate().reveal()
         } else if let Some(file) = &self.password_file {
-            first_line(&**file)?
+            first_line(&**file).context("--password-file")?
         } else if self.password_stdin {
-            first_line(io::stdin())?
+            first_line(io::stdin()).context("--password-stdin")?
         } else {
             let first = rpassword::prompt_password(format!("Password of {username}: "))
                 .context("no terminal to ask for the password (see --password-stdin)")?;
@@ -242,9 +245,14 @@ fn open_file(path: &str) -> io::Result<Arc<File>> {
     File::open(path).map(Arc::new)
 }
 
-/// The first line of a file or of standard input, without its end.
+/// The first line of a file or of standard input, without its end. A byte order mark would be a part of the password that
+/// nobody sees, so it is not taken.
 pub fn first_line(from: impl Read) -> anyhow::Result<String> {
-    let mut line = String::new();
-    io::BufReader::new(from.take(64 * 1024)).read_line(&mut line)?;
+    let mut line = Vec::new();
+    io::BufReader::new(from.take(64 * 1024)).read_until(b'\n', &mut line)?;
+    if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| line.starts_with(mark)) {
+        bail!("it begins with a byte order mark, which is no part of a password: write it as UTF-8 without a BOM");
+    }
+    let line = String::from_utf8(line).map_err(|_| anyhow!("it is not UTF-8"))?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }

@@ -14,21 +14,22 @@ fn closed_shop(most: usize) -> Passwords {
 /// Somebody who waits: the name, and the end where the verdict comes.
 fn wait(passwords: &Passwords, name: &str, share: Share) -> Result<oneshot::Receiver<Verdict>, Busy> {
     let (answer, verdict) = oneshot::channel();
-    passwords.push(Login { attempt: name.to_owned(), hash: None, answer }, share)?;
+    passwords.push(Login { attempt: vec![name.to_owned()], hash: None, answer }, share)?;
     Ok(verdict)
 }
 
 fn order(passwords: &Passwords) -> Vec<String> {
     let mut queues = passwords.queue.0.queues();
-    std::iter::from_fn(|| queues.next()).map(|login| login.attempt).collect()
+    std::iter::from_fn(|| queues.next()).flat_map(|login| login.attempt).collect()
 }
 
 #[tokio::test]
 async fn right_wrong_and_nobody() {
     let passwords = Passwords::start(CHEAP, 1, 4).expect("the cost is valid");
     let hash = hash("surabaya", CHEAP).expect("the cost is valid");
-    let verify =
-        |attempt: &str, hash: Option<&str>| passwords.verify(attempt.to_owned(), hash.map(str::to_owned), SOMEBODY);
+    let verify = |attempt: &str, hash: Option<&str>| {
+        passwords.verify(vec![attempt.to_owned()], hash.map(str::to_owned), SOMEBODY)
+    };
     assert_eq!(verify("surabaya", Some(&hash)).await, Ok(Verdict::Right));
     assert_eq!(verify("Surabaya", Some(&hash)).await, Ok(Verdict::Wrong));
     assert_eq!(verify("surabaya", None).await, Ok(Verdict::Wrong));
@@ -40,17 +41,31 @@ async fn another_cost_on_file_gives_a_new_hash() {
     let dearer = Cost { iterations: 2, ..CHEAP };
     let passwords = Passwords::start(dearer, 1, 4).expect("the cost is valid");
     let old = hash("surabaya", CHEAP).expect("the cost is valid");
-    let Ok(Verdict::RightWith { new_hash }) = passwords.verify("surabaya".to_owned(), Some(old), SOMEBODY).await else {
+    let Ok(Verdict::RightWith { new_hash }) = passwords.verify(vec!["surabaya".to_owned()], Some(old), SOMEBODY).await
+    else {
         panic!("the parameters differ");
     };
-    assert_eq!(passwords.verify("surabaya".to_owned(), Some(new_hash), SOMEBODY).await, Ok(Verdict::Right));
+    assert_eq!(passwords.verify(vec!["surabaya".to_owned()], Some(new_hash), SOMEBODY).await, Ok(Verdict::Right));
+}
+
+#[tokio::test]
+async fn a_hash_of_an_earlier_spelling_is_found_and_made_anew() {
+    let passwords = Passwords::start(CHEAP, 1, 4).expect("the cost is valid");
+    let old = hash("cafe\u{301}", CHEAP).expect("the cost is valid");
+    let spellings = || vec!["caf\u{e9}".to_owned(), "cafe\u{301}".to_owned()];
+    let Ok(Verdict::RightWith { new_hash }) = passwords.verify(spellings(), Some(old), SOMEBODY).await else {
+        panic!("the second spelling is right");
+    };
+    let composed = vec![spellings().remove(0)];
+    assert_eq!(passwords.verify(composed, Some(new_hash), SOMEBODY).await, Ok(Verdict::Right));
+    assert_eq!(passwords.verify(spellings(), None, SOMEBODY).await, Ok(Verdict::Wrong));
 }
 
 #[tokio::test]
 async fn beyond_the_queue_the_answer_is_busy() {
     let passwords = closed_shop(1);
     let _first = wait(&passwords, "first", SOMEBODY).expect("there is room for one");
-    assert_eq!(passwords.verify("x".to_owned(), None, SOMEBODY).await, Err(Busy));
+    assert_eq!(passwords.verify(vec!["x".to_owned()], None, SOMEBODY).await, Err(Busy));
 }
 
 #[test]

@@ -9,15 +9,15 @@ pub mod text;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Message, MessageId, Password, Timestamp, Token, Username};
+use crate::model::{LookupName, Message, MessageId, Password, Timestamp, Token, Username};
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Log in.
     Auth {
-        /// The account's name as it came; it need not be one.
-        username: String,
+        /// The account's name; it need not be one.
+        username: LookupName,
         /// What was tried.
         password: Password,
     },
@@ -54,8 +54,8 @@ pub enum Request {
     History {
         /// Who looks.
         token: Token,
-        /// The other side's name as it came; it need not be one.
-        username: String,
+        /// The other side's name; it need not be one.
+        username: LookupName,
         /// Only what came before this message.
         before: Option<MessageId>,
         /// How many messages; the server may have a limit of its own.
@@ -65,8 +65,8 @@ pub enum Request {
     Status {
         /// Who asks.
         token: Token,
-        /// The recipient's name as it came; it need not be one.
-        username: String,
+        /// The recipient's name; it need not be one.
+        username: LookupName,
     },
 }
 
@@ -92,8 +92,8 @@ impl Request {
 pub struct Send {
     /// Who sends.
     pub token: Token,
-    /// The recipient's name as it came; it need not be one.
-    pub recipient: String,
+    /// The recipient's name; it need not be one.
+    pub recipient: LookupName,
     /// The text, exactly as it came.
     pub text: Arc<str>,
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::json::{HistoryText, InboxText, StatusText, ascii};
 use super::{Number, Refusal, Reply, Request, Send, is_http};
-use crate::model::{Password, Token, Username};
+use crate::model::{LookupName, Password, Token, Username};
 
 /// What of a request its reply is told with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +37,12 @@ pub enum Echo {
 /// Reads one line, with or without its line end. `session` is the one that the connection has logged in with.
 pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refusal>) {
     let Ok(line) = std::str::from_utf8(line) else { return (Echo::Unknown, Err(Refusal::Malformed)) };
-    let line = line.strip_suffix('\n').unwrap_or(line);
+    let line = line.strip_suffix("\r\0").or(line.strip_suffix('\n')).unwrap_or(line);
     let mut words = Words { rest: line.strip_suffix('\r').unwrap_or(line) };
     match words.next() {
         Some("auth") => match (words.next(), words.next()) {
             (Some(name), Some(password)) => {
-                let request = Request::Auth { username: name.to_owned(), password: Password::attempt(password) };
+                let request = Request::Auth { username: LookupName::of(name), password: Password::attempt(password) };
                 (Echo::Auth(name.to_owned()), Ok(request))
             }
             _ => (Echo::Unknown, Err(Refusal::Malformed)),
@@ -52,10 +52,9 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refu
             let token = words.token(session);
             match (words.next(), words.text()) {
                 (Some(recipient), Some(text)) => {
-                    let recipient = recipient.to_owned();
-                    let send = |token| Request::Send(Send { token, recipient: recipient.clone(), text: text.into() });
-                    let request = token.map(send);
-                    (Echo::Send(recipient), request)
+                    let send =
+                        |token| Request::Send(Send { token, recipient: LookupName::of(recipient), text: text.into() });
+                    (Echo::Send(recipient.to_owned()), token.map(send))
                 }
                 _ => (Echo::Unknown, Err(Refusal::Malformed)),
             }
@@ -77,13 +76,13 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refu
             let before = Number::message(words.next());
             let count = words.next().map(|word| Number::Count.parse(word)).transpose();
             let history =
-                |token| Ok(Request::History { token, username: name.to_owned(), before: before?, count: count? });
+                |token| Ok(Request::History { token, username: LookupName::of(name), before: before?, count: count? });
             (Echo::Inbox, token.and_then(history))
         }
         Some("status") => {
             let token = words.token(session);
             let Some(name) = words.next() else { return (Echo::Unknown, Err(Refusal::Malformed)) };
-            (Echo::Inbox, token.map(|token| Request::Status { token, username: name.to_owned() }))
+            (Echo::Inbox, token.map(|token| Request::Status { token, username: LookupName::of(name) }))
         }
         _ if is_http(line) => (Echo::Unknown, Err(Refusal::Http)),
         _ => (Echo::Unknown, Err(Refusal::UnknownCommand)),
@@ -244,7 +243,7 @@ mod tests {
     /// The text that `line` sends, and to whom.
     fn sent(line: &str) -> (String, String) {
         match parse(line.as_bytes(), Some(token())).1 {
-            Ok(Request::Send(send)) => (send.recipient, send.text.to_string()),
+            Ok(Request::Send(send)) => (send.recipient.to_string(), send.text.to_string()),
             other => panic!("{line:?}: {other:?}"),
         }
     }
@@ -296,6 +295,7 @@ mod tests {
         let to = |text: &str| ("henderson".to_owned(), text.to_owned());
         assert_eq!(sent("send henderson feeling good"), to(" feeling good \r\n"));
         assert_eq!(sent("sent henderson feeling good\r\n"), to(" feeling good \r\n"));
+        assert_eq!(sent("send henderson feeling good\r\0"), to(" feeling good \r\n"));
         assert_eq!(sent("  send \t henderson   two  more  \n"), to("   two  more   \r\n"));
         assert_eq!(sent("send henderson a\rb\u{a0}\r\n"), to(" a\rb\u{a0} \r\n"));
         assert_eq!(sent(&format!("send {TOKEN} henderson halo")), to(" halo \r\n"));
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn extensions_are_typed_like_the_rest() {
         let mine = Some(token());
-        let (token, username) = (token(), "messi".to_owned());
+        let (token, username) = (token(), LookupName::of("messi"));
         let request = |line: &str| parse(line.as_bytes(), mine).1;
         assert_eq!(request("wait 30"), Ok(Request::Wait { token, at_most: Duration::from_secs(30) }));
         assert_eq!(request(&format!("wait {TOKEN} 0")), Ok(Request::Wait { token, at_most: Duration::ZERO }));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::{SessionId, Timestamp, UserId, Username};
+use crate::model::{Label, SessionId, Timestamp, UserId, Username};
 
 /// An account.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,9 +36,9 @@ pub struct NewUser {
     /// Its name on the wire.
     pub username: Username,
     /// Its name in messages.
-    pub display_name: String,
+    pub display_name: Label,
     /// Where its owner is from; may be empty.
-    pub country: String,
+    pub country: Label,
     /// A PHC string.
     pub password_hash: String,
 }

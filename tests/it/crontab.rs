@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::client::chatd;
 use crate::door::Door;
 use crate::support::{EMPTY, Folder, NO_SESSION, PATIENCE, Server, texts};
@@ -36,6 +39,11 @@ impl Scripts {
 
     fn run(&self, user: &str, arguments: &[&str], input: &str) -> Output {
         run(self.command(user, arguments), input)
+    }
+
+    /// The sessions there are, as the administrator sees them.
+    fn sessions(&self) -> String {
+        self.folder.done(&["session", "list"], "")
     }
 
     /// What a command prints that must succeed.
@@ -79,17 +87,87 @@ fn a_line_in_a_crontab() {
 #[test]
 fn one_login_serves_many_runs_until_it_ends() {
     let scripts = Scripts::new();
+    scripts.done("messi", &["login"], "");
     for _ in 0..3 {
         scripts.done("messi", &["send", "messi", "x"], "");
     }
     assert_eq!(scripts.server.log().matches(" login ").count(), 1, "{}", scripts.server.log());
-    // An administrator ends the session; the next run logs in again.
+    // An administrator ends the session; the next run logs in for itself, and does not keep what it did not begin.
     scripts.folder.done(&["user", "passwd", "messi", "--password-stdin"], "surabaya\n");
     let mut client = scripts.server.connect();
     let token = token(&scripts, "messi");
     while client.ask(&format!("show {token}")) != NO_SESSION {}
     scripts.done("messi", &["send", "messi", "y"], "");
     assert_eq!(scripts.server.log().matches(" login ").count(), 2, "{}", scripts.server.log());
+    assert_eq!(scripts.sessions(), "");
+}
+
+/// A job that runs four times an hour would else have pushed everybody's own sessions out within a day.
+#[test]
+fn a_session_that_a_command_opened_ends_with_it() {
+    let scripts = Scripts::new();
+    scripts.done("messi", &["send", "messi", "x"], "");
+    scripts.done("messi", &["inbox"], "");
+    failed(&scripts.run("messi", &["send", "maradona", "x"], ""), 1, "User Tidak Ditemukan");
+    scripts.done("messi", &["send", "messi", "y"], "");
+    let mut full = scripts.command("messi", &["inbox"]);
+    full.stdout(File::options().write(true).open("/dev/full").expect("the system has it"));
+    assert_eq!(full.stderr(Stdio::null()).status().expect("it ends").code(), Some(1));
+    assert_eq!(scripts.sessions(), "");
+    assert_eq!(scripts.server.log().matches(" logout ").count(), 5, "{}", scripts.server.log());
+    // A second login takes the place of the first.
+    scripts.done("messi", &["login"], "");
+    let first = token(&scripts, "messi");
+    scripts.done("messi", &["login"], "");
+    assert_ne!(token(&scripts, "messi"), first);
+    assert_eq!(scripts.sessions().lines().count(), 1);
+    // One that cannot be kept is not opened.
+    let mut nowhere = scripts.command("lineker", &["login"]);
+    nowhere.env_remove("XDG_STATE_HOME").env("HOME", "/dev/null");
+    failed(&run(nowhere, ""), 1, "/dev/null");
+    assert_eq!(scripts.sessions().lines().count(), 1);
+    // And the mail that could not be printed is still there.
+    assert_eq!(scripts.done("messi", &["inbox"], ""), "messi: y\n");
+}
+
+#[test]
+fn a_command_that_a_signal_ends_ends_its_session_too() {
+    let scripts = Scripts::new();
+    let ended = |child: &mut Child, signal: Signal| {
+        while !scripts.sessions().contains(": messi from ") {}
+        kill(Pid::from_raw(i32::try_from(child.id()).expect("it is small")), signal).expect("it runs");
+        assert_eq!(child.wait().expect("it ends").code(), Some(128 + signal as i32));
+        assert_eq!(scripts.sessions(), "");
+    };
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        ended(&mut scripts.command("messi", &["inbox", "--wait"]).spawn().expect("chatd starts"), signal);
+    }
+    // While it waits for somebody to take what it prints.
+    scripts.done("messi", &["send", "messi"], &"x".repeat(500_000));
+    let (mut child, _pipe) = printing(&scripts);
+    ended(&mut child, Signal::SIGTERM);
+    let begun = Instant::now();
+    while scripts.done("messi", &["inbox"], "").is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "the message was lost");
+    }
+}
+
+/// A unit of root has no HOME, and a container may have nothing that can be written.
+#[test]
+fn a_password_in_the_environment_needs_no_place_to_keep_anything() {
+    let scripts = Scripts::new();
+    for home in [None, Some("/nonexistent/home"), Some("/dev/null"), Some("/proc")] {
+        let command = |arguments: &[&str]| {
+            let mut command = scripts.command("messi", arguments);
+            command.env_remove("XDG_STATE_HOME").env_remove("HOME");
+            home.map(|home| command.env("HOME", home));
+            run(command, "")
+        };
+        let sent = command(&["send", "messi", "x"]);
+        assert!(sent.status.success(), "{home:?}: {}", String::from_utf8_lossy(&sent.stderr));
+        assert_eq!(command(&["inbox"]).stdout, b"messi: x\n", "{home:?}");
+    }
+    assert_eq!(scripts.sessions(), "");
 }
 
 /// The token that was kept.
@@ -214,6 +292,7 @@ fn a_server_of_2020_will_do() {
 #[test]
 fn a_pipe_that_is_full_for_long_loses_nothing() {
     let scripts = Scripts::with("[delivery]\nconfirm_after = \"1ms\"");
+    scripts.done("messi", &["login"], "");
     scripts.done("messi", &["send", "messi"], &"x".repeat(500_000));
     let (mut child, pipe) = printing(&scripts);
     // Far longer than it takes to be confirmed by silence.

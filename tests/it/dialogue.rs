@@ -158,3 +158,24 @@ fn the_demonstration_invites_people_to_its_text_port() {
     token(&talker.ask("auth messi surabaya"));
     assert_eq!(talker.ask("send henderson halo apa kabar"), "message sent to henderson");
 }
+
+/// A telnet that sends each key ends a line with CR NUL, and talks to the other end of its options.
+#[test]
+fn a_telnet_in_character_mode_is_answered() {
+    let (_folder, server) = server();
+    let mut talker = Talker::connect(&server);
+    let socket =
+        |talker: &mut Talker, bytes: &[u8]| talker.stream.get_mut().write_all(bytes).expect("the server reads");
+    // DO SUPPRESS-GO-AHEAD, WILL TERMINAL-TYPE, and a name for the terminal.
+    socket(&mut talker, b"\xff\xfd\x03\xff\xfb\x18\xff\xfa\x18\0xterm\xff\xf0");
+    for key in b"auth messi surabaya" {
+        socket(&mut talker, &[*key]);
+    }
+    socket(&mut talker, b"\r\0");
+    token(&talker.read());
+    socket(&mut talker, b"send messi ha\xff\xf1lo\r\0inbox\r\0");
+    assert_eq!(talker.read(), "message sent to messi");
+    assert!(talker.read().contains("\" halo \\r\\n\""));
+    socket(&mut talker, b"\r\0");
+    assert_eq!(talker.read(), "*Maaf, command tidak benar");
+}

@@ -1,8 +1,15 @@
 //! The examples that `docs/PROTOCOL.md` shows are what a server says, and the clients in `examples/` work with one.
 
 use std::collections::{BTreeSet, HashMap};
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::door::Door;
 use crate::support::{Client, Folder, Server, Talker, texts};
 
 const PAGE: &str = include_str!("../../docs/PROTOCOL.md");
@@ -122,7 +129,8 @@ fn run(command: &mut Command, input: &str) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let mut stdin = child.stdin.take().expect("it was piped");
-    std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("it reads");
+    // One that has failed has closed it.
+    let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("it ends")
 }
@@ -189,4 +197,91 @@ fn the_shell_client_works() {
     }
     let (mut henderson, token) = server.login("henderson");
     assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), ["feeling good"]);
+}
+
+/// What an example says that must fail: one line, and no traceback.
+fn failed(output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(!error.contains("unbound") && !error.contains("Traceback"), "{error}");
+    error
+}
+
+#[test]
+fn the_python_client_sends_no_empty_message_and_acknowledges_what_it_has_shown() {
+    let (_folder, server) = server();
+    let door = Door::of_2020(server.address);
+    let (mut henderson, token) = server.login("henderson");
+    henderson.ask(&format!("send {token} messi  halo "));
+    let mut python = example("python3", "chat.py");
+    python.arg(door.address.to_string());
+    let shown = printed(&run(&mut python, "send henderson\nsend henderson  \nsend\ninbox\ninbox\n"));
+    let usage = "error: send NAME TEXT";
+    assert_eq!(shown, [usage, usage, usage, "Jordan Henderson: halo"]);
+    assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), Vec::<String>::new());
+    assert_eq!(door.refused(), ["ack"], "it is said once, after what was shown");
+}
+
+#[test]
+fn the_clients_in_examples_fail_in_one_line() {
+    let closed = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let nobody = closed.local_addr().expect("it is bound");
+    drop(closed);
+    let python = |argument: &[&str]| failed(&run(example("python3", "chat.py").args(argument), "show\n"));
+    assert_eq!(python(&[]), "usage: chat.py HOST:PORT\n");
+    assert_eq!(python(&["127.0.0.1"]), "usage: chat.py HOST:PORT\n");
+    assert!(python(&[&nobody.to_string()]).contains("Connection refused"));
+    let browser = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = browser.local_addr().expect("it is bound").to_string();
+    thread::spawn(move || {
+        for mut stream in browser.incoming().flatten() {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    assert_eq!(python(&[&address]), "error: this is no chat server\n");
+    let shell = |argument: &[&str]| failed(&run(example("bash", "chat.sh").args(argument), "show\n"));
+    assert_eq!(shell(&[]), "usage: chat.sh HOST PORT [COMMAND…]\n");
+    assert_eq!(shell(&["127.0.0.1"]), "usage: chat.sh HOST PORT [COMMAND…]\n");
+    let port = nobody.port().to_string();
+    assert_eq!(shell(&["127.0.0.1", &port]), format!("{nobody}: no connection\n"));
+    let mut anonymous = example("bash", "chat.sh");
+    anonymous.args(["127.0.0.1", &port]).env_remove("CHATD_USER");
+    assert_eq!(failed(&run(&mut anonymous, "")), "set CHATD_USER and CHATD_PASSWORD\n");
+}
+
+/// Starts an example that waits for mail, and gives it when it is logged in.
+fn waiting(folder: &Folder, mut command: Command) -> Child {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    writeln!(child.stdin.as_mut().expect("it was piped"), "send messi x\nwait 60\nwait 60").expect("it reads");
+    // The mail to oneself is shown, so the second `wait` is under way.
+    let output = child.stdout.take().expect("it was piped");
+    BufReader::new(output).lines().map_while(Result::ok).find(|line| line.contains('x')).expect("it shows it");
+    assert!(folder.done(&["session", "list"], "").contains(": messi from "));
+    child
+}
+
+#[test]
+fn the_clients_in_examples_end_their_session_whatever_ends_them() {
+    let (folder, server) = server();
+    let python = || {
+        let mut command = example("python3", "chat.py");
+        command.arg(server.address.to_string());
+        command
+    };
+    let shell = || {
+        let address = server.text_address.expect("the settings have one");
+        let mut command = example("bash", "chat.sh");
+        command.args([address.ip().to_string(), address.port().to_string()]);
+        command
+    };
+    assert!(run(&mut python(), "send nobody x\n").status.success());
+    assert_eq!(run(&mut shell(), "send nobody x\n").status.code(), Some(1));
+    assert_eq!(folder.done(&["session", "list"], ""), "");
+    for command in [python(), shell()] {
+        let mut child = waiting(&folder, command);
+        kill(Pid::from_raw(i32::try_from(child.id()).expect("it is small")), Signal::SIGTERM).expect("it runs");
+        assert_eq!(child.wait().expect("it ends").code(), Some(143));
+        assert_eq!(folder.done(&["session", "list"], ""), "");
+    }
 }

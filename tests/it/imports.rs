@@ -30,6 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("client", &["protocol", "model", "socket"]),
     ("admin", &["repository", "model", "seldom"]),
     ("cli::client", &["cli", "client", "protocol", "model"]),
+    ("cli::account", &["client", "protocol", "model"]),
     ("cli::script", &["client", "protocol", "model"]),
     ("cli::mail", &["protocol", "model"]),
     ("cli::health", &["cli", "admin", "client", "config", "repository", "tls"]),

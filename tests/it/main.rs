@@ -23,6 +23,7 @@
 //! - `security`: nobody gets in, nothing falls over
 //! - `client`: the document's dialogue, piped and on a `terminal`, also through a `door`: against an old server, and encrypted
 //! - `connect`: how the client comes to a server, and what it says when it does not
+//! - `names`: every spelling of a name and of a password is the same, and foreign text is shown escaped
 //! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
 
 mod admin;
@@ -41,6 +42,7 @@ mod extensions;
 mod imports;
 mod leases;
 mod metrics;
+mod names;
 mod operate;
 mod output;
 mod proof;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chatd::delivery::{HandedOut, QUIET_AFTER_END};
-use chatd::model::{MessageId, SessionId, Timestamp, UserId, Username};
+use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
 use chatd::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::repository::{Delivery, Lease, NewMessage, NewUser, Options, Page, Queued, Repository, Want};
 use proptest::prelude::*;
@@ -46,7 +46,7 @@ pub async fn add_users(repository: &SqliteRepository, count: usize) -> Vec<UserI
     let mut users = Vec::new();
     for i in 0..count {
         let username = Username::parse(&format!("user{i}")).expect("it is a name");
-        let (display_name, country, password_hash) = (format!("User {i}"), String::new(), String::new());
+        let (display_name, country, password_hash) = (Label::from(&username), Label::default(), String::new());
         let new = NewUser { username: username.clone(), display_name, country, password_hash };
         repository.add_user(new).await.expect("the store works");
         users.push(repository.user_named(username.as_str()).expect("it was added").id);

@@ -3,7 +3,7 @@
 
 use crate::client::link::Link;
 use crate::client::{Error, Server};
-use crate::model::{Password, Token};
+use crate::model::{LookupName, Password, Token};
 use crate::protocol::json::client::Unreadable;
 use crate::protocol::text::{self, Echo};
 use crate::protocol::{Refusal, Reply, Request};
@@ -63,7 +63,7 @@ impl Conversation {
 
     /// Logs in with a password that was not typed in the line.
     pub async fn log_in(&mut self, username: &str, password: Password) -> Result<Answered, Error> {
-        let request = Request::Auth { username: username.to_owned(), password };
+        let request = Request::Auth { username: LookupName::of(username), password };
         self.ask(Echo::Auth(username.to_owned()), request).await
     }
 

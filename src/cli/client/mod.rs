@@ -12,9 +12,9 @@ use clap::Args;
 
 use self::conversation::{Conversation, failure, login_without_password};
 use super::remote::{self, Remote};
-use super::visible::visible;
 use super::{output, runtime};
 use crate::client::Error;
+use crate::model::visible;
 
 #[derive(Debug, Args)]
 pub struct Client {

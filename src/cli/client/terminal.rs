@@ -18,10 +18,9 @@ use tokio::time::timeout;
 
 use super::conversation::{Answered, Conversation, failure, login_without_password};
 use super::live::{Display, Names, Printer, Shown, Watch};
-use crate::cli::visible::visible;
 use crate::cli::{mail, output, state};
 use crate::client::{Error, Server};
-use crate::model::Password;
+use crate::model::{Password, visible};
 use crate::protocol::Reply;
 use crate::protocol::text::Echo;
 

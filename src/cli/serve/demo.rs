@@ -6,7 +6,7 @@ use std::thread;
 use super::cost;
 use crate::cli::output;
 use crate::config::{Config, Listen, Loaded};
-use crate::model::Username;
+use crate::model::{Label, Username};
 use crate::password;
 use crate::repository::{NewUser, Repository};
 
@@ -49,8 +49,8 @@ pub async fn add_accounts(repository: &dyn Repository, config: &Config) -> anyho
         if repository.user_named(name).is_none() {
             let new = NewUser {
                 username: Username::parse(name)?,
-                display_name: display_name.to_owned(),
-                country: country.to_owned(),
+                display_name: Label::parse(display_name)?,
+                country: Label::parse(country)?,
                 password_hash: password::hash(PASSWORD, cost(config))?,
             };
             repository.add_user(new).await?;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::{ACKNOWLEDGED, parse, refused};
-use crate::model::{Message, MessageId, Timestamp, Token, Username};
+use crate::model::{Foreign, Message, MessageId, Timestamp, Token, Username};
 use crate::protocol::{FromSender, Number, Past, Person, Receipt, Refusal, Reply, Request, Send};
 
 /// Something in the request has a space or a line end where a line of words cannot have one.
@@ -20,7 +20,7 @@ pub struct Unwritable;
 pub enum Unreadable {
     /// A refusal in words that no server of ours has.
     #[error("{0}")]
-    Words(String),
+    Words(Foreign),
     /// Nothing that a server of this protocol says.
     #[error("the server's reply makes no sense: is that a chat server?")]
     Shape,
@@ -59,7 +59,7 @@ pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
     let token = |text: String| Token::parse(&text).ok_or(Unreadable::Shape);
     match answer {
         Answer { status: Status::Error, message: Some(words), .. } => {
-            known(&words).map(Reply::Refused).ok_or(Unreadable::Words(words))
+            known(&words).map(Reply::Refused).ok_or_else(|| Unreadable::Words(words.into()))
         }
         Answer { tokenid: Some(text), .. } => Ok(Reply::LoggedIn { token: token(text)? }),
         Answer { messages: Some(Messages::Token(text)), .. } => Ok(Reply::LoggedOut { token: token(text)? }),
@@ -223,7 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Password;
+    use crate::model::{LookupName, Password};
     use crate::protocol::json::render;
 
     fn token() -> impl Strategy<Value = Token> {
@@ -235,12 +235,16 @@ mod tests {
         "[a-zA-Z0-9é你😀._-]{1,12}"
     }
 
+    fn name() -> impl Strategy<Value = LookupName> {
+        word().prop_map(|word| LookupName::of(&word))
+    }
+
     fn request() -> impl Strategy<Value = Request> {
         let text = prop_oneof![Just(String::new()), "( [^\r]{0,40}){1,3}".prop_map(|text| text + "\r\n")];
         prop_oneof![
-            (word(), word())
+            (name(), word())
                 .prop_map(|(username, password)| Request::Auth { username, password: Password::attempt(&password) }),
-            (token(), word(), text).prop_map(|(token, recipient, text)| Request::Send(Send {
+            (token(), name(), text).prop_map(|(token, recipient, text)| Request::Send(Send {
                 token,
                 recipient,
                 text: text.into()
@@ -251,12 +255,12 @@ mod tests {
             (token(), 0u64..1 << 40)
                 .prop_map(|(token, seconds)| Request::Wait { token, at_most: Duration::from_secs(seconds) }),
             token().prop_map(|token| Request::Ack { token }),
-            (token(), word(), prop::option::of(1i64..), prop::option::of(any::<u64>())).prop_map(
+            (token(), name(), prop::option::of(1i64..), prop::option::of(any::<u64>())).prop_map(
                 |(token, username, before, count)| {
                     Request::History { token, username, before: before.map(MessageId), count }
                 }
             ),
-            (token(), word()).prop_map(|(token, username)| Request::Status { token, username }),
+            (token(), name()).prop_map(|(token, username)| Request::Status { token, username }),
         ]
     }
 
@@ -347,7 +351,7 @@ mod tests {
 
         #[test]
         fn any_words_are_carried_whole_or_not_at_all(username: String, password: String) {
-            let request = Request::Auth { username, password: Password::attempt(&password) };
+            let request = Request::Auth { username: LookupName::of(&username), password: Password::attempt(&password) };
             if let Ok(line) = write(&request) {
                 prop_assert_eq!(parse(&line), Ok(request));
                 prop_assert_eq!(line.windows(2).filter(|pair| pair == b"\r\n").count(), 1);
@@ -363,7 +367,7 @@ mod tests {
     #[test]
     fn what_a_line_cannot_carry_is_not_written() {
         let auth = |username: &str, password: &str| Request::Auth {
-            username: username.to_owned(),
+            username: LookupName::of(username),
             password: Password::attempt(password),
         };
         assert!(write(&auth("messi", "surabaya")).is_ok());
@@ -371,7 +375,7 @@ mod tests {
             assert_eq!(write(&auth(username, password)), Err(Unwritable), "{username:?} {password:?}");
         }
         let send = |text: &str| {
-            write(&Request::Send(Send { token: Token::generate(), recipient: "m".into(), text: text.into() }))
+            write(&Request::Send(Send { token: Token::generate(), recipient: LookupName::of("m"), text: text.into() }))
         };
         assert!(send(" a\nb \r\n").is_ok());
         for text in ["a \r\n", " a", " a\r\nb\r\n"] {
@@ -381,7 +385,7 @@ mod tests {
 
     #[test]
     fn what_no_server_of_ours_says_is_told_apart() {
-        let words = |words: &str| Err(Unreadable::Words(words.to_owned()));
+        let words = |words: &str| Err(Unreadable::Words(words.to_owned().into()));
         assert_eq!(read(br#"{"status": "ERROR", "message": "Group Tidak Ada"}"#), words("Group Tidak Ada"));
         for strange in
             ["", "{}", "[]", "HTTP/1.1 400 Bad Request", r#"{"status": "OK"}"#, r#"{"status": "OK", "tokenid": "x"}"#]

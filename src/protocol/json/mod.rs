@@ -13,7 +13,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::{CharEscape, Formatter};
 
 use super::{FromSender, Number, Past, Receipt, Refusal, Reply, Request, Send, is_http};
-use crate::model::{Message, Password, Timestamp, Token, Username};
+use crate::model::{LookupName, Message, Password, Timestamp, Token, Username};
 
 /// Reads one line, its CRLF included.
 pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
@@ -21,13 +21,13 @@ pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
     let mut words = Words { line, next: Some(0) };
     match words.required()? {
         "auth" => {
-            let username = words.required()?;
+            let username = LookupName::of(words.required()?);
             let password = Password::attempt(words.required()?);
-            Ok(Request::Auth { username: username.to_owned(), password })
+            Ok(Request::Auth { username, password })
         }
         "send" => {
             let token = words.required()?;
-            let recipient = words.required()?.to_owned();
+            let recipient = LookupName::of(words.required()?);
             let text = words.text().into();
             Ok(Request::Send(Send { token: known(token)?, recipient, text }))
         }
@@ -41,13 +41,13 @@ pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
         }
         "ack" => Ok(Request::Ack { token: known(words.required()?)? }),
         "history" => {
-            let (token, username) = (words.required()?, words.required()?.to_owned());
+            let (token, username) = (words.required()?, LookupName::of(words.required()?));
             let before = Number::message(words.optional())?;
             let count = words.optional().map(|word| Number::Count.parse(word)).transpose()?;
             Ok(Request::History { token: known(token)?, username, before, count })
         }
         "status" => {
-            let (token, username) = (words.required()?, words.required()?.to_owned());
+            let (token, username) = (words.required()?, LookupName::of(words.required()?));
             Ok(Request::Status { token: known(token)?, username })
         }
         _ if is_http(line) => Err(Refusal::Http),

@@ -106,8 +106,8 @@ async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sq
     let added = sqlx::query(sql)
         .bind(new.username.as_str())
         .bind(new.username.folded())
-        .bind(&new.display_name)
-        .bind(&new.country)
+        .bind(new.display_name.as_str())
+        .bind(new.country.as_str())
         .bind(&new.password_hash)
         .bind(now.0)
         .execute(db)
@@ -117,8 +117,8 @@ async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sq
             let user = User {
                 id: UserId(done.last_insert_rowid()),
                 username: new.username,
-                display_name: new.display_name.into(),
-                country: new.country.into(),
+                display_name: new.display_name.as_str().into(),
+                country: new.country.as_str().into(),
                 disabled: false,
                 removed: false,
                 created_at: now,

@@ -2,7 +2,23 @@
 //! direction of writing. Pure; knows no terminal.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
+
+/// A text that somebody else wrote. It can only be shown as [`visible`] shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign(String);
+
+impl From<String> for Foreign {
+    fn from(text: String) -> Foreign {
+        Foreign(text)
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&visible(&self.0))
+    }
+}
 
 /// The text with every character that a terminal would obey, or that hides or turns others, spelled out: `\n`, `\x1b`,
 /// `\u202e`. One line in, one line out.
@@ -27,8 +43,23 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same for a text of several lines: line ends and tabs stay.
+pub fn visible_lines(text: &str) -> Cow<'_, str> {
+    let stays = |c: char| c == '\n' || c == '\t';
+    if !text.contains(|c: char| is_unsafe(c) && !stays(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for piece in text.split_inclusive(stays) {
+        let (piece, end) = piece.strip_suffix(stays).map_or((piece, ""), |before| (before, &piece[before.len()..]));
+        out.push_str(&visible(piece));
+        out.push_str(end);
+    }
+    Cow::Owned(out)
+}
+
 /// Controls (C0, DEL, C1), the characters that turn the direction of writing, and those that end a line or a paragraph.
-fn is_unsafe(c: char) -> bool {
+pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
         || matches!(c, '\u{fff9}'..='\u{fffb}')
@@ -53,6 +84,14 @@ mod tests {
         for (text, shown) in cases {
             assert_eq!(visible(text), shown);
         }
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        let text = "a\x1b[31m\tb\r\n\nc\u{202e}\n";
+        assert_eq!(visible_lines(text), "a\\x1b[31m\tb\\r\n\nc\\u202e\n");
+        assert_eq!(visible_lines("a\n\tb"), "a\n\tb");
+        assert_eq!(Foreign::from("a\x1b\nb".to_owned()).to_string(), "a\\x1b\\nb");
     }
 
     proptest! {
