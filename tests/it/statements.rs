@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use chatd::model::{MessageId, SessionId, Timestamp, UserId, Username};
+use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
 use chatd::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::repository::{NewUser, Options, Page, Repository, Want};
 use tracing::field::{Field, Visit};
@@ -130,8 +130,8 @@ async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, use
     let other = Username::parse("other").expect("it is a name");
     let new = NewUser {
         username: other.clone(),
-        display_name: "Other".into(),
-        country: String::new(),
+        display_name: Label::from(&other),
+        country: Label::default(),
         password_hash: String::new(),
     };
     beside.add_user(new).await.expect("the store works");
