@@ -135,6 +135,7 @@ impl Directory {
                 self.open(record);
                 over.into_iter().for_each(|id| self.end(id, ended));
             }
+            Event::LoggedOut(id) => self.end(id, ended),
             Event::SessionsEnded(ids) => ids.into_iter().for_each(|id| self.end(id, ended)),
             Event::UsesStored(uses) => uses.into_iter().for_each(|(id, at)| self.use_is_stored(id, at)),
         }

@@ -38,6 +38,8 @@ pub enum Event {
     SessionOpened(SessionRecord, Vec<SessionId>),
     /// Sessions ended.
     SessionsEnded(Vec<SessionId>),
+    /// A session ended because its user asked for it.
+    LoggedOut(SessionId),
     /// The database has heard when these sessions were last used.
     UsesStored(Vec<(SessionId, Timestamp)>),
 }

@@ -29,6 +29,8 @@ pub enum Change {
     OpenSession(NewSession, Vec<(SessionId, Timestamp)>),
     /// A logout.
     EndSessions(Vec<SessionId>),
+    /// Ends a session because its user asks for it.
+    LogOut(SessionId),
     /// When sessions were last used.
     NoteUses(Vec<(SessionId, Timestamp)>),
     /// What was read before this time goes, looking at some of the log after a place.
@@ -76,12 +78,8 @@ impl Change {
             }
             Change::RemoveUser(id) => remove_user(db, id, now).await,
             Change::OpenSession(session, uses) => open_session(db, session, uses).await,
-            Change::EndSessions(ids) => {
-                let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
-                let sql = "DELETE FROM session WHERE id IN (SELECT value FROM json_each(?1))";
-                let rows = sqlx::query(sql).bind(Json(numbers)).execute(db).await?.rows_affected();
-                Ok((Changed::Rows(rows), Event::SessionsEnded(ids)))
-            }
+            Change::EndSessions(ids) => Ok((end_sessions(db, &ids).await?, Event::SessionsEnded(ids))),
+            Change::LogOut(id) => Ok((end_sessions(db, &[id]).await?, Event::LoggedOut(id))),
             Change::NoteUses(uses) => {
                 let rows = note_uses(db, &uses).await?;
                 Ok((Changed::Rows(rows), Event::UsesStored(uses)))
@@ -239,4 +237,10 @@ async fn prune(
         sqlx::query(sql).bind(Json(&ids)).execute(&mut *db).await?;
     }
     Ok((Changed::Rows(ids.len() as u64), Event::Nothing))
+}
+
+async fn end_sessions(db: &mut SqliteConnection, ids: &[SessionId]) -> sqlx::Result<Changed> {
+    let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let sql = "DELETE FROM session WHERE id IN (SELECT value FROM json_each(?1))";
+    Ok(Changed::Rows(sqlx::query(sql).bind(Json(numbers)).execute(db).await?.rows_affected()))
 }

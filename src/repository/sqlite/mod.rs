@@ -265,7 +265,7 @@ impl Repository for SqliteRepository {
     }
 
     fn end_session(&self, session: SessionId) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.rows(Change::EndSessions(vec![session])).await? > 0) })
+        Box::pin(async move { Ok(self.rows(Change::LogOut(session)).await? > 0) })
     }
 
     fn end_sessions(&self, sessions: Vec<SessionId>) -> Answer<'_, u64> {

@@ -80,7 +80,11 @@ impl Shared {
         let mut ended = Ended::default();
         let mut over = Vec::new();
         let mut directory = self.directory_mut();
+        let mut logged_out = Vec::new();
         for event in events {
+            if let Event::LoggedOut(session) = &event {
+                logged_out.push(*session);
+            }
             if let Event::SessionOpened(record, ended_for_it) = &event
                 && let Some(user) = directory.user(record.user).filter(|_| !ended_for_it.is_empty())
             {
@@ -93,7 +97,9 @@ impl Shared {
             let (user, sessions) = (user.username.as_str(), sessions.iter().map(|id| id.0).collect::<Vec<_>>());
             info!(user, ?sessions, "too many sessions of one account: those that were not used for longest have ended");
         }
-        self.leases.end(ended.sessions.iter().map(|(session, _)| *session));
+        // Who logs out keeps what another connection was handed in the same session: on the wire that mail was read.
+        let without_leases = ended.sessions.iter().map(|(session, _)| *session).filter(|id| !logged_out.contains(id));
+        self.leases.end(without_leases);
         // Who waits for mail in the name of a session that ended is told so at once.
         ended.sessions.iter().for_each(|(_, user)| self.mailboxes.let_all_look(*user));
         ended.users.iter().for_each(|user| self.mailboxes.remove(*user));

@@ -183,7 +183,7 @@ fn after_a_failed_fsync_nothing_is_acknowledged_and_nothing_is_lost() {
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert_eq!(refused.status.code(), Some(1), "{said}");
         assert!(said.contains(&format!("process {} has had the database open since", std::process::id())), "{said}");
-        folder.add_user(if of.is_none() { "ronaldo" } else { "zidane" }, "", "");
+        folder.add_user(if of.is_none() { "ronaldo" } else { "zidane" }, "Tamu", "");
         assert!(fs::metadata(folder.path().join("chat.db-wal")).expect("the log stays").len() >= log);
         drop(onlooker);
         let server = Server::start(&folder);
