@@ -63,7 +63,7 @@ pub fn note(text: impl Display) {
     let _ = io::stderr().write_all(visible_lines(&line).as_bytes());
 }
 
-/// Fails where [`print`] is sure to fail: to be asked before a step that cannot be taken back.
+/// Fails where [`print()`] is sure to fail: to be asked before a step that cannot be taken back.
 pub fn require() -> Result<(), Unprinted> {
     if WAS_CLOSED.load(Ordering::Relaxed) { Err(Unprinted::Closed) } else { Ok(()) }
 }

@@ -43,7 +43,7 @@ pub struct NewUser {
     pub password_hash: String,
 }
 
-/// What became of [`Repository::add_user`].
+/// What became of [`add_user`](super::Repository::add_user).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Added {
     /// It is there.
