@@ -1,10 +1,15 @@
 //! Numbers that are cheap enough to keep for every request, and the text in which Prometheus reads them. Knows neither
 //! what is counted nor who asks.
 
-use std::fmt::{Display, Write};
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -81,60 +86,92 @@ impl Histogram {
     }
 }
 
-/// Prometheus' text format, version 0.0.4.
+/// A page of numbers, in Prometheus' text format, version 0.0.4.
 #[derive(Debug, Default)]
-pub struct Page(String);
+pub struct Page(Vec<Family>);
+
+/// All that has one name.
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    value: Value,
+}
+
+#[derive(Debug)]
+enum Value {
+    Gauge(i64),
+    Counter(u64),
+    /// A label, and the counter of each of its values.
+    Tally(&'static str, Vec<(&'static str, u64)>),
+    Histogram(Durations),
+}
 
 impl Page {
     /// The type of that text.
-    pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+    pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
     /// A number that goes up and down.
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.head(name, help, "gauge");
-        self.line(format_args!("{name} {value}"));
+    pub fn gauge(&mut self, name: &'static str, help: &'static str, value: impl TryInto<i64>) {
+        self.add(name, help, Value::Gauge(value.try_into().unwrap_or(i64::MAX)));
     }
 
-    /// A number that only grows.
-    pub fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.head(name, help, "counter");
-        self.line(format_args!("{name} {value}"));
+    /// A number that only grows. The name ends in `_total`.
+    pub fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.add(name, help, Value::Counter(value));
     }
 
-    /// Counters that differ in the label `label`.
-    pub fn tally(&mut self, name: &str, help: &str, label: &str, tally: &Tally) {
-        self.head(name, help, "counter");
-        for (word, value) in tally.get() {
-            self.line(format_args!("{name}{{{label}=\"{word}\"}} {value}"));
-        }
+    /// Counters that differ in the label `label`. The name ends in `_total`.
+    pub fn tally(&mut self, name: &'static str, help: &'static str, label: &'static str, tally: &Tally) {
+        self.add(name, help, Value::Tally(label, tally.get().collect()));
     }
 
     /// How long something took, in seconds.
-    pub fn histogram(&mut self, name: &str, help: &str, durations: &Durations) {
-        self.head(name, help, "histogram");
-        let mut so_far = 0;
-        for (count, bound) in durations.counts.iter().zip(BOUNDS) {
-            so_far += count;
-            self.line(format_args!("{name}_bucket{{le=\"{}\"}} {so_far}", Duration::from_micros(bound).as_secs_f64()));
-        }
-        so_far += durations.counts[BOUNDS.len()];
-        self.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {so_far}"));
-        self.line(format_args!("{name}_sum {}", durations.total.as_secs_f64()));
-        self.line(format_args!("{name}_count {so_far}"));
+    pub fn histogram(&mut self, name: &'static str, help: &'static str, durations: &Durations) {
+        self.add(name, help, Value::Histogram(durations.clone()));
     }
 
     /// The text.
     pub fn text(self) -> String {
-        self.0
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        registry.register_collector(Box::new(self));
+        prometheus_text::encode(&mut text, &registry).expect("memory takes what is written");
+        text
     }
 
-    fn head(&mut self, name: &str, help: &str, kind: &str) {
-        self.line(format_args!("# HELP {name} {help}"));
-        self.line(format_args!("# TYPE {name} {kind}"));
+    fn add(&mut self, name: &'static str, help: &'static str, value: Value) {
+        self.0.push(Family { name, help, value });
     }
+}
 
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        writeln!(self.0, "{line}").expect("memory takes what is written");
+impl Collector for Page {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for Family { name, help, value } in &self.0 {
+            // The encoder writes the end of a counter's name itself.
+            let (name, kind) = match value {
+                Value::Gauge(_) => (*name, MetricType::Gauge),
+                Value::Counter(_) | Value::Tally(..) => (name.trim_end_matches("_total"), MetricType::Counter),
+                Value::Histogram(_) => (*name, MetricType::Histogram),
+            };
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            match value {
+                Value::Gauge(value) => family.encode_gauge(value)?,
+                Value::Counter(value) => family.encode_counter::<NoLabelSet, _, u64>(value, None)?,
+                Value::Tally(label, counters) => {
+                    for (word, value) in counters {
+                        family.encode_family(&[(*label, *word)])?.encode_counter::<NoLabelSet, _, u64>(value, None)?;
+                    }
+                }
+                Value::Histogram(durations) => {
+                    let bounds = BOUNDS.iter().map(|bound| Duration::from_micros(*bound).as_secs_f64());
+                    let bounds = bounds.chain([f64::INFINITY]);
+                    let buckets: Vec<(f64, u64)> = bounds.zip(durations.counts).collect();
+                    let count = durations.counts.iter().sum();
+                    family.encode_histogram::<NoLabelSet>(durations.total.as_secs_f64(), count, &buckets, None)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -105,3 +105,44 @@ fn it_is_off_unless_asked_for() {
     let server = Server::start(&folder);
     assert!(!server.log().contains("Prometheus"));
 }
+
+#[test]
+fn silent_connections_do_not_hold_up_a_scrape() {
+    let folder = Folder::new(SETTINGS);
+    let server = Server::start(&folder);
+    let address = address_in(&server.log(), "listening for Prometheus").expect("it is logged");
+    let mut silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+    for stream in &mut silent {
+        // Those who came first were shown out.
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: half");
+    }
+    // Long before any of them has been silent for as long as it may be.
+    let begun = Instant::now();
+    for _ in 0..5 {
+        assert!(get(address, "/metrics").0.starts_with("HTTP/1.1 200"));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    drop(silent);
+}
+
+#[test]
+fn a_query_and_a_head_are_answered_as_http_wants_it() {
+    let folder = Folder::new(SETTINGS);
+    let server = Server::start(&folder);
+    let address = address_in(&server.log(), "listening for Prometheus").expect("it is logged");
+    let (head, body) = get(address, "/metrics?x");
+    assert!(head.starts_with("HTTP/1.1 200") && body.contains("chatd_users 0"), "{head}\n{body}");
+    let ask = |request: &str| {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        write!(stream, "{request}\r\nHost: {address}\r\n\r\n").expect("it is taken");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("it ends");
+        reply
+    };
+    let reply = ask("HEAD /metrics HTTP/1.1");
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.ends_with("\r\n\r\n"), "{reply}");
+    assert!(reply.contains("Content-Length: ") && !reply.contains("Content-Length: 0\r\n"), "{reply}");
+    assert!(ask("POST /metrics HTTP/1.1").starts_with("HTTP/1.1 405"));
+    assert!(ask("nonsense").starts_with("HTTP/1.1 400"));
+}

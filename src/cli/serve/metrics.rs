@@ -1,12 +1,20 @@
 //! The page that Prometheus reads, on a port of its own that only this machine reaches: what an operator would be woken for.
 
+use std::collections::VecDeque;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use tracing::warn;
 
 use crate::metrics::Page;
 use crate::repository::Repository;
@@ -18,8 +26,10 @@ use crate::tls::Tls;
 const LIMIT: Duration = Duration::from_secs(5);
 /// How long its head may be, in bytes.
 const HEAD: usize = 8 << 10;
-/// How many may be asked at once.
-const AT_ONCE: usize = 8;
+/// How many connections there may be; with one more, the oldest is closed.
+const AT_ONCE: usize = 64;
+/// How long to wait when no connection can be accepted.
+const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// All that is shown.
 #[derive(Clone)]
@@ -31,42 +41,36 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Answers until it is aborted.
+    /// Answers until it is aborted. Who is silent makes way for who comes, so that nobody keeps Prometheus out.
     pub async fn serve(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let router = self.router();
+        let mut connections: VecDeque<AbortHandle> = VecDeque::new();
         loop {
-            let place = places.clone().acquire_owned().await;
-            let Ok((stream, _)) = listener.accept().await else {
-                sleep(Duration::from_millis(50)).await;
-                continue;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!(%error, "Prometheus cannot be answered for the moment");
+                    sleep(BACK_OFF).await;
+                    continue;
+                }
             };
-            let shown = self.clone();
-            tokio::spawn(async move {
-                // Whoever is too slow, or goes away, asks again.
-                let _ = timeout(LIMIT, shown.answer(stream)).await;
-                drop(place);
-            });
+            connections.retain(|connection| !connection.is_finished());
+            if connections.len() >= AT_ONCE
+                && let Some(oldest) = connections.pop_front()
+            {
+                oldest.abort();
+            }
+            connections.push_back(tokio::spawn(answer(stream, router.clone())).abort_handle());
         }
     }
 
-    /// One request and one reply of HTTP/1.1.
-    async fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut head = Vec::with_capacity(1024);
-        while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < HEAD {
-            if stream.read_buf(&mut head).await? == 0 {
-                return Ok(());
-            }
-        }
-        let (status, body) = match head.starts_with(b"GET /metrics ") {
-            true => ("200 OK", self.page().text()),
-            false => ("404 Not Found", "The numbers are at /metrics.\n".to_owned()),
+    fn router(&self) -> Router {
+        let shown = self.clone();
+        let page = move || {
+            let text = shown.page().text();
+            ready(([(header::CONTENT_TYPE, Page::CONTENT_TYPE)], text))
         };
-        let (kind, length) = (Page::CONTENT_TYPE, body.len());
-        let reply = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-        );
-        stream.write_all(reply.as_bytes()).await?;
-        stream.shutdown().await
+        Router::new().route("/metrics", get(page)).fallback((StatusCode::NOT_FOUND, "The numbers are at /metrics.\n"))
     }
 
     fn page(&self) -> Page {
@@ -96,4 +100,13 @@ impl Shown {
         }
         page
     }
+}
+
+/// One request and one reply of HTTP/1.1.
+async fn answer(stream: TcpStream, router: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(LIMIT).max_buf_size(HEAD);
+    http.keep_alive(false).title_case_headers(true);
+    // Whoever is too slow, or goes away, asks again.
+    let _ = timeout(LIMIT, http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))).await;
 }
