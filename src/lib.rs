@@ -23,7 +23,9 @@
 //! | [`client`] | the other end of the wire |
 //! | [`admin`] | the administrator's own socket, both ends |
 //! | [`config`] | the settings, whose manual is `chat.toml` |
-//! | [`journal`], [`metrics`], [`seldom`], [`systemd`] | what an operator sees |
+//! | [`log_limit`], [`log_queue`], [`journal`] | the log: how many lines, how they travel, and systemd's journal |
+//! | [`metrics`], [`systemd`] | what else an operator sees |
+//! | [`vital`] | the threads and tasks that must not die |
 //! | [`cli`] | the command line, one file for each noun |
 #![deny(unsafe_code)]
 // All output goes through `cli::output` and the log, which do not panic where the stream is broken.
@@ -39,12 +41,13 @@ pub mod delivery;
 pub mod fair;
 pub mod frame;
 pub mod journal;
+pub mod log_limit;
+pub mod log_queue;
 pub mod metrics;
 pub mod model;
 pub mod password;
 pub mod protocol;
 pub mod repository;
-pub mod seldom;
 pub mod server;
 pub mod service;
 pub mod session;
@@ -52,3 +55,4 @@ pub mod socket;
 pub mod systemd;
 pub mod throttle;
 pub mod tls;
+pub mod vital;

@@ -17,7 +17,6 @@ use crate::connections::{ConnectionLimits, Connections};
 use crate::metrics::Counter;
 use crate::protocol::Refusal;
 pub use crate::protocol::dialect::Dialect;
-use crate::seldom::Seldom;
 use crate::service::{Peer, Service};
 use crate::session::{self, End, Settings};
 use crate::tls::{Accepted, Tls};
@@ -36,10 +35,6 @@ pub struct Server {
     connections: Arc<Connections>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// Lines that strangers can cause as often as they like.
-    refused: Arc<Seldom>,
-    not_accepted: Arc<Seldom>,
-    wrong_port: Arc<Seldom>,
     /// Connections that were too many.
     turned_away: Arc<Counter>,
 }
@@ -49,17 +44,7 @@ impl Server {
     pub fn new(service: Arc<Service>, settings: Settings, limits: ConnectionLimits, stop: CancellationToken) -> Server {
         let connections = Connections::new(limits);
         let settings = Arc::new(RwLock::new(Arc::new(settings)));
-        Server {
-            service,
-            settings,
-            connections,
-            tasks: TaskTracker::new(),
-            stop,
-            refused: Arc::default(),
-            not_accepted: Arc::default(),
-            wrong_port: Arc::default(),
-            turned_away: Arc::default(),
-        }
+        Server { service, settings, connections, tasks: TaskTracker::new(), stop, turned_away: Arc::default() }
     }
 
     /// Takes other limits, and settings made from the former ones. Connections that are there keep what they have.
@@ -89,9 +74,7 @@ impl Server {
             match accepted {
                 Ok((stream, address)) => self.receive(stream, dialect(), tls.clone(), address.ip().to_canonical()),
                 Err(error) => {
-                    if let Some(left_out) = self.not_accepted.due() {
-                        warn!(%error, left_out, "no connection can be accepted for the moment");
-                    }
+                    warn!(%error, "no connection can be accepted for the moment");
                     sleep(BACK_OFF).await;
                 }
             }
@@ -107,9 +90,7 @@ impl Server {
     fn receive(&self, stream: TcpStream, dialect: Dialect, tls: Option<Arc<Tls>>, address: IpAddr) {
         let Some(place) = self.connections.enter(address) else {
             self.turned_away.add(1);
-            if let Some(left_out) = self.refused.due() {
-                warn!(%address, left_out, "connection refused: too many");
-            }
+            warn!(%address, "connection refused: too many");
             return;
         };
         let door = place.door();
@@ -119,13 +100,10 @@ impl Server {
         }
         let (service, stop) = (self.service.clone(), self.stop.clone());
         let peer = Peer { address };
-        let wrong_port = self.wrong_port.clone();
         let task = match tls {
             None => self.tasks.spawn(async move {
-                if session::run(stream, dialect, peer, place, service, settings, stop).await == End::NoTls
-                    && let Some(left_out) = wrong_port.due()
-                {
-                    warn!(%address, left_out, "a client speaks TLS on a port that does not: it was told so");
+                if session::run(stream, dialect, peer, place, service, settings, stop).await == End::NoTls {
+                    warn!(%address, "a client speaks TLS on a port that does not: it was told so");
                 }
             }),
             Some(tls) => self.tasks.spawn(async move {
@@ -138,9 +116,7 @@ impl Server {
                         session::run(stream, dialect, peer, place, service, settings, stop).await;
                     }
                     Ok(Accepted::Plain(mut stream)) => {
-                        if let Some(left_out) = wrong_port.due() {
-                            warn!(%address, left_out, "a client does not speak TLS on the TLS port: it was told so");
-                        }
+                        warn!(%address, "a client does not speak TLS on the TLS port: it was told so");
                         let _ = session::turn_away(&mut stream, &dialect, Refusal::WantsTls, settings.linger).await;
                     }
                     Err(error) => debug!(%address, %error, "no TLS"),

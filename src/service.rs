@@ -13,7 +13,6 @@ use crate::password::{Passwords, Share, Verdict};
 use crate::protocol::{FromSender, Past, Person, Receipt, Refusal, Reply, Request, Send};
 pub use crate::repository::{Arrival, Each, Lease};
 use crate::repository::{Delivery, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
-use crate::seldom::Seldom;
 use crate::throttle::{Throttle, network};
 
 /// How many messages `history` shows that was not told a number.
@@ -69,7 +68,6 @@ pub struct Service {
     repository: Arc<dyn Repository>,
     passwords: Passwords,
     throttle: Throttle,
-    held_up: Seldom,
     rules: RwLock<Rules>,
     refused_logins: Tally,
     refused_sends: Tally,
@@ -86,7 +84,6 @@ impl Service {
             repository,
             passwords,
             throttle,
-            held_up: Seldom::default(),
             rules: RwLock::new(rules),
             refused_logins: Tally::of(&LOGIN_REASONS),
             refused_sends: Tally::of(&SEND_REASONS),
@@ -225,9 +222,7 @@ impl Service {
         let attempt = match self.throttle.attempt(peer.address, username).await {
             Ok(attempt) => attempt,
             Err(retry_after) => {
-                if let Some(left_out) = self.held_up.due() {
-                    warn!(address = %peer.address, user = ?username, ?retry_after, left_out, "login refused: throttled");
-                }
+                warn!(address = %peer.address, user = ?username, ?retry_after, "login refused: throttled");
                 return Err(Refusal::Throttled { retry_after });
             }
         };

@@ -20,7 +20,6 @@ use super::execute;
 use super::path::{Address, socket_of};
 use super::protocol::{Answer, Command, QUESTION_BYTES, Question, VERSION};
 use crate::repository::Repository;
-use crate::seldom::Seldom;
 
 /// How many questions are answered at once.
 const AT_ONCE: usize = 16;
@@ -34,8 +33,6 @@ pub struct AdminSocket {
     path: PathBuf,
     listener: UnixListener,
     spares: Arc<Spares>,
-    not_accepted: Seldom,
-    strangers: Arc<Seldom>,
 }
 
 impl AdminSocket {
@@ -51,13 +48,7 @@ impl AdminSocket {
         let address = Address::of(&path)?;
         // The process's umask keeps others out from the first moment on; this takes the right to execute away, too.
         let listener = UnixListener::bind(address.path())?;
-        let socket = AdminSocket {
-            path,
-            listener,
-            spares: Arc::default(),
-            not_accepted: Seldom::default(),
-            strangers: Arc::default(),
-        };
+        let socket = AdminSocket { path, listener, spares: Arc::default() };
         socket.spares.fill();
         fs::set_permissions(&socket.path, Permissions::from_mode(0o600))?;
         Ok(socket)
@@ -76,21 +67,19 @@ impl AdminSocket {
             let stream = match self.accept().await {
                 Ok(stream) => stream,
                 Err(error) => {
-                    if let Some(left_out) = self.not_accepted.due() {
-                        warn!(%error, left_out, "no administrator can be heard for the moment");
-                    }
+                    warn!(%error, "no administrator can be heard for the moment");
                     sleep(BACK_OFF).await;
                     continue;
                 }
             };
-            let (repository, strangers, spares) = (repository.clone(), self.strangers.clone(), self.spares.clone());
+            let (repository, spares) = (repository.clone(), self.spares.clone());
             tokio::spawn(async move {
                 let _place = place;
                 if is_allowed(&stream) {
                     // Whoever is too slow, or goes away, asks again.
                     let _ = answer(stream, &*repository).await;
-                } else if let Some(left_out) = strangers.due() {
-                    warn!(left_out, "somebody else than the owner and root has asked at the administrator's socket");
+                } else {
+                    warn!("somebody else than the owner and root has asked at the administrator's socket");
                 }
                 spares.fill();
             });

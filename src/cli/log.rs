@@ -1,22 +1,51 @@
-//! Where log lines go and which of them: the journal under systemd, else stderr; the level can change while it runs.
+//! Where log lines go and which of them: the journal under systemd, else standard error; the level can change while the
+//! program runs. A server's lines are written by a thread of their own.
 
-use std::io::{self, IsTerminal};
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{panic, thread};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracing::error;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{BadConfig, Log, LogFormat};
-use crate::journal::Journal;
+use crate::journal::{Entries, Journal};
+use crate::log_limit::{Limited, LogLimit};
+use crate::log_queue::{self, LogQueue, Sink};
+
+/// How long the end of the program waits for its last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The log's level, to be changed while the program runs.
 pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
+/// The way of log lines, to be kept until the end of the program, which waits for the last of them.
+pub struct LogWriter(Arc<LogQueue>);
+
 /// Logs as the settings say.
-pub fn start(settings: &Log) -> Result<LogLevel, BadConfig> {
+pub fn start(settings: &Log) -> anyhow::Result<(LogLevel, LogWriter)> {
     let (filter, handle) = reload::Layer::new(filter(&settings.level)?);
-    tracing_subscriber::registry().with(filter).with(lines(settings.format)).init();
-    Ok(LogLevel(handle))
+    let limit = Arc::new(LogLimit::default());
+    let stderr = Stderr(File::from(io::stderr().as_fd().try_clone_to_owned()?));
+    let (sink, is_journal): (Box<dyn Sink>, bool) = match Journal::behind_stderr(stderr) {
+        Ok(journal) => (Box::new(journal), true),
+        Err(stderr) => (Box::new(stderr), false),
+    };
+    let told = limit.clone();
+    let queue = LogQueue::start(sink, move || told.tell())?;
+    let subscriber = tracing_subscriber::registry().with(filter).with(Limited(limit));
+    match is_journal {
+        true => subscriber.with(Entries(queue.clone())).init(),
+        false => subscriber.with(lines(settings.format, queue.clone())).init(),
+    }
+    log_panics();
+    Ok((LogLevel(handle), LogWriter(queue)))
 }
 
 /// Logs as an administrator's command does: what is wrong and nothing else.
@@ -34,6 +63,33 @@ impl LogLevel {
     }
 }
 
+impl LogWriter {
+    /// For those who count what was dropped.
+    pub fn queue(&self) -> Arc<LogQueue> {
+        self.0.clone()
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.0.flush(LAST_LINES);
+    }
+}
+
+/// A panic is a line of the log like others, and its thread waits for nobody who reads the log. The thread that writes the
+/// log says its own on standard error itself.
+fn log_panics() {
+    let to_stderr = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let thread = thread::current().name().unwrap_or_default().to_owned();
+        if thread == log_queue::THREAD {
+            return to_stderr(panic);
+        }
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        error!(thread, place, "panicked: {}", panic.payload_as_str().unwrap_or_default());
+    }));
+}
+
 /// At a level that is a single word the libraries say what is wrong, and nothing of every statement and buffer.
 fn filter(level: &str) -> Result<EnvFilter, BadConfig> {
     let directives = match level {
@@ -43,16 +99,47 @@ fn filter(level: &str) -> Result<EnvFilter, BadConfig> {
     EnvFilter::try_new(directives).map_err(|e| BadConfig::new(format!("log.level: {e}")))
 }
 
-fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+fn lines<S>(format: LogFormat, queue: Arc<LogQueue>) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    if let Some(journal) = Journal::behind_stderr() {
-        return Box::new(journal);
-    }
-    let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
+    let lines = fmt::layer().with_writer(move || Lines(queue.clone())).log_internal_errors(false);
     match format {
         LogFormat::Text => Box::new(lines.with_ansi(io::stderr().is_terminal()).with_target(false)),
         LogFormat::Json => Box::new(lines.json()),
+    }
+}
+
+/// Takes each line as one write, and puts it into the queue.
+struct Lines(Arc<LogQueue>);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Standard error, under a descriptor of its own: whoever waits for it holds no lock that others want.
+struct Stderr(File);
+
+impl Sink for Stderr {
+    fn write(&mut self, mut line: &[u8]) -> io::Result<()> {
+        while !line.is_empty() {
+            match self.0.write(line) {
+                Ok(written) => line = &line[written..],
+                // Somebody who shares the terminal or the pipe has made it so.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE)?;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }

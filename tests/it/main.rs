@@ -17,6 +17,7 @@
 //! - `commands`: sessions, health, manual pages, completions
 //! - `database`: copies of it, and whether one is whole
 //! - `operate`: what systemd and an operator see of a running server
+//! - `log`: the log when nobody reads it, and how much of it a client can cause
 //! - `output`: commands whose standard output is closed, full, or a pipe without a reader
 //! - `metrics`: what Prometheus reads
 //! - `corpus`: the fuzz targets' checks on what was found so far
@@ -41,6 +42,7 @@ mod door;
 mod extensions;
 mod imports;
 mod leases;
+mod log;
 mod metrics;
 mod names;
 mod operate;

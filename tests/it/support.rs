@@ -161,9 +161,21 @@ impl Server {
         }
     }
 
-    /// All that the server has logged.
+    /// All that the server has logged. The thread that writes the log sleeps once it has written all.
     pub fn log(&self) -> String {
+        let begun = Instant::now();
+        while self.is_writing_log() {
+            assert!(begun.elapsed() < PATIENCE, "the log is not written");
+            thread::yield_now();
+        }
         fs::read_to_string(&self.log).expect("it was made at start")
+    }
+
+    fn is_writing_log(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.child.id())) else { return false };
+        let states = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+        // Number, name in brackets, state: running, or waiting for the disk.
+        states.filter_map(|stat| stat.split_once("(log) ").map(|(_, rest)| rest.starts_with(['R', 'D']))).any(|is| is)
     }
 
     pub fn pid(&self) -> Pid {

@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use crate::log_queue::LogQueue;
 use crate::metrics::Page;
 use crate::repository::Repository;
 use crate::server::Server;
@@ -38,6 +39,7 @@ pub struct Shown {
     pub service: Arc<Service>,
     pub server: Server,
     pub tls: Option<Arc<Tls>>,
+    pub log: Arc<LogQueue>,
 }
 
 impl Shown {
@@ -74,7 +76,7 @@ impl Shown {
     }
 
     fn page(&self) -> Page {
-        let Shown { repository, service, server, tls } = self;
+        let Shown { repository, service, server, tls, log } = self;
         let status = repository.status();
         let mut page = Page::default();
         page.gauge("chatd_connections", "Connections of clients.", server.connections());
@@ -90,6 +92,8 @@ impl Shown {
         page.tally("chatd_sends_refused_total", "Messages that were refused.", "reason", service.refused_sends());
         page.histogram("chatd_commit_seconds", "What the commits of the database took.", &status.commits);
         page.gauge("chatd_disk_free_bytes", "Room on the database's file system.", status.free_bytes);
+        let help = "Lines of the log that nobody took in time, or that could not be written.";
+        page.counter("chatd_log_lines_dropped_total", help, log.dropped());
         if let Some(tls) = tls {
             let left = tls.identity().validity().seconds_left(SystemTime::now());
             page.gauge(

@@ -32,6 +32,7 @@ use super::{cost, open, runtime, settings_file, storage, warn_about};
 use crate::admin::path::socket_of;
 use crate::admin::server::AdminSocket;
 use crate::config::{BadConfig, Config, Loaded};
+use crate::log_queue::LogQueue;
 use crate::repository::sqlite::{Role, database_path};
 use crate::repository::{self, OpenError, Repository};
 use crate::server::{Dialect, Server};
@@ -58,15 +59,16 @@ impl Serve {
             Ok(loaded)
         };
         let loaded = load()?;
-        let level = log::start(&loaded.config.log)?;
+        let (level, log) = log::start(&loaded.config.log)?;
         warn_about(&loaded);
-        runtime(loaded.config.server.threads)?.block_on(self.serve(loaded, level, load))
+        runtime(loaded.config.server.threads)?.block_on(self.serve(loaded, level, log.queue(), load))
     }
 
     async fn serve(
         &self,
         loaded: Loaded,
         level: LogLevel,
+        log: Arc<LogQueue>,
         load: impl Fn() -> Result<Loaded, BadConfig>,
     ) -> anyhow::Result<ExitCode> {
         parts::allow_files(&loaded.config)?;
@@ -99,6 +101,7 @@ impl Serve {
             service: service.clone(),
             server: server.clone(),
             tls: tls.clone(),
+            log,
         };
         let (listening, addresses) = self.begin(listeners, &shown, &mut upkeep)?;
         let (current, watched) = watch::channel(live);
