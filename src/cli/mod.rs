@@ -22,6 +22,8 @@ mod user;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
 
@@ -88,9 +90,18 @@ const EX_CONFIG: u8 = 78;
 /// `stdout_was_closed`: whether the process began without a standard output.
 pub fn run(stdout_was_closed: bool) -> ExitCode {
     output::start(stdout_was_closed);
+    ignore_file_size_signal();
     // Whatever is created, in whatever place, is the owner's alone.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     run_with(std::env::args_os())
+}
+
+/// A file that grows beyond the limit of the process (`ulimit -f`, LimitFSIZE=) is an error of the write, as on a full disk,
+/// and not the end of the program.
+fn ignore_file_size_signal() {
+    let ignored = Arc::new(AtomicBool::new(false));
+    // It fails only for signals that cannot be caught.
+    let _ = signal_hook::flag::register(libc::SIGXFSZ, ignored);
 }
 
 fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
+use std::io;
 use std::ptr::null_mut;
 
 use rusqlite::config::DbConfig;
@@ -26,6 +27,9 @@ pub enum Failure {
     /// A number that no row has room for; nothing was given to SQLite.
     #[error(transparent)]
     Unfit(#[from] Unfit),
+    /// A file may not grow, though the disk has room.
+    #[error("no space for a file of this size: {0}")]
+    NoSpace(io::Error),
 }
 
 impl Failure {
@@ -35,6 +39,7 @@ impl Failure {
             Failure::Sqlx(error) => error.as_database_error()?.code()?.parse().ok(),
             Failure::Direct(error) => Some(error.sqlite_error()?.extended_code),
             Failure::Unfit(_) => None,
+            Failure::NoSpace(_) => Some(FULL),
         }
     }
 
@@ -44,6 +49,11 @@ impl Failure {
         self.code().is_some_and(|code| FATAL.contains(&code))
     }
 }
+
+/// SQLite's result code for a full disk.
+const FULL: i32 = 13;
+/// IOERR_WRITE.
+const NOT_WRITTEN: i32 = 778;
 
 /// CORRUPT, NOTADB, IOERR_WRITE, IOERR_FSYNC, IOERR_DIR_FSYNC: <https://sqlite.org/rescode.html>.
 const FATAL: [i32; 5] = [11, 26, 778, 1034, 1290];
@@ -87,10 +97,25 @@ impl Direct {
         &mut self.sqlx
     }
 
+    /// The failure of a statement of this connection. SQLite knows of a full disk only; a write that is refused because a file
+    /// would be longer than the process may make it, or the quota is used up, is the same: nothing was written.
+    pub fn explained(&self, failure: Failure) -> Failure {
+        if failure.code() != Some(NOT_WRITTEN) {
+            return failure;
+        }
+        // SAFETY: the connection is open, and the call only reads from it.
+        let errno = unsafe { ffi::sqlite3_system_errno(self.direct.handle()) };
+        match errno {
+            libc::EFBIG | libc::EDQUOT => Failure::NoSpace(io::Error::from_raw_os_error(errno)),
+            _ => failure,
+        }
+    }
+
     /// Carries out one statement on this thread; gives how many rows it changed.
     pub async fn execute(&mut self, sql: &str, values: impl Params) -> Result<usize, Failure> {
         self.rest().await?;
-        let changed = self.direct.prepare_cached(sql)?.execute(values)?;
+        let executed = self.direct.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
+        let changed = executed.map_err(|error| self.explained(error.into()))?;
         trace!(target: STATEMENTS, statement = sql, rows_affected = changed);
         Ok(changed)
     }
@@ -107,7 +132,8 @@ impl Direct {
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
         self.rest().await?;
-        let row = self.direct.prepare_cached(sql)?.query_row([], read)?;
+        let row = self.direct.prepare_cached(sql).and_then(|mut statement| statement.query_row([], read));
+        let row = row.map_err(|error| self.explained(error.into()))?;
         trace!(target: STATEMENTS, statement = sql, rows_returned = 1);
         Ok(row)
     }

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
 use crate::repository::OpenError;
@@ -197,11 +198,19 @@ pub fn close_to_others(database: &Path) -> Result<Vec<PathBuf>, OpenError> {
     Ok(mended)
 }
 
-/// Room on the file system for an ordinary user, in bytes.
+/// Room for the database, in bytes: on the file system for an ordinary user, and within the size that this process may give
+/// to a file.
 pub fn free_bytes(database: &Path) -> io::Result<u64> {
     let directory = database.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let vfs = statvfs(directory)?;
-    Ok(vfs.blocks_available() * vfs.fragment_size())
+    let free = vfs.blocks_available() * vfs.fragment_size();
+    match getrlimit(Resource::RLIMIT_FSIZE)?.0 {
+        RLIM_INFINITY => Ok(free),
+        most => {
+            let length = |suffix| fs::metadata(beside(database, suffix)).map_or(0, |file| file.len());
+            Ok(free.min(most.saturating_sub(length("").max(length("-wal")))))
+        }
+    }
 }
 
 /// Space set aside, so that on a full disk what was read can still be taken off the queue.

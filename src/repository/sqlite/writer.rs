@@ -294,7 +294,8 @@ impl Writer {
         let begin = if fed { self.begin_of_own().await? } else { None };
         let mut changed = Vec::with_capacity(changes.len());
         for (change, _) in changes {
-            changed.push(change.clone().run(self.db.sqlx(), now).await?);
+            let done = change.clone().run(self.db.sqlx(), now).await;
+            changed.push(done.map_err(|error| self.db.explained(error.into()))?);
         }
         self.leave_out_own(begin).await?;
         // With the messages, because one wait for the disk is then enough.

@@ -118,6 +118,52 @@ fn a_disk_that_runs_full_under_load_loses_nothing() {
     folder.done(&["db", "verify"], "");
 }
 
+/// `ulimit -f`, LimitFSIZE=: the signal would end the server, and SQLite takes the error for a failed disk.
+#[test]
+fn a_file_that_may_not_grow_is_a_full_disk_and_no_end() {
+    let folder = Folder::new("[database]\ntail_messages = 16");
+    folder.add_three();
+    let limited = |blocks: usize| {
+        let mut command = Command::new("sh");
+        command.current_dir(folder.path());
+        let serve = format!("ulimit -f {blocks}; exec \"$0\" serve");
+        command.args(["-c", &serve, env!("CARGO_BIN_EXE_chatd")]);
+        Server::start_with(&folder, command)
+    };
+    // Blocks of 512 bytes: the log of SQLite's finds its end first, or later the database does.
+    for blocks in [2048, 6144] {
+        let server = limited(blocks);
+        let (mut client, token) = server.login("messi");
+        let text = "x".repeat(10_000);
+        let (mut acknowledged, begun) = (0, Instant::now());
+        loop {
+            match client.ask(&format!("send {token} henderson {text}")) {
+                reply if reply == SENT => acknowledged += 1,
+                reply => break assert_eq!(reply, UNAVAILABLE),
+            }
+            assert!(begun.elapsed() < PATIENCE);
+        }
+        for _ in 0..5 {
+            assert_eq!(client.ask(&format!("send {token} henderson {text}")), UNAVAILABLE);
+        }
+        assert!(client.ask(&format!("history {token} henderson")).contains("xxx"), "what was sent can be read");
+        assert_eq!(server.stop(), Some(0));
+        // Without the limit all is there, and goes on.
+        let server = Server::start(&folder);
+        let (mut henderson, token) = server.login("henderson");
+        let mut read = 0;
+        while read < acknowledged {
+            let texts = texts(&henderson.ask(&format!("inbox {token}"))).len();
+            assert!(texts > 0, "{read} of {acknowledged}");
+            read += texts;
+        }
+        assert_eq!(read, acknowledged);
+        henderson.ask(&format!("inbox {token}"));
+        assert_eq!(server.stop(), Some(0));
+    }
+    folder.done(&["db", "verify"], "");
+}
+
 /// `strace`, at work.
 struct Strace {
     child: Child,
