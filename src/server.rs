@@ -2,10 +2,12 @@
 //! caller's; this takes a listener that is there and a token that says when to stop.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -23,6 +25,8 @@ use crate::tls::{Accepted, Tls};
 
 /// How long to wait when the process has no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// Descriptors that are kept from connections, for the files that are opened while the server runs.
+const RESERVE: u64 = 16;
 /// How often a silent peer is asked for a sign of life before it is gone.
 const KEEPALIVE_RETRIES: u32 = 4;
 
@@ -68,7 +72,7 @@ impl Server {
     pub async fn listen(&self, listener: TcpListener, dialect: fn() -> Dialect, tls: Option<Arc<Tls>>) {
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = accept(&listener) => accepted,
                 () = self.stop.cancelled() => return,
             };
             match accepted {
@@ -125,6 +129,18 @@ impl Server {
         };
         door.leads_to(task.abort_handle());
     }
+}
+
+/// Accepts a connection, if there are descriptors for it and for those who read files. Others wait to be accepted.
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    // The system gives the lowest number that is free.
+    let lowest = listener.as_fd().try_clone_to_owned()?;
+    let (most, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if u64::try_from(lowest.as_raw_fd()).is_ok_and(|lowest| lowest + RESERVE >= most) {
+        return Err(nix::errno::Errno::EMFILE.into());
+    }
+    drop(lowest);
+    listener.accept().await
 }
 
 /// No delay for small replies; dead peers are found by TCP, because a living one may be silent for as long as it likes.

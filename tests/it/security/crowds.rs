@@ -159,6 +159,61 @@ fn with_no_file_descriptor_left_those_inside_are_served() {
     assert!(server.connect().ask(&format!("show {token}")).contains("messi"));
 }
 
+/// What is older than the tail is read from files, which have their descriptors from the start on, and spare ones.
+#[test]
+fn with_no_file_descriptor_left_old_messages_can_be_read() {
+    let folder = Folder::new("[database]\ntail_messages = 16");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut client, token) = server.login("messi");
+    for number in 0..100 {
+        assert_eq!(client.ask(&format!("send {token} messi  number {number} ")), SENT);
+    }
+    assert_eq!(server.stop(), Some(0));
+    let mut command = Command::new("sh");
+    command.current_dir(folder.path());
+    command.args(["-c", "ulimit -n 64; exec \"$0\" serve", env!("CARGO_BIN_EXE_chatd")]);
+    let server = Server::start_with(&folder, command);
+    let mut client = server.connect();
+    let crowd: Vec<TcpStream> = (0..100).map(|number| connect_from(number, server.address)).collect();
+    let begun = Instant::now();
+    while !server.log().contains("no connection can be accepted for the moment") {
+        assert!(begun.elapsed() < PATIENCE, "{}", server.log());
+    }
+    let open = fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("it runs").count();
+    assert!((40..=50).contains(&open), "{open} descriptors of 64: connections take all but sixteen");
+    let history = client.ask(&format!("history {token} messi"));
+    assert!(history.contains("number 99"), "{history}");
+    assert!(client.ask(&format!("status {token} messi")).contains("OK"));
+    assert!(client.ask(&format!("inbox {token}")).contains("number 0"));
+    drop(crowd);
+}
+
+/// A stop waits for its connections as long as each may linger, and no longer, whatever they do.
+#[test]
+fn a_stop_under_attack_is_no_longer_than_a_quiet_one() {
+    let (_folder, server) = server("[limits]\ninbox_bytes = 1000000000");
+    let (mut client, token) = server.login("messi");
+    for _ in 0..6 {
+        assert_eq!(client.ask(&format!("send {token} messi {}", "x".repeat(1 << 20))), SENT);
+    }
+    let mut crowd = Vec::new();
+    for number in 0..100 {
+        let mut peer = connect_from(number, server.address);
+        // A reply of megabytes that nobody reads, and requests behind it that nobody answers.
+        peer.write_all(format!("inbox {token}\r\nhistory {token} messi\r\n").as_bytes()).expect("the server reads");
+        peer.write_all(format!("auth messi surabaya\r\nshow {token}\r\n").repeat(200).as_bytes()).expect("it is short");
+        crowd.push(peer);
+    }
+    client.ask(&format!("show {token}"));
+    let begun = Instant::now();
+    assert_eq!(server.stop(), Some(0));
+    // Before, it was ten seconds and what the disk took.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    println!("a stop with 100 who read nothing takes {:.1?}", begun.elapsed());
+    drop(crowd);
+}
+
 /// Garbage, a browser, a handshake of TLS.
 fn speaks_another_language(address: SocketAddr, _: &str) -> io::Result<()> {
     let mut peer = connect_from(1, address);
