@@ -11,4 +11,4 @@ mod checker;
 mod crash;
 mod disk;
 mod files;
-mod power;
+pub mod power;

@@ -1,6 +1,7 @@
 //! Nobody gets in, nothing falls over. Each prints the figure that it shows.
 //!
 //! - `crowds`: many at once, and those who do nothing right; with CHATD_SLOW set, very many
+//! - `flood`: lines of the log that a client can cause
 //! - `half_open`: peers that vanish without a word
 //! - `logins`: many who log in at once
 //! - `limits`: connections, buffers, queues and sessions have ends, and what happens there
@@ -9,6 +10,7 @@
 //! - `throttle`: logins that are refused before the password is looked at
 
 mod crowds;
+mod flood;
 mod half_open;
 mod limits;
 mod logins;
