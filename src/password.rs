@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -14,6 +13,7 @@ use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 
 use crate::fair::{Queue, Round};
+use crate::vital;
 
 /// The cost of one hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,10 +160,7 @@ impl Passwords {
         let shared = Arc::new(Shared { queues: Mutex::default(), more: Condvar::new(), most: waiting });
         for _ in 0..threads.max(1) {
             let (hasher, shared) = (hasher.clone(), shared.clone());
-            thread::Builder::new()
-                .name("password".to_owned())
-                .spawn(move || run(&hasher, &shared))
-                .map_err(|e| BadCost(e.to_string()))?;
+            vital::spawn("password", move || run(&hasher, &shared)).map_err(|e| BadCost(e.to_string()))?;
         }
         Ok(Passwords { queue: Arc::new(Open(shared)) })
     }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder, JoinHandle};
 
 use tokio::sync::Notify;
+use tokio::task;
 
 /// The names of those that died, and who waits for the first of them.
 static DEAD: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -37,6 +38,14 @@ pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 's
     })
 }
 
+/// Starts a task.
+pub fn spawn_task<T: Send + 'static>(
+    name: &'static str,
+    work: impl Future<Output = T> + Send + 'static,
+) -> task::JoinHandle<T> {
+    tokio::spawn(task(name, work))
+}
+
 /// Work that goes on for as long as the program, on a thread or task that is not started here.
 pub async fn task<T>(name: &str, work: impl Future<Output = T>) -> T {
     let _life = Life(format!("the task {name:?}"));
@@ -64,7 +73,7 @@ mod tests {
         assert!(thread.join().is_err());
         death().await;
         assert!(dead().contains(&"the thread \"planted\"".to_owned()));
-        let task = tokio::spawn(task("planted", async { panic!("planted: this is part of a test") }));
+        let task = spawn_task("planted", async { panic!("planted: this is part of a test") });
         assert!(task.await.is_err());
         assert!(dead().contains(&"the task \"planted\"".to_owned()));
     }
@@ -72,7 +81,7 @@ mod tests {
     #[tokio::test]
     async fn who_ends_or_is_ended_is_not_dead() {
         spawn("ended", || ()).expect("a thread can be had").join().expect("it does not panic");
-        let aborted = tokio::spawn(task("aborted", std::future::pending::<()>()));
+        let aborted = spawn_task("aborted", std::future::pending::<()>());
         tokio::task::yield_now().await;
         aborted.abort();
         assert!(aborted.await.is_err());

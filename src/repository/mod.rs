@@ -223,6 +223,9 @@ pub trait Repository: Send + Sync {
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;
     /// How the store is doing.
     fn status(&self) -> Status;
+    /// Ready when the writer has carried out a transaction that changes nothing, or has been refused it. An error: nothing
+    /// writes any more.
+    fn answers(&self) -> Answer<'_, ()>;
     /// Ready when the store has stopped for good: why it did.
     fn failed(&self) -> Answer<'_, Error>;
     /// Finishes what is queued and closes the files.

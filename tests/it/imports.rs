@@ -14,9 +14,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("repository::batch", &[]),
     ("repository::mailbox", &["repository", "model"]),
     ("repository::memory", &["repository", "model"]),
-    ("repository", &["model", "metrics", "fair"]),
+    ("repository", &["model", "metrics", "fair", "vital"]),
     ("fair", &[]),
-    ("password", &["fair"]),
+    ("password", &["fair", "vital"]),
     ("throttle", &[]),
     ("metrics", &[]),
     ("vital", &[]),
@@ -130,4 +130,36 @@ fn arrows_point_down() {
 fn an_upward_arrow_is_found() {
     assert_eq!(imports("use crate::service::{Lease, Peer};"), ["service"]);
     assert_eq!(imports("    let x = crate::password::check(cost);"), ["password::check"]);
+}
+
+/// Where something is started that may die without notice, and why that is right.
+const STARTED: [(&str, &str); 6] = [
+    ("vital.rs", "here all threads are started, and who dies is told of"),
+    ("repository/sqlite/mod.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
+    ("admin/server.rs", "a panic while an administrator is answered ends that answer"),
+    ("cli/serve/metrics.rs", "a panic while Prometheus is answered ends that answer"),
+    ("cli/script.rs", "a client: its command fails with the task, and says so"),
+    ("cli/client/live.rs", "the client: a panic there is on the screen of who runs it"),
+];
+
+#[test]
+fn no_thread_and_no_task_of_the_servers_is_started_where_its_death_goes_unnoticed() {
+    let mut files = Vec::new();
+    rust_files(&source(), &mut files);
+    let mut found = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("it can be read");
+        // Unit tests stand at the end, or in a file of their own.
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let starts =
+            ["Builder::new().name", "Builder::new().spawn", "thread::spawn(", "spawn_blocking(", "tokio::spawn("];
+        if starts.iter().any(|start| text.contains(start)) && !file.ends_with("tests.rs") {
+            let path = file.strip_prefix(source()).expect("it was found there");
+            found.push(path.to_str().expect("our names are ASCII").to_owned());
+        }
+    }
+    found.sort();
+    let mut allowed: Vec<&str> = STARTED.iter().map(|(file, _)| *file).collect();
+    allowed.sort_unstable();
+    assert_eq!(found, allowed, "start it with `vital`, or give a reason in this test");
 }

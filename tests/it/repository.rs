@@ -599,3 +599,12 @@ async fn who_looks_back_often_does_not_keep_others_waiting() {
     }
     println!("of 200 that asked before, {before} were answered before the one of another account");
 }
+
+#[tokio::test]
+async fn a_store_whose_writer_has_ended_gives_no_sign_of_life() {
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    let repository = open(folder.path(), &OPTIONS).await;
+    assert!(repository.answers().await.is_ok());
+    repository.close().await.expect("it closes");
+    assert!(repository.answers().await.is_err(), "the watchdog would be fed on");
+}

@@ -1,7 +1,6 @@
 //! `chatd serve --demo`: the document's accounts and how to use them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::thread;
 
 use super::cost;
 use crate::cli::output;
@@ -9,6 +8,7 @@ use crate::config::{Config, Listen, Loaded};
 use crate::model::{Label, Username};
 use crate::password;
 use crate::repository::{NewUser, Repository};
+use crate::vital;
 
 /// The document's accounts: user name, name, country.
 const ACCOUNTS: [(&str, &str, &str); 3] = [
@@ -73,5 +73,5 @@ pub fn print_invitation(address: SocketAddr) {
          Ctrl-C stops it; what was sent is in chat-demo.db."
     );
     // On a thread of its own, because a terminal that was stopped by Ctrl-S takes nothing; the server serves all the same.
-    let _ = thread::Builder::new().spawn(move || output::done(text));
+    let _ = vital::spawn("invitation", move || output::done(text));
 }

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use crate::config::{BadConfig, Config, Metrics};
 use crate::systemd;
+use crate::vital;
 
 /// What is served at a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +138,10 @@ impl Inherited {
              chat-tls wants server.tls_certificate and server.tls_key",
             known.join(", ")
         );
-        self.0.into_iter().map(|(_, listener)| Ok(tokio::spawn(turn_away(TcpListener::from_std(listener)?)))).collect()
+        self.0
+            .into_iter()
+            .map(|(_, listener)| Ok(vital::spawn_task("turned away", turn_away(TcpListener::from_std(listener)?))))
+            .collect()
     }
 }
 

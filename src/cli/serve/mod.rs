@@ -38,6 +38,7 @@ use crate::repository::{self, OpenError, Repository};
 use crate::server::{Dialect, Server};
 use crate::systemd;
 use crate::tls::Tls;
+use crate::vital;
 
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -46,8 +47,9 @@ pub struct Serve {
     demo: bool,
 }
 
-/// How long the last connections may take to end.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long the last connections may take to end: as long as each may wait, and what it takes to see to all of them. Who
+/// has not ended then, be it that its peer does not read, is cut off; what it had in hand waits for the next start.
+const DRAIN: Duration = parts::LINGER.saturating_add(Duration::from_secs(1));
 
 impl Serve {
     pub fn run(&self, load: impl Fn() -> Result<Loaded, BadConfig>) -> anyhow::Result<ExitCode> {
@@ -105,9 +107,9 @@ impl Serve {
         };
         let (listening, addresses) = self.begin(listeners, &shown, &mut upkeep)?;
         let (current, watched) = watch::channel(live);
-        upkeep.push(tokio::spawn(upkeep::tidy(service.clone(), repository.clone(), watched)));
-        upkeep.push(tokio::spawn(upkeep::show_life(repository.clone())));
-        upkeep.extend(tls.clone().map(|tls| tokio::spawn(upkeep::watch_certificate(tls))));
+        upkeep.push(vital::spawn_task("tidy", upkeep::tidy(service.clone(), repository.clone(), watched)));
+        upkeep.push(vital::spawn_task("watchdog", upkeep::show_life(repository.clone())));
+        upkeep.extend(tls.clone().map(|tls| vital::spawn_task("certificate", upkeep::watch_certificate(tls))));
         systemd::ready(&format!("listening on {}", addresses.join(", ")));
         let started_with = config;
         let reload = Reload { load, started_with, live: current, level, service, server: server.clone(), tls };
@@ -146,7 +148,7 @@ impl Serve {
             info!(%address, "{}", endpoint.words);
             let (dialect, tls): (fn() -> Dialect, _) = match endpoint.served {
                 Served::Metrics => {
-                    upkeep.push(tokio::spawn(shown.clone().serve(listener)));
+                    upkeep.push(vital::spawn_task("metrics", shown.clone().serve(listener)));
                     continue;
                 }
                 Served::Json => (Dialect::json, None),
@@ -180,7 +182,7 @@ fn open_admin_socket(config: &Config, repository: &Arc<dyn Repository>) -> Optio
     match AdminSocket::open(&database) {
         Ok(socket) => {
             info!(path = %socket.path().display(), "listening for administrators");
-            Some(tokio::spawn(socket.serve(repository.clone())))
+            Some(vital::spawn_task("administrators", socket.serve(repository.clone())))
         }
         Err(error) => {
             let path = socket_of(&database);
@@ -192,7 +194,7 @@ fn open_admin_socket(config: &Config, repository: &Arc<dyn Repository>) -> Optio
 
 fn listen(server: &Server, listener: TcpListener, dialect: fn() -> Dialect, tls: Option<Arc<Tls>>) -> JoinHandle<()> {
     let server = server.clone();
-    tokio::spawn(async move { server.listen(listener, dialect, tls).await })
+    vital::spawn_task("listener", async move { server.listen(listener, dialect, tls).await })
 }
 
 /// What the server waits for.
@@ -211,7 +213,8 @@ impl Signals {
         })
     }
 
-    /// Waits for the end, with a reload for each SIGHUP; gives what is wrong when it is the store that ends it.
+    /// Waits for the end, with a reload for each SIGHUP; gives what is wrong when it is the store that ends it, or the death
+    /// of a thread or task without which the server is none.
     async fn wait(&mut self, repository: &dyn Repository, reload: impl Fn()) -> Option<repository::Error> {
         loop {
             tokio::select! {
@@ -219,6 +222,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return None,
                 _ = self.hangup.recv() => reload(),
                 failed = repository.failed() => return failed.ok(),
+                name = vital::death() => return Some(repository::Error::new(format!("{name} has panicked"))),
             }
         }
     }

@@ -16,9 +16,10 @@ use crate::repository::Repository;
 use crate::service::{Rules, Service};
 use crate::session::Settings;
 use crate::throttle::{Rate, Rates, Throttle};
+use crate::vital;
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
-const LINGER: Duration = Duration::from_secs(2);
+pub const LINGER: Duration = Duration::from_secs(2);
 
 /// Files that are open besides connections: the store, its readers, the log, the listeners.
 const OTHER_FILES: u64 = 64;
@@ -113,7 +114,7 @@ fn resize(room: &Arc<Semaphore>, from: usize, to: usize) {
         return;
     }
     let room = room.clone();
-    tokio::spawn(async move {
+    vital::spawn_task("resize", async move {
         while owed > 0 {
             let part = u32::try_from(owed).unwrap_or(u32::MAX);
             let Ok(given_back) = room.acquire_many(part).await else { return };

@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
 
 use rusqlite::Row;
 use rusqlite::types::FromSqlError;
@@ -16,6 +15,7 @@ use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::repository::memory::directory::{Directory, Loader};
 use crate::repository::memory::event::{Event, SessionRecord};
 use crate::repository::{Login, User};
+use crate::vital;
 
 /// How many rows an administrator's query reads at a time.
 const PAGE: i64 = 1_000;
@@ -44,7 +44,7 @@ pub async fn load(db: &mut Direct) -> Result<(Directory, i64), Failure> {
     let mut loader = Loader::with_capacity(users.min(MOST_FORESEEN), sessions);
     // To read the rows takes as long as to put them in their places, so another thread does that meanwhile.
     let (rows, taken) = sync_channel::<Vec<Loaded>>(BATCHES);
-    let filling = thread::Builder::new().name("directory".to_owned()).spawn(move || {
+    let filling = vital::spawn("directory", move || {
         taken.into_iter().flatten().for_each(|row| match row {
             Loaded::User(user) => loader.user(user),
             Loaded::Session(session) => loader.session(session),

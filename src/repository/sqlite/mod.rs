@@ -45,6 +45,7 @@ use super::{
     OpenError, Options, Page, Queued, Receipt, Removed, Repository, Session, Status, User, Want,
 };
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::vital;
 
 /// How many jobs may wait for the writer before connections are held back.
 const QUEUE: usize = 8192;
@@ -139,11 +140,12 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     let (writing, checkpointer) = (TaskTracker::new(), TaskTracker::new());
     let stop_checkpoints = CancellationToken::new();
     let runtime = Handle::current();
-    writing.spawn_blocking(move || runtime.block_on(writer.work()));
+    writing.spawn_blocking(move || runtime.block_on(vital::task("writer", writer.work())));
     if role == Role::Server {
         let db = Direct::new(schema::writer(&database, options).await?).await.map_err(failed)?;
         let (shared, stop, runtime) = (shared.clone(), stop_checkpoints.clone(), Handle::current());
-        checkpointer.spawn_blocking(move || runtime.block_on(checkpoint::run(db, &shared, stop)));
+        checkpointer
+            .spawn_blocking(move || runtime.block_on(vital::task("checkpointer", checkpoint::run(db, &shared, stop))));
     }
     Ok(SqliteRepository {
         shared,
@@ -155,6 +157,11 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         stop_checkpoints,
         _lock: lock,
     })
+}
+
+/// Nothing writes any more.
+fn stopped() -> Error {
+    Error::new("the store is closed")
 }
 
 impl LeaseKeeper for Keeper {
@@ -178,7 +185,6 @@ struct Keeper {
 impl SqliteRepository {
     async fn change(&self, change: Change) -> Result<Changed, Error> {
         let (answer, changed) = oneshot::channel();
-        let stopped = || Error::new("the store is closed");
         self.jobs.push(Job::Change(change, answer)).await.map_err(|_| stopped())?;
         changed.await.map_err(|_| stopped())?
     }
@@ -279,7 +285,6 @@ impl Repository for SqliteRepository {
     fn send(&self, messages: Each<NewMessage>) -> Answer<'_, Each<Queued>> {
         Box::pin(async move {
             let (answer, queued) = oneshot::channel();
-            let stopped = || Error::new("the store is closed");
             self.jobs.push(Job::Send(messages, answer)).await.map_err(|_| stopped())?;
             queued.await.map_err(|_| stopped())?
         })
@@ -339,6 +344,15 @@ impl Repository for SqliteRepository {
             delivered: self.shared.delivered.get(),
             commits: self.shared.commits.get(),
         }
+    }
+
+    fn answers(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            self.jobs.push(Job::Change(Change::Nothing, answer)).await.map_err(|_| stopped())?;
+            // What the answer is does not matter here.
+            answered.await.map(drop).map_err(|_| stopped())
+        })
     }
 
     fn failed(&self) -> Answer<'_, Error> {

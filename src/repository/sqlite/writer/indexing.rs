@@ -1,12 +1,13 @@
 //! When the writer indexes: the tail is sorted beside it, written in slices with its commits, and forgotten at the end.
 
 use std::io;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 
 use rustix::process::setpriority_process;
 
 use super::{Batch, Writer};
 use crate::repository::sqlite::index::Run;
+use crate::vital;
 
 impl Writer {
     /// Begins to index the tail when it is long, and ends when every slice was written with a commit.
@@ -67,7 +68,7 @@ impl Writer {
 
 /// Work of some milliseconds that no commit is to wait for, on a thread of its own that stands back behind all others.
 fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
-    Builder::new().spawn(move || {
+    vital::spawn("index", move || {
         // On Linux this is for the calling thread alone. Where it is not allowed, the thread is only less considerate.
         let _ = setpriority_process(None, 19);
         work()
