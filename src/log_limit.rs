@@ -17,6 +17,9 @@ use tracing_subscriber::layer::Context;
 const AT_ONCE: u32 = 15;
 const PERIOD: Duration = Duration::from_millis(200);
 
+/// The target of lines that no client can cause. All of them are written: they say who changed what.
+pub const NOT_LIMITED: &str = "chatd::administrator";
+
 /// Counts lines by kind.
 #[derive(Debug, Default)]
 pub struct LogLimit {
@@ -45,7 +48,7 @@ impl<S: Subscriber> Layer<S> for Limited {
 
 /// Who asks for the level debug wants every line. What is said of lines left out is itself never left out.
 fn is_limited(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() <= Level::INFO && metadata.target() != module_path!()
+    *metadata.level() <= Level::INFO && ![module_path!(), NOT_LIMITED].contains(&metadata.target())
 }
 
 impl LogLimit {

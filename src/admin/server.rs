@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use super::execute;
 use super::path::{Address, socket_of};
 use super::protocol::{Answer, Command, QUESTION_BYTES, Question, VERSION};
+use crate::log_limit::NOT_LIMITED;
 use crate::repository::Repository;
 
 /// How many questions are answered at once.
@@ -148,7 +149,7 @@ async fn answer(mut stream: UnixStream, repository: &dyn Repository) -> io::Resu
     timeout(PATIENCE, read.read_until(b'\n', &mut line)).await??;
     let result = match parse(&line) {
         Ok(command) => {
-            info!(?command, "an administrator asks");
+            info!(target: NOT_LIMITED, ?command, "an administrator asks");
             execute(repository, command).await
         }
         Err(why) => Err(why),

@@ -92,6 +92,18 @@ fn an_admin_command_beside_a_server_is_carried_out_by_the_server() {
 }
 
 #[test]
+fn the_log_has_every_command_of_a_script() {
+    const COMMANDS: usize = 40;
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    for _ in 0..COMMANDS {
+        folder.done(&["user", "enable", "messi"], "");
+    }
+    assert_eq!(server.log().matches("command=set_disabled").count(), COMMANDS, "{}", server.log());
+}
+
+#[test]
 fn the_administrators_socket_is_the_owners_alone_and_goes_with_the_server() {
     let folder = Folder::new("");
     folder.add_three();

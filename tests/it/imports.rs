@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("session", &["connections", "model", "frame", "protocol", "service", "delivery", "socket", "tls"]),
     ("server", &["tls", "connections", "session", "service", "protocol", "metrics"]),
     ("client", &["protocol", "model", "socket"]),
-    ("admin", &["repository", "model"]),
+    ("admin", &["log_limit", "repository", "model"]),
     ("cli::client", &["cli", "client", "protocol", "model"]),
     ("cli::account", &["client", "protocol", "model"]),
     ("cli::script", &["client", "protocol", "model"]),
