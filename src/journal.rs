@@ -101,7 +101,7 @@ impl Entry {
             _ => "7",
         };
         let mut entry = Vec::with_capacity(256 + self.bytes.len());
-        put(&mut entry, MESSAGE, &format!("{}{}\n", self.message, self.fields));
+        put(&mut entry, MESSAGE, &format!("{}{}", self.message, self.fields));
         for (name, value) in [("PRIORITY", priority), ("SYSLOG_IDENTIFIER", "chatd"), ("CHATD_TARGET", target)] {
             put(&mut entry, name, value);
         }
@@ -139,12 +139,12 @@ fn name_of(field: &str) -> String {
 /// The text is the first field of an entry.
 const MESSAGE: &str = "MESSAGE";
 
-/// The text of an entry, with a line end.
+/// The text of an entry, with the line end that comes after each value.
 fn text_of(entry: &[u8]) -> &[u8] {
     let length = entry.get(MESSAGE.len() + 1..MESSAGE.len() + 9).and_then(|length| length.try_into().ok());
     let text = entry.get(MESSAGE.len() + 9..).unwrap_or_default();
     let length = length.map_or(0, u64::from_le_bytes);
-    &text[..text.len().min(usize::try_from(length).unwrap_or(0))]
+    &text[..text.len().min(usize::try_from(length).map_or(0, |length| length + 1))]
 }
 
 /// Name, line end, length, value, line end: the form that takes any value, line ends of its own too.
@@ -214,7 +214,7 @@ mod tests {
         let mut entry = [0; 1024];
         let length = other_end.recv(&mut entry).expect("an entry was sent");
         let fields = parse(&entry[..length]);
-        assert_eq!(fields["MESSAGE"], "login refused address=127.0.0.1 user=\"a\\nMESSAGE=forged\" messages=3\n");
+        assert_eq!(fields["MESSAGE"], "login refused address=127.0.0.1 user=\"a\\nMESSAGE=forged\" messages=3");
         assert_eq!(fields["PRIORITY"], "4");
         assert_eq!(fields["CHATD_ADDRESS"], "127.0.0.1");
         assert_eq!(fields["CHATD_USER"], user);
@@ -241,6 +241,6 @@ mod tests {
         log("somebody is there again");
         let mut entry = [0; 1024];
         let length = second.recv(&mut entry).expect("an entry was sent");
-        assert_eq!(parse(&entry[..length])["MESSAGE"], "somebody is there again number=1\n");
+        assert_eq!(parse(&entry[..length])["MESSAGE"], "somebody is there again number=1");
     }
 }
