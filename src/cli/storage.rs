@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Uid, User, eaccess, geteuid};
 
 use crate::config::BadConfig;
-use crate::repository::sqlite::files::beside;
+use crate::repository::sqlite::paths::beside;
 
 /// Whether the files that are there can be written, and new ones made beside them.
 pub fn can_write(database: &Path) -> Result<(), BadConfig> {

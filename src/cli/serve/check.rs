@@ -100,7 +100,7 @@ struct Held(Vec<SocketAddr>);
 
 impl Held {
     fn by_server_of(database: &Path) -> Held {
-        let server = fs::read_to_string(sqlite::files::beside(database, ".lock")).unwrap_or_default();
+        let server = fs::read_to_string(sqlite::paths::beside(database, ".lock")).unwrap_or_default();
         let processes = [server.trim().parse().ok(), Some(1_u32)];
         let sockets: HashSet<String> = processes.into_iter().flatten().flat_map(sockets_of).collect();
         let mut listening = Vec::new();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sqlx::{ConnectOptions, Connection};
 
-use super::files::{Lock, beside, failed};
+use super::lock::Lock;
+use super::paths::{beside, failed};
 use super::verify::{self, Findings};
 use super::{Options, schema};
 use crate::repository::OpenError;

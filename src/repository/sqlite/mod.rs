@@ -6,10 +6,14 @@ pub mod backup;
 mod change;
 mod checkpoint;
 mod direct;
-pub mod files;
+mod disk;
+mod failure;
+mod files;
 mod history;
 mod index;
+mod lock;
 mod packed;
+pub mod paths;
 mod pieces;
 mod reader;
 mod readers;
@@ -32,8 +36,8 @@ use tracing::{error, info, warn};
 
 use self::change::{Change, Changed};
 use self::direct::{Direct, Failure};
-use self::files::Lock;
 use self::index::{Logged, Tail};
+use self::lock::Lock;
 use self::readers::Readers;
 use self::shared::Shared;
 use self::writer::{Job, Writer};
@@ -75,7 +79,7 @@ pub struct SqliteRepository {
 
 /// Opens the database at `url` for `role`. A server makes it where there is none, and so does an admin command.
 pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepository, OpenError> {
-    let database = files::path_of(url)?;
+    let database = paths::path_of(url)?;
     files::make_directory(&database)?;
     let found = schema::version(&database, options).await?;
     let outdated = found != Some(schema::known_version());
@@ -84,8 +88,8 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         Role::Admin if outdated => Some(Lock::take(&database)?),
         Role::Admin => None,
     };
-    if role == Role::Server && files::failure_is_noted(&database) {
-        files::nobody_is_left_from_before(&database)?;
+    if role == Role::Server && failure::failure_is_noted(&database) {
+        failure::nobody_is_left_from_before(&database)?;
     }
     let mut db = schema::writer(&database, options).await?;
     if outdated {
@@ -98,7 +102,7 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     for path in files::close_to_others(&database)? {
         warn!(?path, "the file was open to others; now it is the owner's alone");
     }
-    let failed = |e: sqlx::Error| files::failed(&database, e);
+    let failed = |e: sqlx::Error| paths::failed(&database, e);
     let progress = schema::progress(&mut db).await.map_err(failed)?;
     let caps = Caps { messages: options.inbox_messages, bytes: options.inbox_bytes };
     let (mut totals, mut rows) = Default::default();
@@ -109,12 +113,12 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     } else {
         lock = None;
     }
-    let mut db = Direct::new(db).await.map_err(|e| files::failed(&database, e))?;
+    let mut db = Direct::new(db).await.map_err(|e| paths::failed(&database, e))?;
     let (directory, seen) = match role {
         Role::Server => accounts::load(&mut db).await.map(|(directory, seen)| (directory, Some(seen))),
         Role::Admin => Ok((Directory::default(), None)),
     }
-    .map_err(|e| files::failed(&database, e))?;
+    .map_err(|e| paths::failed(&database, e))?;
     let mailboxes = Mailboxes::new(caps, &totals, progress.watermark);
     let mut tail = Vec::with_capacity(rows.len());
     let mut unread = Vec::new();
@@ -128,13 +132,13 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     mailboxes.restore(unread.into_iter());
     let shared = Arc::new(Shared::new(database.clone(), directory, mailboxes, options.min_free_bytes));
     if let Some(lock) = &mut lock {
-        lock.sign().and_then(|()| files::forget_failure(&database)).map_err(|e| files::failed(&database, e))?;
+        lock.sign().and_then(|()| failure::forget_failure(&database)).map_err(|e| paths::failed(&database, e))?;
         shared.look_for_room();
     }
     let readers = Readers::open(&database, options, role).await?;
     let logins = readers::pool(1, &database, options, role).await?;
     let (queue, jobs) = Queue::new(QUEUE);
-    let failed = |failure: Failure| files::failed(&database, failure);
+    let failed = |failure: Failure| paths::failed(&database, failure);
     let tail = (tail, Tail::new(options.tail_messages));
     let writer = Writer::new(shared.clone(), db, jobs, progress, tail, seen).await.map_err(failed)?;
     let (writing, checkpointer) = (TaskTracker::new(), TaskTracker::new());
@@ -394,13 +398,13 @@ fn unread_log(error: sqlx::Error) -> Error {
 
 /// Where the database of a URL is, for those who look at its files.
 pub fn database_path(url: &str) -> Result<PathBuf, OpenError> {
-    files::path_of(url)
+    paths::path_of(url)
 }
 
 /// The schema of a database; `None` when there is none yet. Fails where opening would for good, and makes no file: where no
 /// WAL is, nobody has the database open, and SQLite is told so.
 pub async fn schema_of(database: &Path, options: &Options) -> Result<Option<i64>, OpenError> {
-    let alone = !files::beside(database, "-wal").exists();
+    let alone = !paths::beside(database, "-wal").exists();
     let connect = schema::connect_options(database, options).read_only(true).immutable(alone);
     schema::version_with(database, connect).await
 }

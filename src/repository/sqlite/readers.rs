@@ -8,7 +8,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
-use super::{Role, files, schema};
+use super::{Role, paths, schema};
 use crate::fair::{Turn, Turns};
 use crate::model::UserId;
 use crate::repository::{OpenError, Options};
@@ -62,10 +62,10 @@ pub async fn pool(count: u32, database: &Path, options: &Options, role: Role) ->
     let pool = pool.connect_lazy_with(schema::connect_options(database, options).read_only(true));
     let mut open = Vec::new();
     for _ in (0..count).filter(|_| role == Role::Server) {
-        let mut reader = pool.acquire().await.map_err(|e| files::failed(database, e))?;
+        let mut reader = pool.acquire().await.map_err(|e| paths::failed(database, e))?;
         // SQLite opens the companions of the database when something is read.
         let read = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut *reader);
-        read.await.map_err(|e| files::failed(database, e))?;
+        read.await.map_err(|e| paths::failed(database, e))?;
         open.push(reader);
     }
     drop(open);

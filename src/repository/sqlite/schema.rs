@@ -7,7 +7,8 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use super::files::{self, Found, failed};
+use super::files::{self, Found};
+use super::paths::failed;
 use crate::model::{MessageId, Timestamp, UserId};
 use crate::repository::mailbox::Waiting;
 use crate::repository::{OpenError, Options, Totals};

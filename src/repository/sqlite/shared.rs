@@ -10,7 +10,8 @@ use tracing::{error, info, warn};
 
 use super::checkpoint::Log;
 use super::direct::{Direct, Failure};
-use super::files::{self, Reserve};
+use super::disk::{self, Reserve};
+use super::failure;
 use crate::metrics::{Counter, Histogram};
 use crate::model::UserId;
 use crate::repository::Error;
@@ -111,7 +112,7 @@ impl Shared {
         if failure.is_fatal() {
             error!(%failure, "the disk failed: nothing is acknowledged any more");
             let why = format!("the disk failed: {failure}");
-            if let Err(error) = files::note_failure(&self.database, &why) {
+            if let Err(error) = failure::note_failure(&self.database, &why) {
                 warn!(%error, "the failure could not be noted for the next start");
             }
             let _ = self.failure.set(Error::new(why));
@@ -130,7 +131,7 @@ impl Shared {
     /// Closes a connection that writes. After a failure of the disk, under this process or the server, the log must stay,
     /// because the next start makes up for what did not arrive in the database from it.
     pub async fn close(&self, mut db: Direct, whose: &str) {
-        if (self.has_failed() || files::failure_is_noted(&self.database))
+        if (self.has_failed() || failure::failure_is_noted(&self.database))
             && let Err(error) = db.keep_log().await
         {
             error!(%error, "the {whose}'s connection is left open, because its end might take the log with it");
@@ -163,7 +164,7 @@ impl Shared {
 
     /// Asks the file system how much room is left, and keeps the reserve while there is plenty.
     pub fn look_for_room(&self) {
-        let free = match files::free_bytes(&self.database) {
+        let free = match disk::free_bytes(&self.database) {
             Ok(free) => free,
             Err(error) => return warn!(%error, "the file system does not say how much room it has"),
         };

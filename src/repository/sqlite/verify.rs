@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use super::files::{beside, failed};
+use super::paths::{beside, failed};
 use super::{Options, schema};
 use crate::repository::OpenError;
 

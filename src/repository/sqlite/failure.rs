@@ -1,0 +1,61 @@
+//! That the disk failed, noted for the next start.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::fcntl::{FcntlArg, fcntl};
+
+use super::paths::{beside, failed};
+use crate::repository::OpenError;
+
+/// Is there from a failure of the disk until the next start.
+const FAILED: &str = ".failed";
+/// Who has the database open holds this byte of its shared memory: SQLite's UNIX_SHM_DMS.
+const DEAD_MAN_SWITCH: libc::off_t = 128;
+
+/// Tells the next server that the disk failed under this one. That need not survive the machine, because it is of use only
+/// for as long as processes from before do.
+pub fn note_failure(database: &Path, why: &str) -> io::Result<()> {
+    let path = beside(database, FAILED);
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(why.as_bytes())
+}
+
+/// Whether the disk failed and no server has begun since.
+pub fn failure_is_noted(database: &Path) -> bool {
+    beside(database, FAILED).exists()
+}
+
+/// A server that begins makes up for the failure.
+pub fn forget_failure(database: &Path) -> io::Result<()> {
+    match fs::remove_file(beside(database, FAILED)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// After a failure the whole log is to be copied to the database again, and SQLite does that only if it is opened while
+/// nobody has it open. Says who has. Opens a file whose locks are SQLite's, so this process must not have the database open.
+pub fn nobody_is_left_from_before(database: &Path) -> Result<(), OpenError> {
+    let path = beside(database, "-shm");
+    let shared_memory = match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(&path, error)),
+    };
+    let byte = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: DEAD_MAN_SWITCH,
+        l_len: 1,
+        l_pid: 0,
+    };
+    let mut holder = byte;
+    fcntl(&shared_memory, FcntlArg::F_GETLK(&mut holder)).map_err(|error| failed(&path, error))?;
+    if holder.l_type == libc::F_UNLCK as libc::c_short {
+        return Ok(());
+    }
+    let pid = holder.l_pid;
+    Err(failed(database, format!("the disk failed, and process {pid} has had the database open since: end it first")))
+}
