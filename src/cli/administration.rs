@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 
-use super::open;
+use super::{open, output};
 use crate::admin::client::{self, NoAnswer};
 use crate::admin::execute;
 use crate::admin::protocol::{Account, Command, Login, Reply};
@@ -21,20 +21,33 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Administration<'a> {
     config: &'a Config,
     database: PathBuf,
+    role: Role,
     /// Opened where no server runs.
     offline: Option<SqliteRepository>,
 }
 
 impl<'a> Administration<'a> {
     pub fn new(config: &'a Config) -> anyhow::Result<Administration<'a>> {
-        Ok(Administration { config, database: database_path(&config.database.url)?, offline: None })
+        let database = database_path(&config.database.url)?;
+        Ok(Administration { config, database, role: Role::Admin, offline: None })
+    }
+
+    /// For a command that may be the first: where there is no database it makes one, and says where.
+    pub fn of_first_account(config: &'a Config) -> anyhow::Result<Administration<'a>> {
+        Ok(Administration { role: Role::Founder, ..Administration::new(config)? })
     }
 
     /// Has one thing done or told.
     pub async fn ask(&mut self, command: Command) -> anyhow::Result<Reply> {
         if self.offline.is_none() {
             match client::ask(&self.database, command.clone(), LIMIT) {
-                Err(NoAnswer::NoServer(_)) => self.offline = Some(open(self.config, Role::Admin).await?),
+                Err(NoAnswer::NoServer(_)) => {
+                    let repository = open(self.config, self.role).await?;
+                    if repository.is_new() {
+                        output::note(format_args!("chatd: made a new database, {}", self.database.display()));
+                    }
+                    self.offline = Some(repository);
+                }
                 answer => return Ok(answer?),
             }
         }
@@ -54,6 +67,10 @@ impl<'a> Administration<'a> {
 
     /// The living account whose name differs from this in no more than case.
     pub async fn account(&mut self, name: &str) -> anyhow::Result<Option<Account>> {
+        // To ask is no reason to make a database: what comes after may be refused.
+        if self.role == Role::Founder && self.offline.is_none() && !self.database.exists() {
+            return Ok(None);
+        }
         match self.ask(Command::Account { name: name.to_owned() }).await? {
             Reply::Account { account } => Ok(account),
             other => Err(unexpected(&other)),

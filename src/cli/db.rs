@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{open, options, output, owner, runtime};
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::repository::Repository;
 use crate::repository::sqlite::verify::Findings;
-use crate::repository::sqlite::{Role, backup, database_path, verify};
+use crate::repository::sqlite::{Role, backup, database_path, restore as replacement, verify};
 
 #[derive(Debug, Subcommand)]
 pub enum Db {
@@ -87,7 +88,14 @@ impl Db {
 }
 
 async fn back_up(config: &Config, database: &Path, to: &Path) -> anyhow::Result<()> {
-    backup::backup(database, to, &options(config)).await?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let options = options(config);
+    // What is dropped unfinished is removed.
+    tokio::select! {
+        done = backup::backup(database, to, &options) => done?,
+        _ = terminate.recv() => bail!("{}: interrupted, and not made", to.display()),
+        _ = interrupt.recv() => bail!("{}: interrupted, and not made", to.display()),
+    }
     output::done(format_args!("{}: a copy of {}", to.display(), database.display()));
     Ok(())
 }
@@ -107,7 +115,7 @@ fn open_copy(file: &Path) -> anyhow::Result<File> {
 
 async fn restore(config: &Config, database: &Path, file: &Path, from: File) -> anyhow::Result<()> {
     let aside = format!(".before-restore-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
-    let restored = backup::restore(from, database, &aside, &options(config)).await?;
+    let restored = replacement::restore(from, database, &aside, &options(config)).await?;
     let found = describe(restored.findings);
     output::done(format_args!("{} restored from {}: {found}", database.display(), file.display()));
     if let Some(aside) = restored.aside {

@@ -81,7 +81,10 @@ pub struct PasswordSource {
 
 impl User {
     pub async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
-        let mut administration = Administration::new(config)?;
+        let mut administration = match self {
+            User::Add { .. } => Administration::of_first_account(config)?,
+            _ => Administration::new(config)?,
+        };
         let result = self.act(config, &mut administration).await;
         administration.close().await?;
         result.map(|()| ExitCode::SUCCESS)

@@ -155,6 +155,8 @@ pub struct Status {
     pub users: u64,
     /// Room left on the file system, in bytes.
     pub free_bytes: u64,
+    /// Whether that is enough to take messages.
+    pub has_room: bool,
     /// Messages that were queued, since the store was opened.
     pub accepted: u64,
     /// Messages that are durably off the queue because they were read, since the store was opened.
@@ -275,6 +277,14 @@ pub enum OpenError {
         /// The database.
         path: PathBuf,
         /// What was found instead.
+        why: String,
+    },
+    /// Something is in the way that somebody has to see to.
+    #[error("{path}: {why}")]
+    Refused {
+        /// The file or directory.
+        path: PathBuf,
+        /// What it is, and the remedy.
         why: String,
     },
     /// Written by a newer chatd.

@@ -56,6 +56,7 @@ fn bad_names_and_passwords_are_refused_in_one_line() {
         let (code, _) = refused(&folder, &["user", "add", name, "--password-stdin"], &format!("{password}\n"));
         assert_eq!(code, Some(1), "{name:?} {password:?}");
     }
+    assert!(!folder.database().exists(), "nothing was made for an account that was refused");
     assert_eq!(refused(&folder, &["user", "passwd", "nobody", "--generate"], "").0, Some(1));
 }
 

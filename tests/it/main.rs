@@ -16,6 +16,7 @@
 //! - `administration`: admin commands beside a server, at its own socket; commits of strangers to the file
 //! - `commands`: sessions, health, manual pages, completions
 //! - `database`: copies of it, and whether one is whole
+//! - `files`: removed, replaced, linked and missing files of a database
 //! - `operate`: what systemd and an operator see of a running server
 //! - `log`: the log when nobody reads it, and how much of it a client can cause
 //! - `output`: commands whose standard output is closed, full, or a pipe without a reader
@@ -40,6 +41,7 @@ mod dialogue;
 mod document;
 mod door;
 mod extensions;
+mod files;
 mod imports;
 mod leases;
 mod log;

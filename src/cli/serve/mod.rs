@@ -169,7 +169,7 @@ impl Serve {
 /// What no retry mends is told as a bad setting, so that nobody retries.
 fn for_good(error: OpenError) -> anyhow::Error {
     match error {
-        OpenError::Url(_) | OpenError::Newer { .. } | OpenError::Foreign { .. } => {
+        OpenError::Url(_) | OpenError::Newer { .. } | OpenError::Foreign { .. } | OpenError::Refused { .. } => {
             BadConfig::new(error.to_string()).into()
         }
         OpenError::InUse { .. } | OpenError::Missing(_) | OpenError::Failed { .. } => error.into(),

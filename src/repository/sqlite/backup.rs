@@ -1,53 +1,106 @@
-//! Copies of a database: made whole while it is in use, and put in the place of another.
+//! Copies of a database, made whole while it is in use.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use sqlx::{ConnectOptions, Connection};
 
-use super::lock::Lock;
-use super::paths::{beside, failed};
-use super::verify::{self, Findings};
-use super::{Options, schema};
+use super::paths::{beside, directory_of, failed, sync_directory_of};
+use super::{Options, lock, schema};
 use crate::repository::OpenError;
+
+/// After the name of a copy that is not finished; a process number follows.
+const UNFINISHED: &str = ".unfinished-";
+
+/// A copy under way. Unless it gets its name it goes.
+struct Unfinished {
+    path: PathBuf,
+    /// Locked, so that nobody takes it for one that was left.
+    file: File,
+}
+
+impl Unfinished {
+    fn of(copy: &Path) -> io::Result<Unfinished> {
+        let path = beside(copy, &format!("{UNFINISHED}{}", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let unfinished = Unfinished { path, file };
+        unfinished.file.try_lock()?;
+        Ok(unfinished)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Where it has got its name it is not here any more.
+        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(beside(&self.path, "-journal"));
+    }
+}
 
 /// Copies `database` into the new file `to`, whoever uses it meanwhile. What was committed before this began is in it.
 pub async fn backup(database: &Path, to: &Path, options: &Options) -> Result<(), OpenError> {
+    lock::check_files_of_server(database)?;
     if schema::version(database, options).await?.is_none() {
         return Err(OpenError::Missing(database.to_owned()));
     }
     if to.symlink_metadata().is_ok() {
         return Err(failed(to, "there is such a file already, and it is left as it is"));
     }
+    clear_unfinished(to);
     // Whoever sees the name sees the whole: until then it has another.
-    let unfinished = beside(to, &format!(".unfinished-{}", std::process::id()));
-    let copied = copy(database, &unfinished, options).await.and_then(|()| put(&unfinished, to));
-    if copied.is_err() {
-        let _ = fs::remove_file(&unfinished);
-    }
-    copied
+    let unfinished = Unfinished::of(to).map_err(|e| failed(to, e))?;
+    copy(database, &unfinished, options).await?;
+    // The files may have been changed meanwhile.
+    lock::check_files_of_server(database)?;
+    put(&unfinished.path, to)
 }
 
-async fn copy(database: &Path, to: &Path, options: &Options) -> Result<(), OpenError> {
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(|e| failed(to, e))?;
+async fn copy(database: &Path, to: &Unfinished, options: &Options) -> Result<(), OpenError> {
+    let path = &to.path;
     let connect = schema::connect_options(database, options).read_only(true).disable_statement_logging();
     let mut connection = connect.connect().await.map_err(|e| failed(database, e))?;
-    let name = to.to_str().ok_or_else(|| failed(to, "the name is not UTF-8"))?;
+    let name = path.to_str().ok_or_else(|| failed(path, "the name is not UTF-8"))?;
     // SQLite writes into a file that is there only if it is empty.
-    sqlx::query("VACUUM INTO ?1").bind(name).execute(&mut connection).await.map_err(|e| failed(to, e))?;
+    sqlx::query("VACUUM INTO ?1").bind(name).execute(&mut connection).await.map_err(|e| failed(path, e))?;
     connection.close().await.map_err(|e| failed(database, e))?;
-    made.sync_all().map_err(|e| failed(to, e))
+    to.file.sync_all().map_err(|e| failed(path, e))
+}
+
+/// Removes what copies that were killed have left where the new one goes.
+fn clear_unfinished(to: &Path) {
+    for entry in fs::read_dir(directory_of(to)).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((_, pid)) = name.rsplit_once(UNFINISHED) else { continue };
+        let pid = pid.strip_suffix("-journal").unwrap_or(pid);
+        if let Ok(pid) = pid.parse()
+            && kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)
+            && is_left(&entry.path())
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether a file is empty or begins as SQLite's databases and journals do, a journal also with zeros, and nobody holds it.
+fn is_left(path: &Path) -> bool {
+    let open = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let Ok(mut file) = open else { return false };
+    let mut head = [0; 8];
+    let is_ours = match file.read_exact(&mut head) {
+        Ok(()) => [*b"SQLite f", [0; 8]].contains(&head) || head == *b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",
+        Err(error) => error.kind() == ErrorKind::UnexpectedEof && file.metadata().is_ok_and(|file| file.len() == 0),
+    };
+    is_ours && file.try_lock().is_ok()
 }
 
 /// Gives a finished file its name, durably.
 fn put(unfinished: &Path, to: &Path) -> Result<(), OpenError> {
     fs::rename(unfinished, to).and_then(|()| sync_directory_of(to)).map_err(|e| failed(to, e))
-}
-
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    File::open(path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// The copy that is made before a migration; its name says from which schema.
@@ -60,51 +113,4 @@ pub async fn before_migration(database: &Path, schema: i64, options: &Options) -
     let to = (1..).map(name).find(|path| path.symlink_metadata().is_err()).expect("the numbers do not end");
     backup(database, &to, options).await?;
     Ok(to)
-}
-
-/// What a restore did.
-#[derive(Debug)]
-pub struct Restored {
-    /// What the copy holds.
-    pub findings: Findings,
-    /// Where the former database is now, if there was one.
-    pub aside: Option<PathBuf>,
-}
-
-/// Puts a copy of `from` in the place of `database`, which no server may have open, and which is kept under another name.
-/// The copy is verified first.
-pub async fn restore(mut from: File, database: &Path, aside: &str, options: &Options) -> Result<Restored, OpenError> {
-    let mut lock = Lock::take(database)?;
-    lock.sign().map_err(|e| failed(database, e))?;
-    let copy = beside(database, ".restoring");
-    let mut write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&copy)?;
-        io::copy(&mut from, &mut file)?;
-        file.sync_all()
-    };
-    let written = write().map_err(|e| failed(&copy, e));
-    let verified = match written {
-        Ok(()) => verify::verify(&copy, options).await,
-        Err(error) => Err(error),
-    };
-    let findings = verified.inspect_err(|_| _ = fs::remove_file(&copy))?;
-    let aside = move_aside(database, aside)?;
-    put(&copy, database)?;
-    Ok(Restored { findings, aside })
-}
-
-/// Renames a database and its companions. The log goes first: beside another database it would spoil it.
-fn move_aside(database: &Path, suffix: &str) -> Result<Option<PathBuf>, OpenError> {
-    if database.symlink_metadata().is_err() {
-        return Ok(None);
-    }
-    let aside = beside(database, suffix);
-    for companion in ["-wal", "-shm", ".failed", ""] {
-        let (old, new) = (beside(database, companion), beside(&aside, companion));
-        match fs::rename(&old, new) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            renamed => renamed.map_err(|e| failed(&old, e))?,
-        }
-    }
-    Ok(Some(aside))
 }

@@ -63,7 +63,7 @@ pub async fn run(mut db: Direct, shared: &Shared, stop: CancellationToken) {
             () = stop.cancelled() => break,
             _ = look.tick() => {}
         }
-        if shared.has_failed() || log.pages.load(Ordering::Relaxed) < WORTH {
+        if log.pages.load(Ordering::Relaxed) < WORTH || !shared.is_sound() {
             continue;
         }
         let pages = log.pages.swap(0, Ordering::Relaxed);

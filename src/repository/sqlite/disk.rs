@@ -1,20 +1,22 @@
 //! Room on the file system, and what of it is set aside.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
+use tracing::warn;
 
-use super::paths::beside;
+use super::companion;
+use super::paths::{beside, directory_of};
+use crate::repository::OpenError;
 
 /// Room for the database, in bytes: on the file system for an ordinary user, and within the size that this process may give
 /// to a file.
 pub fn free_bytes(database: &Path) -> io::Result<u64> {
-    let directory = database.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let vfs = statvfs(directory)?;
+    let vfs = statvfs(directory_of(database))?;
     let free = vfs.blocks_available() * vfs.fragment_size();
     match getrlimit(Resource::RLIMIT_FSIZE)?.0 {
         RLIM_INFINITY => Ok(free),
@@ -25,40 +27,70 @@ pub fn free_bytes(database: &Path) -> io::Result<u64> {
     }
 }
 
+const RESERVE: &str = ".reserve";
+
 /// Space set aside, so that on a full disk what was read can still be taken off the queue.
 #[derive(Debug)]
 pub struct Reserve {
     path: PathBuf,
 }
 
+/// Without this much SQLite cannot even write one message to its WAL.
+pub const LEAST: u64 = 64 << 10;
+
 /// How much is set aside: SQLite's log between two checkpoints fits in.
 const RESERVE_BYTES: usize = 8 << 20;
+/// What of it is left for a start on a disk that is still full: SQLite then makes files of its own.
+const KEPT_BYTES: u64 = 256 << 10;
+/// With less than this SQLite may not be able to open a database.
+const NEEDED_TO_START: u64 = 1 << 20;
+
+/// Before a database is opened on a full disk, what was set aside is given back.
+pub fn make_room_to_start(database: &Path) {
+    if free_bytes(database).is_ok_and(|free| free < NEEDED_TO_START)
+        && fs::remove_file(beside(database, RESERVE)).is_ok()
+    {
+        warn!("no space on the disk: what was set aside is given back for the start");
+    }
+}
+
+/// Says of a failure on a full disk that it may come from that.
+pub fn explain(error: OpenError) -> OpenError {
+    match error {
+        OpenError::Failed { path, why } if free_bytes(&path).is_ok_and(|free| free < NEEDED_TO_START) => {
+            OpenError::Failed { path, why: format!("{why}: there is no space left on the disk") }
+        }
+        error => error,
+    }
+}
 
 impl Reserve {
     /// The reserve beside a database; not made yet.
     pub fn beside(database: &Path) -> Reserve {
-        Reserve { path: beside(database, ".reserve") }
+        Reserve { path: beside(database, RESERVE) }
     }
 
     /// Sets the space aside, if it is not already.
     pub fn fill(&self) -> io::Result<()> {
-        if fs::metadata(&self.path).is_ok_and(|file| file.len() == RESERVE_BYTES as u64) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|file| file.is_file() && file.len() == RESERVE_BYTES as u64) {
             return Ok(());
         }
-        let write = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
-            // Written, not fallocated: every file system keeps the promise then.
-            file.write_all(&vec![0; RESERVE_BYTES])
-        };
-        let written = write();
+        // Written, not fallocated: every file system keeps the promise then.
+        let written = companion::write(&self.path, &vec![0; RESERVE_BYTES]);
         if written.is_err() {
             self.spend();
         }
-        written
+        written.map(drop)
     }
 
-    /// Gives the space back to the file system. `true`: there was some.
-    pub fn spend(&self) -> bool {
-        fs::remove_file(&self.path).is_ok()
+    /// Gives the space back to the file system, but for what the next start needs.
+    pub fn spend(&self) {
+        let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&self.path);
+        if let Ok(file) = file
+            && file.metadata().is_ok_and(|file| file.is_file() && file.len() > KEPT_BYTES)
+            && let Err(error) = file.set_len(KEPT_BYTES)
+        {
+            warn!(%error, "the space that was set aside could not be given back");
+        }
     }
 }

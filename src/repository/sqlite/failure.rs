@@ -1,12 +1,13 @@
 //! That the disk failed, noted for the next start.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, fcntl};
 
+use super::companion;
 use super::paths::{beside, failed};
 use crate::repository::OpenError;
 
@@ -18,8 +19,7 @@ const DEAD_MAN_SWITCH: libc::off_t = 128;
 /// Tells the next server that the disk failed under this one. That need not survive the machine, because it is of use only
 /// for as long as processes from before do.
 pub fn note_failure(database: &Path, why: &str) -> io::Result<()> {
-    let path = beside(database, FAILED);
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(why.as_bytes())
+    companion::write(&beside(database, FAILED), why.as_bytes()).map(drop)
 }
 
 /// Whether the disk failed and no server has begun since.
@@ -39,7 +39,7 @@ pub fn forget_failure(database: &Path) -> io::Result<()> {
 /// nobody has it open. Says who has. Opens a file whose locks are SQLite's, so this process must not have the database open.
 pub fn nobody_is_left_from_before(database: &Path) -> Result<(), OpenError> {
     let path = beside(database, "-shm");
-    let shared_memory = match OpenOptions::new().read(true).write(true).open(&path) {
+    let shared_memory = match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(&path, error)),

@@ -1,11 +1,15 @@
 //! The files of a database before SQLite is let near them: whether it is one of ours, and who may read it.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::paths::{beside, failed};
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::unistd::geteuid;
+
+use super::paths::{beside, directory_of, failed};
 use crate::repository::OpenError;
 
 /// What lies where the database should be.
@@ -55,7 +59,7 @@ pub fn look(database: &Path) -> Result<Found, OpenError> {
 
 /// Makes the directory of a database that is to be made; its own and nobody else's to read.
 pub fn make_directory(database: &Path) -> Result<(), OpenError> {
-    let Some(directory) = database.parent().filter(|d| !d.as_os_str().is_empty()) else { return Ok(()) };
+    let directory = directory_of(database);
     if directory.is_dir() {
         return Ok(());
     }
@@ -63,13 +67,37 @@ pub fn make_directory(database: &Path) -> Result<(), OpenError> {
     made.map_err(|e| failed(directory, e))
 }
 
+/// Whoever owns the directory can put any file in the place of the database's, so a server keeps none in that of a
+/// stranger, and root none where anybody else may write.
+pub fn check_directory(database: &Path) -> Result<(), OpenError> {
+    let directory = directory_of(database);
+    let metadata = fs::metadata(directory).map_err(|e| failed(directory, e))?;
+    let (me, owner) = (geteuid().as_raw(), metadata.uid());
+    let others_may_write = metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0;
+    let why = if owner != me && owner != 0 {
+        match me {
+            0 => format!(
+                "this directory is user {owner}'s: root serves only in a directory of root's; serve as that user"
+            ),
+            _ => format!("this directory is user {owner}'s: serve as that user, or in a directory of your own"),
+        }
+    } else if me == 0 && others_may_write {
+        "others may write in this directory, so root does not serve in it: `chmod go-w` it".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(OpenError::Refused { path: directory.to_owned(), why })
+}
+
 /// Takes a database and its companions from everybody but the owner. Gives those that were open to others.
 pub fn close_to_others(database: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut mended = Vec::new();
     for path in ["", "-wal", "-shm", ".lock", ".reserve"].map(|suffix| beside(database, suffix)) {
-        let Ok(metadata) = fs::metadata(&path) else { continue };
-        if metadata.permissions().mode() & 0o077 != 0 {
-            fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(|e| failed(&path, e))?;
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        // Where a link is, whoever opens the file says so.
+        if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+            let owners = Mode::S_IRUSR | Mode::S_IWUSR;
+            fchmodat(AT_FDCWD, &path, owners, FchmodatFlags::NoFollowSymlink).map_err(|e| failed(&path, e))?;
             mended.push(path);
         }
     }

@@ -5,18 +5,23 @@ mod accounts;
 pub mod backup;
 mod change;
 mod checkpoint;
+mod companion;
+mod creation;
 mod direct;
 mod disk;
 mod failure;
 mod files;
 mod history;
+mod identity;
 mod index;
 mod lock;
+mod opening;
 mod packed;
 pub mod paths;
 mod pieces;
 mod reader;
 mod readers;
+pub mod restore;
 mod schema;
 mod shared;
 pub mod verify;
@@ -24,20 +29,22 @@ mod writer;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::SqlitePool;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use self::change::{Change, Changed};
 use self::direct::{Direct, Failure};
+use self::identity::Identity;
 use self::index::{Logged, Tail};
 use self::lock::Lock;
+use self::opening::Opened;
 use self::readers::Readers;
 use self::shared::Shared;
 use self::writer::{Job, Writer};
@@ -61,6 +68,8 @@ pub enum Role {
     Server,
     /// To change accounts and sessions, whether it is being served or not.
     Admin,
+    /// To add an account, which may be the first: then the database is made.
+    Founder,
 }
 
 /// A store in SQLite.
@@ -73,35 +82,19 @@ pub struct SqliteRepository {
     writer: TaskTracker,
     checkpointer: TaskTracker,
     stop_checkpoints: CancellationToken,
-    /// Held for as long as the store is open.
-    _lock: Option<Lock>,
+    is_new: bool,
+    /// Held for as long as the store is open, which is declared last because SQLite's files are to be closed before it.
+    lock: Mutex<Option<Lock>>,
 }
 
-/// Opens the database at `url` for `role`. A server makes it where there is none, and so does an admin command.
+/// Opens the database at `url` for `role`.
 pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepository, OpenError> {
-    let database = paths::path_of(url)?;
-    files::make_directory(&database)?;
-    let found = schema::version(&database, options).await?;
-    let outdated = found != Some(schema::known_version());
-    let mut lock = match role {
-        Role::Server => Some(Lock::take(&database)?),
-        Role::Admin if outdated => Some(Lock::take(&database)?),
-        Role::Admin => None,
-    };
-    if role == Role::Server && failure::failure_is_noted(&database) {
-        failure::nobody_is_left_from_before(&database)?;
-    }
-    let mut db = schema::writer(&database, options).await?;
-    if outdated {
-        if let Some(found) = found {
-            let copy = backup::before_migration(&database, found, options).await?;
-            info!(?copy, "the database was copied before its schema is changed");
-        }
-        schema::migrate(&database, &mut db).await?;
-    }
-    for path in files::close_to_others(&database)? {
-        warn!(?path, "the file was open to others; now it is the owner's alone");
-    }
+    let opened = opening::open(url, options, role).await.map_err(disk::explain)?;
+    load(opened, options, role).await.map_err(disk::explain)
+}
+
+async fn load(opened: Opened, options: &Options, role: Role) -> Result<SqliteRepository, OpenError> {
+    let Opened { database, mut lock, mut db, is_new } = opened;
     let failed = |e: sqlx::Error| paths::failed(&database, e);
     let progress = schema::progress(&mut db).await.map_err(failed)?;
     let caps = Caps { messages: options.inbox_messages, bytes: options.inbox_bytes };
@@ -110,13 +103,11 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         schema::undo_unfinished_run(&mut db, progress.watermark).await.map_err(failed)?;
         totals = schema::totals(&mut db).await.map_err(failed)?;
         rows = schema::tail(&mut db, progress.watermark).await.map_err(failed)?;
-    } else {
-        lock = None;
     }
     let mut db = Direct::new(db).await.map_err(|e| paths::failed(&database, e))?;
     let (directory, seen) = match role {
         Role::Server => accounts::load(&mut db).await.map(|(directory, seen)| (directory, Some(seen))),
-        Role::Admin => Ok((Directory::default(), None)),
+        Role::Admin | Role::Founder => Ok((Directory::default(), None)),
     }
     .map_err(|e| paths::failed(&database, e))?;
     let mailboxes = Mailboxes::new(caps, &totals, progress.watermark);
@@ -131,12 +122,17 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
     }
     mailboxes.restore(unread.into_iter());
     let shared = Arc::new(Shared::new(database.clone(), directory, mailboxes, options.min_free_bytes));
-    if let Some(lock) = &mut lock {
-        lock.sign().and_then(|()| failure::forget_failure(&database)).map_err(|e| paths::failed(&database, e))?;
-        shared.look_for_room();
-    }
     let readers = Readers::open(&database, options, role).await?;
     let logins = readers::pool(1, &database, options, role).await?;
+    if let Some(lock) = &mut lock {
+        let files = Identity::of(&database).map_err(|e| paths::failed(&database, e))?;
+        shared.watch(files);
+        if let Err(error) = lock.sign(Some(files)) {
+            warn!(%error, "it could not be noted which process serves the database");
+        }
+        failure::forget_failure(&database).map_err(|e| paths::failed(&database, e))?;
+        shared.look_for_room();
+    }
     let (queue, jobs) = Queue::new(QUEUE);
     let failed = |failure: Failure| paths::failed(&database, failure);
     let tail = (tail, Tail::new(options.tail_messages));
@@ -159,7 +155,8 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepo
         writer: writing,
         checkpointer,
         stop_checkpoints,
-        _lock: lock,
+        is_new,
+        lock: Mutex::new(lock),
     })
 }
 
@@ -187,6 +184,11 @@ struct Keeper {
 }
 
 impl SqliteRepository {
+    /// Whether the database was made when it was opened.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
     async fn change(&self, change: Change) -> Result<Changed, Error> {
         let (answer, changed) = oneshot::channel();
         self.jobs.push(Job::Change(change, answer)).await.map_err(|_| stopped())?;
@@ -344,6 +346,7 @@ impl Repository for SqliteRepository {
             sessions: sessions as u64,
             users: users as u64,
             free_bytes: self.shared.free_bytes.load(Ordering::Relaxed),
+            has_room: self.shared.has_room.load(Ordering::Relaxed),
             accepted: self.shared.accepted.get(),
             delivered: self.shared.delivered.get(),
             commits: self.shared.commits.get(),
@@ -371,10 +374,17 @@ impl Repository for SqliteRepository {
             self.stop_checkpoints.cancel();
             self.checkpointer.close();
             self.checkpointer.wait().await;
+            if let Some(lock) = self.lock().as_mut().filter(|_| !self.shared.has_failed())
+                && let Err(error) = lock.sign(None)
+            {
+                // SQLite takes the WAL away now, which is then no loss that somebody should hear of.
+                warn!(%error, "it could not be noted that the database is being closed");
+            }
             // Where the writer has stopped already there is nothing to be told.
             let _ = self.jobs.push(Job::Close).await;
             self.writer.close();
             self.writer.wait().await;
+            self.let_go();
             self.shared.why_failed().map_or(Ok(()), Err)
         })
     }
@@ -383,6 +393,22 @@ impl Repository for SqliteRepository {
 impl Drop for SqliteRepository {
     fn drop(&mut self) {
         self.stop_checkpoints.cancel();
+        if let Some(lock) = self.lock().as_mut().filter(|_| self.shared.has_failed()) {
+            lock.keep_note();
+        }
+    }
+}
+
+impl SqliteRepository {
+    fn lock(&self) -> MutexGuard<'_, Option<Lock>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets others have the database, when nothing of this process has it open any more.
+    fn let_go(&self) {
+        if let Some(mut lock) = self.lock().take().filter(|_| self.shared.has_failed()) {
+            lock.keep_note();
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::files::{self, Found};
-use super::paths::failed;
+use super::paths::{beside, failed};
+use super::restore;
 use crate::model::{MessageId, Timestamp, UserId};
 use crate::repository::mailbox::Waiting;
 use crate::repository::{OpenError, Options, Totals};
@@ -35,16 +36,26 @@ pub async fn version(database: &Path, options: &Options) -> Result<Option<i64>, 
 
 /// The same on connections of the caller's.
 pub async fn version_with(database: &Path, connect: SqliteConnectOptions) -> Result<Option<i64>, OpenError> {
+    restore::check(database)?;
     if files::look(database)? == Found::Nothing {
+        let wal = beside(database, "-wal");
+        if wal.metadata().is_ok_and(|wal| wal.len() > 0) {
+            let why = format!("the database is not there, but {} is: put it back, or move that away", wal.display());
+            return Err(OpenError::Refused { path: database.to_owned(), why });
+        }
         return Ok(None);
     }
     let foreign = |why: &str| OpenError::Foreign { path: database.to_owned(), why: why.to_owned() };
-    let damaged = |e: sqlx::Error| foreign(&format!("not a readable database: {e}"));
+    let damaged = |e: sqlx::Error| match is_of_now(&e) {
+        true => failed(database, e),
+        false => foreign(&format!("not a readable database: {e}")),
+    };
     let mut connection = connect.connect().await.map_err(damaged)?;
     let application: i64 =
         sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut connection).await.map_err(damaged)?;
-    let tables: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await.map_err(damaged)?;
+    // What sqlx keeps comes before the first migration, so a database that was never finished has it.
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE tbl_name <> '_sqlx_migrations'";
+    let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut connection).await.map_err(damaged)?;
     let version = match (application, tables) {
         (0, 0) => None,
         (APPLICATION_ID, _) => {
@@ -60,6 +71,12 @@ pub async fn version_with(database: &Path, connect: SqliteConnectOptions) -> Res
         }
         version => Ok(version),
     }
+}
+
+/// BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN say nothing of what is in the file.
+fn is_of_now(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+    code.is_some_and(|code| [5, 6, 8, 10, 13, 14].contains(&(code & 0xFF)))
 }
 
 /// The connection that writes: WAL, every commit on stable storage, both read back.

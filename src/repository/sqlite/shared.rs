@@ -12,6 +12,7 @@ use super::checkpoint::Log;
 use super::direct::{Direct, Failure};
 use super::disk::{self, Reserve};
 use super::failure;
+use super::identity::Identity;
 use crate::metrics::{Counter, Histogram};
 use crate::model::UserId;
 use crate::repository::Error;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub free_bytes: AtomicU64,
     /// Whether that is enough to take messages.
     pub has_room: AtomicBool,
+    /// The files that are open; a server's only.
+    files: OnceLock<Identity>,
     failure: OnceLock<Error>,
     has_failed: Notify,
     /// Messages taken in since the start.
@@ -58,6 +61,7 @@ impl Shared {
             min_free_bytes,
             free_bytes: AtomicU64::new(0),
             has_room: AtomicBool::new(true),
+            files: OnceLock::new(),
             failure: OnceLock::new(),
             has_failed: Notify::new(),
             accepted: Counter::default(),
@@ -110,15 +114,34 @@ impl Shared {
     /// Whether the store is given up after this failure.
     pub fn gives_up_after(&self, failure: &Failure) -> bool {
         if failure.is_fatal() {
-            error!(%failure, "the disk failed: nothing is acknowledged any more");
-            let why = format!("the disk failed: {failure}");
-            if let Err(error) = failure::note_failure(&self.database, &why) {
-                warn!(%error, "the failure could not be noted for the next start");
-            }
-            let _ = self.failure.set(Error::new(why));
-            self.has_failed.notify_waiters();
+            self.give_up(format!("the disk failed: {failure}"));
         }
         failure.is_fatal()
+    }
+
+    fn give_up(&self, why: String) {
+        error!(%why, "nothing is acknowledged any more");
+        if let Err(error) = failure::note_failure(&self.database, &why) {
+            warn!(%error, "the failure could not be noted for the next start");
+        }
+        let _ = self.failure.set(Error::new(why));
+        self.has_failed.notify_waiters();
+    }
+
+    /// Says which files are open.
+    pub fn watch(&self, files: Identity) {
+        let _ = self.files.set(files);
+    }
+
+    /// Whether what is written is still found by the next start: the disk has not failed, and the open files are those at
+    /// their paths. If they are not, the store is given up.
+    pub fn is_sound(&self) -> bool {
+        if !self.has_failed()
+            && let Some(change) = self.files.get().and_then(|files| files.change(&self.database))
+        {
+            self.give_up(format!("the files of the database were changed under the server: {change}"));
+        }
+        !self.has_failed()
     }
 
     /// A checkpoint failed; it is tried again, unless the store is given up.
@@ -131,7 +154,7 @@ impl Shared {
     /// Closes a connection that writes. After a failure of the disk, under this process or the server, the log must stay,
     /// because the next start makes up for what did not arrive in the database from it.
     pub async fn close(&self, mut db: Direct, whose: &str) {
-        if (self.has_failed() || failure::failure_is_noted(&self.database))
+        if (!self.is_sound() || failure::failure_is_noted(&self.database))
             && let Err(error) = db.keep_log().await
         {
             error!(%error, "the {whose}'s connection is left open, because its end might take the log with it");
@@ -169,7 +192,7 @@ impl Shared {
             Err(error) => return warn!(%error, "the file system does not say how much room it has"),
         };
         self.free_bytes.store(free, Ordering::Relaxed);
-        let room = free >= self.min_free_bytes;
+        let room = free >= self.min_free_bytes.max(disk::LEAST);
         if room != self.has_room.swap(room, Ordering::Relaxed) {
             match room {
                 true => info!(free, "there is room on the disk again: messages are taken"),

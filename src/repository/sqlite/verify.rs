@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::paths::{beside, failed};
-use super::{Options, schema};
+use super::{Options, lock, schema};
 use crate::repository::OpenError;
 
 /// What a whole database holds.
@@ -82,6 +82,14 @@ const MUST_BE_NONE: [(&str, &str); 8] = [
 
 /// Reads all of a database, as it stands at this moment if it is in use, and says what is in it or what is wrong with it.
 pub async fn verify(database: &Path, options: &Options) -> Result<Findings, OpenError> {
+    // Before and after, because the files may be changed meanwhile.
+    lock::check_files_of_server(database)?;
+    let findings = read(database, options).await;
+    lock::check_files_of_server(database)?;
+    findings
+}
+
+async fn read(database: &Path, options: &Options) -> Result<Findings, OpenError> {
     let Some(version) = schema::version(database, options).await? else {
         return Err(OpenError::Missing(database.to_owned()));
     };

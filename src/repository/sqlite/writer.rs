@@ -148,6 +148,7 @@ impl Writer {
             if self.looked_around_at.elapsed() >= LOOK_EVERY / 2 {
                 self.looked_around_at = Instant::now();
                 self.look_for_room(true);
+                self.shared.is_sound();
                 self.look_for_others().await;
             }
             let mut batch = Batch::default();
@@ -162,8 +163,8 @@ impl Writer {
             self.commit(batch).await;
             self.follow().await;
             self.index().await;
-            if !self.shared.has_failed()
-                && self.shared.log.wants_the_rest(self.db.log_pages())
+            if self.shared.log.wants_the_rest(self.db.log_pages())
+                && self.shared.is_sound()
                 && let Err(failure) = self.shared.log.finish(&mut self.db).await
             {
                 self.shared.note_checkpoint_failure(&failure);
@@ -173,7 +174,7 @@ impl Writer {
             }
         }
         self.index_all().await;
-        if !self.shared.has_failed()
+        if self.shared.is_sound()
             && let Err(failure) = self.shared.log.finish(&mut self.db).await
         {
             self.shared.note_checkpoint_failure(&failure);
@@ -187,12 +188,16 @@ impl Writer {
             return;
         }
         if self.shared.has_failed() {
+            // Or an index of everything, which is waited for at the end, would never be written.
+            self.run = None;
             return refuse(batch, &Error::new("the store has failed"));
         }
         self.look_for_room(false);
         let confirmed = self.shared.mailboxes.take_confirmed();
         let begun = Instant::now();
         match self.try_commit(&batch, &confirmed).await {
+            // What went into a file that is no longer there is not acknowledged.
+            Ok(_) if !self.shared.is_sound() => refuse(batch, &Error::new("the store has failed")),
             Ok(done) => {
                 self.shared.commits.observe(begun.elapsed());
                 self.shared.mailboxes.read(&confirmed);

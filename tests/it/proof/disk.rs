@@ -278,3 +278,40 @@ fn a_stop_during_which_the_disk_fails_is_no_success() {
     assert_eq!(texts(&server.connect().ask(&format!("inbox {token}"))), ["kept"]);
     assert_eq!(server.stop(), Some(0));
 }
+
+#[test]
+fn a_start_on_a_full_disk_serves_reading_and_says_that_there_is_no_space() {
+    let folder = Folder::new("");
+    let Some(disk) = Disk::tmpfs(&folder, 96) else {
+        println!("SKIPPED: a small disk needs root");
+        return;
+    };
+    folder.configure(&format!("[database]\n{}\nmin_free_bytes = 16777216", disk.url()));
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut client, token) = server.login("messi");
+    assert_eq!(client.ask(&format!("send {token} messi kept")), SENT);
+    until(|| disk.path.join("chat.db.reserve").metadata().is_ok_and(|file| file.len() == 8 << 20));
+    folder.done(&["health"], "");
+    assert_eq!(server.stop(), Some(0));
+    // The second time after a kill, which leaves more files.
+    for _ in 0..2 {
+        fill(&disk, 0);
+        let server = Server::start(&folder);
+        assert!(server.log().contains("no space on the disk"), "{}", server.log());
+        let mut client = server.connect();
+        assert_eq!(client.ask(&format!("send {token} messi never")), UNAVAILABLE);
+        assert_eq!(texts(&client.ask(&format!("inbox {token}"))), ["kept"]);
+        drop(client);
+        let health = folder.run(&["health"], "");
+        let said = String::from_utf8_lossy(&health.stderr).into_owned();
+        assert_eq!(health.status.code(), Some(1), "{said}");
+        assert!(said.contains("no space on the disk: every send is refused"), "{said}");
+        make_room(&disk);
+        let mut client = server.connect();
+        until(|| client.ask(&format!("send {token} messi kept")) == SENT);
+        folder.done(&["health"], "");
+        assert_eq!(texts(&client.ask(&format!("inbox {token}"))).last().map(String::as_str), Some("kept"));
+        server.kill();
+    }
+}

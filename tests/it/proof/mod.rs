@@ -3,12 +3,14 @@
 //!
 //! - `checker`: the crowd, its notes, and what they must add up to
 //! - `crash`: kill -9 at random moments
+//! - `cut`: a command is killed at each call that changes a file
 //! - `power`: the power of a disk is cut
 //! - `disk`: full disks and failing ones
 //! - `files`: locked, foreign, broken and shared databases
 
 mod checker;
 mod crash;
+mod cut;
 mod disk;
 mod files;
 pub mod power;

@@ -1,0 +1,36 @@
+//! A new database. It is made whole under another name and gets its own only then, so one that is interrupted leaves
+//! nothing at that name, and the next one begins anew.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use sqlx::Connection;
+
+use super::paths::{beside, failed, remove, sync_directory_of};
+use super::schema;
+use crate::repository::{OpenError, Options};
+
+/// What SQLite keeps beside a database.
+const OF_SQLITE: [&str; 3] = ["-journal", "-wal", "-shm"];
+
+/// Makes a database where there is none, or one that was never finished. The caller holds the lock.
+pub async fn make(database: &Path, options: &Options) -> Result<(), OpenError> {
+    let making = beside(database, ".making");
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        remove(&beside(&making, suffix))?;
+    }
+    let mut db = schema::writer(&making, options).await?;
+    schema::migrate(&making, &mut db).await?;
+    // The last connection brings the WAL into the file and removes it.
+    db.close().await.map_err(|e| failed(&making, e))?;
+    if beside(&making, "-wal").metadata().is_ok_and(|wal| wal.len() > 0) {
+        return Err(failed(&making, "another process has it open"));
+    }
+    File::open(&making).and_then(|file| file.sync_all()).map_err(|e| failed(&making, e))?;
+    // What an unfinished database left would be taken for this one's.
+    for suffix in OF_SQLITE {
+        remove(&beside(&making, suffix))?;
+        remove(&beside(database, suffix))?;
+    }
+    fs::rename(&making, database).and_then(|()| sync_directory_of(database)).map_err(|e| failed(database, e))
+}

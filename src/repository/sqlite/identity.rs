@@ -1,0 +1,144 @@
+//! Which files a server has open, to be compared with what lies at their paths: a database that is removed, renamed or
+//! replaced under a running server takes what is written, and nobody finds it again.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::UNIX_EPOCH;
+
+use super::paths::beside;
+
+/// The files that a database consists of while it is in use.
+const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
+
+/// A file, whatever it is called: its device, its inode and, because inodes are given out again, when it was made, in
+/// nanoseconds, 0 where the file system does not say so. `None`: there was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId(Option<(u64, u64, u128)>);
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<FileId> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => {
+                let made = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+                let made = made.map_or(0, |made| made.as_nanos());
+                Ok(FileId(Some((metadata.dev(), metadata.ino(), made))))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(FileId(None)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The files of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity([FileId; SUFFIXES.len()]);
+
+impl Identity {
+    /// Those that lie at their paths now.
+    pub fn of(database: &Path) -> io::Result<Identity> {
+        let [file, wal, shm] = SUFFIXES.map(|suffix| FileId::of(&beside(database, suffix)));
+        Ok(Identity([file?, wal?, shm?]))
+    }
+
+    /// What has become of these files, where other ones lie at their paths now. What cannot be looked at has not changed.
+    pub fn change(&self, database: &Path) -> Option<String> {
+        for (suffix, had) in SUFFIXES.iter().zip(self.0) {
+            let path = beside(database, suffix);
+            match FileId::of(&path) {
+                Ok(FileId(None)) if had.0.is_some() => {
+                    return Some(format!("{} was removed or renamed", path.display()));
+                }
+                Ok(has) if has != had => return Some(format!("{} was replaced by another file", path.display())),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Whether the WAL is still that of these files, but the database is another one, to which it would be applied.
+    pub fn left_its_wal_to(&self, other: &Identity) -> bool {
+        other.0[0].0.is_some() && self.0[0] != other.0[0] && self.0[1] == other.0[1] && self.0[1].0.is_some()
+    }
+}
+
+/// `DEVICE:INODE:MADE` for each, with `-` where there is none.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, FileId(id)) in self.0.iter().enumerate() {
+            let space = if place == 0 { "" } else { " " };
+            match id {
+                Some((device, inode, made)) => write!(f, "{space}{device}:{inode}:{made}")?,
+                None => write!(f, "{space}-")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Identity {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Identity, ()> {
+        let id = |word: &str| match word {
+            "-" => Ok(FileId(None)),
+            word => {
+                let mut numbers = word.split(':');
+                let mut number = || numbers.next().ok_or(())?.parse::<u128>().map_err(|_| ());
+                let [device, inode, made] = [number()?, number()?, number()?];
+                let id = (u64::try_from(device).map_err(|_| ())?, u64::try_from(inode).map_err(|_| ())?, made);
+                if numbers.next().is_some() { Err(()) } else { Ok(FileId(Some(id))) }
+            }
+        };
+        let files: Result<Vec<FileId>, ()> = text.split_whitespace().map(id).collect();
+        files?.try_into().map(Identity).map_err(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_read_as_it_was_written() {
+        let identity = Identity([FileId(Some((1, 2, 3))), FileId(None), FileId(Some((u64::MAX, 0, u128::MAX)))]);
+        assert_eq!(identity.to_string().parse(), Ok(identity));
+        assert_eq!("".parse::<Identity>(), Err(()));
+        assert_eq!("1:2:3 - 1:2".parse::<Identity>(), Err(()));
+    }
+
+    #[test]
+    fn each_file_that_goes_or_comes_is_named() {
+        let folder = tempfile::tempdir().expect("a directory can be made");
+        let database = folder.path().join("chat.db");
+        for suffix in SUFFIXES {
+            fs::write(beside(&database, suffix), "").expect("it can be written");
+        }
+        let identity = Identity::of(&database).expect("they are there");
+        assert_eq!(identity.change(&database), None);
+        for suffix in SUFFIXES {
+            let (path, away) = (beside(&database, suffix), folder.path().join("away"));
+            fs::rename(&path, &away).expect("it is there");
+            let said = identity.change(&database).expect("it is noticed");
+            assert!(said.contains(&format!("chat.db{suffix} was removed")), "{said}");
+            fs::write(&path, "").expect("it can be written");
+            let said = identity.change(&database).expect("it is noticed");
+            assert!(said.contains(&format!("chat.db{suffix} was replaced")), "{said}");
+            fs::rename(&away, &path).expect("it is there");
+            assert_eq!(identity.change(&database), None);
+        }
+    }
+
+    #[test]
+    fn a_wal_without_its_database_is_known() {
+        let id = |inode| FileId(Some((1, inode, 0)));
+        let before = Identity([id(1), id(2), id(3)]);
+        assert!(before.left_its_wal_to(&Identity([id(9), id(2), id(3)])));
+        assert!(!before.left_its_wal_to(&Identity([id(9), id(8), id(3)])));
+        assert!(!before.left_its_wal_to(&Identity([id(1), id(8), id(3)])));
+        assert!(!Identity([id(1), FileId(None), id(3)]).left_its_wal_to(&Identity([id(9), FileId(None), id(3)])));
+    }
+}

@@ -1,0 +1,82 @@
+//! From a URL to a connection that writes: the database is there, is one of ours, is up to date, and is nobody else's to
+//! read; a server has it alone.
+
+use std::path::PathBuf;
+
+use sqlx::SqliteConnection;
+use tracing::{info, warn};
+
+use super::lock::{self, Lock};
+use super::{Role, backup, creation, disk, failure, files, paths, restore, schema};
+use crate::repository::{OpenError, Options};
+
+/// What was opened.
+pub struct Opened {
+    /// Where it is, without links.
+    pub database: PathBuf,
+    /// A server's own; an administrator's command has it for no longer than it changes files.
+    pub lock: Option<Lock>,
+    /// The connection.
+    pub db: SqliteConnection,
+    /// Whether there was none before.
+    pub is_new: bool,
+}
+
+/// Opens the database at `url`, after all that has to be done to its files first.
+pub async fn open(url: &str, options: &Options, role: Role) -> Result<Opened, OpenError> {
+    let database = paths::path_of(url)?;
+    match role {
+        Role::Admin => {}
+        Role::Founder | Role::Server => files::make_directory(&database)?,
+    }
+    let mut lock = match role {
+        Role::Server => {
+            files::check_directory(&database)?;
+            Some(Lock::take(&database)?)
+        }
+        Role::Admin | Role::Founder => {
+            lock::check_files_of_server(&database)?;
+            restore::is_unfinished(&database).then(|| Lock::take(&database)).transpose()?
+        }
+    };
+    if lock.is_some()
+        && let Some(done) = restore::finish_or_undo(&database)?
+    {
+        warn!("{done}");
+    }
+    if let Some(lock) = lock.as_mut().filter(|_| role == Role::Server) {
+        disk::make_room_to_start(&database);
+        lock.check_wal(&database)?;
+        if failure::failure_is_noted(&database) {
+            failure::nobody_is_left_from_before(&database)?;
+        }
+        lock.hold(&database)?;
+    }
+    let mut found = schema::version(&database, options).await?;
+    if found.is_none() && role == Role::Admin {
+        return Err(OpenError::Missing(database));
+    }
+    if found != Some(schema::known_version()) && lock.is_none() {
+        lock = Some(Lock::take(&database)?);
+        // Another command may have done it while this one waited.
+        found = schema::version(&database, options).await?;
+    }
+    let is_new = found.is_none();
+    if is_new {
+        creation::make(&database, options).await?;
+        if let Some(lock) = lock.as_mut().filter(|_| role == Role::Server) {
+            lock.hold(&database)?;
+            info!(path = %database.display(), "a new database");
+        }
+    }
+    for path in files::close_to_others(&database)? {
+        warn!(?path, "the file was open to others; now it is the owner's alone");
+    }
+    let mut db = schema::writer(&database, options).await?;
+    if let Some(found) = found.filter(|found| *found != schema::known_version()) {
+        let copy = backup::before_migration(&database, found, options).await?;
+        info!(?copy, "the database was copied before its schema is changed");
+        schema::migrate(&database, &mut db).await?;
+    }
+    Ok(Opened { database, lock: lock.filter(|_| role == Role::Server), db, is_new })
+}

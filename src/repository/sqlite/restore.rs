@@ -1,0 +1,126 @@
+//! A copy in the place of a database. One step decides: once the note of it is on the disk the restore is finished by
+//! whoever opens the database next, and before that nothing has changed.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::lock::Lock;
+use super::paths::{beside, failed, remove, sync_directory_of};
+use super::verify::{self, Findings};
+use super::{Options, companion};
+use crate::repository::OpenError;
+
+/// The copy, until it has its place.
+const COPY: &str = ".restoring";
+/// The note that it is to have its place. What is in it is appended to the name of the former database.
+const NOTE: &str = ".restore";
+/// What moves with a database. The WAL goes first: beside another database it would spoil it.
+const MOVED: [&str; 5] = ["-wal", "-shm", "-journal", ".failed", ""];
+
+/// What a restore did.
+#[derive(Debug)]
+pub struct Restored {
+    /// What the copy holds.
+    pub findings: Findings,
+    /// Where the former database is now, if there was one.
+    pub aside: Option<PathBuf>,
+}
+
+/// Puts a copy of `from` in the place of `database`, which no server may have open, and which is kept under another name.
+/// The copy is verified first.
+pub async fn restore(mut from: File, database: &Path, aside: &str, options: &Options) -> Result<Restored, OpenError> {
+    let mut lock = Lock::take(database)?;
+    lock.hold(database)?;
+    lock.sign(None).map_err(|e| failed(database, e))?;
+    finish_or_undo(database)?;
+    let copy = beside(database, COPY);
+    let written = companion::write(&copy, b"").and_then(|mut file| {
+        io::copy(&mut from, &mut file)?;
+        file.sync_all()
+    });
+    let verified = match written.map_err(|e| failed(&copy, e)) {
+        Ok(()) => verify::verify(&copy, options).await,
+        Err(error) => Err(error),
+    };
+    let findings = verified.inspect_err(|_| _ = fs::remove_file(&copy))?;
+    let former = database.symlink_metadata().is_ok();
+    let aside = free_suffix(database, aside);
+    decide(database, &aside)?;
+    finish(database, &aside)?;
+    Ok(Restored { findings, aside: former.then(|| beside(database, &aside)) })
+}
+
+/// A suffix under which nothing lies yet.
+fn free_suffix(database: &Path, suffix: &str) -> String {
+    let numbered = |number: u32| if number == 1 { suffix.to_owned() } else { format!("{suffix}-{number}") };
+    let is_free =
+        |suffix: &String| MOVED.iter().all(|end| beside(&beside(database, suffix), end).symlink_metadata().is_err());
+    (1..).map(numbered).find(is_free).expect("the numbers do not end")
+}
+
+/// The step that decides.
+fn decide(database: &Path, aside: &str) -> Result<(), OpenError> {
+    let (note, unwritten) = (beside(database, NOTE), beside(database, ".restore-unwritten"));
+    companion::write(&unwritten, aside.as_bytes())
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(&unwritten, &note))
+        .and_then(|()| sync_directory_of(database))
+        .map_err(|e| failed(&note, e))
+}
+
+/// All that comes after, as often as it takes.
+fn finish(database: &Path, aside: &str) -> Result<(), OpenError> {
+    let (copy, former) = (beside(database, COPY), beside(database, aside));
+    let sync = || sync_directory_of(database).map_err(|e| failed(database, e));
+    if copy.symlink_metadata().is_ok() {
+        for companion in MOVED {
+            let (old, new) = (beside(database, companion), beside(&former, companion));
+            match fs::rename(&old, new) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed.map_err(|e| failed(&old, e))?,
+            }
+        }
+        // On the disk before the new one comes: a WAL that comes back would spoil it.
+        sync()?;
+        fs::rename(&copy, database).map_err(|e| failed(&copy, e))?;
+        sync()?;
+    }
+    remove(&beside(database, NOTE))?;
+    sync()
+}
+
+/// Whether a restore was interrupted after the step that decides.
+pub fn is_unfinished(database: &Path) -> bool {
+    beside(database, NOTE).symlink_metadata().is_ok()
+}
+
+/// What is to be said of a database whose restore is not finished, where it is only read.
+pub fn check(database: &Path) -> Result<(), OpenError> {
+    if !is_unfinished(database) {
+        return Ok(());
+    }
+    let why = "a restore is under way or was interrupted: `chatd serve` and `chatd db migrate` finish it".to_owned();
+    Err(OpenError::Refused { path: database.to_owned(), why })
+}
+
+/// Finishes a restore that was interrupted, or undoes one that had not decided. Gives what was done, in words. The caller
+/// holds the lock.
+pub fn finish_or_undo(database: &Path) -> Result<Option<String>, OpenError> {
+    let note = beside(database, NOTE);
+    if is_unfinished(database) {
+        let aside = fs::read_to_string(&note).map_err(|e| failed(&note, e))?;
+        if aside.is_empty() || aside.contains('/') {
+            return Err(failed(&note, "it does not say where the former database goes: remove it"));
+        }
+        finish(database, &aside)?;
+        let former = beside(database, &aside);
+        return Ok(Some(match former.symlink_metadata() {
+            Ok(_) => format!("a restore that was interrupted is finished; the former database is {}", former.display()),
+            Err(_) => "a restore that was interrupted is finished".to_owned(),
+        }));
+    }
+    remove(&beside(database, ".restore-unwritten"))?;
+    Ok(remove(&beside(database, COPY))?
+        .then(|| "a restore that was interrupted is undone: the database is what it was before".to_owned()))
+}

@@ -1,0 +1,238 @@
+//! Commands are killed at the calls that change a file, and what they leave is whole: as before, or as after.
+//! A sample of the calls is tried; `CHATD_CUTS=all` tries every one.
+//!
+//! strace counts calls by thread, so the changes of each file are counted on their own: one thread makes them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use crate::database::tamper;
+use crate::support::{Folder, SENT, Server, texts};
+
+/// What changes files.
+const CALLS: &str = "write,pwrite64,pwritev,writev,ftruncate,fallocate,rename,renameat,renameat2,unlink,unlinkat,link,\
+                     linkat,mkdir,chmod,fchmod,fchmodat,fsync,fdatasync,copy_file_range,sendfile";
+/// The files of a database, and those that a command makes on its way.
+const FILES: [&str; 14] = [
+    "chat.db",
+    "chat.db-wal",
+    "chat.db-journal",
+    "chat.db-shm",
+    "chat.db.lock",
+    "chat.db.making",
+    "chat.db.making-wal",
+    "chat.db.making-journal",
+    "chat.db.restoring",
+    "chat.db.restore",
+    "chat.db.restore-unwritten",
+    "chat.db.schema-3",
+    "copy.db",
+    WHATEVER,
+];
+/// Whatever file it is: then the thread that first makes so many changes is cut.
+const WHATEVER: &str = "";
+
+/// Everything that lies beside the settings, to be put back before each cut.
+struct Saved(BTreeMap<String, Vec<u8>>);
+
+fn files(folder: &Folder) -> impl Iterator<Item = fs::DirEntry> {
+    fs::read_dir(folder.path())
+        .expect("it is there")
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()) && entry.file_name() != "chat.toml")
+}
+
+impl Saved {
+    fn of(folder: &Folder) -> Saved {
+        let is_kept = |name: &String| !name.ends_with(".lock") && !name.ends_with("-shm") && !name.starts_with("log-");
+        let kept = files(folder).map(|entry| entry.file_name().into_string().expect("the names are ours"));
+        Saved(
+            kept.filter(is_kept)
+                .map(|name| (name.clone(), fs::read(folder.path().join(name)).expect("it is there")))
+                .collect(),
+        )
+    }
+
+    fn put_back(&self, folder: &Folder) {
+        files(folder).for_each(|entry| _ = fs::remove_file(entry.path()));
+        for (name, bytes) in &self.0 {
+            fs::write(folder.path().join(name), bytes).expect("it can be written");
+        }
+    }
+}
+
+/// Runs a command that is killed at this change of this file. `None`: strace cannot; `false`: it ended before.
+fn cut(folder: &Folder, arguments: &[&str], file: &str, change: usize) -> Option<bool> {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={CALLS}")]);
+    strace.args(["-e", &format!("inject={CALLS}:signal=KILL:when={change}")]);
+    if file != WHATEVER {
+        strace.arg("-P").arg(folder.path().join(file));
+    }
+    strace.arg(env!("CARGO_BIN_EXE_chatd")).args(arguments).current_dir(folder.path());
+    let status = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    let killed = status.signal() == Some(Signal::SIGKILL as i32);
+    (killed || status.code().is_some_and(|code| code < 2)).then_some(killed)
+}
+
+/// The changes to be tried: all of them, or fewer and fewer.
+fn next(change: usize) -> usize {
+    match std::env::var("CHATD_CUTS").is_ok_and(|cuts| cuts == "all") {
+        true => change + 1,
+        false => change + 1 + change / 2,
+    }
+}
+
+/// Cuts a command in every place and has a look at what it left, each time from the same beginning.
+fn sweep(folder: &Folder, arguments: &[&str], look: impl Fn(&str)) {
+    let saved = Saved::of(folder);
+    let mut cuts = 0;
+    for file in FILES {
+        let mut change = 1;
+        loop {
+            saved.put_back(folder);
+            match cut(folder, arguments, file, change) {
+                None => return println!("SKIPPED: killing at a call needs strace and the right to trace"),
+                Some(false) => break,
+                Some(true) => look(&format!("{arguments:?} cut at change {change} of {file:?}")),
+            }
+            cuts += 1;
+            change = next(change);
+        }
+    }
+    assert!(cuts > 0, "{arguments:?} was never cut");
+    println!("{arguments:?} was cut in {cuts} places");
+}
+
+const ADD_MESSI: [&str; 5] = ["user", "add", "messi", "--if-not-exists", "--generate"];
+
+#[test]
+fn a_first_start_that_is_cut_leaves_no_broken_database() {
+    let folder = Folder::new("");
+    sweep(&folder, &ADD_MESSI, |_| {
+        folder.done(&ADD_MESSI, "");
+        folder.done(&["db", "verify"], "");
+        assert!(!folder.path().join("chat.db.making").exists());
+    });
+}
+
+#[test]
+fn a_database_that_an_interrupted_first_start_left_is_finished() {
+    let folder = Folder::new("");
+    // As sqlx leaves it before the first migration.
+    for sql in [
+        "PRAGMA journal_mode = WAL",
+        "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, installed_on TIMESTAMP
+         NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)",
+    ] {
+        fs::File::options().append(true).create(true).open(folder.database()).expect("it can be made");
+        tamper(&folder.database(), sql);
+    }
+    let server = Server::start(&folder);
+    assert_eq!(server.stop(), Some(0));
+    folder.done(&ADD_MESSI, "");
+    folder.done(&["db", "verify"], "");
+}
+
+#[test]
+fn a_migration_that_is_cut_is_made_up_for() {
+    let folder = Folder::new("");
+    folder.add_three();
+    for sql in ["DROP TABLE conversation", "DROP TABLE pair", "DELETE FROM _sqlx_migrations WHERE version = 4"] {
+        tamper(&folder.database(), sql);
+    }
+    sweep(&folder, &["db", "migrate"], |_| {
+        folder.done(&["db", "migrate"], "");
+        assert!(folder.done(&["db", "verify"], "").contains("3 users"));
+    });
+}
+
+#[test]
+fn a_backup_that_is_cut_leaves_a_whole_copy_or_none() {
+    let folder = Folder::new("");
+    folder.add_three();
+    sweep(&folder, &["db", "backup", "copy.db"], |place| {
+        if folder.path().join("copy.db").exists() {
+            folder.done(&["db", "verify", "copy.db"], "");
+        }
+        folder.done(&["db", "backup", "next.db"], "");
+        let left = files(&folder).find(|entry| entry.file_name().to_string_lossy().contains("unfinished"));
+        assert!(left.is_none(), "{place}: {left:?}");
+    });
+}
+
+#[test]
+fn a_restore_that_is_cut_is_finished_or_undone_by_the_next_start_which_says_so() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+    assert_eq!(messi.ask(&format!("send {token} messi before")), SENT);
+    folder.done(&["db", "backup", "kept.db"], "");
+    assert_eq!(messi.ask(&format!("send {token} messi after")), SENT);
+    server.kill();
+    sweep(&folder, &["db", "restore", "kept.db"], |place| {
+        let exists = |suffix: &str| folder.path().join(format!("chat.db{suffix}")).exists();
+        let (is_decided, is_begun) = (exists(".restore"), exists(".restoring"));
+        let was_done = files(&folder).any(|entry| entry.file_name().to_string_lossy().contains("before-restore"));
+        if is_decided {
+            // Who only reads does not take half of it for the whole.
+            assert!(!folder.run(&["db", "verify"], "").status.success(), "{place}");
+        }
+        let server = Server::start(&folder);
+        let found = texts(&server.connect().ask(&format!("inbox {token}")));
+        let wanted: &[&str] = if is_decided || was_done { &["before"] } else { &["before", "after"] };
+        assert_eq!(found, wanted, "{place}");
+        let log = server.log();
+        match (is_decided, is_begun) {
+            (true, _) => assert!(log.contains("interrupted is finished"), "{place}: {log}"),
+            (false, true) => assert!(log.contains("interrupted is undone"), "{place}: {log}"),
+            (false, false) => assert!(!log.contains("interrupted"), "{place}: {log}"),
+        }
+        assert_eq!(server.stop(), Some(0));
+        folder.done(&["db", "verify"], "");
+        assert!(!exists(".restore") && !exists(".restoring"), "{place}");
+    });
+}
+
+/// A folder with messages, of which two were read.
+fn with_messages() -> Folder {
+    let folder = Folder::new("[delivery]\nkeep_delivered = \"0s\"");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+    for text in ["one", "two"] {
+        assert_eq!(messi.ask(&format!("send {token} messi {text}")), SENT);
+        assert_eq!(texts(&messi.ask(&format!("inbox {token}"))), [text]);
+    }
+    assert_eq!(messi.ask(&format!("send {token} lineker unread")), SENT);
+    drop(messi);
+    assert_eq!(server.stop(), Some(0));
+    folder
+}
+
+#[test]
+fn a_prune_that_is_cut_is_made_up_for() {
+    let folder = with_messages();
+    sweep(&folder, &["db", "prune"], |place| {
+        folder.done(&["db", "verify"], "");
+        folder.done(&["db", "prune"], "");
+        let said = folder.done(&["db", "verify"], "");
+        assert!(said.contains("1 messages, 1 of them unread"), "{place}: {said}");
+    });
+}
+
+#[test]
+fn a_removal_of_an_account_that_is_cut_is_done_or_not_done() {
+    let folder = with_messages();
+    sweep(&folder, &["user", "remove", "lineker"], |place| {
+        let said = folder.done(&["db", "verify"], "");
+        let is_there = folder.done(&["user", "list"], "").contains("lineker");
+        let unread = if is_there { "1 of them unread" } else { "0 of them unread" };
+        assert!(said.contains(unread), "{place}: {said}");
+    });
+}
