@@ -1,18 +1,21 @@
 //! The rules: a request and who asks in, a reply out. Sees no socket and no spelling; every rule can be tried without
 //! either. What it says OK to is durable.
 
+mod caller;
+
 use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+pub use self::caller::{Authenticated, Caller, Outcome, TokenState};
 use crate::metrics::Tally;
-use crate::model::{MessageId, Password, Timestamp, Token};
+use crate::model::{Message, MessageId, Password, Timestamp, Token, UserId};
 use crate::password::{Passwords, Share, Verdict};
-use crate::protocol::{FromSender, Past, Person, Receipt, Refusal, Reply, Request, Send};
+use crate::protocol::{Command, FromSender, Past, Person, Receipt, Refusal, Reply, Send};
 pub use crate::repository::{Arrival, Each, Lease};
-use crate::repository::{Delivery, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
+use crate::repository::{Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
 use crate::throttle::{Throttle, network};
 
 /// How many messages `history` shows that was not told a number.
@@ -40,27 +43,6 @@ pub struct Rules {
 pub struct Peer {
     /// From where.
     pub address: IpAddr,
-}
-
-/// A reply, and the hold on the messages in it.
-#[derive(Debug)]
-pub struct Outcome {
-    /// What the client hears.
-    pub reply: Reply,
-    /// To be confirmed when the client has the reply; dropped, the messages wait again.
-    pub lease: Option<Lease>,
-}
-
-impl From<Reply> for Outcome {
-    fn from(reply: Reply) -> Outcome {
-        Outcome { reply, lease: None }
-    }
-}
-
-impl From<Refusal> for Outcome {
-    fn from(refusal: Refusal) -> Outcome {
-        Reply::Refused(refusal).into()
-    }
 }
 
 /// The service; one for the whole program.
@@ -114,78 +96,81 @@ impl Service {
         *self.rules.read().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Carries out one request.
-    pub async fn handle(&self, peer: &Peer, request: Request) -> Outcome {
-        let result = match request {
-            Request::Auth { username, password } => {
+    /// Finds out who asks: once for each request, before it is carried out. Costs no I/O.
+    pub fn authenticate(&self, token: Option<Token>) -> Caller {
+        let Some(token) = token else { return Caller::Anonymous };
+        let at = Timestamp::now();
+        let unused_since = at.before(self.rules().idle_expiry);
+        match self.repository.session(&token.hash(), at, unused_since) {
+            Some(session) => Caller::User(Authenticated { token, session, at }),
+            None => Caller::Dead,
+        }
+    }
+
+    /// Carries out one command.
+    pub async fn handle(&self, peer: &Peer, caller: Caller, command: Command) -> Outcome {
+        let result = match command {
+            Command::Auth { username, password } => {
                 let login = self.auth(peer, &username, &password).await;
                 login.inspect_err(|refusal| self.refused_logins.count(refusal.reason()))
             }
-            Request::Send(send) => return self.send(peer, Each::from([send])).await.remove(0).into(),
-            Request::Inbox { token } => self.inbox(peer, &token).await,
-            Request::Show { token } => self.show(&token).await,
-            Request::Logout { token } => self.logout(peer, token).await,
+            Command::Send(send) => return self.send(peer, Each::from([(caller, send)])).await.remove(0),
+            Command::Inbox => self.inbox(peer, &caller).await,
+            Command::Show => self.show(&caller).await,
+            Command::Logout => self.logout(peer, &caller).await,
             // To wait is the connection's affair, which alone can see that nobody waits any more.
-            Request::Wait { token, .. } => self.inbox(peer, &token).await,
-            Request::Ack { token } => self.ack(&token).await,
-            Request::History { token, username, before, count } => self.history(&token, &username, before, count).await,
-            Request::Status { token, username } => self.status(&token, &username).await,
+            Command::Wait { .. } => self.inbox(peer, &caller).await,
+            Command::Ack => self.ack(&caller).await,
+            Command::History { username, before, count } => self.history(&caller, &username, before, count).await,
+            Command::Status { username } => self.status(&caller, &username).await,
         };
-        result.unwrap_or_else(Outcome::from)
+        result.unwrap_or_else(|refusal| caller.is_refused(refusal))
     }
 
-    /// Carries out several `send`s of one connection with one wait; the replies are in the same order.
-    pub async fn send(&self, peer: &Peer, sends: Each<Send>) -> Each<Reply> {
-        let now = Timestamp::now();
+    /// Carries out several `send`s of one connection with one wait; the outcomes are in the same order.
+    pub async fn send(&self, peer: &Peer, sends: Each<(Caller, Send)>) -> Each<Outcome> {
         let mut messages = Each::with_capacity(sends.len());
-        let mut replies = Each::with_capacity(sends.len());
-        for send in sends {
-            replies.push(match self.accept(peer, send, now) {
+        let mut outcomes = Each::with_capacity(sends.len());
+        for (caller, send) in sends {
+            outcomes.push(match self.accept(peer, &caller, send) {
                 Ok(message) => {
                     messages.push(message);
-                    Reply::Sent
+                    caller.hears(Reply::Sent)
                 }
-                Err(refusal) => self.refuse_send(refusal),
+                Err(refusal) => {
+                    self.refused_sends.count(refusal.reason());
+                    caller.is_refused(refusal)
+                }
             });
         }
         if messages.is_empty() {
-            return replies;
+            return outcomes;
         }
         let queued = self.repository.send(messages).await;
-        let accepted = replies.iter_mut().filter(|reply| **reply == Reply::Sent);
-        for (place, reply) in accepted.enumerate() {
-            match queued.as_ref().map(|queued| queued.get(place)) {
-                Ok(Some(Queued::Stored(_))) => {}
-                Ok(Some(Queued::InboxFull)) => *reply = self.refuse_send(Refusal::InboxFull),
-                Ok(Some(Queued::NoSpace | Queued::Unfit) | None) | Err(_) => {
-                    *reply = self.refuse_send(Refusal::Unavailable)
-                }
-            }
+        let accepted = outcomes.iter_mut().filter(|outcome| outcome.reply == Reply::Sent);
+        for (place, outcome) in accepted.enumerate() {
+            let refusal = match queued.as_ref().map(|queued| queued.get(place)) {
+                Ok(Some(Queued::Stored(_))) => continue,
+                Ok(Some(Queued::InboxFull)) => Refusal::InboxFull,
+                Ok(Some(Queued::NoSpace | Queued::Unfit) | None) | Err(_) => Refusal::Unavailable,
+            };
+            self.refused_sends.count(refusal.reason());
+            outcome.reply = refusal.into();
         }
-        replies
-    }
-
-    fn refuse_send(&self, refusal: Refusal) -> Reply {
-        self.refused_sends.count(refusal.reason());
-        refusal.into()
+        outcomes
     }
 
     /// What is to be queued, if the sender may.
-    fn accept(&self, peer: &Peer, send: Send, now: Timestamp) -> Result<NewMessage, Refusal> {
-        let session = self.session_at(&send.token, now)?;
+    fn accept(&self, peer: &Peer, caller: &Caller, send: Send) -> Result<NewMessage, Refusal> {
+        let Authenticated { session, at, .. } = caller.user()?;
         let recipient = self.repository.recipient(&send.recipient).ok_or(Refusal::UnknownRecipient)?;
         debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
-        Ok(NewMessage { sender: session.user.id, recipient, sent_at: now, text: send.text })
+        Ok(NewMessage { sender: session.user.id, recipient, sent_at: *at, text: send.text })
     }
 
-    /// Whether the token is that of a living session. Costs no I/O.
-    pub fn is_living(&self, token: &Token) -> bool {
-        self.session(token).is_ok()
-    }
-
-    /// Hears of the next mail for the token's user.
-    pub fn arrival(&self, token: &Token) -> Result<Arrival, Refusal> {
-        Ok(self.repository.arrival(self.session(token)?.user.id))
+    /// Hears of the next mail for the caller.
+    pub fn arrival(&self, caller: &Caller) -> Result<Arrival, Refusal> {
+        Ok(self.repository.arrival(caller.user()?.session.user.id))
     }
 
     /// How long a `wait` lasts at the most.
@@ -200,15 +185,6 @@ impl Service {
             Ok(0) | Err(_) => {}
             Ok(ended) => info!(ended, "idle sessions ended"),
         }
-    }
-
-    fn session(&self, token: &Token) -> Result<Session, Refusal> {
-        self.session_at(token, Timestamp::now())
-    }
-
-    fn session_at(&self, token: &Token, now: Timestamp) -> Result<Session, Refusal> {
-        let unused_since = now.before(self.rules().idle_expiry);
-        self.repository.session(&token.hash(), now, unused_since).ok_or(Refusal::UnknownToken)
     }
 
     async fn auth(&self, peer: &Peer, username: &str, password: &Password) -> Result<Outcome, Refusal> {
@@ -274,24 +250,25 @@ impl Service {
             return Err(Refusal::UnknownUser);
         }
         info!(address = %peer.address, user = user.username.as_str(), "login");
-        Ok(Reply::LoggedIn { token }.into())
+        Ok(Outcome { reply: Reply::LoggedIn { token }, token: TokenState::Living, lease: None })
     }
 
-    async fn inbox(&self, peer: &Peer, token: &Token) -> Result<Outcome, Refusal> {
-        let session = self.session(token)?;
+    async fn inbox(&self, peer: &Peer, caller: &Caller) -> Result<Outcome, Refusal> {
+        let Authenticated { token, session, .. } = caller.user()?;
         let Rules { drained_senders, inbox_reply_bytes, .. } = self.rules();
         let want = Want { bytes: inbox_reply_bytes, drained_senders, session: Some(session.id) };
         let delivery = self.repository.lease(session.user.id, want).await.map_err(|_| Refusal::Unavailable)?;
         // A session that ended meanwhile was handed nothing.
-        self.session(token)?;
+        self.authenticate(Some(*token)).user()?;
         let messages = delivery.lease.as_ref().map_or(0, Lease::len);
         debug!(address = %peer.address, user = session.user.username.as_str(), messages, "inbox");
-        Ok(self.inbox_reply(&session, delivery))
+        let reply = self.inbox_reply(session, delivery.senders);
+        Ok(Outcome { lease: delivery.lease, ..caller.hears(reply) })
     }
 
-    fn inbox_reply(&self, session: &Session, delivery: Delivery) -> Outcome {
-        let mut senders: Vec<FromSender> = Vec::with_capacity(delivery.senders.len());
-        for (sender, messages) in delivery.senders {
+    fn inbox_reply(&self, reader: &Session, handed_out: Vec<(UserId, Vec<Message>)>) -> Reply {
+        let mut senders: Vec<FromSender> = Vec::with_capacity(handed_out.len());
+        for (sender, messages) in handed_out {
             let Some(sender) = self.repository.user(sender) else { continue };
             // A removed account and a later one of the same name share a key, as a JSON object wants it.
             if let Some(same) = senders.iter_mut().find(|from| from.username == sender.username) {
@@ -302,24 +279,25 @@ impl Service {
             senders.push(FromSender {
                 username: sender.username.clone(),
                 sender: sender.display_name.to_string(),
-                recipient: session.user.display_name.to_string(),
+                recipient: reader.user.display_name.to_string(),
                 messages,
             });
         }
-        Outcome { reply: Reply::Inbox(senders), lease: delivery.lease }
+        Reply::Inbox(senders)
     }
 
-    async fn show(&self, token: &Token) -> Result<Outcome, Refusal> {
-        self.session(token)?;
-        Ok(Reply::Online(self.repository.online().await.map_err(|_| Refusal::Unavailable)?).into())
+    async fn show(&self, caller: &Caller) -> Result<Outcome, Refusal> {
+        caller.user()?;
+        let online = self.repository.online().await.map_err(|_| Refusal::Unavailable)?;
+        Ok(caller.hears(Reply::Online(online)))
     }
 
-    async fn logout(&self, peer: &Peer, token: Token) -> Result<Outcome, Refusal> {
-        let session = self.session(&token)?;
+    async fn logout(&self, peer: &Peer, caller: &Caller) -> Result<Outcome, Refusal> {
+        let &Authenticated { token, ref session, .. } = caller.user()?;
         match self.repository.end_session(session.id).await {
             Ok(true) => {
                 info!(address = %peer.address, user = session.user.username.as_str(), "logout");
-                Ok(Reply::LoggedOut { token }.into())
+                Ok(Outcome { reply: Reply::LoggedOut { token }, token: TokenState::Dead, lease: None })
             }
             Ok(false) => Err(Refusal::UnknownToken),
             Err(_) => Err(Refusal::Unavailable),
@@ -327,20 +305,20 @@ impl Service {
     }
 
     /// The connection has confirmed what it was handed; says so when that is durable.
-    async fn ack(&self, token: &Token) -> Result<Outcome, Refusal> {
-        self.session(token)?;
+    async fn ack(&self, caller: &Caller) -> Result<Outcome, Refusal> {
+        caller.user()?;
         self.repository.confirmed().await.map_err(|_| Refusal::Unavailable)?;
-        Ok(Reply::Acknowledged.into())
+        Ok(caller.hears(Reply::Acknowledged))
     }
 
     async fn history(
         &self,
-        token: &Token,
+        caller: &Caller,
         username: &str,
         before: Option<MessageId>,
         count: Option<u64>,
     ) -> Result<Outcome, Refusal> {
-        let me = self.session(token)?.user;
+        let me = &caller.user()?.session.user;
         let other = self.repository.user_named(username).ok_or(Refusal::UnknownRecipient)?;
         let Rules { history_messages, inbox_reply_bytes, .. } = self.rules();
         let count = count.map_or(HISTORY, |count| usize::try_from(count).unwrap_or(usize::MAX));
@@ -349,18 +327,18 @@ impl Service {
         let person =
             |user: &User| Person { username: user.username.clone(), display_name: user.display_name.to_string() };
         let past = |Entry { message, sender, read_at, .. }: Entry| {
-            let (from, to) = if sender == me.id { (&me, &other) } else { (&other, &me) };
+            let (from, to) = if sender == me.id { (me, &other) } else { (&other, me) };
             Past { message, from: person(from), to: person(to), read_at }
         };
-        Ok(Reply::History(entries.into_iter().map(past).collect()).into())
+        Ok(caller.hears(Reply::History(entries.into_iter().map(past).collect())))
     }
 
-    async fn status(&self, token: &Token, username: &str) -> Result<Outcome, Refusal> {
-        let me = self.session(token)?.user;
+    async fn status(&self, caller: &Caller, username: &str) -> Result<Outcome, Refusal> {
+        let me = &caller.user()?.session.user;
         let other = self.repository.user_named(username).ok_or(Refusal::UnknownRecipient)?;
         let most = self.rules().history_messages;
         let receipts = self.repository.receipts(me.id, other.id, most).await.map_err(|_| Refusal::Unavailable)?;
         let receipts = receipts.into_iter().map(|(id, sent_at, read_at)| Receipt { id, sent_at, read_at });
-        Ok(Reply::Status(receipts.collect()).into())
+        Ok(caller.hears(Reply::Status(receipts.collect())))
     }
 }

@@ -26,8 +26,8 @@ use crate::delivery::{HandedOut, QUIET_AFTER_END};
 use crate::frame::{Ending, Frame, LineLimits, Lines};
 use crate::model::Token;
 use crate::protocol::dialect::Dialect;
-use crate::protocol::{Refusal, Reply, Request, Send};
-use crate::service::{Each, Outcome, Peer, Service};
+use crate::protocol::{Command, Refusal, Request, Send};
+use crate::service::{Caller, Each, Outcome, Peer, Service, TokenState};
 use crate::socket::{PeerState, Stream};
 use crate::tls::begins_handshake;
 
@@ -223,38 +223,28 @@ impl<S: Stream> Connection<'_, S> {
             // Who asks a thousand things at once must not keep the others waiting for all of the answers.
             consume_budget().await;
             self.place.at_work();
-            self.take_for_proof(at, &request);
-            let is_browser = std::mem::take(&mut self.first) && request == Err(Refusal::Http);
-            let request = match request {
-                Ok(Request::Send(send)) => {
-                    sends.push(send);
+            let first = std::mem::take(&mut self.first);
+            match request {
+                Ok(Request { token, command: Command::Send(send) }) => {
+                    sends.push((self.authenticate(at, token), send));
                     if sends.len() == TOGETHER {
                         self.send(&mut sends).await;
                     }
-                    continue;
                 }
-                other => other,
-            };
-            self.send(&mut sends).await;
-            match request {
-                Ok(Request::Wait { token, at_most }) => {
-                    let outcome = Box::pin(self.wait(token, at_most)).await?;
-                    // Who knows of `wait` knows how to confirm.
-                    self.reply_and_hand_out(outcome, true).await?;
+                Ok(Request { token, command }) => {
+                    self.send(&mut sends).await;
+                    let caller = self.authenticate(at, token);
+                    self.carry_out(caller, token, command).await?;
                 }
-                Ok(request) => {
-                    self.take_ack(&request);
-                    let outcome = match may_take_long(&request) {
-                        true => Box::pin(self.unless_gone(request)).await?,
-                        false => self.service.handle(self.peer, request).await,
-                    };
-                    self.reply_and_hand_out(outcome, false).await?;
+                Err(refusal) => {
+                    self.send(&mut sends).await;
+                    self.handed_out.request(at);
+                    self.reply(&refusal.into());
+                    if first && refusal == Refusal::Http {
+                        self.flush().await?;
+                        return Ok(Some(Over::Closed));
+                    }
                 }
-                Err(refusal) => self.reply(refusal.into()),
-            }
-            if is_browser {
-                self.flush().await?;
-                return Ok(Some(Over::Closed));
             }
         }
         self.send(&mut sends).await;
@@ -263,47 +253,60 @@ impl<S: Stream> Connection<'_, S> {
         Ok(None)
     }
 
-    async fn send(&mut self, sends: &mut Each<Send>) {
+    /// Finds out who asks. Who asks again has read what was written before; but who shows a token that is good for nothing
+    /// proves nothing.
+    fn authenticate(&mut self, at: u64, token: Option<Token>) -> Caller {
+        let caller = self.service.authenticate(token);
+        if caller.token() != TokenState::Dead {
+            self.handed_out.request(at);
+        }
+        caller
+    }
+
+    async fn carry_out(&mut self, caller: Caller, token: Option<Token>, command: Command) -> io::Result<()> {
+        let (outcome, promised) = match command {
+            // Who knows of `wait` knows how to confirm.
+            Command::Wait { at_most } => (Box::pin(self.wait(token, at_most)).await?, true),
+            command => {
+                if command == Command::Ack && caller.token() == TokenState::Living {
+                    self.handed_out.acknowledged();
+                }
+                match may_take_long(&command) {
+                    true => (Box::pin(self.unless_gone(caller, command)).await?, false),
+                    false => (self.service.handle(self.peer, caller, command).await, false),
+                }
+            }
+        };
+        self.reply_and_hand_out(outcome, promised).await
+    }
+
+    async fn send(&mut self, sends: &mut Each<(Caller, Send)>) {
         if !sends.is_empty() {
-            for reply in self.service.send(self.peer, std::mem::take(sends)).await {
-                self.reply(reply);
+            for outcome in self.service.send(self.peer, std::mem::take(sends)).await {
+                self.reply(&outcome);
             }
         }
     }
 
-    /// Who asks again has read what was written before; but who shows a token that is good for nothing proves nothing.
-    fn take_for_proof(&mut self, at: u64, request: &Result<Request, Refusal>) {
-        let token = request.as_ref().ok().and_then(Request::token);
-        if !self.handed_out.is_empty() && token.is_none_or(|token| self.service.is_living(&token)) {
-            self.handed_out.request(at);
+    fn reply(&mut self, outcome: &Outcome) {
+        match outcome.token {
+            TokenState::NotShown => {}
+            TokenState::Living => self.place.showed_token(true),
+            TokenState::Dead => self.place.showed_token(false),
         }
-    }
-
-    /// An `ack` confirms what this connection was handed, if it shows a living token.
-    fn take_ack(&mut self, request: &Request) {
-        if let Request::Ack { token } = request
-            && self.service.is_living(token)
-        {
-            self.handed_out.acknowledged();
-        }
-    }
-
-    fn reply(&mut self, reply: Reply) {
-        if let Some(living) = reply.tells_of_a_living_token() {
-            self.place.showed_token(living);
-        }
-        self.dialect.render(&reply, &mut self.out);
+        self.dialect.render(&outcome.reply, &mut self.out);
     }
 
     async fn reply_and_hand_out(&mut self, outcome: Outcome, promised: bool) -> io::Result<()> {
-        let Some(lease) = outcome.lease else {
-            self.reply_if_there_is_room(outcome.reply);
+        if outcome.lease.is_none() {
+            self.reply_if_there_is_room(&outcome);
             return if self.out.len() >= WRITE_AT { self.flush().await } else { Ok(()) };
-        };
+        }
         // Requests that lie in the socket already were written without knowing this reply.
         let received = self.lines.received() + self.stream.unread()?;
         let ended = self.stream.peer_state()? == PeerState::Ended;
-        if self.reply_if_there_is_room(outcome.reply) {
+        let is_said = self.reply_if_there_is_room(&outcome);
+        if let Some(lease) = outcome.lease.filter(|_| is_said) {
             self.handed_out.made(lease, received, ended);
             if promised {
                 self.handed_out.promised();
@@ -314,9 +317,9 @@ impl<S: Stream> Connection<'_, S> {
 
     /// A long reply may lie here for as long as the peer is slow to take it, so all of them together must fit into the
     /// room; where this one does not, the peer hears that the server is busy, and messages in it wait again.
-    fn reply_if_there_is_room(&mut self, reply: Reply) -> bool {
+    fn reply_if_there_is_room(&mut self, outcome: &Outcome) -> bool {
         let before = self.out.len();
-        self.reply(reply);
+        self.reply(outcome);
         if self.out.len() < WRITE_AT || self.out_room.is_some() {
             return true;
         }
@@ -441,7 +444,7 @@ fn admit(
     settings: &Settings,
 ) -> Result<OwnedSemaphorePermit, Refusal> {
     let token = token?;
-    if !service.is_living(&token) {
+    if service.authenticate(Some(token)).token() != TokenState::Living {
         return Err(Refusal::UnknownToken);
     }
     let bytes = u32::try_from(settings.line.long).map_err(|_| Refusal::LineTooLong)?;

@@ -1,7 +1,7 @@
 //! A name is one that people can type, that the wire can carry, and that no other account has in other letters.
 
 use chatd::model::{LookupName, Token, Username};
-use chatd::protocol::{Request, json};
+use chatd::protocol::{Command, json};
 
 /// The data are a name as an administrator typed it.
 pub fn check(data: &[u8]) {
@@ -25,7 +25,8 @@ pub fn check(data: &[u8]) {
         assert_eq!(folded, text.to_ascii_lowercase());
     }
     let line = format!("auth {text} x\r\n");
-    let Ok(Request::Auth { username, .. }) = json::parse(line.as_bytes()) else { panic!("{text:?} is no word") };
+    let command = json::parse(line.as_bytes()).map(|request| request.command);
+    let Ok(Command::Auth { username, .. }) = command else { panic!("{text:?} is no word") };
     assert_eq!(&*username, text);
     assert_eq!(&*LookupName::of(typed), text, "the very same bytes find it");
 }

@@ -1,9 +1,9 @@
 //! A line is understood as the program of 2020 understood it: the model below is that program's way of going about it,
 //! written down from the description of its wire and not from our parser.
 
-use chatd::model::LookupName;
+use chatd::model::{LookupName, Token};
 use chatd::protocol::json::{parse, parse_head};
-use chatd::protocol::{Refusal, Request};
+use chatd::protocol::{Command, Refusal, Request};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Meaning {
@@ -29,14 +29,17 @@ pub fn check(data: &[u8]) {
         let is_its_own = its_own.contains(&refusal) || matches!(refusal, Refusal::NotANumber(_));
         assert!(is_its_own, "{refusal:?} is no answer of the parser's");
     }
-    let ours = match parsed {
-        Ok(Request::Auth { username, password }) => Meaning::Auth(username.to_string(), password.reveal().to_owned()),
-        Ok(Request::Send(send)) => {
-            Meaning::Send(send.token.reveal(), send.recipient.to_string(), send.text.to_string())
+    let token = |token: Option<Token>| token.map(|token| token.reveal()).expect("this command shows one");
+    let ours = match parsed.map(|Request { token, command }| (command, token)) {
+        Ok((Command::Auth { username, password }, None)) => {
+            Meaning::Auth(username.to_string(), password.reveal().to_owned())
         }
-        Ok(Request::Inbox { token }) => Meaning::Inbox(token.reveal()),
-        Ok(Request::Show { token }) => Meaning::Show(token.reveal()),
-        Ok(Request::Logout { token }) => Meaning::Logout(token.reveal()),
+        Ok((Command::Send(send), shown)) => {
+            Meaning::Send(token(shown), send.recipient.to_string(), send.text.to_string())
+        }
+        Ok((Command::Inbox, shown)) => Meaning::Inbox(token(shown)),
+        Ok((Command::Show, shown)) => Meaning::Show(token(shown)),
+        Ok((Command::Logout, shown)) => Meaning::Logout(token(shown)),
         Err(Refusal::Malformed) => Meaning::TooFew,
         Err(Refusal::UnknownToken) => Meaning::NoToken,
         // The program of 2020 had no other commands.

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use chatd::model::{Message, MessageId, Timestamp, Token, Username};
 use chatd::protocol::text::{Echo, parse, render};
-use chatd::protocol::{FromSender, Refusal, Reply, Request};
+use chatd::protocol::{Command, FromSender, Refusal, Reply, Request};
 
 /// The data are a typed line and, after 0xff, what others wrote.
 pub fn check(data: &[u8]) {
     let (typed, theirs) = data.split_at(data.iter().position(|byte| *byte == 0xff).unwrap_or(data.len()));
     let token = Token::parse("503d38c0-2691-4ff1-81ad-fc11f9f5ad03").expect("it is one");
     let (echo, request) = parse(typed, Some(token));
-    if let Ok(Request::Send(send)) = &request {
+    if let Ok(Request { command: Command::Send(send), .. }) = &request {
         assert!(send.text.starts_with(' ') && send.text.ends_with(" \r\n"));
         assert!(!send.recipient.contains([' ', '\t']) && !send.recipient.is_empty());
     }

@@ -17,7 +17,7 @@ use crate::client::link::Link;
 use crate::client::{self, Server};
 use crate::model::{LookupName, Password, Token};
 use crate::protocol::text::{self, Echo};
-use crate::protocol::{Refusal, Reply, Request};
+use crate::protocol::{Command, Refusal, Reply, Request};
 
 /// How long the end of a session may take that has to be ended although something went wrong.
 const GRACE: Duration = Duration::from_secs(5);
@@ -147,7 +147,7 @@ impl Account {
         self.opened = None;
         if let Some(before) = before {
             // It may have ended long ago.
-            self.link.call(&Request::Logout { token: before }).await?;
+            self.link.call(&Command::Logout.with(before)).await?;
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Account {
     pub async fn log_out(&mut self) -> anyhow::Result<()> {
         let token = self.logins.token(&self.user)?;
         let token = token.with_context(|| format!("{} is not logged in", self.user))?;
-        match self.link.call(&Request::Logout { token }).await? {
+        match self.link.call(&Command::Logout.with(token)).await? {
             // A session that ended before is as ended as it can be.
             Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken) => self.logins.forget(&self.user),
             other => bail!("{}", text::render(&Echo::Logout, &other)),
@@ -192,7 +192,7 @@ impl Account {
             Some(signals) => signals,
             None => signals.insert(Signals::listen()?),
         };
-        let request = Request::Auth { username: user.clone(), password };
+        let request = Request { token: None, command: Command::Auth { username: user.clone(), password } };
         let login = link.call(&request);
         pin!(login);
         let (reply, interrupted) = tokio::select! {
@@ -219,7 +219,7 @@ impl Account {
             // Mail that was not printed must not count as read, as it would if more were asked on that connection.
             self.link = Link::new(self.server);
         }
-        let ended = timeout(GRACE, self.link.call(&Request::Logout { token })).await;
+        let ended = timeout(GRACE, self.link.call(&Command::Logout.with(token))).await;
         if result.is_ok() && !matches!(ended, Ok(Ok(Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken)))) {
             output::note("chatd: it is done, but the session could not be ended");
         }

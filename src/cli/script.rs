@@ -17,7 +17,7 @@ use super::remote::{self, Remote};
 use crate::client::{self, is_empty};
 use crate::model::{LookupName, Password};
 use crate::protocol::text::{self, Echo};
-use crate::protocol::{FromSender, Reply, Request, Send, json};
+use crate::protocol::{Command, FromSender, Reply, Send, json};
 
 /// How long one request waits for mail.
 const WAIT: Duration = Duration::from_secs(50);
@@ -91,8 +91,8 @@ impl SendMessage {
         let Some(text) = as_sent(&typed) else { bail!("there is nothing to send") };
         let recipient = LookupName::of(&self.user);
         account::run(&self.remote, None, async |account| {
-            let send = |token| Request::Send(Send { token, recipient: recipient.clone(), text: text.as_str().into() });
-            let asked = account.ask(async |link, token| link.call(&send(token)).await).await;
+            let send = Command::Send(Send { recipient: recipient.clone(), text: text.as_str().into() });
+            let asked = account.ask(async |link, token| link.call(&send.clone().with(token)).await).await;
             let reply = asked.map_err(|error| match error.downcast_ref() {
                 Some(client::Error::Lost(_)) => error.context("the message may have been sent, or not"),
                 _ => error,
@@ -125,7 +125,7 @@ impl Inbox {
                 reply = account.mail(Duration::ZERO).await?;
             }
             if came {
-                account.ask(async |link, token| link.call(&Request::Ack { token }).await).await?;
+                account.ask(async |link, token| link.call(&Command::Ack.with(token)).await).await?;
             }
             Ok(())
         })

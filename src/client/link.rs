@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Connection, Error, Server};
 use crate::model::Token;
-use crate::protocol::{Reply, Request};
+use crate::protocol::{Command, Reply, Request};
 
 /// How long a server that was there once may be away.
 const AWAY: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ impl Link {
     /// no harm; a message might arrive twice.
     pub async fn call(&mut self, request: &Request) -> Result<Reply, Error> {
         match self.call_once(request).await {
-            Err(Error::Lost(_)) if !matches!(request, Request::Send(_)) => self.call_once(request).await,
+            Err(Error::Lost(_)) if !matches!(request.command, Command::Send(_)) => self.call_once(request).await,
             other => other,
         }
     }

@@ -22,7 +22,7 @@ use tokio_util::either::Either;
 use self::connect::{Deadline, NoConnection};
 use crate::model::Token;
 use crate::protocol::json::client::{Unreadable, Unwritable, read, write};
-use crate::protocol::{Refusal, Reply, Request};
+use crate::protocol::{Command, Refusal, Reply, Request};
 use crate::socket::{PeerState, Stream};
 
 /// How long it may take for a reply: a login waits for its turn.
@@ -204,7 +204,7 @@ impl Connection {
 }
 
 impl Connection {
-    /// Waits for mail for as long as `patience` says, and gives what [`Request::Inbox`] would, empty in the end. A
+    /// Waits for mail for as long as `patience` says, and gives what [`Command::Inbox`] would, empty in the end. A
     /// server that cannot wait is asked again and again.
     pub async fn mail(&mut self, token: Token, patience: Duration) -> Result<Reply, Error> {
         let give_up = Instant::now() + patience;
@@ -221,12 +221,12 @@ impl Connection {
         if !self.polls {
             // The wire has whole seconds.
             let at_most = Duration::from_secs(at_most.as_secs());
-            match self.call_within(&Request::Wait { token, at_most }, at_most + REPLY).await? {
+            match self.call_within(&Command::Wait { at_most }.with(token), at_most + REPLY).await? {
                 Reply::Refused(Refusal::UnknownCommand) => self.polls = true,
                 reply => return Ok(reply),
             }
         }
-        self.call(&Request::Inbox { token }).await
+        self.call(&Command::Inbox.with(token)).await
     }
 }
 

@@ -1,5 +1,5 @@
 //! What is said, with no spelling: requests, replies, refusals. A dialect ([`json`], [`text`]) turns lines into requests
-//! and replies into bytes. A new command is a variant of [`Request`] and one of [`Reply`], an arm in each dialect, and a
+//! and replies into bytes. A new command is a variant of [`Command`] and one of [`Reply`], an arm in each dialect, and a
 //! method of the service.
 
 pub mod dialect;
@@ -11,9 +11,18 @@ use std::time::Duration;
 
 use crate::model::{LookupName, Message, MessageId, Password, Timestamp, Token, Username};
 
-/// What a client asks.
+/// A request: what is asked, and the token that was shown with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub struct Request {
+    /// `None` where the command needs none.
+    pub token: Option<Token>,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// What a client can ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
     /// Log in.
     Auth {
         /// The account's name; it need not be one.
@@ -24,36 +33,20 @@ pub enum Request {
     /// Put a message into somebody's queue.
     Send(Send),
     /// Read all that waits.
-    Inbox {
-        /// Who reads.
-        token: Token,
-    },
+    Inbox,
     /// Who is logged in?
-    Show {
-        /// Who asks.
-        token: Token,
-    },
+    Show,
     /// End the session.
-    Logout {
-        /// The session.
-        token: Token,
-    },
+    Logout,
     /// Read all that waits, as soon as there is something.
     Wait {
-        /// Who reads.
-        token: Token,
         /// How long to wait; the server may have a limit of its own.
         at_most: Duration,
     },
     /// Count as read what this connection was handed.
-    Ack {
-        /// Who has read.
-        token: Token,
-    },
+    Ack,
     /// Look back on a conversation; changes nothing.
     History {
-        /// Who looks.
-        token: Token,
         /// The other side's name; it need not be one.
         username: LookupName,
         /// Only what came before this message.
@@ -63,35 +56,21 @@ pub enum Request {
     },
     /// Which of my messages were read?
     Status {
-        /// Who asks.
-        token: Token,
         /// The recipient's name; it need not be one.
         username: LookupName,
     },
 }
 
-impl Request {
-    /// The token that the request shows; a login shows none.
-    pub fn token(&self) -> Option<Token> {
-        match self {
-            Request::Auth { .. } => None,
-            Request::Send(Send { token, .. })
-            | Request::Inbox { token }
-            | Request::Show { token }
-            | Request::Logout { token }
-            | Request::Wait { token, .. }
-            | Request::Ack { token }
-            | Request::History { token, .. }
-            | Request::Status { token, .. } => Some(*token),
-        }
+impl Command {
+    /// The request that asks this and shows `token`.
+    pub fn with(self, token: Token) -> Request {
+        Request { token: Some(token), command: self }
     }
 }
 
 /// A message on its way in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Send {
-    /// Who sends.
-    pub token: Token,
     /// The recipient's name; it need not be one.
     pub recipient: LookupName,
     /// The text, exactly as it came.
@@ -125,18 +104,6 @@ pub enum Reply {
     Status(Vec<Receipt>),
     /// The request was not carried out.
     Refused(Refusal),
-}
-
-impl Reply {
-    /// Whether the request had the token of a living session, as far as the reply shows it.
-    pub fn tells_of_a_living_token(&self) -> Option<bool> {
-        match self {
-            Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken) => Some(false),
-            Reply::Refused(Refusal::UnknownRecipient | Refusal::InboxFull) => Some(true),
-            Reply::Refused(_) => None,
-            _ => Some(true),
-        }
-    }
 }
 
 /// A message of a conversation.

@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::json::{HistoryText, InboxText, StatusText, ascii};
-use super::{Number, Refusal, Reply, Request, Send, is_http};
+use super::{Command, Number, Refusal, Reply, Request, Send, is_http};
 use crate::model::{LookupName, Password, Token, Username};
 
 /// What of a request its reply is told with.
@@ -42,8 +42,8 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refu
     match words.next() {
         Some("auth") => match (words.next(), words.next()) {
             (Some(name), Some(password)) => {
-                let request = Request::Auth { username: LookupName::of(name), password: Password::attempt(password) };
-                (Echo::Auth(name.to_owned()), Ok(request))
+                let command = Command::Auth { username: LookupName::of(name), password: Password::attempt(password) };
+                (Echo::Auth(name.to_owned()), Ok(Request { token: None, command }))
             }
             _ => (Echo::Unknown, Err(Refusal::Malformed)),
         },
@@ -52,37 +52,35 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refu
             let token = words.token(session);
             match (words.next(), words.text()) {
                 (Some(recipient), Some(text)) => {
-                    let send =
-                        |token| Request::Send(Send { token, recipient: LookupName::of(recipient), text: text.into() });
-                    (Echo::Send(recipient.to_owned()), token.map(send))
+                    let send = Command::Send(Send { recipient: LookupName::of(recipient), text: text.into() });
+                    (Echo::Send(recipient.to_owned()), token.map(|token| send.with(token)))
                 }
                 _ => (Echo::Unknown, Err(Refusal::Malformed)),
             }
         }
-        Some("inbox") => (Echo::Inbox, words.token(session).map(|token| Request::Inbox { token })),
-        Some("show") => (Echo::Show, words.token(session).map(|token| Request::Show { token })),
-        Some("logout") => (Echo::Logout, words.token(session).map(|token| Request::Logout { token })),
+        Some("inbox") => (Echo::Inbox, words.token(session).map(|token| Command::Inbox.with(token))),
+        Some("show") => (Echo::Show, words.token(session).map(|token| Command::Show.with(token))),
+        Some("logout") => (Echo::Logout, words.token(session).map(|token| Command::Logout.with(token))),
         Some("wait") => {
             let token = words.token(session);
             let Some(seconds) = words.next() else { return (Echo::Unknown, Err(Refusal::Malformed)) };
             let seconds = Number::Seconds.parse(seconds);
-            let wait = |token| Ok(Request::Wait { token, at_most: Duration::from_secs(seconds?) });
+            let wait = |token| Ok(Command::Wait { at_most: Duration::from_secs(seconds?) }.with(token));
             (Echo::Inbox, token.and_then(wait))
         }
-        Some("ack") => (Echo::Inbox, words.token(session).map(|token| Request::Ack { token })),
+        Some("ack") => (Echo::Inbox, words.token(session).map(|token| Command::Ack.with(token))),
         Some("history") => {
             let token = words.token(session);
             let Some(name) = words.next() else { return (Echo::Unknown, Err(Refusal::Malformed)) };
             let before = Number::message(words.next());
             let count = words.next().map(|word| Number::Count.parse(word)).transpose();
-            let history =
-                |token| Ok(Request::History { token, username: LookupName::of(name), before: before?, count: count? });
-            (Echo::Inbox, token.and_then(history))
+            let history = || Ok(Command::History { username: LookupName::of(name), before: before?, count: count? });
+            (Echo::Inbox, token.and_then(|token| Ok(history()?.with(token))))
         }
         Some("status") => {
             let token = words.token(session);
             let Some(name) = words.next() else { return (Echo::Unknown, Err(Refusal::Malformed)) };
-            (Echo::Inbox, token.map(|token| Request::Status { token, username: LookupName::of(name) }))
+            (Echo::Inbox, token.map(|token| Command::Status { username: LookupName::of(name) }.with(token)))
         }
         _ if is_http(line) => (Echo::Unknown, Err(Refusal::Http)),
         _ => (Echo::Unknown, Err(Refusal::UnknownCommand)),
@@ -93,7 +91,7 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refu
 pub fn parse_head(head: &[u8], session: Option<Token>) -> Result<Token, Refusal> {
     // The cut may have gone through a character of the text.
     let whole = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    parse(whole.as_bytes(), session).1?.token().ok_or(Refusal::LineTooLong)
+    parse(whole.as_bytes(), session).1?.token.ok_or(Refusal::LineTooLong)
 }
 
 /// The line that a person reads, without its line end.
@@ -243,7 +241,7 @@ mod tests {
     /// The text that `line` sends, and to whom.
     fn sent(line: &str) -> (String, String) {
         match parse(line.as_bytes(), Some(token())).1 {
-            Ok(Request::Send(send)) => (send.recipient.to_string(), send.text.to_string()),
+            Ok(Request { command: Command::Send(send), .. }) => (send.recipient.to_string(), send.text.to_string()),
             other => panic!("{line:?}: {other:?}"),
         }
     }
@@ -312,7 +310,7 @@ mod tests {
             ("inbox messi".to_owned(), mine, Ok(token())),
             (format!("inbox {}", other.reveal().to_uppercase()), None, Err(Refusal::UnknownToken)),
         ] {
-            assert_eq!(parse(line.as_bytes(), session).1, wanted.map(|token| Request::Inbox { token }), "{line}");
+            assert_eq!(parse(line.as_bytes(), session).1, wanted.map(|token| Command::Inbox.with(token)), "{line}");
         }
         assert_eq!(parse(format!("send {TOKEN} halo").as_bytes(), mine).1, Err(Refusal::Malformed));
     }
@@ -322,16 +320,16 @@ mod tests {
         let mine = Some(token());
         let (token, username) = (token(), LookupName::of("messi"));
         let request = |line: &str| parse(line.as_bytes(), mine).1;
-        assert_eq!(request("wait 30"), Ok(Request::Wait { token, at_most: Duration::from_secs(30) }));
-        assert_eq!(request(&format!("wait {TOKEN} 0")), Ok(Request::Wait { token, at_most: Duration::ZERO }));
+        assert_eq!(request("wait 30"), Ok(Command::Wait { at_most: Duration::from_secs(30) }.with(token)));
+        assert_eq!(request(&format!("wait {TOKEN} 0")), Ok(Command::Wait { at_most: Duration::ZERO }.with(token)));
         assert_eq!(request("wait"), Err(Refusal::Malformed));
         for seconds in ["-1", "1.5", "+1", "x"] {
             assert_eq!(refusal(&format!("wait {seconds}"), mine), "Error, SECONDS must be a whole number");
         }
-        assert_eq!(request("ack"), Ok(Request::Ack { token }));
+        assert_eq!(request("ack"), Ok(Command::Ack.with(token)));
         assert_eq!(dialogue("ack", Reply::Acknowledged), "acknowledged");
         let history = |before: Option<i64>, count| {
-            Ok(Request::History { token, username: username.clone(), before: before.map(MessageId), count })
+            Ok(Command::History { username: username.clone(), before: before.map(MessageId), count }.with(token))
         };
         assert_eq!(request("history messi"), history(None, None));
         assert_eq!(request("history messi 0 5"), history(None, Some(5)));
@@ -340,7 +338,7 @@ mod tests {
         assert_eq!(request("history"), Err(Refusal::Malformed));
         assert_eq!(refusal("history messi x", mine), "Error, BEFORE-ID must be a whole number");
         assert_eq!(refusal("history messi 1 x", mine), "Error, COUNT must be a whole number");
-        assert_eq!(request("status messi"), Ok(Request::Status { token, username: username.clone() }));
+        assert_eq!(request("status messi"), Ok(Command::Status { username: username.clone() }.with(token)));
         for line in ["wait 1", "ack", "history messi", "status messi"] {
             assert_eq!(refusal(line, None), "Error, not authorized");
         }

@@ -6,21 +6,21 @@ use std::pin::pin;
 use tokio::time::sleep;
 
 use super::{ASK_EVERY, Connection};
-use crate::protocol::Request;
-use crate::service::Outcome;
+use crate::protocol::Command;
+use crate::service::{Caller, Outcome};
 use crate::socket::{PeerState, Stream};
 
-/// Whether a request may wait its turn for long, and changes nothing that the peer, once gone, would want to be changed.
-pub fn may_take_long(request: &Request) -> bool {
-    matches!(request, Request::Auth { .. } | Request::History { .. } | Request::Status { .. })
+/// Whether a command may wait its turn for long, and changes nothing that the peer, once gone, would want to be changed.
+pub fn may_take_long(command: &Command) -> bool {
+    matches!(command, Command::Auth { .. } | Command::History { .. } | Command::Status { .. })
 }
 
 impl<S: Stream> Connection<'_, S> {
-    /// Carries out a request, unless the peer resets the connection or its TCP gives up meanwhile: then no more is done. A
+    /// Carries out a command, unless the peer resets the connection or its TCP gives up meanwhile: then no more is done. A
     /// peer that has only ended its stream still reads.
-    pub(super) async fn unless_gone(&mut self, request: Request) -> io::Result<Outcome> {
+    pub(super) async fn unless_gone(&mut self, caller: Caller, command: Command) -> io::Result<Outcome> {
         let (service, peer) = (self.service, self.peer);
-        let mut work = pin!(service.handle(peer, request));
+        let mut work = pin!(service.handle(peer, caller, command));
         loop {
             tokio::select! {
                 biased;

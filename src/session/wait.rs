@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Connection, Event};
 use crate::model::Token;
-use crate::protocol::{Reply, Request};
+use crate::protocol::{Command, Reply};
 use crate::service::{Arrival, Outcome};
 use crate::socket::Stream;
 
@@ -17,14 +17,15 @@ const BEHIND: usize = 64 * 1024;
 impl<S: Stream> Connection<'_, S> {
     /// What `inbox` says as soon as there is mail; the empty inbox when the time is over, the server stops, the peer ends
     /// its stream, or more comes than is kept for later. A peer that is gone is handed nothing.
-    pub(super) async fn wait(&mut self, token: Token, at_most: Duration) -> io::Result<Outcome> {
+    pub(super) async fn wait(&mut self, token: Option<Token>, at_most: Duration) -> io::Result<Outcome> {
         self.flush().await?;
         let deadline = Instant::now() + at_most.min(self.service.wait_at_most());
         let mut heard: Option<Arrival> = None;
         loop {
             // First it is made sure that an arrival is heard of, so that none falls between looking and waiting.
-            let arrival = self.service.arrival(&token);
-            let looked = self.service.handle(self.peer, Request::Inbox { token }).await;
+            let caller = self.service.authenticate(token);
+            let arrival = self.service.arrival(&caller);
+            let looked = self.service.handle(self.peer, caller, Command::Inbox).await;
             let Ok(mut arrival) = arrival else { return Ok(refused(looked, heard)) };
             if let Reply::Refused(_) = looked.reply {
                 return Ok(refused(looked, heard));

@@ -6,7 +6,7 @@ use crate::client::{Error, Server};
 use crate::model::{LookupName, Password, Token};
 use crate::protocol::json::client::Unreadable;
 use crate::protocol::text::{self, Echo};
-use crate::protocol::{Refusal, Reply, Request};
+use crate::protocol::{Command, Refusal, Reply, Request};
 
 /// A person's dealings with a server.
 pub struct Conversation {
@@ -63,13 +63,14 @@ impl Conversation {
 
     /// Logs in with a password that was not typed in the line.
     pub async fn log_in(&mut self, username: &str, password: Password) -> Result<Answered, Error> {
-        let request = Request::Auth { username: LookupName::of(username), password };
+        let command = Command::Auth { username: LookupName::of(username), password };
+        let request = Request { token: None, command };
         self.ask(Echo::Auth(username.to_owned()), request).await
     }
 
     async fn ask(&mut self, echo: Echo, request: Request) -> Result<Answered, Error> {
         let reply = self.link.call(&request).await?;
-        match (&reply, request.token()) {
+        match (&reply, request.token) {
             (Reply::LoggedIn { token }, _) => {
                 self.token = Some(*token);
                 if let Echo::Auth(name) = &echo {
@@ -87,7 +88,7 @@ impl Conversation {
     /// Who is logged in; nobody where that cannot be learnt.
     pub async fn online(&mut self) -> Vec<String> {
         let Some(token) = self.token else { return Vec::new() };
-        match self.link.call(&Request::Show { token }).await {
+        match self.link.call(&Command::Show.with(token)).await {
             Ok(Reply::Online(names)) => names.iter().map(|name| name.to_string()).collect(),
             _ => Vec::new(),
         }

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::{ACKNOWLEDGED, parse, refused};
 use crate::model::{Foreign, Message, MessageId, Timestamp, Token, Username};
-use crate::protocol::{FromSender, Number, Past, Person, Receipt, Refusal, Reply, Request, Send};
+use crate::protocol::{Command, FromSender, Number, Past, Person, Receipt, Refusal, Reply, Request, Send};
 
 /// Something in the request has a space or a line end where a line of words cannot have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,24 +28,35 @@ pub enum Unreadable {
 
 /// The line that asks this, its CRLF included.
 pub fn write(request: &Request) -> Result<Vec<u8>, Unwritable> {
-    let line = match request {
-        Request::Auth { username, password } => format!("auth {username} {}\r\n", password.reveal()),
-        Request::Send(Send { token, recipient, text }) => {
-            let end = if text.is_empty() { "\r\n" } else { "" };
-            format!("send {} {recipient}{text}{end}", token.reveal())
-        }
-        Request::Inbox { token } => format!("inbox {}\r\n", token.reveal()),
-        Request::Show { token } => format!("show {}\r\n", token.reveal()),
-        Request::Logout { token } => format!("logout {}\r\n", token.reveal()),
-        Request::Wait { token, at_most } => format!("wait {} {}\r\n", token.reveal(), at_most.as_secs()),
-        Request::Ack { token } => format!("ack {}\r\n", token.reveal()),
-        Request::History { token, username, before, count } => {
+    let mut line = String::from(match &request.command {
+        Command::Auth { .. } => "auth",
+        Command::Send(_) => "send",
+        Command::Inbox => "inbox",
+        Command::Show => "show",
+        Command::Logout => "logout",
+        Command::Wait { .. } => "wait",
+        Command::Ack => "ack",
+        Command::History { .. } => "history",
+        Command::Status { .. } => "status",
+    });
+    if let Some(token) = request.token {
+        line = format!("{line} {}", token.reveal());
+    }
+    line += &match &request.command {
+        Command::Auth { username, password } => format!(" {username} {}", password.reveal()),
+        Command::Send(Send { recipient, text }) => format!(" {recipient}{text}"),
+        Command::Inbox | Command::Show | Command::Logout | Command::Ack => String::new(),
+        Command::Wait { at_most } => format!(" {}", at_most.as_secs()),
+        Command::History { username, before, count } => {
             let before = before.map_or(0, |id| id.0);
             let count = count.map_or(String::new(), |count| format!(" {count}"));
-            format!("history {} {username} {before}{count}\r\n", token.reveal())
+            format!(" {username} {before}{count}")
         }
-        Request::Status { token, username } => format!("status {} {username}\r\n", token.reveal()),
+        Command::Status { username } => format!(" {username}"),
     };
+    if !line.ends_with("\r\n") {
+        line += "\r\n";
+    }
     // What cannot be carried is what would be read as something else.
     let one_line = line.find("\r\n") == line.len().checked_sub(2);
     let same = one_line && parse(line.as_bytes()).as_ref() == Ok(request);
@@ -241,27 +252,23 @@ mod tests {
 
     fn request() -> impl Strategy<Value = Request> {
         let text = prop_oneof![Just(String::new()), "( [^\r]{0,40}){1,3}".prop_map(|text| text + "\r\n")];
-        prop_oneof![
-            (name(), word())
-                .prop_map(|(username, password)| Request::Auth { username, password: Password::attempt(&password) }),
-            (token(), name(), text).prop_map(|(token, recipient, text)| Request::Send(Send {
-                token,
-                recipient,
-                text: text.into()
-            })),
-            token().prop_map(|token| Request::Inbox { token }),
-            token().prop_map(|token| Request::Show { token }),
-            token().prop_map(|token| Request::Logout { token }),
-            (token(), 0u64..1 << 40)
-                .prop_map(|(token, seconds)| Request::Wait { token, at_most: Duration::from_secs(seconds) }),
-            token().prop_map(|token| Request::Ack { token }),
-            (token(), name(), prop::option::of(1i64..), prop::option::of(any::<u64>())).prop_map(
-                |(token, username, before, count)| {
-                    Request::History { token, username, before: before.map(MessageId), count }
-                }
-            ),
-            (token(), name()).prop_map(|(token, username)| Request::Status { token, username }),
-        ]
+        let login = (name(), word()).prop_map(|(username, password)| Request {
+            token: None,
+            command: Command::Auth { username, password: Password::attempt(&password) },
+        });
+        let command = prop_oneof![
+            (name(), text).prop_map(|(recipient, text)| Command::Send(Send { recipient, text: text.into() })),
+            Just(Command::Inbox),
+            Just(Command::Show),
+            Just(Command::Logout),
+            (0u64..1 << 40).prop_map(|seconds| Command::Wait { at_most: Duration::from_secs(seconds) }),
+            Just(Command::Ack),
+            (name(), prop::option::of(1i64..), prop::option::of(any::<u64>())).prop_map(|(username, before, count)| {
+                Command::History { username, before: before.map(MessageId), count }
+            }),
+            name().prop_map(|username| Command::Status { username }),
+        ];
+        prop_oneof![1 => login, 8 => (token(), command).prop_map(|(token, command)| command.with(token))]
     }
 
     fn from_sender() -> impl Strategy<Value = FromSender> {
@@ -351,7 +358,8 @@ mod tests {
 
         #[test]
         fn any_words_are_carried_whole_or_not_at_all(username: String, password: String) {
-            let request = Request::Auth { username: LookupName::of(&username), password: Password::attempt(&password) };
+            let (username, password) = (LookupName::of(&username), Password::attempt(&password));
+            let request = Request { token: None, command: Command::Auth { username, password } };
             if let Ok(line) = write(&request) {
                 prop_assert_eq!(parse(&line), Ok(request));
                 prop_assert_eq!(line.windows(2).filter(|pair| pair == b"\r\n").count(), 1);
@@ -366,16 +374,17 @@ mod tests {
 
     #[test]
     fn what_a_line_cannot_carry_is_not_written() {
-        let auth = |username: &str, password: &str| Request::Auth {
-            username: LookupName::of(username),
-            password: Password::attempt(password),
+        let auth = |username: &str, password: &str| {
+            let (username, password) = (LookupName::of(username), Password::attempt(password));
+            Request { token: None, command: Command::Auth { username, password } }
         };
         assert!(write(&auth("messi", "surabaya")).is_ok());
         for (username, password) in [("me ssi", "x"), ("messi", "x y"), ("messi", "x\r\nshow"), ("messi", "x\n")] {
             assert_eq!(write(&auth(username, password)), Err(Unwritable), "{username:?} {password:?}");
         }
         let send = |text: &str| {
-            write(&Request::Send(Send { token: Token::generate(), recipient: LookupName::of("m"), text: text.into() }))
+            let send = Send { recipient: LookupName::of("m"), text: text.into() };
+            write(&Command::Send(send).with(Token::generate()))
         };
         assert!(send(" a\nb \r\n").is_ok());
         for text in ["a \r\n", " a", " a\r\nb\r\n"] {

@@ -12,7 +12,7 @@ use memchr::memchr;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::{CharEscape, Formatter};
 
-use super::{FromSender, Number, Past, Receipt, Refusal, Reply, Request, Send, is_http};
+use super::{Command, FromSender, Number, Past, Receipt, Refusal, Reply, Request, Send, is_http};
 use crate::model::{LookupName, Message, Password, Timestamp, Token, Username};
 
 /// Reads one line, its CRLF included.
@@ -23,32 +23,32 @@ pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
         "auth" => {
             let username = LookupName::of(words.required()?);
             let password = Password::attempt(words.required()?);
-            Ok(Request::Auth { username, password })
+            Ok(Request { token: None, command: Command::Auth { username, password } })
         }
         "send" => {
             let token = words.required()?;
             let recipient = LookupName::of(words.required()?);
             let text = words.text().into();
-            Ok(Request::Send(Send { token: known(token)?, recipient, text }))
+            Ok(Command::Send(Send { recipient, text }).with(known(token)?))
         }
-        "inbox" => Ok(Request::Inbox { token: known(words.required()?)? }),
-        "show" => Ok(Request::Show { token: known(words.required()?)? }),
-        "logout" => Ok(Request::Logout { token: known(words.required()?)? }),
+        "inbox" => Ok(Command::Inbox.with(known(words.required()?)?)),
+        "show" => Ok(Command::Show.with(known(words.required()?)?)),
+        "logout" => Ok(Command::Logout.with(known(words.required()?)?)),
         "wait" => {
             let (token, seconds) = (words.required()?, words.required()?);
             let seconds = Number::Seconds.parse(seconds)?;
-            Ok(Request::Wait { token: known(token)?, at_most: Duration::from_secs(seconds) })
+            Ok(Command::Wait { at_most: Duration::from_secs(seconds) }.with(known(token)?))
         }
-        "ack" => Ok(Request::Ack { token: known(words.required()?)? }),
+        "ack" => Ok(Command::Ack.with(known(words.required()?)?)),
         "history" => {
             let (token, username) = (words.required()?, LookupName::of(words.required()?));
             let before = Number::message(words.optional())?;
             let count = words.optional().map(|word| Number::Count.parse(word)).transpose()?;
-            Ok(Request::History { token: known(token)?, username, before, count })
+            Ok(Command::History { username, before, count }.with(known(token)?))
         }
         "status" => {
             let (token, username) = (words.required()?, LookupName::of(words.required()?));
-            Ok(Request::Status { token: known(token)?, username })
+            Ok(Command::Status { username }.with(known(token)?))
         }
         _ if is_http(line) => Err(Refusal::Http),
         _ => Err(Refusal::UnknownCommand),
@@ -60,7 +60,7 @@ pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
 pub fn parse_head(head: &[u8]) -> Result<Token, Refusal> {
     // The cut may have gone through a character of the text.
     let whole = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    parse(whole.as_bytes())?.token().ok_or(Refusal::LineTooLong)
+    parse(whole.as_bytes())?.token.ok_or(Refusal::LineTooLong)
 }
 
 /// Appends the reply and its CRLF CRLF.
