@@ -1,8 +1,9 @@
-//! What is said, with no spelling: requests, replies, refusals. A dialect ([`json`], [`text`]) turns lines into requests
-//! and replies into bytes. A new command is a variant of [`Command`] and one of [`Reply`], an arm in each dialect, and a
-//! method of the service.
+//! What is said, with no spelling: requests, replies, refusals. A dialect ([`json`], [`text`]) cuts lines into words and
+//! turns replies into bytes; what a line of words means is in `grammar`, the same for all. A new command is a variant of
+//! [`Command`], a row in `grammar`, a method of the service and, if it is answered with something new, a variant of [`Reply`].
 
 pub mod dialect;
+mod grammar;
 pub mod json;
 pub mod text;
 
@@ -201,22 +202,6 @@ pub enum Number {
     Count,
 }
 
-impl Number {
-    /// Reads a word of digits; one too large to be counted with is as good as the largest.
-    fn parse(self, word: &str) -> Result<u64, Refusal> {
-        match !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => Ok(word.parse().unwrap_or(u64::MAX)),
-            false => Err(Refusal::NotANumber(self)),
-        }
-    }
-
-    /// The message that a BEFORE-ID names; 0 names none, because messages are counted from 1.
-    fn message(word: Option<&str>) -> Result<Option<MessageId>, Refusal> {
-        let id = word.map(|word| Number::BeforeId.parse(word)).transpose()?;
-        Ok(id.filter(|id| *id > 0).map(|id| MessageId(i64::try_from(id).unwrap_or(i64::MAX))))
-    }
-}
-
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Reply {
         Reply::Refused(refusal)
@@ -269,9 +254,4 @@ impl Refusal {
             Refusal::Unavailable => "unavailable",
         }
     }
-}
-
-/// Whether a line is an HTTP request line.
-fn is_http(line: &str) -> bool {
-    line.trim_end().rsplit_once(' ').is_some_and(|(_, version)| version.starts_with("HTTP/"))
 }

@@ -11,11 +11,12 @@
 //! the command: `send TOKEN henderson halo`. No name looks like a token, so there is no doubt which is meant.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::sync::Arc;
 
+use super::grammar::{self, Words as _};
 use super::json::{HistoryText, InboxText, StatusText, ascii};
-use super::{Command, Number, Refusal, Reply, Request, Send, is_http};
-use crate::model::{LookupName, Password, Token, Username};
+use super::{Refusal, Reply, Request};
+use crate::model::{Token, Username};
 
 /// What of a request its reply is told with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,53 +39,24 @@ pub enum Echo {
 pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refusal>) {
     let Ok(line) = std::str::from_utf8(line) else { return (Echo::Unknown, Err(Refusal::Malformed)) };
     let line = line.strip_suffix("\r\0").or(line.strip_suffix('\n')).unwrap_or(line);
-    let mut words = Words { rest: line.strip_suffix('\r').unwrap_or(line) };
-    match words.next() {
-        Some("auth") => match (words.next(), words.next()) {
-            (Some(name), Some(password)) => {
-                let command = Command::Auth { username: LookupName::of(name), password: Password::attempt(password) };
-                (Echo::Auth(name.to_owned()), Ok(Request { token: None, command }))
-            }
-            _ => (Echo::Unknown, Err(Refusal::Malformed)),
-        },
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    let mut words = Words { rest: line, session, named: "" };
+    let name = match words.optional().unwrap_or_default() {
         // The document's example says "sent".
-        Some("send" | "sent") => {
-            let token = words.token(session);
-            match (words.next(), words.text()) {
-                (Some(recipient), Some(text)) => {
-                    let send = Command::Send(Send { recipient: LookupName::of(recipient), text: text.into() });
-                    (Echo::Send(recipient.to_owned()), token.map(|token| send.with(token)))
-                }
-                _ => (Echo::Unknown, Err(Refusal::Malformed)),
-            }
-        }
-        Some("inbox") => (Echo::Inbox, words.token(session).map(|token| Command::Inbox.with(token))),
-        Some("show") => (Echo::Show, words.token(session).map(|token| Command::Show.with(token))),
-        Some("logout") => (Echo::Logout, words.token(session).map(|token| Command::Logout.with(token))),
-        Some("wait") => {
-            let token = words.token(session);
-            let Some(seconds) = words.next() else { return (Echo::Unknown, Err(Refusal::Malformed)) };
-            let seconds = Number::Seconds.parse(seconds);
-            let wait = |token| Ok(Command::Wait { at_most: Duration::from_secs(seconds?) }.with(token));
-            (Echo::Inbox, token.and_then(wait))
-        }
-        Some("ack") => (Echo::Inbox, words.token(session).map(|token| Command::Ack.with(token))),
-        Some("history") => {
-            let token = words.token(session);
-            let Some(name) = words.next() else { return (Echo::Unknown, Err(Refusal::Malformed)) };
-            let before = Number::message(words.next());
-            let count = words.next().map(|word| Number::Count.parse(word)).transpose();
-            let history = || Ok(Command::History { username: LookupName::of(name), before: before?, count: count? });
-            (Echo::Inbox, token.and_then(|token| Ok(history()?.with(token))))
-        }
-        Some("status") => {
-            let token = words.token(session);
-            let Some(name) = words.next() else { return (Echo::Unknown, Err(Refusal::Malformed)) };
-            (Echo::Inbox, token.map(|token| Command::Status { username: LookupName::of(name) }.with(token)))
-        }
-        _ if is_http(line) => (Echo::Unknown, Err(Refusal::Http)),
-        _ => (Echo::Unknown, Err(Refusal::UnknownCommand)),
-    }
+        "sent" => "send",
+        name => name,
+    };
+    let request = grammar::read(line, name, &mut words);
+    let named = || words.named.to_owned();
+    let echo = match name {
+        _ if matches!(request, Err(Refusal::Malformed | Refusal::UnknownCommand | Refusal::Http)) => Echo::Unknown,
+        "auth" => Echo::Auth(named()),
+        "send" => Echo::Send(named()),
+        "show" => Echo::Show,
+        "logout" => Echo::Logout,
+        _ => Echo::Inbox,
+    };
+    (echo, request)
 }
 
 /// The token that a long line shows at its beginning or that its connection has, or why the line gets no further.
@@ -179,30 +151,51 @@ fn is_printable(c: char) -> bool {
 struct Words<'a> {
     /// What was not taken yet. After a word, without the one blank that ended it.
     rest: &'a str,
+    /// The session that the connection has logged in with.
+    session: Option<Token>,
+    /// The name that the line has, as it was typed.
+    named: &'a str,
 }
 
-impl<'a> Words<'a> {
-    fn next(&mut self) -> Option<&'a str> {
-        let rest = self.rest.trim_start_matches(is_blank);
-        let (word, rest) = rest.split_once(is_blank).unwrap_or((rest, ""));
+impl<'a> grammar::Words<'a> for Words<'a> {
+    fn required(&mut self) -> Result<&'a str, Refusal> {
+        self.optional().ok_or(Refusal::Malformed)
+    }
+
+    fn optional(&mut self) -> Option<&'a str> {
+        let (word, rest) = next(self.rest);
         self.rest = rest;
         (!word.is_empty()).then_some(word)
     }
 
-    /// The token that comes next, or the connection's own.
-    fn token(&mut self, session: Option<Token>) -> Result<Token, Refusal> {
-        let mut ahead = Words { rest: self.rest };
-        if let Some(token) = ahead.next().and_then(Token::parse) {
-            *self = ahead;
-            return Ok(token);
-        }
-        session.ok_or(Refusal::UnknownToken)
+    fn name(&mut self) -> Result<&'a str, Refusal> {
+        self.named = self.required()?;
+        Ok(self.named)
     }
 
-    /// What is left, as it travels; `None` where that is nothing but blanks.
-    fn text(self) -> Option<String> {
-        (!self.rest.trim().is_empty()).then(|| format!(" {} \r\n", self.rest))
+    /// The token that comes next, or the connection's own.
+    fn token(&mut self) -> Result<Token, Refusal> {
+        let (word, rest) = next(self.rest);
+        if let Some(token) = Token::parse(word) {
+            self.rest = rest;
+            return Ok(token);
+        }
+        self.session.ok_or(Refusal::UnknownToken)
     }
+
+    /// What is left, as it travels, if that is more than blanks.
+    fn text(&mut self) -> Result<Arc<str>, Refusal> {
+        match self.rest.trim().is_empty() {
+            true => Err(Refusal::Malformed),
+            false => Ok(format!(" {} \r\n", self.rest).into()),
+        }
+    }
+}
+
+/// The next word, which is empty at the end, and what comes after the blank that ends it.
+fn next(rest: &str) -> (&str, &str) {
+    let rest = rest.trim_start_matches(is_blank);
+    rest.split_once(is_blank).unwrap_or((rest, ""))
 }
 
 fn is_blank(c: char) -> bool {
@@ -212,8 +205,10 @@ fn is_blank(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Message, MessageId, Timestamp};
-    use crate::protocol::{FromSender, Receipt};
+    use std::time::Duration;
+
+    use crate::model::{LookupName, Message, MessageId, Timestamp};
+    use crate::protocol::{Command, FromSender, Receipt};
 
     const TOKEN: &str = "503d38c0-2691-4ff1-81ad-fc11f9f5ad03";
 

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::{ACKNOWLEDGED, parse, refused};
 use crate::model::{Foreign, Message, MessageId, Timestamp, Token, Username};
-use crate::protocol::{Command, FromSender, Number, Past, Person, Receipt, Refusal, Reply, Request, Send};
+use crate::protocol::{FromSender, Number, Past, Person, Receipt, Refusal, Reply, Request, grammar};
 
 /// Something in the request has a space or a line end where a line of words cannot have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,32 +28,7 @@ pub enum Unreadable {
 
 /// The line that asks this, its CRLF included.
 pub fn write(request: &Request) -> Result<Vec<u8>, Unwritable> {
-    let mut line = String::from(match &request.command {
-        Command::Auth { .. } => "auth",
-        Command::Send(_) => "send",
-        Command::Inbox => "inbox",
-        Command::Show => "show",
-        Command::Logout => "logout",
-        Command::Wait { .. } => "wait",
-        Command::Ack => "ack",
-        Command::History { .. } => "history",
-        Command::Status { .. } => "status",
-    });
-    if let Some(token) = request.token {
-        line = format!("{line} {}", token.reveal());
-    }
-    line += &match &request.command {
-        Command::Auth { username, password } => format!(" {username} {}", password.reveal()),
-        Command::Send(Send { recipient, text }) => format!(" {recipient}{text}"),
-        Command::Inbox | Command::Show | Command::Logout | Command::Ack => String::new(),
-        Command::Wait { at_most } => format!(" {}", at_most.as_secs()),
-        Command::History { username, before, count } => {
-            let before = before.map_or(0, |id| id.0);
-            let count = count.map_or(String::new(), |count| format!(" {count}"));
-            format!(" {username} {before}{count}")
-        }
-        Command::Status { username } => format!(" {username}"),
-    };
+    let mut line = grammar::write(request);
     if !line.ends_with("\r\n") {
         line += "\r\n";
     }
@@ -236,6 +211,7 @@ mod tests {
     use super::*;
     use crate::model::{LookupName, Password};
     use crate::protocol::json::render;
+    use crate::protocol::{Command, Send};
 
     fn token() -> impl Strategy<Value = Token> {
         Just(()).prop_map(|()| Token::generate())

@@ -6,53 +6,22 @@ pub mod client;
 
 use std::fmt::Display;
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
 
 use memchr::memchr;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::{CharEscape, Formatter};
 
-use super::{Command, FromSender, Number, Past, Receipt, Refusal, Reply, Request, Send, is_http};
-use crate::model::{LookupName, Message, Password, Timestamp, Token, Username};
+use super::grammar::{self, Words as _};
+use super::{FromSender, Past, Receipt, Refusal, Reply, Request};
+use crate::model::{Message, Timestamp, Token, Username};
 
 /// Reads one line, its CRLF included.
 pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
     let line = std::str::from_utf8(line).map_err(|_| Refusal::Malformed)?;
     let mut words = Words { line, next: Some(0) };
-    match words.required()? {
-        "auth" => {
-            let username = LookupName::of(words.required()?);
-            let password = Password::attempt(words.required()?);
-            Ok(Request { token: None, command: Command::Auth { username, password } })
-        }
-        "send" => {
-            let token = words.required()?;
-            let recipient = LookupName::of(words.required()?);
-            let text = words.text().into();
-            Ok(Command::Send(Send { recipient, text }).with(known(token)?))
-        }
-        "inbox" => Ok(Command::Inbox.with(known(words.required()?)?)),
-        "show" => Ok(Command::Show.with(known(words.required()?)?)),
-        "logout" => Ok(Command::Logout.with(known(words.required()?)?)),
-        "wait" => {
-            let (token, seconds) = (words.required()?, words.required()?);
-            let seconds = Number::Seconds.parse(seconds)?;
-            Ok(Command::Wait { at_most: Duration::from_secs(seconds) }.with(known(token)?))
-        }
-        "ack" => Ok(Command::Ack.with(known(words.required()?)?)),
-        "history" => {
-            let (token, username) = (words.required()?, LookupName::of(words.required()?));
-            let before = Number::message(words.optional())?;
-            let count = words.optional().map(|word| Number::Count.parse(word)).transpose()?;
-            Ok(Command::History { username, before, count }.with(known(token)?))
-        }
-        "status" => {
-            let (token, username) = (words.required()?, LookupName::of(words.required()?));
-            Ok(Command::Status { username }.with(known(token)?))
-        }
-        _ if is_http(line) => Err(Refusal::Http),
-        _ => Err(Refusal::UnknownCommand),
-    }
+    let name = words.required()?;
+    grammar::read(line, name, &mut words)
 }
 
 /// The token that a long line shows at its beginning, or why the line gets no further: only a command with a
@@ -71,11 +40,6 @@ pub fn render(reply: &Reply, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// A token that is not spelled like one belongs to no session.
-fn known(word: &str) -> Result<Token, Refusal> {
-    Token::parse(word).ok_or(Refusal::UnknownToken)
-}
-
 /// The words of a line, split at U+0020 alone, so that two spaces have an empty word between them.
 struct Words<'a> {
     line: &'a str,
@@ -83,7 +47,7 @@ struct Words<'a> {
     next: Option<usize>,
 }
 
-impl<'a> Words<'a> {
+impl<'a> grammar::Words<'a> for Words<'a> {
     /// The next word, stripped as Python strips it.
     fn required(&mut self) -> Result<&'a str, Refusal> {
         let start = self.next.ok_or(Refusal::Malformed)?;
@@ -97,9 +61,14 @@ impl<'a> Words<'a> {
         self.required().ok().filter(|word| !word.is_empty())
     }
 
+    /// A token that is not spelled like one belongs to no session.
+    fn token(&mut self) -> Result<Token, Refusal> {
+        Token::parse(self.required()?).ok_or(Refusal::UnknownToken)
+    }
+
     /// What is left, with the space before it; nothing is stripped.
-    fn text(self) -> &'a str {
-        self.next.map_or("", |next| &self.line[next - 1..])
+    fn text(&mut self) -> Result<Arc<str>, Refusal> {
+        Ok(self.next.take().map_or("", |next| &self.line[next - 1..]).into())
     }
 }
 
