@@ -125,6 +125,10 @@ async fn restore(config: &Config, database: &Path, file: &Path, from: File) -> a
 }
 
 fn describe(findings: Findings) -> String {
-    let Findings { schema, users, sessions, messages, unread } = findings;
-    format!("schema {schema}, {users} users, {sessions} sessions, {messages} messages, {unread} of them unread")
+    let Findings { schema, users, sessions, messages, unread, unchecked } = findings;
+    let old = match unchecked {
+        0 => String::new(),
+        old => format!(", {old} of them without a checksum, because they are older than those"),
+    };
+    format!("schema {schema}, {users} users, {sessions} sessions, {messages} messages, {unread} of them unread{old}")
 }

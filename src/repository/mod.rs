@@ -163,6 +163,10 @@ pub struct Status {
     pub delivered: u64,
     /// What each commit took.
     pub commits: Durations,
+    /// Messages that were acknowledged and that were not there when the store was opened.
+    pub lost: u64,
+    /// Messages that were found damaged, since the store was opened.
+    pub damaged: u64,
 }
 
 /// The store.

@@ -135,7 +135,7 @@ fn an_upward_arrow_is_found() {
 /// Where something is started that may die without notice, and why that is right.
 const STARTED: [(&str, &str); 6] = [
     ("vital.rs", "here all threads are started, and who dies is told of"),
-    ("repository/sqlite/mod.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
+    ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
     ("admin/server.rs", "a panic while an administrator is answered ends that answer"),
     ("cli/serve/metrics.rs", "a panic while Prometheus is answered ends that answer"),
     ("cli/script.rs", "a client: its command fails with the task, and says so"),

@@ -15,6 +15,7 @@
 //! - `admin`: the command line
 //! - `administration`: admin commands beside a server, at its own socket; commits of strangers to the file
 //! - `commands`: sessions, health, manual pages, completions
+//! - `damage`: bits that a disk flips
 //! - `database`: copies of it, and whether one is whole
 //! - `files`: removed, replaced, linked and missing files of a database
 //! - `operate`: what systemd and an operator see of a running server
@@ -35,6 +36,7 @@ mod commands;
 mod connect;
 mod corpus;
 mod crontab;
+mod damage;
 mod database;
 mod delivery;
 mod dialogue;

@@ -172,10 +172,11 @@ async fn mail(mut repository: SqliteRepository, folder: &Path, users: &[UserId])
     settle(&repository).await;
     repository.close().await.expect("it closes");
     drop(repository);
-    // As a server leaves it that was killed while it indexed.
+    // As a server leaves it that was killed while it indexed; and a damaged index.
     let path = folder.join("chat.db");
     let unfinished = "INSERT INTO mail (run, recipient, messages) VALUES (1000000, 1, '[]');
-        INSERT INTO conversation (run, low, high, messages, earlier) VALUES (1000000, 1, 2, '[]', 0)";
+        INSERT INTO conversation (run, low, high, messages, earlier) VALUES (1000000, 1, 2, '[]', 0);
+        UPDATE mail SET checksum = x'00000000' WHERE recipient = 1";
     thread::spawn(move || tamper(&path, unfinished)).join().expect("it is SQL");
     repository = open(folder, &OPTIONS).await;
     drop(lease(&repository, users[1], few).await);

@@ -92,6 +92,10 @@ impl Shown {
         page.tally("chatd_sends_refused_total", "Messages that were refused.", "reason", service.refused_sends());
         page.histogram("chatd_commit_seconds", "What the commits of the database took.", &status.commits);
         page.gauge("chatd_disk_free_bytes", "Room on the database's file system.", status.free_bytes);
+        let help = "Messages that were acknowledged and that the last start did not find.";
+        page.gauge("chatd_messages_lost", help, status.lost);
+        let help = "Messages that were found damaged on the disk; the log names them.";
+        page.counter("chatd_messages_damaged_total", help, status.damaged);
         let help = "Lines of the log that nobody took in time, or that could not be written.";
         page.counter("chatd_log_lines_dropped_total", help, log.dropped());
         if let Some(tls) = tls {

@@ -61,6 +61,8 @@ const FATAL: [i32; 5] = [11, 26, 778, 1034, 1290];
 thread_local! {
     /// Pages in the log after the last commit on this thread.
     static LOG_PAGES: Cell<u64> = const { Cell::new(0) };
+    /// The same, until it is taken.
+    static COMMITTED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// Under this name sqlx logs each of its statements, and what is done here is logged too.
@@ -85,7 +87,9 @@ impl Direct {
         let direct = unsafe { rusqlite::Connection::from_handle(handle.as_ptr()) }?;
         // In the place of SQLite's own checkpoints, which keep to themselves that the disk failed.
         direct.wal_hook(Some(|_, pages| {
-            LOG_PAGES.set(u64::try_from(pages).unwrap_or(0));
+            let pages = u64::try_from(pages).unwrap_or(0);
+            LOG_PAGES.set(pages);
+            COMMITTED.set(Some(pages));
             Ok(())
         }));
         Ok(Direct { direct, sqlx, lent: false })
@@ -123,6 +127,11 @@ impl Direct {
     /// Pages in the log after the last commit. For the thread that commits.
     pub fn log_pages(&self) -> u64 {
         LOG_PAGES.get()
+    }
+
+    /// Pages in the log after the last commit since this was asked; `None`: nothing was written. For the thread that commits.
+    pub fn take_committed(&self) -> Option<u64> {
+        COMMITTED.take()
     }
 
     /// Carries out one query of one row on this thread.

@@ -2,8 +2,13 @@
 //! log, and then the parts of the conversation that the index has, each of which names the one before: the cost goes with
 //! what is found, not with what others have written meanwhile. Changes nothing.
 
-use sqlx::types::Json;
+use std::cmp::Reverse;
 
+use sqlx::types::Json;
+use tracing::error;
+
+use super::checksum::{Content, Damage, NOTICE};
+use super::contents::{self, Stored};
 use super::readers::Readers;
 use crate::model::{Message, MessageId, Timestamp, UserId};
 use crate::repository::{Entry, Page, Receipt};
@@ -26,42 +31,63 @@ const PART: &str = "WITH RECURSIVE part (run, messages, earlier, place) AS (
         SELECT run, messages, earlier, 1 FROM conversation WHERE run = ?3 AND low = ?1 AND high = ?2
         UNION ALL
         SELECT c.run, c.messages, c.earlier, place + 1 FROM part
-        JOIN conversation c ON c.run = part.earlier AND c.low = ?1 AND c.high = ?2 WHERE place < ?4)
+        JOIN conversation c ON c.run = part.earlier AND c.low = ?1 AND c.high = ?2
+        WHERE place < ?4 AND c.run < part.run)
     SELECT earlier, (SELECT json_group_array(abs(value)) FROM (
-            SELECT value FROM json_each(messages) WHERE abs(value) < ?5 AND value * ?6 >= 0
+            SELECT value FROM json_each(iif(json_valid(messages), messages, '[]')) WHERE abs(value) < ?5 AND value * ?6 >= 0
                 AND EXISTS (SELECT 1 FROM message WHERE id = abs(value))
             ORDER BY abs(value) DESC LIMIT ?7))
     FROM part ORDER BY place";
-const LENGTHS: &str =
-    "SELECT id, octet_length(text) FROM message WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id DESC";
-const MESSAGES: &str = "SELECT m.id, m.sender, m.recipient, m.sent_at, r.delivered_at, m.text
-    FROM message m LEFT JOIN receipt r ON r.id = m.id WHERE m.id IN (SELECT value FROM json_each(?1)) ORDER BY m.id";
 const RECEIPTS: &str = "SELECT m.id, m.sent_at, r.delivered_at
     FROM message m LEFT JOIN receipt r ON r.id = m.id WHERE m.id IN (SELECT value FROM json_each(?1)) ORDER BY m.id";
 
 /// A part of what two people wrote to each other, oldest first.
-pub async fn conversation(readers: &Readers, one: UserId, other: UserId, page: Page) -> sqlx::Result<Vec<Entry>> {
+pub async fn conversation(
+    readers: &Readers,
+    damage: &Damage,
+    one: UserId,
+    other: UserId,
+    page: Page,
+) -> sqlx::Result<Vec<Entry>> {
     let look = Look { readers, from: one, to: other, both: true, before: page.before, most: page.messages };
     let ids = look.back().await?;
     let mut reader = readers.turn(one).await?;
-    let lengths: Vec<(i64, i64)> = sqlx::query_as(LENGTHS).bind(Json(&ids)).fetch_all(reader.db()).await?;
+    let mut lengths = contents::read(reader.db(), contents::lengths, &ids).await?;
+    lengths.sort_unstable_by_key(|(id, _)| Reverse(*id));
     let mut room = page.bytes;
     let fits = lengths.into_iter().enumerate().map_while(|(place, (id, bytes))| {
-        let bytes = u64::try_from(bytes).unwrap_or(0);
+        let bytes = bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
         let fits = place == 0 || bytes <= room;
         room = room.saturating_sub(bytes);
         fits.then_some(id)
     });
     let ids: Vec<i64> = fits.collect();
-    type Row = (i64, i64, i64, i64, Option<i64>, String);
-    let rows: Vec<Row> = sqlx::query_as(MESSAGES).bind(Json(&ids)).fetch_all(reader.db()).await?;
-    let entry = |(id, sender, recipient, sent_at, read_at, text): Row| Entry {
-        message: Message { id: MessageId(id), sent_at: Timestamp(sent_at), text: text.into() },
-        sender: UserId(sender),
-        recipient: UserId(recipient),
-        read_at: read_at.map(Timestamp),
+    let mut rows = contents::read(reader.db(), contents::entries, &ids).await?;
+    rows.sort_unstable_by_key(|row| row.id);
+    Ok(rows.into_iter().filter_map(|row| entry(row, one, other, damage)).collect())
+}
+
+/// A message between two people; `None`: the index says so, but it is one of others.
+fn entry(row: Stored, one: UserId, other: UserId, damage: &Damage) -> Option<Entry> {
+    let Content { id, sender, recipient, sent_at, .. } = row.content();
+    let (id, mut sender, mut recipient) = (MessageId(id), UserId(sender), UserId(recipient));
+    let theirs = [(one, other), (other, one)];
+    let text = match row.text(damage.unchecked) {
+        Some(_) if !theirs.contains(&(sender, recipient)) => {
+            error!(id = id.0, "the index of conversations names a message of others; `chatd db verify` says more");
+            return None;
+        }
+        Some(text) => text.into(),
+        None => {
+            damage.tell(recipient, id);
+            if !theirs.contains(&(sender, recipient)) {
+                (sender, recipient) = (other, one);
+            }
+            NOTICE.into()
+        }
     };
-    Ok(rows.into_iter().map(entry).collect())
+    let message = Message { id, sent_at: Timestamp(sent_at), text };
+    Some(Entry { message, sender, recipient, read_at: row.read_at.map(Timestamp) })
 }
 
 /// What became of the newest messages of `sender` to `recipient`, oldest first.
@@ -117,7 +143,8 @@ impl Look<'_> {
             let part = sqlx::query_as(PART).bind(low.0).bind(high.0).bind(run).bind(parts);
             let part: Vec<(Option<i64>, Json<Vec<i64>>)> =
                 part.bind(before).bind(sign).bind(most(found.len())).fetch_all(reader.db()).await?;
-            next = part.last().and_then(|(earlier, _)| *earlier);
+            // What is damaged does not lead round in circles.
+            next = part.last().and_then(|(earlier, _)| *earlier).filter(|earlier| *earlier < run);
             found.extend(part.into_iter().flat_map(|(_, Json(ids))| ids));
             parts = PARTS.min(2 * parts);
         }

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::vec::IntoIter;
 
+use super::checksum::{self, BYTES};
 use super::direct::{Direct, Failure};
 use super::packed::{Packed, USER, WIDE};
 use crate::model::{MessageId, UserId};
@@ -71,8 +72,8 @@ impl Tail {
     }
 }
 
-const MAIL: &str = "INSERT OR REPLACE INTO mail (run, recipient, messages)
-    SELECT ?2, CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11) AS TEXT)
+const MAIL: &str = "INSERT OR REPLACE INTO mail (run, recipient, checksum, messages)
+    SELECT ?2, CAST(substr(v, 1, 10) AS INTEGER), substr(v, 11, 4), CAST(substr(v, 15) AS TEXT)
     FROM (SELECT CAST(value AS BLOB) AS v FROM json_each(?1))";
 const CORRESPONDENT: &str = "INSERT OR IGNORE INTO correspondent (recipient, sender, first_id)
     SELECT CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 10) AS INTEGER), CAST(substr(v, 21, 14) AS INTEGER)
@@ -112,7 +113,7 @@ impl Run {
         correspondents.sort_unstable_by_key(|m| (m.recipient, m.sender));
         let conversations = conversations(&mut tail);
         let recipients = mail.iter().map(|(recipient, _)| *recipient).collect();
-        let bytes = mail.iter().map(|(_, json)| USER + json.len()).sum::<usize>()
+        let bytes = mail.iter().map(|(_, json)| USER + BYTES + json.len()).sum::<usize>()
             + correspondents.len() * NUMBERS
             + conversations.iter().map(|(_, json)| 2 * USER + json.len()).sum::<usize>();
         // All is written by the time the tail has grown by another quarter.
@@ -159,7 +160,8 @@ impl Run {
         if self.mail.len() > 0 {
             let mut rows = Packed::with_capacity(1, owed);
             for (user, json) in self.mail.by_ref() {
-                rows.row(&[(user.0, USER)], &json)?;
+                let checksum = checksum::of_mail(self.to.0, user.0, json.as_bytes());
+                rows.row_with(&[(user.0, USER)], &checksum, &json)?;
                 if rows.len() >= owed {
                     break;
                 }

@@ -1,5 +1,5 @@
-//! Who serves a database: one process at a time. Its number and the files that it has open stand in the lock file, so that
-//! others can tell whether they look at the same ones.
+//! Who serves a database: one process at a time. Its number, the files that it has open and what it acknowledged last stand
+//! in the lock file, so that others can tell whether they look at the same ones, and the next server whether all is there.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -7,16 +7,19 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::acknowledged::{self, Acknowledged};
 use super::companion;
 use super::identity::Identity;
 use super::paths::{beside, failed};
+use crate::model::MessageId;
 use crate::repository::OpenError;
 
-/// What stands in the lock file: the number of the process that serves, in the first line, and its files.
+/// What stands in the lock file, each in a line: the number of the process that serves, its files, and what it acknowledged.
 #[derive(Debug, Default)]
 struct Note {
     pid: String,
     files: Option<Identity>,
+    acknowledged: Option<Acknowledged>,
 }
 
 impl Note {
@@ -24,18 +27,23 @@ impl Note {
         let mut text = String::new();
         file.rewind()?;
         file.read_to_string(&mut text)?;
-        let (pid, files) = text.split_once('\n').unwrap_or((&text, ""));
-        Ok(Note { pid: pid.trim().to_owned(), files: files.trim().parse().ok() })
+        let mut lines = text.split('\n').map(str::trim);
+        let mut line = || lines.next().unwrap_or_default();
+        Ok(Note { pid: line().to_owned(), files: line().parse().ok(), acknowledged: line().parse().ok() })
     }
 
-    fn write(&self, mut file: &File) -> io::Result<()> {
-        let mut text = format!("{}\n", self.pid);
-        if let Some(files) = self.files {
-            text.push_str(&format!("{files}\n"));
+    /// Gives the place of what was acknowledged.
+    fn write(&self, mut file: &File) -> io::Result<u64> {
+        let files = self.files.map(|files| files.to_string()).unwrap_or_default();
+        let mut text = format!("{}\n{files}\n", self.pid);
+        let place = text.len();
+        if let Some(acknowledged) = self.acknowledged {
+            text.push_str(&format!("{acknowledged}\n"));
         }
         file.rewind()?;
         file.write_all(text.as_bytes())?;
-        file.set_len(text.len() as u64)
+        file.set_len(text.len() as u64)?;
+        Ok(place as u64)
     }
 }
 
@@ -45,6 +53,8 @@ pub struct Lock {
     file: File,
     /// The files of the last server, if it did not stop in good order; then those of this one.
     files: Option<Identity>,
+    /// What that server acknowledged, as far as it is known.
+    acknowledged: Option<Acknowledged>,
     /// Whether the note has nothing to say to the next server.
     is_done_with: bool,
     /// Keeps a server away that comes by another name of the same database.
@@ -70,14 +80,15 @@ impl Lock {
                 }
             }
         }
-        let files = Note::read(&file).map_err(|e| failed(&path, e))?.files;
+        let Note { files, acknowledged, .. } = Note::read(&file).map_err(|e| failed(&path, e))?;
         // A process that was killed has left its number.
-        match files {
-            Some(_) => Note { pid: String::new(), files }.write(&file),
-            None => file.set_len(0),
+        let is_done_with = files.is_none() && acknowledged.is_none();
+        match is_done_with {
+            false => Note { pid: String::new(), files, acknowledged }.write(&file).map(drop),
+            true => file.set_len(0),
         }
         .map_err(|e| failed(&path, e))?;
-        Ok(Lock { file, files, is_done_with: files.is_none(), _database: None })
+        Ok(Lock { file, files, acknowledged, is_done_with, _database: None })
     }
 
     /// Takes the lock of the file itself, whatever it is called. To be called before SQLite opens it, and the lock is to be
@@ -115,11 +126,32 @@ impl Lock {
         Err(OpenError::Refused { path: database.to_owned(), why })
     }
 
-    /// Writes down whose lock it is, and which files are open, for those who come and find it taken.
-    pub fn sign(&mut self, files: Option<Identity>) -> io::Result<()> {
-        self.files = files;
-        self.is_done_with = true;
-        Note { pid: std::process::id().to_string(), files }.write(&self.file)
+    /// What the last server acknowledged, if it did not stop in good order.
+    pub fn acknowledged(&self) -> Option<Acknowledged> {
+        self.acknowledged
+    }
+
+    /// Writes down whose lock it is, for those who come and find it taken, and that there is nothing for the next server.
+    pub fn sign(&mut self) -> io::Result<()> {
+        (self.files, self.acknowledged, self.is_done_with) = (None, None, true);
+        Note { pid: std::process::id().to_string(), ..Note::default() }.write(&self.file).map(drop)
+    }
+
+    /// The same with the files that are open, and the last message in them. Gives where it is noted what is acknowledged.
+    pub fn sign_with(&mut self, files: Identity, database: &Path, last: MessageId) -> io::Result<acknowledged::Note> {
+        (self.files, self.acknowledged, self.is_done_with) = (Some(files), None, true);
+        let acknowledged = Some(Acknowledged { last, wal: None });
+        let note = Note { pid: std::process::id().to_string(), files: Some(files), acknowledged };
+        let place = note.write(&self.file)?;
+        acknowledged::Note::new(self.file.try_clone()?, place, database, last)
+    }
+
+    /// The server closes the database in good order: SQLite takes the WAL away now. What was acknowledged stays noted until
+    /// all is done.
+    pub fn sign_off(&mut self) -> io::Result<()> {
+        (self.files, self.is_done_with) = (None, true);
+        let note = Note { files: None, ..Note::read(&self.file)? };
+        note.write(&self.file).map(drop)
     }
 
     /// Leaves the note for the next server.
@@ -131,9 +163,10 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Whoever takes the lock next for a moment does not sign it.
-        let _ = match (self.is_done_with, self.files) {
-            (false, Some(files)) => Note { pid: String::new(), files: Some(files) }.write(&self.file),
-            _ => self.file.set_len(0),
+        let _ = match self.is_done_with {
+            false => Note::read(&self.file)
+                .and_then(|note| Note { pid: String::new(), files: self.files, ..note }.write(&self.file).map(drop)),
+            true => self.file.set_len(0),
         };
     }
 }
@@ -145,7 +178,7 @@ pub fn check_files_of_server(database: &Path) -> Result<(), OpenError> {
     if !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
         return Ok(());
     }
-    let Ok(Note { pid, files: Some(files) }) = Note::read(&file) else { return Ok(()) };
+    let Ok(Note { pid, files: Some(files), .. }) = Note::read(&file) else { return Ok(()) };
     match files.change(database) {
         Some(change) if !pid.is_empty() => {
             let why = format!("{change} while process {pid} serves it: what lies here is not what that server has");

@@ -2,10 +2,13 @@
 //! is older than the tail of the log is read by a few read-only connections.
 
 mod accounts;
+mod acknowledged;
 pub mod backup;
 mod change;
 mod checkpoint;
+mod checksum;
 mod companion;
+mod contents;
 mod creation;
 mod direct;
 mod disk;
@@ -14,6 +17,7 @@ mod files;
 mod history;
 mod identity;
 mod index;
+mod loading;
 mod lock;
 mod opening;
 mod packed;
@@ -24,7 +28,9 @@ mod readers;
 pub mod restore;
 mod schema;
 mod shared;
+mod tail;
 pub mod verify;
+mod wal;
 mod writer;
 
 use std::net::IpAddr;
@@ -33,33 +39,23 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::SqlitePool;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use self::change::{Change, Changed};
-use self::direct::{Direct, Failure};
-use self::identity::Identity;
-use self::index::{Logged, Tail};
 use self::lock::Lock;
-use self::opening::Opened;
 use self::readers::Readers;
 use self::shared::Shared;
-use self::writer::{Job, Writer};
+use self::writer::Job;
 use super::batch::Queue;
-use super::mailbox::{Caps, Mailboxes, Waiting};
-use super::memory::directory::Directory;
+use super::mailbox::Waiting;
 use super::{
     Added, Answer, Arrival, Delivery, Each, Entry, Error, Lease, LeaseKeeper, Login, NewMessage, NewSession, NewUser,
     OpenError, Options, Page, Queued, Receipt, Removed, Repository, Session, Status, User, Want,
 };
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
-use crate::vital;
-
-/// How many jobs may wait for the writer before connections are held back.
-const QUEUE: usize = 8192;
 
 /// What this process wants with the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +79,8 @@ pub struct SqliteRepository {
     checkpointer: TaskTracker,
     stop_checkpoints: CancellationToken,
     is_new: bool,
+    /// Messages that were acknowledged and that this start did not find.
+    lost: u64,
     /// Held for as long as the store is open, which is declared last because SQLite's files are to be closed before it.
     lock: Mutex<Option<Lock>>,
 }
@@ -90,74 +88,7 @@ pub struct SqliteRepository {
 /// Opens the database at `url` for `role`.
 pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepository, OpenError> {
     let opened = opening::open(url, options, role).await.map_err(disk::explain)?;
-    load(opened, options, role).await.map_err(disk::explain)
-}
-
-async fn load(opened: Opened, options: &Options, role: Role) -> Result<SqliteRepository, OpenError> {
-    let Opened { database, mut lock, mut db, is_new } = opened;
-    let failed = |e: sqlx::Error| paths::failed(&database, e);
-    let progress = schema::progress(&mut db).await.map_err(failed)?;
-    let caps = Caps { messages: options.inbox_messages, bytes: options.inbox_bytes };
-    let (mut totals, mut rows) = Default::default();
-    if role == Role::Server {
-        schema::undo_unfinished_run(&mut db, progress.watermark).await.map_err(failed)?;
-        totals = schema::totals(&mut db).await.map_err(failed)?;
-        rows = schema::tail(&mut db, progress.watermark).await.map_err(failed)?;
-    }
-    let mut db = Direct::new(db).await.map_err(|e| paths::failed(&database, e))?;
-    let (directory, seen) = match role {
-        Role::Server => accounts::load(&mut db).await.map(|(directory, seen)| (directory, Some(seen))),
-        Role::Admin | Role::Founder => Ok((Directory::default(), None)),
-    }
-    .map_err(|e| paths::failed(&database, e))?;
-    let mailboxes = Mailboxes::new(caps, &totals, progress.watermark);
-    let mut tail = Vec::with_capacity(rows.len());
-    let mut unread = Vec::new();
-    for (recipient, waiting, read) in rows {
-        tail.push(Logged { id: waiting.id, sender: waiting.sender, recipient, bytes: waiting.bytes });
-        match read {
-            true => mailboxes.note_sender(recipient, waiting.sender, waiting.id),
-            false => unread.push((recipient, waiting)),
-        }
-    }
-    mailboxes.restore(unread.into_iter());
-    let shared = Arc::new(Shared::new(database.clone(), directory, mailboxes, options.min_free_bytes));
-    let readers = Readers::open(&database, options, role).await?;
-    let logins = readers::pool(1, &database, options, role).await?;
-    if let Some(lock) = &mut lock {
-        let files = Identity::of(&database).map_err(|e| paths::failed(&database, e))?;
-        shared.watch(files);
-        if let Err(error) = lock.sign(Some(files)) {
-            warn!(%error, "it could not be noted which process serves the database");
-        }
-        failure::forget_failure(&database).map_err(|e| paths::failed(&database, e))?;
-        shared.look_for_room();
-    }
-    let (queue, jobs) = Queue::new(QUEUE);
-    let failed = |failure: Failure| paths::failed(&database, failure);
-    let tail = (tail, Tail::new(options.tail_messages));
-    let writer = Writer::new(shared.clone(), db, jobs, progress, tail, seen).await.map_err(failed)?;
-    let (writing, checkpointer) = (TaskTracker::new(), TaskTracker::new());
-    let stop_checkpoints = CancellationToken::new();
-    let runtime = Handle::current();
-    writing.spawn_blocking(move || runtime.block_on(vital::task("writer", writer.work())));
-    if role == Role::Server {
-        let db = Direct::new(schema::writer(&database, options).await?).await.map_err(failed)?;
-        let (shared, stop, runtime) = (shared.clone(), stop_checkpoints.clone(), Handle::current());
-        checkpointer
-            .spawn_blocking(move || runtime.block_on(vital::task("checkpointer", checkpoint::run(db, &shared, stop))));
-    }
-    Ok(SqliteRepository {
-        shared,
-        jobs: queue,
-        readers,
-        logins,
-        writer: writing,
-        checkpointer,
-        stop_checkpoints,
-        is_new,
-        lock: Mutex::new(lock),
-    })
+    loading::load(opened, options, role).await.map_err(disk::explain)
 }
 
 /// Nothing writes any more.
@@ -326,7 +257,9 @@ impl Repository for SqliteRepository {
     }
 
     fn conversation(&self, one: UserId, other: UserId, page: Page) -> Answer<'_, Vec<Entry>> {
-        Box::pin(async move { history::conversation(&self.readers, one, other, page).await.map_err(unread_log) })
+        Box::pin(async move {
+            history::conversation(&self.readers, &self.shared.damage, one, other, page).await.map_err(unread_log)
+        })
     }
 
     fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<Receipt>> {
@@ -350,6 +283,8 @@ impl Repository for SqliteRepository {
             accepted: self.shared.accepted.get(),
             delivered: self.shared.delivered.get(),
             commits: self.shared.commits.get(),
+            damaged: self.shared.damage.messages.get(),
+            lost: self.lost,
         }
     }
 
@@ -375,7 +310,7 @@ impl Repository for SqliteRepository {
             self.checkpointer.close();
             self.checkpointer.wait().await;
             if let Some(lock) = self.lock().as_mut().filter(|_| !self.shared.has_failed())
-                && let Err(error) = lock.sign(None)
+                && let Err(error) = lock.sign_off()
             {
                 // SQLite takes the WAL away now, which is then no loss that somebody should hear of.
                 warn!(%error, "it could not be noted that the database is being closed");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sqlx::SqliteConnection;
 use tracing::{info, warn};
 
+use super::acknowledged::{self, Acknowledged};
 use super::lock::{self, Lock};
 use super::{Role, backup, creation, disk, failure, files, paths, restore, schema};
 use crate::repository::{OpenError, Options};
@@ -20,6 +21,8 @@ pub struct Opened {
     pub db: SqliteConnection,
     /// Whether there was none before.
     pub is_new: bool,
+    /// What the last server acknowledged, if it did not stop in good order, and whether the WAL ended before that.
+    pub former: Option<(Acknowledged, bool)>,
 }
 
 /// Opens the database at `url`, after all that has to be done to its files first.
@@ -39,6 +42,7 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<Opened, Op
             restore::is_unfinished(&database).then(|| Lock::take(&database)).transpose()?
         }
     };
+    let mut is_cut_short = false;
     if lock.is_some()
         && let Some(done) = restore::finish_or_undo(&database)?
     {
@@ -47,11 +51,13 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<Opened, Op
     if let Some(lock) = lock.as_mut().filter(|_| role == Role::Server) {
         disk::make_room_to_start(&database);
         lock.check_wal(&database)?;
+        is_cut_short = lock.acknowledged().is_some_and(|noted| acknowledged::look_at_wal(&database, &noted));
         if failure::failure_is_noted(&database) {
             failure::nobody_is_left_from_before(&database)?;
         }
         lock.hold(&database)?;
     }
+    let former = lock.as_ref().and_then(Lock::acknowledged);
     let mut found = schema::version(&database, options).await?;
     if found.is_none() && role == Role::Admin {
         return Err(OpenError::Missing(database));
@@ -78,5 +84,6 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<Opened, Op
         info!(?copy, "the database was copied before its schema is changed");
         schema::migrate(&database, &mut db).await?;
     }
-    Ok(Opened { database, lock: lock.filter(|_| role == Role::Server), db, is_new })
+    let former = former.map(|former| (former, is_cut_short));
+    Ok(Opened { database, lock: lock.filter(|_| role == Role::Server), db, is_new, former })
 }

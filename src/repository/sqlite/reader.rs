@@ -4,10 +4,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use sqlx::SqliteConnection;
 use sqlx::types::Json;
-use tracing::warn;
+use tracing::error;
 
 use super::SqliteRepository;
+use super::checksum::NOTICE;
+use super::contents::{self, Stored};
 use crate::model::{Message, MessageId, Timestamp, UserId};
 use crate::repository::mailbox::{Taken, Waiting};
 use crate::repository::{Delivery, Want};
@@ -20,17 +23,19 @@ type Indexed = (i64, i64, u64);
 
 /// What the index has for a recipient in the runs that have unread messages, up to a watermark: a row for each run; with the
 /// oldest unread message, and how many are unread, unless the index has gone on since.
-const INDEXED: &str = "SELECT mail.messages, oldest, iif((SELECT max(last) FROM run) = ?2, mailbox.messages, NULL)
+const INDEXED: &str = "SELECT last, CAST(mail.messages AS BLOB), CAST(mail.checksum AS BLOB), oldest, iif((SELECT max(last) FROM run) = ?2, mailbox.messages, NULL)
     FROM mailbox JOIN run ON last BETWEEN oldest AND ?2 JOIN mail ON mail.run = last AND recipient = user
     WHERE user = ?1 ORDER BY last";
 
 /// Which of these messages were neither read nor pruned after that.
 const UNREAD: &str = "SELECT json_group_array(value) FROM json_each(?1)
-    WHERE NOT EXISTS (SELECT 1 FROM receipt WHERE id = value) AND EXISTS (SELECT 1 FROM message WHERE id = value)";
+    WHERE NOT EXISTS (SELECT 1 FROM receipt WHERE id = value)
+        AND EXISTS (SELECT 1 FROM message WHERE id = value AND recipient = ?2)";
 
-/// Number, time and text of these messages.
-const CONTENTS: &str = "SELECT json_group_array(json_array(id, sent_at, text)) FROM message
-    WHERE id IN (SELECT value FROM json_each(?1))";
+/// The same from the log itself, which takes as long as the log is.
+const UNREAD_OF_LOG: &str = "SELECT json_group_array(json_array(sender, id, octet_length(text))) FROM message
+    WHERE id BETWEEN (SELECT oldest FROM mailbox WHERE user = ?1) AND ?2 AND recipient = ?1
+        AND NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = message.id)";
 
 impl SqliteRepository {
     /// Leases what waits in memory, after loading what is older from disk.
@@ -48,20 +53,21 @@ impl SqliteRepository {
         let _one_at_a_time = lock.lock().await;
         let Some(watermark) = self.shared.mailboxes.begin_load(recipient) else { return Ok(()) };
         let mut reader = self.readers.turn(recipient).await?;
-        let runs: Vec<(Json<Vec<Indexed>>, i64, Option<i64>)> =
-            sqlx::query_as(INDEXED).bind(recipient.0).bind(watermark.0).fetch_all(reader.db()).await?;
-        let unread = runs.first().and_then(|(.., unread)| *unread);
-        let in_run = |(Json(messages), oldest, _): (Json<Vec<Indexed>>, i64, _)| {
-            messages.into_iter().filter(move |(_, id, _)| *id >= oldest)
-        };
-        let mut found: Vec<Indexed> = runs.into_iter().flat_map(in_run).collect();
-        // Who has read nothing since the oldest, as after some days away, is spared two searches for each message.
-        if unread != i64::try_from(found.len()).ok() {
-            let ids: Vec<i64> = found.iter().map(|(_, id, _)| *id).collect();
-            let Json(unread): Json<HashSet<i64>> =
-                sqlx::query_scalar(UNREAD).bind(Json(ids)).fetch_one(reader.db()).await?;
-            found.retain(|(_, id, _)| unread.contains(id));
+        let db = reader.db();
+        let mut found = self.unread_of_index(db, recipient, watermark).await?;
+        if found.is_none() {
+            // What was read between two queries is missing, too, but not twice.
+            found = self.unread_of_index(db, recipient, watermark).await?;
         }
+        let found = match found {
+            Some(found) => found,
+            None => {
+                error!(user = recipient.0, "the index of a mailbox is damaged: the message log is read in its place");
+                let Json(found): Json<Vec<Indexed>> =
+                    sqlx::query_scalar(UNREAD_OF_LOG).bind(recipient.0).bind(watermark.0).fetch_one(db).await?;
+                found
+            }
+        };
         let found = found.into_iter().map(|(sender, id, bytes)| Waiting {
             id: MessageId(id),
             sender: UserId(sender),
@@ -72,6 +78,38 @@ impl SqliteRepository {
         Ok(())
     }
 
+    /// What is unread up to a watermark, as the index has it; `None`: it is damaged, or has less than was counted.
+    async fn unread_of_index(
+        &self,
+        db: &mut SqliteConnection,
+        recipient: UserId,
+        watermark: MessageId,
+    ) -> sqlx::Result<Option<Vec<Indexed>>> {
+        type Run = (i64, Vec<u8>, Option<Vec<u8>>, i64, Option<i64>);
+        let runs: Vec<Run> = sqlx::query_as(INDEXED).bind(recipient.0).bind(watermark.0).fetch_all(&mut *db).await?;
+        if runs.is_empty() {
+            // Who asks knows that there is some.
+            return Ok(None);
+        }
+        let counted = runs.first().and_then(|(.., unread)| usize::try_from((*unread)?).ok());
+        let (mut found, mut all_checked) = (Vec::new(), true);
+        for (run, messages, checksum, oldest, _) in &runs {
+            let checksum = checksum.as_deref().unwrap_or_default();
+            all_checked &= !checksum.is_empty();
+            let messages = self.shared.damage.unchecked.mail(*run, recipient.0, messages, checksum);
+            let Some(Ok(messages)) = messages.map(serde_json::from_slice::<Vec<Indexed>>) else { return Ok(None) };
+            found.extend(messages.into_iter().filter(|(_, id, _)| id >= oldest));
+        }
+        // Who has read nothing since the oldest, as after some days away, is spared two searches for each message.
+        if counted != Some(found.len()) || !all_checked {
+            let ids: Vec<i64> = found.iter().map(|(_, id, _)| *id).collect();
+            let unread = sqlx::query_scalar(UNREAD).bind(Json(ids)).bind(recipient.0);
+            let Json(unread): Json<HashSet<i64>> = unread.fetch_one(db).await?;
+            found.retain(|(_, id, _)| unread.contains(id));
+        }
+        Ok(counted.is_none_or(|counted| found.len() >= counted).then_some(found))
+    }
+
     /// Fetches from the log what is not in memory, and puts all in the order of the reply.
     pub(super) async fn deliver(
         &self,
@@ -80,25 +118,36 @@ impl SqliteRepository {
         want: Want,
     ) -> Result<Delivery, sqlx::Error> {
         let missing: Vec<i64> = taken.iter().filter(|m| m.content.is_none()).map(|m| m.id.0).collect();
-        let mut contents = HashMap::new();
+        let mut stored = HashMap::new();
         if !missing.is_empty() {
             let mut reader = self.readers.turn(recipient).await?;
-            let Json(rows): Json<Vec<(i64, i64, String)>> =
-                sqlx::query_scalar(CONTENTS).bind(Json(missing)).fetch_one(reader.db()).await?;
-            contents.extend(rows.into_iter().map(|(id, at, text)| (MessageId(id), (Timestamp(at), Arc::from(text)))));
+            let rows = contents::read(reader.db(), contents::contents, &missing).await?;
+            stored.extend(rows.into_iter().map(|row| (MessageId(row.id), row)));
         }
         let mut senders: Vec<(UserId, Vec<Message>)> =
             self.senders(recipient, taken, want).await?.into_iter().map(|sender| (sender, Vec::new())).collect();
         let place: HashMap<UserId, usize> = senders.iter().enumerate().map(|(i, (sender, _))| (*sender, i)).collect();
         for message in taken {
-            let content = message.content.clone().or_else(|| contents.remove(&message.id));
-            let Some((sent_at, text)) = content else {
-                warn!(id = message.id.0, "a queued message is not in the log");
-                continue;
+            let (sent_at, text) = match &message.content {
+                Some(content) => content.clone(),
+                None => self.content(recipient, message.id, stored.get(&message.id)),
             };
             senders[place[&message.sender]].1.push(Message { id: message.id, sent_at, text });
         }
         Ok(Delivery { senders, lease: None })
+    }
+
+    /// Time and text of a message that lies on the disk only.
+    fn content(&self, recipient: UserId, id: MessageId, stored: Option<&Stored>) -> (Timestamp, Arc<str>) {
+        let damage = &self.shared.damage;
+        // What the index has and nobody has read is in the log, unless that is damaged.
+        let text =
+            stored.filter(|row| row.content().recipient == recipient.0).and_then(|row| row.text(damage.unchecked));
+        if text.is_none() {
+            damage.tell(recipient, id);
+        }
+        let sent_at = stored.map_or(0, |row| row.content().sent_at);
+        (Timestamp(sent_at), text.unwrap_or(NOTICE).into())
     }
 
     /// The senders of these messages, or all who ever wrote, in the order of their first message ever.

@@ -32,7 +32,7 @@ pub struct Restored {
 pub async fn restore(mut from: File, database: &Path, aside: &str, options: &Options) -> Result<Restored, OpenError> {
     let mut lock = Lock::take(database)?;
     lock.hold(database)?;
-    lock.sign(None).map_err(|e| failed(database, e))?;
+    lock.sign().map_err(|e| failed(database, e))?;
     finish_or_undo(database)?;
     let copy = beside(database, COPY);
     let written = companion::write(&copy, b"").and_then(|mut file| {

@@ -7,11 +7,11 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
+use super::checksum::Unchecked;
 use super::files::{self, Found};
 use super::paths::{beside, failed};
 use super::restore;
-use crate::model::{MessageId, Timestamp, UserId};
-use crate::repository::mailbox::Waiting;
+use crate::model::{MessageId, UserId};
 use crate::repository::{OpenError, Options, Totals};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -126,6 +126,8 @@ pub struct Progress {
     pub watermark: MessageId,
     /// The next message's number.
     pub next_id: MessageId,
+    /// Up to where messages may have no checksum.
+    pub unchecked: Unchecked,
 }
 
 /// How far the log is indexed and how long it is.
@@ -136,7 +138,16 @@ pub async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<Progres
         .fetch_optional(&mut *connection)
         .await?;
     let next_id = MessageId(last.unwrap_or(0).max(watermark) + 1);
-    Ok(Progress { watermark: MessageId(watermark), next_id })
+    let unchecked = unchecked(connection).await?;
+    Ok(Progress { watermark: MessageId(watermark), next_id, unchecked })
+}
+
+/// Which messages have a checksum.
+pub async fn unchecked(connection: &mut SqliteConnection) -> sqlx::Result<Unchecked> {
+    let sql = "SELECT last FROM unchecked WHERE complement = ~last";
+    let last: Option<i64> = sqlx::query_scalar(sql).fetch_optional(connection).await?;
+    // Where that is damaged, no whole message is to be taken for a damaged one.
+    Ok(Unchecked(MessageId(last.unwrap_or(i64::MAX))))
 }
 
 /// Removes what an interrupted indexing run left behind.
@@ -154,30 +165,4 @@ pub async fn totals(connection: &mut SqliteConnection) -> sqlx::Result<Totals> {
         .await?;
     let count = |n: i64| u64::try_from(n).unwrap_or(0);
     Ok(rows.into_iter().map(|(user, messages, bytes)| (UserId(user), (count(messages), count(bytes)))).collect())
-}
-
-/// A message of the tail: to whom, what, and whether it was read.
-pub type TailRow = (UserId, Waiting, bool);
-
-/// The log after the watermark.
-pub async fn tail(connection: &mut SqliteConnection, watermark: MessageId) -> sqlx::Result<Vec<TailRow>> {
-    type Row = (i64, i64, i64, i64, i64, Option<String>, bool);
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT m.id, m.sender, m.recipient, m.sent_at, length(CAST(m.text AS BLOB)),
-                CASE WHEN r.id IS NULL THEN m.text END, r.id IS NOT NULL
-         FROM message m LEFT JOIN receipt r ON r.id = m.id WHERE m.id > ?1 ORDER BY m.id",
-    )
-    .bind(watermark.0)
-    .fetch_all(&mut *connection)
-    .await?;
-    let rows = rows.into_iter().map(|(id, sender, recipient, sent_at, bytes, text, read)| {
-        let waiting = Waiting {
-            id: MessageId(id),
-            sender: UserId(sender),
-            bytes: u64::try_from(bytes).unwrap_or(0),
-            content: text.map(|text| (Timestamp(sent_at), text.into())),
-        };
-        (UserId(recipient), waiting, read)
-    });
-    Ok(rows.collect())
 }

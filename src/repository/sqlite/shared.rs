@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::checkpoint::Log;
+use super::checksum::Damage;
 use super::direct::{Direct, Failure};
 use super::disk::{self, Reserve};
 use super::failure;
@@ -27,6 +28,8 @@ pub struct Shared {
     directory: RwLock<Directory>,
     /// Who has what waiting.
     pub mailboxes: Mailboxes,
+    /// What was found damaged.
+    pub damage: Damage,
     /// Who holds what in the name of which session.
     pub leases: Arc<Leases>,
     /// Space set aside for when the disk is full.
@@ -51,12 +54,19 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(database: PathBuf, directory: Directory, mailboxes: Mailboxes, min_free_bytes: u64) -> Shared {
+    pub fn new(
+        database: PathBuf,
+        directory: Directory,
+        mailboxes: Mailboxes,
+        damage: Damage,
+        min_free_bytes: u64,
+    ) -> Shared {
         Shared {
             reserve: Reserve::beside(&database),
             database,
             directory: RwLock::new(directory),
             mailboxes,
+            damage,
             leases: Arc::default(),
             min_free_bytes,
             free_bytes: AtomicU64::new(0),

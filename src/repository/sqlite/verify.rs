@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{ConnectOptions, SqliteConnection};
 
+use super::checksum::Content;
+use super::direct::{Direct, Failure};
 use super::paths::{beside, failed};
 use super::{Options, lock, schema};
 use crate::repository::OpenError;
@@ -22,6 +24,8 @@ pub struct Findings {
     pub messages: i64,
     /// Those that nobody has read.
     pub unread: i64,
+    /// Those that were stored before there were checksums.
+    pub unchecked: i64,
 }
 
 /// More than this many complaints of one kind tell nobody more.
@@ -93,9 +97,10 @@ async fn read(database: &Path, options: &Options) -> Result<Findings, OpenError>
     let Some(version) = schema::version(database, options).await? else {
         return Err(OpenError::Missing(database.to_owned()));
     };
-    let mut connection = open(database, options).connect().await.map_err(|e| failed(database, e))?;
-    let found = inspect(&mut connection, version).await.map_err(|e| failed(database, e))?;
-    connection.close().await.map_err(|e| failed(database, e))?;
+    let connection = open(database, options).connect().await.map_err(|e| failed(database, e))?;
+    let mut db = Direct::new(connection).await.map_err(|e| failed(database, e))?;
+    let found = inspect(&mut db, version).await.map_err(|e| failed(database, e))?;
+    db.close().await.map_err(|e| failed(database, e))?;
     found.map_err(|wrong| failed(database, format!("the database is damaged: {}", wrong.join("; "))))
 }
 
@@ -105,7 +110,71 @@ fn open(database: &Path, options: &Options) -> SqliteConnectOptions {
     schema::connect_options(database, options).read_only(true).immutable(at_rest).disable_statement_logging()
 }
 
-async fn inspect(db: &mut SqliteConnection, version: i64) -> sqlx::Result<Result<Findings, Vec<String>>> {
+async fn inspect(db: &mut Direct, version: i64) -> Result<Result<Findings, Vec<String>>, Failure> {
+    let is_current = version == schema::known_version();
+    match inspect_tables(db.sqlx(), version).await? {
+        Ok(findings) if is_current => inspect_contents(db, findings).await,
+        found => Ok(found),
+    }
+}
+
+/// Compares what is stored with its checksums, in the view that is open.
+async fn inspect_contents(db: &mut Direct, findings: Findings) -> Result<Result<Findings, Vec<String>>, Failure> {
+    let mut findings = Findings { unchecked: 0, ..findings };
+    let unchecked = schema::unchecked(db.sqlx()).await?;
+    let (mut messages, mut mail) = (Damaged::default(), Damaged::default());
+    db.each("SELECT id, sender, recipient, sent_at, text, checksum FROM message ORDER BY id", (), |row| {
+        let number = |column| row.get_ref(column).map(|value| value.as_i64().unwrap_or(-1));
+        let (text, checksum) = (row.get_ref(4)?, row.get_ref(5)?.as_bytes_or_null().ok().flatten());
+        let (id, text) = (number(0)?, text.as_bytes().unwrap_or_default());
+        let content = Content { id, sender: number(1)?, recipient: number(2)?, sent_at: number(3)?, text };
+        let checksum = checksum.unwrap_or_default();
+        findings.unchecked += i64::from(checksum.is_empty());
+        messages.note(unchecked.text(&content, checksum).is_some(), id);
+        Ok(())
+    })
+    .await?;
+    db.each("SELECT run, recipient, messages, checksum FROM mail", (), |row| {
+        let number = |column| row.get_ref(column).map(|value| value.as_i64().unwrap_or(-1));
+        let (run, recipient) = (number(0)?, number(1)?);
+        let (messages, checksum) = (row.get_ref(2)?.as_bytes().unwrap_or_default(), row.get_ref(3)?);
+        let checksum = checksum.as_bytes_or_null().ok().flatten().unwrap_or_default();
+        mail.note(unchecked.mail(run, recipient, messages, checksum).is_some(), run);
+        Ok(())
+    })
+    .await?;
+    let wrong: Vec<String> = [(messages, "messages are damaged"), (mail, "rows of the index are damaged, of the runs")]
+        .into_iter()
+        .filter_map(|(damaged, what)| damaged.in_words(what))
+        .collect();
+    Ok(if wrong.is_empty() { Ok(findings) } else { Err(wrong) })
+}
+
+/// What is damaged: how much of it, and the first numbers.
+#[derive(Default)]
+struct Damaged {
+    count: usize,
+    first: Vec<i64>,
+}
+
+impl Damaged {
+    fn note(&mut self, is_whole: bool, id: i64) {
+        if !is_whole {
+            self.count += 1;
+            if self.first.len() < MOST {
+                self.first.push(id);
+            }
+        }
+    }
+
+    fn in_words(&self, what: &str) -> Option<String> {
+        let first: Vec<String> = self.first.iter().map(i64::to_string).collect();
+        let more = if self.count > MOST { ", …" } else { "" };
+        (self.count > 0).then(|| format!("{} {what}: {}{more}", self.count, first.join(", ")))
+    }
+}
+
+async fn inspect_tables(db: &mut SqliteConnection, version: i64) -> sqlx::Result<Result<Findings, Vec<String>>> {
     // One view of all tables, while others go on writing.
     sqlx::query("BEGIN").execute(&mut *db).await?;
     let whole: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(5)").fetch_all(&mut *db).await?;
@@ -137,5 +206,5 @@ async fn inspect(db: &mut SqliteConnection, version: i64) -> sqlx::Result<Result
     )
     .fetch_one(&mut *db)
     .await?;
-    Ok(Ok(Findings { schema: version, users, sessions, messages, unread }))
+    Ok(Ok(Findings { schema: version, users, sessions, messages, unread, unchecked: messages }))
 }

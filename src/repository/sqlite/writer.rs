@@ -6,10 +6,10 @@
 
 mod feed;
 mod indexing;
+mod packing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,10 +19,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::error;
 
 use self::feed::Feed;
+use self::packing::LOG;
+use super::acknowledged::Note;
 use super::change::{Change, Changed};
 use super::direct::{Direct, Failure};
 use super::index::{Logged, Run, Tail};
-use super::packed::{Packed, USER, WIDE};
+use super::packed::Packed;
 use super::schema;
 use super::shared::Shared;
 use crate::model::{MessageId, Timestamp, UserId};
@@ -51,10 +53,6 @@ const TOGETHER: usize = 4096;
 /// How often to look for changes by other processes and for room on the disk.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-const LOG: &str = "INSERT INTO message (id, sender, recipient, sent_at, text)
-    SELECT ?2 + key, CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 10) AS INTEGER),
-        CAST(substr(v, 21, 14) AS INTEGER), CAST(substr(v, 35) AS TEXT)
-    FROM (SELECT key, CAST(value AS BLOB) AS v FROM json_each(?1))";
 /// Retention may have removed a message that was leased when its recipient's account went.
 const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT value, ?2 FROM json_each(?1)
     WHERE EXISTS (SELECT 1 FROM message WHERE message.id = value)";
@@ -78,6 +76,8 @@ pub struct Writer {
     sorting: Option<JoinHandle<Run>>,
     /// What other processes change; an admin command does not follow it.
     feed: Option<Feed>,
+    /// Where it is noted what was acknowledged; a server's only.
+    note: Option<Note>,
     /// When the disk was last asked for its room.
     looked_at: Instant,
     /// When changes by other processes were last looked for.
@@ -108,6 +108,7 @@ impl Writer {
         progress: schema::Progress,
         (tail, tail_size): (Vec<Logged>, Tail),
         seen: Option<i64>,
+        note: Option<Note>,
     ) -> Result<Writer, Failure> {
         let data_version = data_version(&mut db).await?;
         // Others may have committed since the image was made.
@@ -125,6 +126,7 @@ impl Writer {
             run: None,
             sorting: None,
             feed,
+            note,
             looked_at: Instant::now(),
             looked_around_at: Instant::now(),
         })
@@ -194,6 +196,8 @@ impl Writer {
         }
         self.look_for_room(false);
         let confirmed = self.shared.mailboxes.take_confirmed();
+        // An end of a run is noted with the next commit of anything else.
+        let _ = self.db.take_committed();
         let begun = Instant::now();
         match self.try_commit(&batch, &confirmed).await {
             // What went into a file that is no longer there is not acknowledged.
@@ -235,40 +239,6 @@ impl Writer {
             }
         }
         Ok(Done { delivered, queued, changed: result? })
-    }
-
-    /// Gives each message its number and its place in the bind, or says why it gets none.
-    fn pack(&self, sends: &[(Each<NewMessage>, impl Sized)]) -> (Packed, Vec<(UserId, Waiting)>, Vec<Each<Queued>>) {
-        let count = sends.iter().map(|(messages, _)| messages.len()).sum();
-        let text: usize = sends.iter().flat_map(|(messages, _)| messages).map(|message| message.text.len()).sum();
-        let mut packed = Packed::with_capacity(count, 2 * USER + WIDE + text.checked_div(count).unwrap_or(0) + 1);
-        let mut delivered = Vec::with_capacity(count);
-        let has_room = self.shared.has_room.load(Ordering::Relaxed);
-        let mut reserve = self.shared.mailboxes.reserve();
-        let queued = sends.iter().map(|(messages, _)| {
-            let queued = messages.iter().map(|message| {
-                let bytes = message.text.len() as u64;
-                if !has_room {
-                    return Queued::NoSpace;
-                }
-                if !reserve.room(message.recipient, bytes) {
-                    return Queued::InboxFull;
-                }
-                let id = MessageId(self.next_id + packed.rows() as i64);
-                let columns = [(message.sender.0, USER), (message.recipient.0, USER), (message.sent_at.0, WIDE)];
-                if let Err(error) = packed.row(&columns, &message.text) {
-                    error!(%error, "a message was refused");
-                    reserve.give_back(message.recipient, bytes);
-                    return Queued::Unfit;
-                }
-                let content = Some((message.sent_at, message.text.clone()));
-                delivered.push((message.recipient, Waiting { id, sender: message.sender, bytes, content }));
-                Queued::Stored(id)
-            });
-            queued.collect()
-        });
-        let queued = queued.collect();
-        (packed, delivered, queued)
     }
 
     async fn write(
@@ -340,6 +310,9 @@ impl Writer {
     /// After a commit: first the image in memory, then the answers.
     fn tell(&mut self, batch: Batch, done: Done) {
         self.next_id += done.delivered.len() as i64;
+        if let (Some(note), Some(pages)) = (&mut self.note, self.db.take_committed()) {
+            note.write(MessageId(self.next_id - 1), pages);
+        }
         for (recipient, message) in &done.delivered {
             let (id, sender, bytes) = (message.id, message.sender, message.bytes);
             self.tail.push(Logged { id, sender, recipient: *recipient, bytes });

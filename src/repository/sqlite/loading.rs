@@ -1,0 +1,117 @@
+//! From an open database to a store: what the server has in memory is read, and what works for it is started.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::acknowledged::Note;
+use super::checksum::Damage;
+use super::direct::{Direct, Failure};
+use super::identity::Identity;
+use super::index::{Logged, Tail};
+use super::lock::Lock;
+use super::opening::Opened;
+use super::readers::{self, Readers};
+use super::schema::Progress;
+use super::shared::Shared;
+use super::writer::Writer;
+use super::{Role, SqliteRepository, accounts, checkpoint, failure, paths, schema, tail};
+use crate::model::MessageId;
+use crate::repository::batch::Queue;
+use crate::repository::mailbox::{Caps, Mailboxes};
+use crate::repository::memory::directory::Directory;
+use crate::repository::{OpenError, Options, Totals};
+use crate::vital;
+
+/// How many jobs may wait for the writer before connections are held back.
+const QUEUE: usize = 8192;
+
+/// Makes a store of what was opened.
+pub async fn load(opened: Opened, options: &Options, role: Role) -> Result<SqliteRepository, OpenError> {
+    let Opened { database, mut lock, mut db, is_new, former } = opened;
+    let failed = |e: sqlx::Error| paths::failed(&database, e);
+    let mut progress = schema::progress(&mut db).await.map_err(failed)?;
+    let lost = former.map_or(0, |(former, is_cut_short)| former.tell_loss(&mut progress, is_cut_short));
+    let damage = Damage::new(progress.unchecked);
+    let (mut totals, mut rows) = (Totals::default(), Vec::new());
+    if role == Role::Server {
+        schema::undo_unfinished_run(&mut db, progress.watermark).await.map_err(failed)?;
+        totals = schema::totals(&mut db).await.map_err(failed)?;
+        rows = tail::read(&mut db, progress, &damage).await.map_err(failed)?;
+    }
+    let mut db = Direct::new(db).await.map_err(|e| paths::failed(&database, e))?;
+    let (directory, seen) = match role {
+        Role::Server => accounts::load(&mut db).await.map(|(directory, seen)| (directory, Some(seen))),
+        Role::Admin | Role::Founder => Ok((Directory::default(), None)),
+    }
+    .map_err(|e| paths::failed(&database, e))?;
+    let caps = Caps { messages: options.inbox_messages, bytes: options.inbox_bytes };
+    let mailboxes = Mailboxes::new(caps, &totals, progress.watermark);
+    let tail = fill(&mailboxes, rows, &directory, &damage);
+    let shared = Arc::new(Shared::new(database.clone(), directory, mailboxes, damage, options.min_free_bytes));
+    let readers = Readers::open(&database, options, role).await?;
+    let logins = readers::pool(1, &database, options, role).await?;
+    let note = match &mut lock {
+        Some(lock) => sign(lock, &shared, &database, progress).map_err(|e| paths::failed(&database, e))?,
+        None => None,
+    };
+    let (queue, jobs) = Queue::new(QUEUE);
+    let failed = |failure: Failure| paths::failed(&database, failure);
+    let tail = (tail, Tail::new(options.tail_messages));
+    let writer = Writer::new(shared.clone(), db, jobs, progress, tail, seen, note).await.map_err(failed)?;
+    let (writing, checkpointer) = (TaskTracker::new(), TaskTracker::new());
+    let stop_checkpoints = CancellationToken::new();
+    let runtime = Handle::current();
+    writing.spawn_blocking(move || runtime.block_on(vital::task("writer", writer.work())));
+    if role == Role::Server {
+        let db = Direct::new(schema::writer(&database, options).await?).await.map_err(failed)?;
+        let (shared, stop, runtime) = (shared.clone(), stop_checkpoints.clone(), Handle::current());
+        checkpointer
+            .spawn_blocking(move || runtime.block_on(vital::task("checkpointer", checkpoint::run(db, &shared, stop))));
+    }
+    Ok(SqliteRepository {
+        shared,
+        jobs: queue,
+        readers,
+        logins,
+        writer: writing,
+        checkpointer,
+        stop_checkpoints,
+        is_new,
+        lost,
+        lock: Mutex::new(lock),
+    })
+}
+
+/// Puts the tail into the mailboxes, and gives it without its texts.
+fn fill(mailboxes: &Mailboxes, rows: Vec<tail::Row>, directory: &Directory, damage: &Damage) -> Vec<Logged> {
+    let mut tail = Vec::with_capacity(rows.len());
+    let mut unread = Vec::new();
+    for row in rows {
+        let (recipient, waiting, read) = row.waiting(directory, damage);
+        tail.push(Logged { id: waiting.id, sender: waiting.sender, recipient, bytes: waiting.bytes });
+        match read {
+            true => mailboxes.note_sender(recipient, waiting.sender, waiting.id),
+            false => unread.push((recipient, waiting)),
+        }
+    }
+    mailboxes.restore(unread.into_iter());
+    tail
+}
+
+/// The files are a server's now. Gives where it is noted what is acknowledged.
+fn sign(lock: &mut Lock, shared: &Shared, database: &Path, progress: Progress) -> io::Result<Option<Note>> {
+    let files = Identity::of(database)?;
+    shared.watch(files);
+    let note = lock
+        .sign_with(files, database, MessageId(progress.next_id.0 - 1))
+        .inspect_err(|error| warn!(%error, "it could not be noted which process serves the database"));
+    failure::forget_failure(database)?;
+    shared.look_for_room();
+    Ok(note.ok())
+}

@@ -1,0 +1,59 @@
+//! What is written of each message, in one statement for all of a commit: its row and its checksum.
+
+use std::sync::atomic::Ordering;
+
+use tracing::error;
+
+use super::Writer;
+use crate::model::{MessageId, UserId};
+use crate::repository::mailbox::Waiting;
+use crate::repository::sqlite::checksum::{BYTES, Content};
+use crate::repository::sqlite::packed::{Packed, USER, WIDE};
+use crate::repository::{Each, NewMessage, Queued};
+
+pub(super) const LOG: &str = "INSERT INTO message (id, sender, recipient, sent_at, checksum, text)
+    SELECT ?2 + key, CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 10) AS INTEGER),
+        CAST(substr(v, 21, 14) AS INTEGER), substr(v, 35, 4), CAST(substr(v, 39) AS TEXT)
+    FROM (SELECT key, CAST(value AS BLOB) AS v FROM json_each(?1))";
+
+impl Writer {
+    /// Gives each message its number and its place in the bind, or says why it gets none.
+    pub(super) fn pack(
+        &self,
+        sends: &[(Each<NewMessage>, impl Sized)],
+    ) -> (Packed, Vec<(UserId, Waiting)>, Vec<Each<Queued>>) {
+        let count = sends.iter().map(|(messages, _)| messages.len()).sum();
+        let text: usize = sends.iter().flat_map(|(messages, _)| messages).map(|message| message.text.len()).sum();
+        let mut packed =
+            Packed::with_capacity(count, 2 * USER + WIDE + BYTES + text.checked_div(count).unwrap_or(0) + 1);
+        let mut delivered = Vec::with_capacity(count);
+        let has_room = self.shared.has_room.load(Ordering::Relaxed);
+        let mut reserve = self.shared.mailboxes.reserve();
+        let queued = sends.iter().map(|(messages, _)| {
+            let queued = messages.iter().map(|message| {
+                let bytes = message.text.len() as u64;
+                if !has_room {
+                    return Queued::NoSpace;
+                }
+                if !reserve.room(message.recipient, bytes) {
+                    return Queued::InboxFull;
+                }
+                let id = MessageId(self.next_id + packed.rows() as i64);
+                let columns = [(message.sender.0, USER), (message.recipient.0, USER), (message.sent_at.0, WIDE)];
+                let [(sender, _), (recipient, _), (sent_at, _)] = columns;
+                let stored = Content { id: id.0, sender, recipient, sent_at, text: message.text.as_bytes() };
+                if let Err(error) = packed.row_with(&columns, &stored.checksum(), &message.text) {
+                    error!(%error, "a message was refused");
+                    reserve.give_back(message.recipient, bytes);
+                    return Queued::Unfit;
+                }
+                let content = Some((message.sent_at, message.text.clone()));
+                delivered.push((message.recipient, Waiting { id, sender: message.sender, bytes, content }));
+                Queued::Stored(id)
+            });
+            queued.collect()
+        });
+        let queued = queued.collect();
+        (packed, delivered, queued)
+    }
+}
