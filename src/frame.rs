@@ -41,9 +41,17 @@ pub enum Frame<'a> {
         /// How many bytes of the stream came before it.
         at: u64,
     },
-    /// A line over its limit; the rest of it is discarded as it comes.
+    /// A line that has grown over the short limit. It goes no further before [`Lines::admit`] or [`Lines::discard`] is
+    /// called.
+    NeedsAdmission {
+        /// Its first bytes, as many as the short limit allows.
+        head: &'a [u8],
+        /// How many bytes of the stream came before it.
+        at: u64,
+    },
+    /// An admitted line over the long limit; the rest of it is discarded as it comes.
     TooLong {
-        /// Its first bytes, as many as an unadmitted line may have.
+        /// Its first bytes, as many as the short limit allows.
         head: &'a [u8],
         /// How many bytes of the stream came before it.
         at: u64,
@@ -130,9 +138,19 @@ impl Lines {
         self.at + (self.buffer.len() - self.start) as u64
     }
 
-    /// The next frame, or `None` until more bytes are pushed. `admit` is asked, once a line, whether a line that
-    /// begins with these bytes may be longer than the short limit.
-    pub fn next(&mut self, mut admit: impl FnMut(&[u8]) -> bool) -> Option<Frame<'_>> {
+    /// The line that needs admission may be as long as the long limit allows.
+    pub fn admit(&mut self) {
+        self.state = Line::Admitted;
+    }
+
+    /// The line that needs admission is thrown away, what is still to come of it too.
+    pub fn discard(&mut self) {
+        self.burst.text = true;
+        self.state = Line::Discarded;
+    }
+
+    /// The next frame, or `None` until more bytes are pushed.
+    pub fn next_frame(&mut self) -> Option<Frame<'_>> {
         loop {
             let end = self.find_end();
             // A CR at the very end may be half of the line's end.
@@ -153,13 +171,10 @@ impl Lines {
             }
             if self.state == Line::Short && length > self.limits.short {
                 let head = &self.buffer[self.start..self.start + self.limits.short];
-                self.state = if admit(head) { Line::Admitted } else { Line::Discarded };
+                return Some(Frame::NeedsAdmission { head, at: self.at });
             }
             if length > self.limits.long {
-                self.state = Line::Discarded;
-            }
-            if self.state == Line::Discarded {
-                self.burst.text = true;
+                self.discard();
                 let head = &self.buffer[self.start..self.start + self.limits.short.min(length)];
                 return Some(Frame::TooLong { head, at: self.at });
             }
@@ -247,8 +262,17 @@ mod tests {
         let mut out = Vec::new();
         for push in pushes {
             lines.push(push, true);
-            while let Some(frame) = lines.next(|head| head.starts_with(b"+")) {
+            while let Some(frame) = lines.next_frame() {
                 out.push(match frame {
+                    Frame::NeedsAdmission { head: [b'+', ..], .. } => {
+                        lines.admit();
+                        continue;
+                    }
+                    Frame::NeedsAdmission { head, .. } => {
+                        let head = format!("!{}", String::from_utf8_lossy(head));
+                        lines.discard();
+                        head
+                    }
                     Frame::Line { bytes, .. } => String::from_utf8_lossy(bytes).into_owned(),
                     Frame::Empty { .. } => "∅".to_owned(),
                     Frame::TooLong { head, .. } => format!("!{}", String::from_utf8_lossy(head)),
@@ -279,12 +303,12 @@ mod tests {
         assert_eq!(frames(Ending::Lf, said), ["abc\n"]);
         let mut lines = Lines::new(Ending::Lf, LIMITS);
         lines.push(b"\xff\xfd\x03\xff\xf1a\xff\xff\n", true);
-        assert_eq!(lines.next(|_| false), Some(Frame::Line { bytes: b"a\xff\n", at: 0 }));
+        assert_eq!(lines.next_frame(), Some(Frame::Line { bytes: b"a\xff\n", at: 0 }));
         assert_eq!(lines.received(), 3);
         // On the JSON port they are bytes like others.
         let mut lines = Lines::new(Ending::CrLf, LIMITS);
         lines.push(b"\xff\xfd\x03\r\n", true);
-        assert_eq!(lines.next(|_| false), Some(Frame::Line { bytes: b"\xff\xfd\x03\r\n", at: 0 }));
+        assert_eq!(lines.next_frame(), Some(Frame::Line { bytes: b"\xff\xfd\x03\r\n", at: 0 }));
     }
 
     #[test]
@@ -304,10 +328,10 @@ mod tests {
     fn a_burst_lasts_until_nothing_more_lies_there() {
         let mut lines = Lines::new(Ending::CrLf, LIMITS);
         lines.push(b"\r\n", false);
-        assert_eq!(lines.next(|_| false), None);
+        assert_eq!(lines.next_frame(), None);
         lines.push(b"a\r\n", true);
-        assert_eq!(lines.next(|_| false), Some(Frame::Line { bytes: b"a\r\n", at: 2 }));
-        assert_eq!(lines.next(|_| false), None);
+        assert_eq!(lines.next_frame(), Some(Frame::Line { bytes: b"a\r\n", at: 2 }));
+        assert_eq!(lines.next_frame(), None);
         assert_eq!(lines.received(), 5);
     }
 
@@ -318,6 +342,20 @@ mod tests {
         assert_eq!(frames(Ending::CrLf, &[b"+23456789\r\nb\r\n"]), ["+23456789\r\n", "b\r\n"]);
         assert_eq!(frames(Ending::CrLf, &[b"+2345678901234567\r\nb\r\n"]), ["!+2345678", "b\r\n"]);
         assert_eq!(frames(Ending::CrLf, &[b"123456789", b"1\n", b"2\r", b"\n\r\nb\r\n"]), ["!12345678", "b\r\n"]);
+    }
+
+    #[test]
+    fn a_line_that_needs_admission_waits_for_it() {
+        let mut lines = Lines::new(Ending::CrLf, LIMITS);
+        lines.push(b"123456789\r\n+\r\n", true);
+        for _ in 0..2 {
+            assert_eq!(lines.next_frame(), Some(Frame::NeedsAdmission { head: b"12345678", at: 0 }));
+        }
+        lines.admit();
+        assert!(lines.is_long());
+        assert_eq!(lines.next_frame(), Some(Frame::Line { bytes: b"123456789\r\n", at: 0 }));
+        assert!(!lines.is_long());
+        assert_eq!(lines.next_frame(), Some(Frame::Line { bytes: b"+\r\n", at: 11 }));
     }
 
     proptest! {

@@ -194,25 +194,38 @@ impl<S: Stream> Connection<'_, S> {
 
     /// The next request that has arrived whole.
     fn next_request(&mut self) -> Option<Asked> {
-        let Connection { dialect, lines, room, service, settings, .. } = self;
-        let mut refused = None;
-        let frame = lines.next(|head| match admit(dialect.parse_head(head), service, settings) {
-            Ok(permit) => {
-                *room = Some(permit);
-                true
-            }
-            Err(refusal) => {
-                refused = Some(refusal);
-                false
-            }
-        });
-        let (at, refusal) = match frame? {
-            Frame::Line { bytes, at } => return Some((at, dialect.parse(bytes))),
-            Frame::Empty { at } => (at, Refusal::UnknownCommand),
-            Frame::TooLong { at, .. } => (at, refused.unwrap_or(Refusal::LineTooLong)),
-        };
-        dialect.pass();
-        Some((at, Err(refusal)))
+        loop {
+            let (at, refusal) = match self.lines.next_frame()? {
+                Frame::Line { bytes, at } => return Some((at, self.dialect.parse(bytes))),
+                Frame::Empty { at } => (at, Refusal::UnknownCommand),
+                Frame::TooLong { at, .. } => (at, Refusal::LineTooLong),
+                Frame::NeedsAdmission { head, at } => {
+                    let token = self.dialect.parse_head(head);
+                    match token.and_then(|token| self.admit(token)) {
+                        Ok(room) => {
+                            self.room = Some(room);
+                            self.lines.admit();
+                            continue;
+                        }
+                        Err(refusal) => {
+                            self.lines.discard();
+                            (at, refusal)
+                        }
+                    }
+                }
+            };
+            self.dialect.pass();
+            return Some((at, Err(refusal)));
+        }
+    }
+
+    /// Room for a long line, if the token that it shows is a living one.
+    fn admit(&self, token: Token) -> Result<OwnedSemaphorePermit, Refusal> {
+        if self.service.authenticate(Some(token)).token() != TokenState::Living {
+            return Err(Refusal::UnknownToken);
+        }
+        let bytes = u32::try_from(self.settings.line.long).map_err(|_| Refusal::LineTooLong)?;
+        self.settings.long_lines.clone().try_acquire_many_owned(bytes).map_err(|_| Refusal::Busy)
     }
 
     /// Answers the requests that have arrived. Those `send`s that stand together are carried out together, which
@@ -417,8 +430,14 @@ impl<S: Stream> Connection<'_, S> {
                 }
                 // Nothing is answered any more, but a request that comes now shows that the last reply was read.
                 Ok(Ok(_)) => {
-                    while let Some(frame) = lines.next(|_| false) {
-                        let (Frame::Line { at, .. } | Frame::Empty { at } | Frame::TooLong { at, .. }) = frame;
+                    while let Some(frame) = lines.next_frame() {
+                        let (Frame::Line { at, .. }
+                        | Frame::Empty { at }
+                        | Frame::NeedsAdmission { at, .. }
+                        | Frame::TooLong { at, .. }) = frame;
+                        if let Frame::NeedsAdmission { .. } = frame {
+                            lines.discard();
+                        }
                         handed_out.request(at);
                     }
                 }
@@ -435,20 +454,6 @@ fn has_all<S: Stream>(stream: &S) -> io::Result<bool> {
         PeerState::Gone => Err(io::ErrorKind::ConnectionReset.into()),
         PeerState::Open | PeerState::Ended => Ok(unacknowledged == 0),
     }
-}
-
-/// Whether a line that shows this token may be long, and the room for it.
-fn admit(
-    token: Result<Token, Refusal>,
-    service: &Service,
-    settings: &Settings,
-) -> Result<OwnedSemaphorePermit, Refusal> {
-    let token = token?;
-    if service.authenticate(Some(token)).token() != TokenState::Living {
-        return Err(Refusal::UnknownToken);
-    }
-    let bytes = u32::try_from(settings.line.long).map_err(|_| Refusal::LineTooLong)?;
-    settings.long_lines.clone().try_acquire_many_owned(bytes).map_err(|_| Refusal::Busy)
 }
 
 /// A time limit on what is nearly always done at once, and then needs no clock.

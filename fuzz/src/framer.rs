@@ -46,8 +46,17 @@ fn cut_into_lines(bursts: &[&[u8]]) -> Vec<Seen> {
         lines.push(burst, true);
         received += burst.len() as u64;
         assert_eq!(lines.received(), received);
-        while let Some(frame) = lines.next(may_be_long) {
+        while let Some(frame) = lines.next_frame() {
             seen.push(match frame {
+                Frame::NeedsAdmission { head, .. } if may_be_long(head) => {
+                    lines.admit();
+                    continue;
+                }
+                Frame::NeedsAdmission { head, at } => {
+                    let head = head.to_vec();
+                    lines.discard();
+                    Seen::TooLong(at, head)
+                }
                 Frame::Line { bytes, at } => Seen::Line(at, bytes.to_vec()),
                 Frame::Empty { .. } => Seen::Empty,
                 Frame::TooLong { head, at } => Seen::TooLong(at, head.to_vec()),
