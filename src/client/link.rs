@@ -46,7 +46,8 @@ impl Link {
         }
     }
 
-    async fn mail_once(&mut self, token: Token, patience: Duration) -> Result<Reply, Error> {
+    /// The same, but a connection that is lost is an error, even where another could be made.
+    pub async fn mail_once(&mut self, token: Token, patience: Duration) -> Result<Reply, Error> {
         let result = self.connection().await?.mail(token, patience).await;
         if let Err(Error::Lost(_)) = result {
             self.connection = None;

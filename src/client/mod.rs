@@ -11,7 +11,7 @@ use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -27,6 +27,14 @@ use crate::socket::{PeerState, Stream};
 
 /// How long it may take for a reply: a login waits for its turn.
 const REPLY: Duration = Duration::from_secs(60);
+/// How much longer than it was asked to wait for mail a server may take.
+const LATE: Duration = Duration::from_secs(10);
+/// A connection on which nothing was said for so long is asked whether it lives, again and again with this pause between.
+const QUIET: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+const ASK_TIMES: u32 = 3;
+/// How long the other end may take to acknowledge bytes.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 /// A longer reply is no reply of a chat server, in bytes.
 const REPLY_BYTES: usize = 256 << 20;
 /// How often an inbox is asked for where the server cannot tell by itself.
@@ -124,11 +132,20 @@ impl Server {
         let deadline = Deadline::new();
         let Address { host, port } = &self.address;
         let stream = connect::connect(host, *port, deadline).await?;
-        // A socket that takes no options still carries bytes.
-        let _ = stream.set_nodelay(true);
+        prepare(&stream);
         let Some(tls) = &self.tls else { return Ok(Either::Left(stream)) };
         Ok(Either::Right(Box::new(connect::shake_hands(tls, host, stream, deadline).await?)))
     }
+}
+
+/// Sends what is said at once, and makes TCP notice that the other end is gone without a word, as it is after a change of
+/// the network. A socket that takes no options still carries bytes.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let alive = TcpKeepalive::new().with_time(QUIET).with_interval(ASK_AGAIN).with_retries(ASK_TIMES);
+    let _ = socket.set_tcp_keepalive(&alive);
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
 }
 
 impl Connection {
@@ -221,7 +238,7 @@ impl Connection {
         if !self.polls {
             // The wire has whole seconds.
             let at_most = Duration::from_secs(at_most.as_secs());
-            match self.call_within(&Command::Wait { at_most }.with(token), at_most + REPLY).await? {
+            match self.call_within(&Command::Wait { at_most }.with(token), at_most + LATE).await? {
                 Reply::Refused(Refusal::UnknownCommand) => self.polls = true,
                 reply => return Ok(reply),
             }
