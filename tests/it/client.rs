@@ -1,6 +1,6 @@
 //! `chatd client`: the document's dialogue, piped and on a terminal.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 
 const HENDERSONS: &str = r#"{"messi": [{"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " hal \r\n"}, {"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " feeling good \r\n"}]}"#;
 
-fn server() -> (Folder, Server) {
+pub fn server() -> (Folder, Server) {
     let folder = Folder::new("");
     folder.add_three();
     let server = Server::start(&folder);
@@ -95,7 +95,7 @@ fn document(folder: &Folder, address: &str) {
     for mut client in [messi, henderson, lineker] {
         assert_eq!(client.say("logout"), "Logout berhasil dilakukan");
         assert_eq!(client.say("inbox"), "Error, not authorized");
-        assert_eq!(client.end(), Some(0));
+        assert_eq!(client.end(), Some(1));
     }
 }
 
@@ -111,6 +111,34 @@ fn the_document_against_a_server_without_extensions() {
     let old = Door::of_2020(server.address);
     document(&folder, &old.address.to_string());
     assert_eq!(old.refused(), Vec::<String>::new());
+}
+
+#[test]
+fn on_a_pipe_the_exit_status_says_whether_all_of_it_worked() {
+    let (folder, server) = server();
+    let status = |lines: &str| {
+        let mut command = chatd(&folder, server.address, &["client"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = child.as_mut().expect("chatd starts");
+        child.stdin.take().expect("it was piped").write_all(lines.as_bytes()).expect("it reads");
+        let mut shown = String::new();
+        child.stdout.take().expect("it was piped").read_to_string(&mut shown).expect("it is text");
+        assert_eq!(shown.lines().count(), lines.lines().count(), "{shown}");
+        child.wait().expect("it ends").code()
+    };
+    assert_eq!(status("auth messi surabaya\nsend henderson hal\ninbox\nshow\nlogout\n"), Some(0));
+    assert_eq!(status(""), Some(0));
+    assert_eq!(status("auth messi jakarta\n"), Some(1));
+    assert_eq!(status("auth maradona surabaya\n"), Some(1));
+    assert_eq!(status("auth messi jakarta\nauth messi surabaya\nshow\n"), Some(1));
+    assert_eq!(status("auth messi surabaya\nsend maradona hal\nlogout\n"), Some(1));
+    assert_eq!(status("auth messi surabaya\nhalo\nlogout\n"), Some(1));
+    assert_eq!(status("inbox\n"), Some(1));
+    assert_eq!(
+        folder.done(&["session", "list"], "").lines().count(),
+        1,
+        "no question was asked, and none was answered"
+    );
 }
 
 #[test]
@@ -199,7 +227,7 @@ fn other_peoples_text_cannot_touch_the_terminal() {
 }
 
 /// Somebody who has just logged in on a terminal, the password unseen.
-fn on_terminal(folder: &Folder, address: impl ToString, name: &str) -> Terminal {
+pub fn on_terminal(folder: &Folder, address: impl ToString, name: &str) -> Terminal {
     let mut terminal = Terminal::start(&chatd(folder, address, &["client"]));
     terminal.see("Command :");
     terminal.enter(&format!("auth {name}"));
@@ -225,6 +253,8 @@ fn a_terminal_survives_a_restart_of_the_server() {
     lineker.ask(&format!("send {token} messi  apa kabar "));
     messi.see("lineker: apa kabar\r\n");
     messi.enter("exit");
+    messi.see("End the session of messi? [Y/n] ");
+    messi.enter("");
     assert_eq!(messi.end(), Some(0));
 }
 

@@ -25,12 +25,16 @@
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
 //! - `client`: the document's dialogue, piped and on a `terminal`, also through a `door`: against an old server, and encrypted
+//! - `typing`: whatever is typed into the client is done or said not to be
+//! - `window`: the client's window changes its width
+//! - `away`: the client notices that its session has ended, and that the server is away
 //! - `connect`: how the client comes to a server, and what it says when it does not
 //! - `names`: every spelling of a name and of a password is the same, and foreign text is shown escaped
 //! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
 
 mod admin;
 mod administration;
+mod away;
 mod client;
 mod commands;
 mod connect;
@@ -60,4 +64,6 @@ mod statements;
 mod support;
 mod terminal;
 mod transcripts;
+mod typing;
+mod window;
 mod wire;

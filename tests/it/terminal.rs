@@ -1,6 +1,6 @@
-//! A pseudo terminal with a program on it: what a person types, and what they see.
+//! A pseudo terminal with a program on it: what a person types, and what they see. Also a window of which the size changes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::process::{Child, Command};
 use std::sync::{Arc, Condvar, Mutex};
@@ -8,9 +8,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
+use rustix::termios::tcsetwinsize;
+use vt100::{Parser, Screen};
 
 use crate::support::PATIENCE;
+
+/// How high every terminal is.
+const ROWS: u16 = 50;
 
 /// A program on a terminal of its own; killed when dropped.
 pub struct Terminal {
@@ -24,7 +31,12 @@ pub struct Terminal {
 impl Terminal {
     /// Runs a command on a terminal wide enough that nothing is wrapped.
     pub fn start(command: &Command) -> Terminal {
-        let size = Winsize { ws_row: 50, ws_col: 1000, ws_xpixel: 0, ws_ypixel: 0 };
+        Terminal::sized(command, 1000)
+    }
+
+    /// The same with a width, in columns.
+    fn sized(command: &Command, columns: u16) -> Terminal {
+        let size = Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = openpty(Some(&size), None).expect("the system has pseudo terminals");
         // setsid makes it the controlling terminal, which is where passwords are asked for.
         let mut with_terminal = Command::new("setsid");
@@ -72,8 +84,33 @@ impl Terminal {
         }
     }
 
+    /// The terminal is as a shell wants it: lines are gathered, and what is typed is shown.
+    pub fn is_own(&self) -> bool {
+        let flags = tcgetattr(&self.keyboard).expect("it is a terminal").local_flags;
+        flags.contains(LocalFlags::ECHO | LocalFlags::ICANON)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).expect("it is small")), signal).expect("it runs");
+    }
+
+    /// Waits until the program is stopped, as Ctrl-Z does it.
+    pub fn is_stopped(&self) {
+        let begun = Instant::now();
+        let stat = || fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it is there");
+        while !stat().contains(") T ") {
+            assert!(begun.elapsed() < PATIENCE, "the program does not stop: {:?}", self.all());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Waits until this is seen, after what was seen before; gives what came up to its end, and when it came.
     pub fn see(&mut self, text: &str) -> (String, Instant) {
+        self.see_within(PATIENCE, text)
+    }
+
+    /// The same with more patience.
+    pub fn see_within(&mut self, patience: Duration, text: &str) -> (String, Instant) {
         let begun = Instant::now();
         let mut screen = self.screen.0.lock().expect("the reader does not panic");
         loop {
@@ -84,7 +121,7 @@ impl Terminal {
                 return (came, Instant::now());
             }
             let all = String::from_utf8_lossy(&screen).into_owned();
-            assert!(begun.elapsed() < PATIENCE, "{text:?} was not seen after byte {} of {all:?}", self.seen);
+            assert!(begun.elapsed() < patience, "{text:?} was not seen after byte {} of {all:?}", self.seen);
             screen = self.screen.1.wait_timeout(screen, Duration::from_millis(100)).expect("no reader panics").0;
         }
     }
@@ -92,6 +129,12 @@ impl Terminal {
     /// All that was ever shown.
     pub fn all(&self) -> String {
         String::from_utf8_lossy(&self.screen.0.lock().expect("the reader does not panic")).into_owned()
+    }
+
+    /// Waits for the program's end, and says how the terminal is then.
+    pub fn ends_with_its_own_modes(mut self) -> bool {
+        self.child.wait().expect("it can be waited for");
+        self.is_own()
     }
 
     /// Waits for the program's end; gives its exit status.
@@ -112,4 +155,78 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A terminal in a window, and what stands in it.
+pub struct Window {
+    pub terminal: Terminal,
+    parser: Parser,
+    /// What the parser has read, in bytes.
+    read: usize,
+    /// The window joins what it has wrapped, and wraps it anew, when its width changes.
+    joins: bool,
+}
+
+impl Window {
+    pub fn start(command: &Command, columns: u16, joins: bool) -> Window {
+        let terminal = Terminal::sized(command, columns);
+        Window { terminal, parser: Parser::new(ROWS, columns, 0), read: 0, joins }
+    }
+
+    /// Waits until something stands there; gives all rows.
+    pub fn see(&mut self, text: &str) -> Vec<String> {
+        let begun = Instant::now();
+        loop {
+            self.catch_up();
+            let (_, columns) = self.parser.screen().size();
+            let rows: Vec<String> = self.parser.screen().rows(0, columns).collect();
+            if rows.iter().any(|row| row.contains(text)) {
+                return rows;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{text:?} does not stand in\n{}", rows.join("\n").trim_end());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn catch_up(&mut self) {
+        let screen = self.terminal.screen.0.lock().expect("the reader does not panic");
+        self.parser.process(&screen[self.read..]);
+        self.read = screen.len();
+    }
+
+    /// Changes the width.
+    pub fn resize(&mut self, columns: u16) {
+        self.catch_up();
+        match self.joins {
+            true => self.parser = joined(self.parser.screen(), columns),
+            false => self.parser.screen_mut().set_size(ROWS, columns),
+        }
+        let size = rustix::termios::Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.terminal.keyboard, size).expect("it is a terminal");
+    }
+}
+
+/// The same screen with another width, as tmux and the terminals of desktops make it: a row that was wrapped by the
+/// terminal itself is joined with the next one, and the cursor stays where it was in its line.
+fn joined(old: &Screen, columns: u16) -> Parser {
+    let (_, width) = old.size();
+    let (cursor_row, cursor_column) = old.cursor_position();
+    let rows: Vec<String> = old.rows(0, width).collect();
+    let last = rows.iter().rposition(|row| !row.is_empty()).unwrap_or(0).max(cursor_row.into());
+    let mut new = Parser::new(ROWS, columns, 0);
+    let (mut cursor, mut before, mut line_row) = ((0, 0), 0, 0);
+    for (number, row) in (0..).zip(&rows[..=last]) {
+        if number == cursor_row {
+            let offset = before + cursor_column;
+            cursor = (line_row + offset / columns, offset % columns);
+        }
+        new.process(row.as_bytes());
+        before += width;
+        if !old.row_wrapped(number) && usize::from(number) < last {
+            new.process(b"\r\n");
+            (before, line_row) = (0, new.screen().cursor_position().0);
+        }
+    }
+    new.process(format!("\x1b[{};{}H", cursor.0 + 1, cursor.1 + 1).as_bytes());
+    new
 }

@@ -14,6 +14,8 @@ pub struct Conversation {
     token: Option<Token>,
     /// Who logged in last.
     username: String,
+    /// The sessions that were opened here and have not ended, with their users.
+    opened: Vec<(String, Token)>,
 }
 
 /// What became of a line.
@@ -29,12 +31,17 @@ impl Answered {
     pub fn line(&self) -> String {
         text::render(&self.echo, &self.reply)
     }
+
+    /// What was asked for was done.
+    pub fn worked(&self) -> bool {
+        !matches!(self.reply, Reply::Refused(_))
+    }
 }
 
 impl Conversation {
     /// One that has not begun.
     pub fn new(server: Server) -> Conversation {
-        Conversation { link: Link::new(server), token: None, username: String::new() }
+        Conversation { link: Link::new(server), token: None, username: String::new(), opened: Vec::new() }
     }
 
     /// Connects, so that a wrong address is told before anything is typed.
@@ -76,13 +83,36 @@ impl Conversation {
                 if let Echo::Auth(name) = &echo {
                     self.username.clone_from(name);
                 }
+                self.opened.push((self.username.clone(), *token));
             }
-            (Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken), token) if token == self.token => {
-                self.token = None;
-            }
+            (Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken), Some(token)) => self.has_ended(token),
             _ => {}
         }
         Ok(Answered { echo, reply })
+    }
+
+    /// A session has ended, whoever ended it.
+    pub fn has_ended(&mut self, token: Token) {
+        self.opened.retain(|(_, opened)| *opened != token);
+        self.token = self.token.filter(|own| *own != token);
+    }
+
+    /// Whose sessions were opened here and have not ended, as far as is known.
+    pub fn opened(&self) -> impl Iterator<Item = &str> {
+        self.opened.iter().map(|(username, _)| username.as_str())
+    }
+
+    /// Ends all sessions that were opened here; says why not where one could not be ended.
+    pub async fn end_sessions(&mut self) -> Result<(), String> {
+        while let Some((_, token)) = self.opened.last() {
+            let token = *token;
+            match self.link.call(&Command::Logout.with(token)).await {
+                Ok(Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken)) => self.has_ended(token),
+                Ok(other) => return Err(text::render(&Echo::Logout, &other)),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(())
     }
 
     /// Who is logged in; nobody where that cannot be learnt.

@@ -1,7 +1,9 @@
 //! Messages as they come: a second connection waits for them while the person types on the first. What was shown
-//! here is kept until the person says `inbox`, which shows it once more, as the document has it.
+//! here is kept until the person says `inbox`, which shows it once more, as the document has it. It also notices that the
+//! server cannot be reached any more, that it can again, and that the session has ended, and says so.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,21 +11,25 @@ use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::sleep;
 
+use super::lines::Print;
 use crate::cli::mail::readable;
-use crate::client::Server;
 use crate::client::link::Link;
-use crate::model::Token;
+use crate::client::{Error, Server};
+use crate::model::{Token, visible};
 use crate::protocol::{FromSender, Refusal, Reply};
 
-/// How long one request waits.
-const WAIT: Duration = Duration::from_secs(50);
-/// How long to leave a server alone that cannot be reached or does not answer as it should.
+/// How long one request waits. A line that is dead without a word is noticed a little later.
+const WAIT: Duration = Duration::from_secs(20);
+/// How long to leave a server alone that does not answer as it should.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How long to leave a server alone that cannot be reached: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Shown messages that are kept for `inbox`; the oldest go first.
 const KEPT: usize = 1000;
 
 /// Shows a text above the line being typed. `false`: it could not.
-pub type Printer = Arc<Mutex<dyn FnMut(String) -> bool + Send>>;
+pub type Printer = Arc<Mutex<Print>>;
 
 /// User names.
 pub type Names = Arc<Mutex<BTreeSet<String>>>;
@@ -64,9 +70,18 @@ pub struct Display {
     pub shown: Shown,
     /// Who could be written to, as far as is known.
     pub names: Names,
+    /// The session that was watched last has ended.
+    pub ended: Arc<AtomicBool>,
 }
 
 impl Display {
+    /// Shows a text; `false` where that cannot be.
+    async fn show(&self, text: String) -> bool {
+        let printer = self.printer.clone();
+        let print = move || text.is_empty() || printer.lock().is_ok_and(|mut print| print(text));
+        spawn_blocking(print).await.unwrap_or(false)
+    }
+
     pub fn learn(&self, names: impl IntoIterator<Item = String>) {
         self.names.lock().unwrap_or_else(|broken| broken.into_inner()).extend(names);
     }
@@ -81,7 +96,8 @@ pub struct Watch {
 
 impl Watch {
     pub fn start(runtime: &Handle, server: &Server, token: Token, display: Display) -> Watch {
-        let task = runtime.spawn(watch(Link::new(server.clone()), token, display));
+        display.ended.store(false, Ordering::Relaxed);
+        let task = runtime.spawn(watch(server.clone(), token, display));
         Watch { token, task: task.abort_handle() }
     }
 }
@@ -93,21 +109,48 @@ impl Drop for Watch {
 }
 
 /// The next request says that what came with the last one was shown, so it is not asked before that is true.
-async fn watch(mut link: Link, token: Token, display: Display) {
+async fn watch(server: Server, token: Token, display: Display) {
+    let mut link = Link::new(server.clone());
+    // How long until the next attempt, while the server cannot be reached.
+    let mut lost: Option<Duration> = None;
     loop {
-        match link.mail(token, WAIT).await {
-            Ok(Reply::Inbox(senders)) => {
-                let text = readable(&senders);
-                let printer = display.printer.clone();
-                let print = move || text.is_empty() || printer.lock().is_ok_and(|mut print| print(text));
-                if !spawn_blocking(print).await.unwrap_or(false) {
+        // What is heard at once proves that the server is back.
+        let patience = if lost.is_some() { Duration::ZERO } else { WAIT };
+        let reply = match link.mail_once(token, patience).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                let pause = lost.unwrap_or(FIRST_PAUSE);
+                if lost.is_none() && !display.show(is_lost(&error)).await {
+                    return;
+                }
+                // What it holds was not shown, and a link that never was up tries but once.
+                link = Link::new(server.clone());
+                sleep(pause).await;
+                lost = Some((pause * 2).min(LONGEST_PAUSE));
+                continue;
+            }
+        };
+        if lost.take().is_some() && !display.show("(the connection is back)\n".to_owned()).await {
+            return;
+        }
+        match reply {
+            Reply::Inbox(senders) => {
+                if !display.show(readable(&senders)).await {
                     return;
                 }
                 display.learn(senders.iter().map(|from| from.username.to_string()));
                 display.shown.add(senders);
             }
-            Ok(Reply::Refused(Refusal::UnknownToken)) => return,
-            Ok(_) | Err(_) => sleep(PAUSE).await,
+            Reply::Refused(Refusal::UnknownToken) => {
+                display.ended.store(true, Ordering::Relaxed);
+                display.show("(the session has ended: log in again with auth)\n".to_owned()).await;
+                return;
+            }
+            _ => sleep(PAUSE).await,
         }
     }
+}
+
+fn is_lost(error: &Error) -> String {
+    format!("({}: trying again)\n", visible(&error.to_string()))
 }

@@ -1,9 +1,13 @@
 //! `chatd client`: the document's program. With a terminal on both sides it has a prompt, edits lines and shows
-//! messages as they come; otherwise each line of input gives one line of output and nothing else is written.
+//! messages as they come; otherwise each line of input gives one line of output and nothing else is written, and the exit
+//! status says whether all of it was done.
 
 mod conversation;
+mod lines;
 mod live;
+mod prompt;
 mod terminal;
+mod tty;
 
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
@@ -28,15 +32,19 @@ impl Client {
         let runtime = runtime(1)?;
         if io::stdin().is_terminal() && io::stdout().is_terminal() {
             terminal::converse(&runtime, &server)?;
-        } else {
-            runtime.block_on(converse(Conversation::new(server)))?;
+            return Ok(ExitCode::SUCCESS);
         }
-        Ok(ExitCode::SUCCESS)
+        match runtime.block_on(converse(Conversation::new(server)))? {
+            true => Ok(ExitCode::SUCCESS),
+            false => Ok(ExitCode::FAILURE),
+        }
     }
 }
 
 /// Lines in, lines out, each shown before the next is read. `auth messi` takes the password of the environment.
-async fn converse(mut conversation: Conversation) -> anyhow::Result<()> {
+/// `false`: something that a line asked for was not done.
+async fn converse(mut conversation: Conversation) -> anyhow::Result<bool> {
+    let mut all_worked = true;
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
     while input.read_until(b'\n', &mut line)? > 0 {
@@ -44,14 +52,15 @@ async fn converse(mut conversation: Conversation) -> anyhow::Result<()> {
             (Some(name), Some(password)) => conversation.log_in(name, password).await,
             _ => conversation.say(&line).await,
         };
-        let shown = match answered {
-            Ok(answered) => answered.line(),
+        let (worked, shown) = match answered {
+            Ok(answered) => (answered.worked(), answered.line()),
             Err(error @ Error::Unreachable { .. }) => return Err(error.into()),
-            Err(error) => failure(&error),
+            Err(error) => (false, failure(&error)),
         };
+        all_worked &= worked;
         output::print(format_args!("{}\n", visible(&shown)))?;
         line.clear();
     }
     conversation.end().await;
-    Ok(())
+    Ok(all_worked)
 }

@@ -1,41 +1,24 @@
-//! The client on a terminal: the prompt, the line being typed, what was typed before, and messages above it.
+//! The client on a terminal: what is asked for, what is answered, and the end.
 
-use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use rustyline::completion::Completer;
-use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
-use rustyline::history::DefaultHistory;
-use rustyline::validate::Validator;
-use rustyline::{CompletionType, Context, Editor, ExternalPrinter, Helper};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::conversation::{Answered, Conversation, failure, login_without_password};
-use super::live::{Display, Names, Printer, Shown, Watch};
-use crate::cli::{mail, output, state};
+use super::lines::{Lines, Typed};
+use super::live::{Display, Names, Shown, Watch};
+use super::prompt::{self, Words};
+use crate::cli::{mail, output};
 use crate::client::{Error, Server};
 use crate::model::{Password, visible};
 use crate::protocol::Reply;
 use crate::protocol::text::Echo;
 
-/// What can be typed, and whether a name comes next. The document's slip `sent` is taken but not offered.
-const COMMANDS: [(&str, bool); 9] = [
-    ("auth", true),
-    ("send", true),
-    ("inbox", false),
-    ("show", false),
-    ("history", true),
-    ("status", true),
-    ("logout", false),
-    ("help", false),
-    ("exit", false),
-];
 const HELP: &str = "auth USER [PASSWORD]   log in; without a password it is asked for unseen
 send USER TEXT         send a message
 inbox                  what has come, as the program of 2020 showed it
@@ -47,34 +30,38 @@ help, exit             this text; the end (Ctrl-D too)
 Messages are shown as they come. Tab completes commands and names, the arrow keys bring back what was typed.";
 /// An answer that takes longer is worth a word.
 const LONG: Duration = Duration::from_secs(1);
+/// How long the end of the sessions may take.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Speaks with the person until they have enough.
 pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
-    let mut terminal = Terminal::open()?;
     let mut conversation = Conversation::new(server.clone());
     runtime.block_on(conversation.connect())?;
+    let mut terminal = Terminal::open(runtime)?;
     output::print(format_args!("Connected to {}. Type help for help, Ctrl-D to leave.", server.address))?;
     let mut watch: Option<Watch> = None;
     loop {
+        terminal.notice_end(&mut conversation, &mut watch);
         let token = conversation.token();
         if watch.as_ref().map(|watch| watch.token) != token {
             watch = token.map(|token| Watch::start(runtime.handle(), server, token, terminal.display.clone()));
             terminal.display.learn(runtime.block_on(conversation.online()));
         }
-        let prompt = format!("Command {}:", token.map_or(String::new(), |token| token.reveal()));
-        let line = match terminal.editor.readline(&prompt) {
-            Ok(line) => line,
-            Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => break,
-            Err(error) => return Err(error.into()),
+        let line = match terminal.lines.line(&prompt::command(token.map(|token| token.reveal()).as_deref()))? {
+            Typed::Line(line) => line,
+            Typed::Abandoned => continue,
+            Typed::End => break,
         };
-        terminal.remember(&line);
-        match line.trim() {
-            "" => {}
-            "help" => output::print(HELP)?,
-            "exit" | "quit" => break,
-            _ => {
-                let shown = match runtime.block_on(patiently(say(&mut conversation, &line))) {
+        terminal.notice_end(&mut conversation, &mut watch);
+        terminal.lines.remember(&line);
+        match line.split_whitespace().next() {
+            None => {}
+            Some("help") => output::print(HELP)?,
+            Some("exit" | "quit") => break,
+            command => {
+                // It would tell of the end of the session as of something that nobody asked for.
+                watch = watch.filter(|_| command != Some("logout"));
+                let shown = match terminal.carry_out(runtime, &mut conversation, &line)? {
                     Ok(answered) => terminal.take_in(answered, conversation.username()),
                     Err(error) => visible(&failure(&error)).into_owned(),
                 };
@@ -82,19 +69,10 @@ pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
             }
         }
     }
-    drop(watch);
+    terminal.notice_end(&mut conversation, &mut watch);
+    terminal.part(runtime, &mut conversation, watch)?;
     runtime.block_on(conversation.end());
     Ok(())
-}
-
-async fn say(conversation: &mut Conversation, line: &str) -> Result<Answered, Error> {
-    if let Some(name) = login_without_password(line.as_bytes()) {
-        // Ctrl-D here means that they thought better of it.
-        if let Ok(password) = rpassword::prompt_password("Password: ") {
-            return conversation.log_in(name, Password::attempt(&password)).await;
-        }
-    }
-    conversation.say(line.as_bytes()).await
 }
 
 /// Says so when the answer takes long, because the server may be starting again.
@@ -110,32 +88,73 @@ async fn patiently<T>(work: impl Future<Output = T>) -> T {
 }
 
 struct Terminal {
-    editor: Editor<Words, DefaultHistory>,
+    lines: Lines,
     display: Display,
     /// The reader's.
     clock: TimeZone,
-    /// Where the lines typed are kept; nowhere if that cannot be.
-    history: Option<PathBuf>,
 }
 
 impl Terminal {
-    fn open() -> anyhow::Result<Terminal> {
-        let names = Names::default();
-        let settings = rustyline::Config::builder().completion_type(CompletionType::List).build();
-        let mut editor = Editor::<Words, DefaultHistory>::with_config(settings)?;
-        editor.set_helper(Some(Words { names: names.clone() }));
-        let history = state::folder().ok().map(|folder| folder.join("history"));
-        if let Some(history) = &history {
-            // There is none before the first line was typed.
-            let _ = editor.load_history(history);
+    fn open(runtime: &Runtime) -> anyhow::Result<Terminal> {
+        let (names, ended) = (Names::default(), Arc::<AtomicBool>::default());
+        let (lines, print) = Lines::open(runtime, Words::new(names.clone(), ended.clone()))?;
+        let display = Display { printer: Arc::new(Mutex::new(print)), shown: Shown::default(), names, ended };
+        Ok(Terminal { lines, display, clock: TimeZone::system() })
+    }
+
+    /// A session that is known to have ended is no more used.
+    fn notice_end(&self, conversation: &mut Conversation, watch: &mut Option<Watch>) {
+        if self.display.ended.load(Ordering::Relaxed)
+            && let Some(watch) = watch.take()
+        {
+            conversation.has_ended(watch.token);
         }
-        let printer: Printer = match editor.create_external_printer() {
-            Ok(mut printer) => Arc::new(Mutex::new(move |text| printer.print(text).is_ok())),
-            // A terminal that cannot move its cursor.
-            Err(_) => Arc::new(Mutex::new(|text: String| output::print(text).is_ok())),
+    }
+
+    /// Carries out what was typed. A login without a password asks for it.
+    fn carry_out(
+        &mut self,
+        runtime: &Runtime,
+        conversation: &mut Conversation,
+        line: &str,
+    ) -> anyhow::Result<Result<Answered, Error>> {
+        if let Some(name) = login_without_password(line.as_bytes())
+            // Ctrl-C and Ctrl-D here mean that they thought better of it.
+            && let Typed::Line(password) = self.lines.password("Password: ")?
+        {
+            return Ok(runtime.block_on(patiently(conversation.log_in(name, Password::attempt(&password)))));
+        }
+        Ok(runtime.block_on(patiently(conversation.say(line.as_bytes()))))
+    }
+
+    /// Asks whether the sessions that were opened are to end with the client. Without an answer they stay.
+    fn part(&mut self, runtime: &Runtime, conversation: &mut Conversation, watch: Option<Watch>) -> anyhow::Result<()> {
+        let users: Vec<&str> = conversation.opened().collect();
+        let question = match users[..] {
+            [] => return Ok(()),
+            [user] => format!("End the session of {}? [Y/n] ", visible(user)),
+            _ => format!("End the sessions of {}? [Y/n] ", visible(&users.join(", "))),
         };
-        let display = Display { printer, shown: Shown::default(), names };
-        Ok(Terminal { editor, display, clock: TimeZone::system(), history })
+        let ends = loop {
+            let Typed::Line(answer) = self.lines.line(&question)? else { break false };
+            match answer.trim().to_lowercase().as_str() {
+                "" | "y" | "yes" => break true,
+                "n" | "no" => break false,
+                _ => output::print(format_args!("Not carried out, because this is the end: {}", visible(&answer)))?,
+            }
+        };
+        drop(watch);
+        if !ends {
+            output::print("It stays open, for whoever has its token.")?;
+            return Ok(());
+        }
+        let ended = runtime.block_on(patiently(async { timeout(GRACE, conversation.end_sessions()).await }));
+        match ended {
+            Ok(Ok(())) => output::print("It has ended.")?,
+            Ok(Err(why)) => output::print(format_args!("It could not be ended: {}", visible(&why)))?,
+            Err(_) => output::print("It could not be ended: no answer")?,
+        }
+        Ok(())
     }
 
     /// Learns names from an answer, and gives what is shown of it to the user `reader`.
@@ -156,98 +175,5 @@ impl Terminal {
             _ => {}
         }
         visible(&answered.line()).into_owned()
-    }
-
-    fn remember(&mut self, line: &str) {
-        let Some(line) = worth_remembering(line) else { return };
-        if self.editor.add_history_entry(line).unwrap_or(false)
-            && let Some(history) = &self.history
-        {
-            // What cannot be kept for the next time is no reason to stop now.
-            let _ = self.editor.append_history(history);
-        }
-    }
-}
-
-/// What of a line is kept: of a login no more than the name, and nothing of what is no command, because it may be a
-/// mistyped login.
-fn worth_remembering(line: &str) -> Option<String> {
-    let mut words = line.split_whitespace();
-    match words.next()? {
-        "auth" => Some(format!("auth {}", words.next()?)),
-        command if command == "sent" || COMMANDS.iter().any(|(known, _)| *known == command) => {
-            Some(line.trim().to_owned())
-        }
-        _ => None,
-    }
-}
-
-/// Completes commands, and names after those that take one.
-struct Words {
-    names: Names,
-}
-
-impl Completer for Words {
-    type Candidate = String;
-
-    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
-        let begun = &line[..at];
-        let start = begun.rfind(' ').map_or(0, |space| space + 1);
-        let word = &begun[start..];
-        let before: Vec<&str> = begun[..start].split_whitespace().collect();
-        let fitting = |candidate: &str| candidate.starts_with(word).then(|| format!("{candidate} "));
-        let found = match before[..] {
-            [] => COMMANDS.iter().filter_map(|(command, _)| fitting(command)).collect(),
-            [command] if COMMANDS.contains(&(command, true)) => {
-                let names = self.names.lock().unwrap_or_else(|broken| broken.into_inner());
-                names.iter().filter_map(|name| fitting(name)).collect()
-            }
-            _ => Vec::new(),
-        };
-        Ok((start, found))
-    }
-}
-
-impl Hinter for Words {
-    type Hint = String;
-}
-
-impl Highlighter for Words {}
-
-impl Validator for Words {}
-
-impl Helper for Words {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_password_is_remembered() {
-        let kept = |line| worth_remembering(line).unwrap_or_default();
-        assert_eq!(kept("auth messi surabaya"), "auth messi");
-        assert_eq!(kept("  auth \t messi  sura baya"), "auth messi");
-        assert_eq!(kept("send henderson feeling good "), "send henderson feeling good");
-        for forgotten in ["", "auth", "auht messi surabaya", "surabaya", "AUTH messi surabaya"] {
-            assert_eq!(worth_remembering(forgotten), None, "{forgotten:?}");
-        }
-    }
-
-    #[test]
-    fn commands_and_names_are_completed() {
-        let names = Names::default();
-        names.lock().expect("nobody panicked").extend(["henderson", "messi", "mario"].map(str::to_owned));
-        let words = Words { names };
-        let history = DefaultHistory::new();
-        let complete = |line: &str| {
-            let (start, found) = words.complete(line, line.len(), &Context::new(&history)).expect("it is in memory");
-            format!("{start} {}", found.join("|"))
-        };
-        assert_eq!(complete("in"), "0 inbox ");
-        assert_eq!(complete("se"), "0 send ");
-        assert_eq!(complete("send m"), "5 mario |messi ");
-        assert_eq!(complete("auth he"), "5 henderson ");
-        assert_eq!(complete("inbox m"), "6 ");
-        assert_eq!(complete("send messi m"), "11 ");
     }
 }

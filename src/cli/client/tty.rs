@@ -1,0 +1,113 @@
+//! The terminal's modes. While the client runs, what is typed is neither shown nor gathered to lines by the terminal: it
+//! waits for the prompt, which shows it. Whatever ends or stops the client, the terminal gets its own modes back.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::low_level::emulate_default_handler;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Shows the cursor, and ends the mode in which a terminal marks what is pasted.
+const PLAIN: &[u8] = b"\x1b[?25h\x1b[?2004l";
+/// For a terminal that does not know.
+const COLUMNS: u16 = 80;
+
+/// The terminal waits for the prompt; dropped, it has its own modes again.
+pub struct Quiet(Own);
+
+/// The modes that the terminal had before.
+#[derive(Clone)]
+pub struct Own(Arc<Termios>);
+
+impl Quiet {
+    /// From now on, and whatever signal comes.
+    pub fn begin(runtime: &Runtime) -> io::Result<Quiet> {
+        let before = tcgetattr(io::stdin())?;
+        let own = Own(Arc::new(before.clone()));
+        let signals = {
+            let _entered = runtime.enter();
+            [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP]
+                .map(|number| Ok((number, signal(SignalKind::from_raw(number))?)))
+        };
+        for listening in signals {
+            let (number, signal): (i32, Signal) = listening.map_err(|error: io::Error| error)?;
+            runtime.spawn(obey(signal, number, own.clone()));
+        }
+        let mut quiet = before;
+        quiet.local_modes -= LocalModes::ECHO | LocalModes::ICANON;
+        quiet.input_modes -= InputModes::ICRNL;
+        tcsetattr(io::stdin(), OptionalActions::Now, &quiet)?;
+        Ok(Quiet(own))
+    }
+
+    pub fn own(&self) -> Own {
+        self.0.clone()
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        self.0.restore();
+    }
+}
+
+impl Own {
+    /// A terminal that is gone needs none.
+    fn restore(&self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+        let _ = io::stdout().write_all(PLAIN).and_then(|()| io::stdout().flush());
+    }
+
+    /// Stops the program until the shell lets it go on, and gives the shell its terminal meanwhile.
+    pub fn stop(&self) {
+        let now = tcgetattr(io::stdin());
+        self.restore();
+        let _ = emulate_default_handler(SIGTSTP);
+        if let Ok(now) = now {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &now);
+        }
+    }
+}
+
+/// Does what the signal does to every program, but not with the terminal in our modes.
+async fn obey(mut signal: Signal, number: i32, own: Own) {
+    while signal.recv().await.is_some() {
+        if number == SIGTSTP {
+            own.stop();
+        } else {
+            own.restore();
+            let _ = emulate_default_handler(number);
+        }
+    }
+}
+
+/// Until dropped, a terminal that gathers lines itself does not show them.
+pub struct Unseen(Option<Termios>);
+
+impl Unseen {
+    pub fn begin() -> Unseen {
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(mut unseen) = before.clone() {
+            unseen.local_modes -= LocalModes::ECHO;
+            unseen.local_modes |= LocalModes::ECHONL;
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &unseen);
+        }
+        Unseen(before)
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
+/// How wide the terminal is.
+pub fn columns() -> u16 {
+    tcgetwinsize(io::stdout()).map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(COLUMNS)
+}
