@@ -69,7 +69,8 @@ enum Command {
     Completions(docs::Completions),
     /// Prints the manual page, or writes all pages into a directory
     Man(docs::Man),
-    /// Chats: the document's program
+    /// Chats: the document's program. On a pipe, each line of input gives one line of output, nothing is asked, sessions stay
+    /// open until `logout`, and exit status 0 says that every line was carried out
     Client(client::Client),
     /// Logs in for `chatd send` and `chatd inbox`; the password comes from $CHATD_PASSWORD, $CHATD_PASSWORD_FILE or the
     /// terminal

@@ -131,6 +131,17 @@ impl Terminal {
         String::from_utf8_lossy(&self.screen.0.lock().expect("the reader does not panic")).into_owned()
     }
 
+    /// Waits for the program's end, and gives all that was ever shown.
+    pub fn all_to_its_end(mut self) -> String {
+        self.child.wait().expect("it can be waited for");
+        let mut screen = self.screen.0.lock().expect("the reader does not panic");
+        // Without another program on it the terminal says nothing more, and its reader ends.
+        while Arc::strong_count(&self.screen) > 1 {
+            screen = self.screen.1.wait_timeout(screen, Duration::from_millis(10)).expect("no reader panics").0;
+        }
+        String::from_utf8_lossy(&screen).into_owned()
+    }
+
     /// Waits for the program's end, and says how the terminal is then.
     pub fn ends_with_its_own_modes(mut self) -> bool {
         self.child.wait().expect("it can be waited for");

@@ -144,6 +144,49 @@ fn what_is_typed_behind_ctrl_c_and_ctrl_d_is_not_lost() {
 }
 
 #[test]
+fn what_is_typed_behind_the_end_is_said_not_to_be_carried_out() {
+    let (folder, server) = server();
+    let not_done = "What was typed behind the end was not carried out.";
+    for (keys, is_said) in [
+        ("exit\ry\rsend messi halo\r", true),
+        ("exit\ry\rsend messi ha", true),
+        ("\x04y\r\rsurabaya\r\x04", true),
+        ("exit\ry\r", false),
+    ] {
+        let mut messi = on_terminal(&folder, server.address, "messi");
+        messi.type_in(keys);
+        messi.see("It has ended.");
+        if is_said {
+            messi.see(not_done);
+        }
+        let all = messi.all_to_its_end();
+        assert_eq!(all.contains(not_done), is_said, "{keys:?}: {all:?}");
+        assert!(!all.contains("surabaya"), "{all:?}");
+    }
+}
+
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_shows_no_password() {
+    let (folder, server) = server();
+    let mut command = chatd(&folder, server.address, &["client"]);
+    command.env("TERM", "dumb");
+    let mut messi = Terminal::start(&command);
+    messi.see("Command :");
+    messi.enter("auth messi");
+    messi.see("Password: ");
+    messi.is_mute();
+    messi.enter("surabaya");
+    messi.see("username messi logged in, token ");
+    assert!(!messi.all().contains("surabaya"), "{:?}", messi.all());
+    messi.see("Command ");
+    // It shows by itself what is typed ahead.
+    messi.type_in("auth messi\rsurabaya\rsend messi halo\r");
+    messi.see("username messi logged in, token ");
+    messi.see("message sent to messi");
+    assert!(!messi.all().contains("*Maaf"), "{:?}", messi.all());
+}
+
+#[test]
 fn at_its_end_the_client_offers_to_keep_or_end_its_sessions() {
     let (folder, server) = server();
     let open = || folder.done(&["session", "list"], "").lines().count();

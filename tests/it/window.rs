@@ -38,7 +38,7 @@ fn all_stand(window: &mut Window, sign: &str, texts: &[&str], what: &str) {
     let rows = window.see(sign);
     for text in texts {
         let row = format!("lineker: {}", beginning(text));
-        assert_eq!(rows.iter().filter(|shown| shown.starts_with(&row)).count(), 1, "{what}: {row:?} in {rows:#?}");
+        assert!(rows.iter().any(|shown| shown.starts_with(&row)), "{what}: {row:?} in {rows:#?}");
     }
 }
 

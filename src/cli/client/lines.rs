@@ -15,14 +15,14 @@ use rustyline::{
 use tokio::runtime::Runtime;
 
 use super::prompt::{COMMANDS, Words};
-use super::tty::{Own, Quiet, Unseen};
+use super::tty::{self, Own, Quiet, Unseen};
 use crate::cli::{output, state};
 use crate::model::visible;
 
 /// What somebody did when asked for a line.
 pub enum Typed {
     Line(String),
-    /// Ctrl-C: nothing comes of the line.
+    /// Ctrl-C, Ctrl-\: nothing comes of the line.
     Abandoned,
     /// Ctrl-D.
     End,
@@ -63,7 +63,7 @@ impl Lines {
         if let Some(quiet) = &quiet {
             let key =
                 |key| EventHandler::Conditional(Box::new(Key { key, pressed: pressed.clone(), own: quiet.own() }));
-            for (letter, what) in [('C', What::Abandon), ('D', What::End), ('Z', What::Stop)] {
+            for (letter, what) in [('C', What::Abandon), ('\\', What::Abandon), ('D', What::End), ('Z', What::Stop)] {
                 editor.bind_sequence(KeyEvent::ctrl(letter), key(what));
             }
         }
@@ -95,6 +95,23 @@ impl Lines {
         let typed = self.read(prompt);
         drop(cursor);
         typed
+    }
+
+    /// Nobody is asked any more. `true`: something was typed behind the last answer.
+    pub fn end(&mut self) -> bool {
+        let mut left = !self.pasted.is_empty();
+        let mut ended = self.quiet.is_none();
+        while !ended {
+            if let Some(words) = self.editor.helper() {
+                words.was_typed();
+                words.begin_without_waiting();
+            }
+            ended = self.editor.readline("").is_err();
+            left |= self.editor.helper().is_some_and(Words::was_typed);
+            // The editor ends every line that it reads.
+            tty::one_row_up();
+        }
+        left
     }
 
     fn begin(&self, unseen: bool) {

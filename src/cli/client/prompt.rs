@@ -7,7 +7,7 @@
 //! keeps that apart from what it was wrapped from.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +16,7 @@ use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, GraphemeClusterMode, Helper};
+use signal_hook::consts::SIGINT;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::live::Names;
@@ -54,12 +55,20 @@ pub struct Words {
     /// The column at which the prompt ends.
     prompt_end: Cell<u16>,
     on_screen: Cell<Extent>,
+    /// What was wrapped by us is wrapped by the terminal, too, because the window has got narrower.
+    is_torn: Cell<bool>,
+    /// The line as the editor showed it last.
+    line: RefCell<String>,
+    /// The editor is to end when it would wait for a key.
+    must_not_wait: Cell<bool>,
+    /// Something was typed meanwhile.
+    typed: Cell<bool>,
 }
 
 /// How much room the prompt and the line take, in columns.
 #[derive(Clone, Copy, Default)]
 struct Extent {
-    /// How wide the terminal was.
+    /// How wide the editor takes the terminal to be; 0: nothing is shown yet.
     columns: u16,
     /// How wide the widest row is.
     widest: u16,
@@ -67,22 +76,58 @@ struct Extent {
 
 impl Words {
     pub fn new(names: Names, ended: Arc<AtomicBool>) -> Words {
-        let width = GraphemeClusterMode::from_env();
-        Words { names, ended, unseen: Cell::new(false), width, prompt_end: Cell::new(0), on_screen: Cell::default() }
+        Words {
+            names,
+            ended,
+            unseen: Cell::default(),
+            width: GraphemeClusterMode::from_env(),
+            prompt_end: Cell::default(),
+            on_screen: Cell::default(),
+            is_torn: Cell::default(),
+            line: RefCell::default(),
+            must_not_wait: Cell::default(),
+            typed: Cell::default(),
+        }
+    }
+
+    /// The next line consists of what the editor has already. Nothing of it is shown.
+    pub fn begin_without_waiting(&self) {
+        self.begin(true);
+        self.must_not_wait.set(true);
+    }
+
+    /// Whether the editor had anything, since it was asked last.
+    pub fn was_typed(&self) -> bool {
+        self.typed.take()
     }
 
     /// What is shown next stands below all that was shown before.
     pub fn begin(&self, unseen: bool) {
         self.unseen.set(unseen);
         self.on_screen.set(Extent::default());
+        self.prompt_end.set(0);
+        self.is_torn.set(false);
     }
 
-    /// What was shown or is shown next to the prompt is this wide at least.
-    fn note(&self, columns: u16, ends: u16, text: &str) {
-        let Extent { widest, .. } = self.on_screen.get();
+    /// What is on the screen ends at a column.
+    fn note(&self, ends: u16, text: &str) {
+        let Extent { columns, widest } = self.on_screen.get();
         // What was wrapped was as wide as the terminal.
         let widest = if text.contains('\n') { columns } else { widest.max(ends) };
         self.on_screen.set(Extent { columns, widest });
+    }
+
+    /// Takes over a new width of the terminal as soon as the editor has. It hears of it by a signal, and shows the line
+    /// anew then, if it has to; until then it goes by the old width.
+    fn follow(&self, line: &str) {
+        let Extent { columns, widest } = self.on_screen.get();
+        let now = tty::columns();
+        let fits = widest < columns.min(now);
+        if now != columns && (columns == 0 || fits || *self.line.borrow() == line) {
+            self.is_torn.set(widest > now);
+            self.on_screen.set(Extent { columns: now, widest });
+        }
+        line.clone_into(&mut self.line.borrow_mut());
     }
 
     /// The text from a column on, and the column at which it ends. Wrapped where the editor reckons that it is.
@@ -117,34 +162,35 @@ impl Highlighter for Words {
         let ended = self.ended.load(Ordering::Relaxed).then(|| command(Some(ENDED)));
         let fits = |ended: &String| prompt.starts_with("Command ") && ended.len() == prompt.len();
         let prompt = ended.filter(fits).map_or(Cow::Borrowed(prompt), Cow::Owned);
-        let columns = tty::columns();
-        let was = self.on_screen.take();
+        let Extent { columns, .. } = self.on_screen.get();
+        self.on_screen.set(Extent { columns, widest: 0 });
         let unseen = self.unseen.replace(false);
         let (mut shown, end) = self.wrapped(&prompt, 0, columns);
         self.unseen.set(unseen);
-        self.note(columns, end, &shown);
+        self.note(end, &shown);
         self.prompt_end.set(end);
-        if was.widest > columns {
+        if self.is_torn.take() {
             shown.insert_str(0, "\r\n");
         }
         Cow::Owned(shown)
     }
 
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
-        let columns = self.on_screen.get().columns;
-        let (shown, end) = self.wrapped(line, self.prompt_end.get(), columns);
-        self.note(columns, end, &shown);
+        let (shown, end) = self.wrapped(line, self.prompt_end.get(), self.on_screen.get().columns);
+        self.note(end, &shown);
         Cow::Owned(shown)
     }
 
-    /// Is asked for each change of the line, of which some are shown without [`Highlighter::highlight`].
+    /// Is asked before the line is shown, but not where it is shown again below a message: that is as it was. Some changes
+    /// are shown without [`Highlighter::highlight`].
     fn highlight_char(&self, line: &str, _: usize, kind: CmdKind) -> bool {
-        let columns = self.on_screen.get().columns;
-        if columns > 0 {
-            let (shown, end) = self.wrapped(line, self.prompt_end.get(), columns);
-            self.note(columns, end, &shown);
+        if kind == CmdKind::MoveCursor {
+            return false;
         }
-        self.unseen.get() && kind != CmdKind::MoveCursor
+        self.follow(line);
+        let (shown, end) = self.wrapped(line, self.prompt_end.get(), self.on_screen.get().columns);
+        self.note(end, &shown);
+        self.unseen.get()
     }
 }
 
@@ -172,6 +218,18 @@ impl Completer for Words {
 
 impl Hinter for Words {
     type Hint = String;
+
+    /// There are none, but the editor asks for one before it waits for the first key. The signal makes it end there; keys
+    /// that it has already come first.
+    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        if !line.is_empty() {
+            self.typed.set(true);
+        }
+        if self.must_not_wait.take() {
+            let _ = signal_hook::low_level::raise(SIGINT);
+        }
+        None
+    }
 }
 
 impl Validator for Words {}

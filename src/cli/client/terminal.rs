@@ -26,7 +26,7 @@ show                   who is logged in
 history USER [BEFORE]  what you wrote to each other; with a message's number, what came before it
 status USER            which of your messages USER has read
 logout                 end the session
-help, exit             this text; the end (Ctrl-D too)
+help, exit             this text; the end (Ctrl-D too), which asks whether the session ends
 Messages are shown as they come. Tab completes commands and names, the arrow keys bring back what was typed.";
 /// An answer that takes longer is worth a word.
 const LONG: Duration = Duration::from_secs(1);
@@ -71,6 +71,9 @@ pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
     }
     terminal.notice_end(&mut conversation, &mut watch);
     terminal.part(runtime, &mut conversation, watch)?;
+    if terminal.lines.end() {
+        output::print("What was typed behind the end was not carried out.")?;
+    }
     runtime.block_on(conversation.end());
     Ok(())
 }

@@ -107,6 +107,11 @@ impl Drop for Unseen {
     }
 }
 
+/// What is shown next takes the row before.
+pub fn one_row_up() {
+    let _ = io::stdout().write_all(b"\x1b[A").and_then(|()| io::stdout().flush());
+}
+
 /// How wide the terminal is.
 pub fn columns() -> u16 {
     tcgetwinsize(io::stdout()).map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(COLUMNS)
