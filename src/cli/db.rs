@@ -12,15 +12,17 @@ use super::{open, options, output, owner, runtime};
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::repository::Repository;
+use crate::repository::sqlite::copy_sum::{self, CopySum};
+use crate::repository::sqlite::restore::Source;
 use crate::repository::sqlite::verify::Findings;
-use crate::repository::sqlite::{Role, backup, database_path, restore as replacement, verify};
+use crate::repository::sqlite::{Role, backup, database_path, restore as replacement, verify as verification};
 
 #[derive(Debug, Subcommand)]
 pub enum Db {
     /// Copies the database into a new file, whether it is in use or not
     ///
     /// What was acknowledged before the command began is in the copy. The file is made for this purpose and never
-    /// overwritten.
+    /// overwritten. Its SHA-256 goes into FILE.sha256, which `verify` and `restore` compare it with: keep the two together.
     Backup {
         /// The file to be made
         file: PathBuf,
@@ -34,6 +36,10 @@ pub enum Db {
         file: PathBuf,
     },
     /// Reads all of a database and says whether it is whole, whether it is in use or not
+    ///
+    /// What is checked: the pages, tables and indexes of SQLite, that the tables agree with each other, and the checksums of
+    /// messages. Of a copy also that each byte is as FILE.sha256 beside it says: a changed bit in an account or a session is
+    /// found by nothing else.
     Verify {
         /// The file [default: the database of the settings]
         file: Option<PathBuf>,
@@ -56,9 +62,8 @@ impl Db {
                 runtime(1)?.block_on(restore(config, &database, file, from))?;
             }
             Db::Verify { file } => {
-                let file = file.as_deref().unwrap_or(&database);
-                let findings = runtime(1)?.block_on(verify::verify(file, &options(config)))?;
-                output::print(format_args!("{}: OK: {}", file.display(), describe(findings)))?;
+                let said = runtime(1)?.block_on(verify(config, &database, file.as_deref()))?;
+                output::print(said)?;
             }
             Db::Migrate | Db::Prune => {
                 owner::become_owner_of(&database)?;
@@ -87,6 +92,21 @@ impl Db {
     }
 }
 
+async fn verify(config: &Config, database: &Path, copy: Option<&Path>) -> anyhow::Result<String> {
+    let file = copy.unwrap_or(database);
+    let checksum = copy.map(CopySum::beside).transpose()?;
+    if let (Some(copy), Some(Some(checksum))) = (copy, checksum) {
+        checksum.check(copy, copy).await?;
+    }
+    let findings = verification::verify(file, &options(config)).await?;
+    let sum = match checksum {
+        Some(Some(_)) => "; each byte is as it was copied (SHA-256)",
+        Some(None) => "; there is no checksum beside it, so a changed bit outside the messages may go unseen",
+        None => "",
+    };
+    Ok(format!("{}: OK: {}{sum}", file.display(), describe(findings)))
+}
+
 async fn back_up(config: &Config, database: &Path, to: &Path) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let options = options(config);
@@ -96,12 +116,14 @@ async fn back_up(config: &Config, database: &Path, to: &Path) -> anyhow::Result<
         _ = terminate.recv() => bail!("{}: interrupted, and not made", to.display()),
         _ = interrupt.recv() => bail!("{}: interrupted, and not made", to.display()),
     }
+    let checksum = copy_sum::path_of(to);
     output::done(format_args!("{}: a copy of {}", to.display(), database.display()));
+    output::done(format_args!("{}: its SHA-256, to be kept beside it", checksum.display()));
     Ok(())
 }
 
 /// Opens a copy that is whole in itself, while the command is still who started it.
-fn open_copy(file: &Path) -> anyhow::Result<File> {
+fn open_copy(file: &Path) -> anyhow::Result<Source> {
     let name = file.display();
     let log = file.with_file_name(format!("{}-wal", file.file_name().unwrap_or_default().to_string_lossy()));
     if log.metadata().is_ok_and(|log| log.len() > 0) {
@@ -110,10 +132,11 @@ fn open_copy(file: &Path) -> anyhow::Result<File> {
             log.display()
         );
     }
-    File::open(file).with_context(|| name.to_string())
+    let checksum = CopySum::beside(file)?;
+    Ok(Source { path: file.to_owned(), file: File::open(file).with_context(|| name.to_string())?, checksum })
 }
 
-async fn restore(config: &Config, database: &Path, file: &Path, from: File) -> anyhow::Result<()> {
+async fn restore(config: &Config, database: &Path, file: &Path, from: Source) -> anyhow::Result<()> {
     let aside = format!(".before-restore-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
     let restored = replacement::restore(from, database, &aside, &options(config)).await?;
     let found = describe(restored.findings);

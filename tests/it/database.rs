@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -129,6 +130,8 @@ fn what_is_no_whole_copy_is_not_restored() {
     let whole = fs::read(&copy).expect("it was made");
     let before = folder.done(&["user", "list"], "");
 
+    // The checksum would tell of all of it; a copy may have been parted from its.
+    fs::remove_file(folder.path().join("copy.db.sha256")).expect("it was made");
     fs::write(&copy, &whole[..whole.len() / 2]).expect("it can be written");
     assert!(refused(&folder, &["db", "restore", &name]).contains("truncated"));
     fs::write(&copy, "not at all").expect("it can be written");
@@ -138,6 +141,46 @@ fn what_is_no_whole_copy_is_not_restored() {
     assert!(refused(&folder, &["db", "restore", &name]).contains("copy.db-wal"));
     assert_eq!(folder.done(&["user", "list"], ""), before);
     assert!(!folder.path().join("chat.db.restoring").exists());
+}
+
+#[test]
+fn each_flipped_bit_of_a_backup_is_found_by_verify_and_restore() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+    for i in 0..20 {
+        assert_eq!(messi.ask(&format!("send {token} lineker  {} ", format!("\u{e9}{i}").repeat(100))), SENT);
+    }
+    assert_eq!(server.stop(), Some(0));
+    let (copy, name) = path(&folder, "copy.db");
+    folder.done(&["db", "backup", &name], "");
+    assert!(folder.done(&["db", "verify", &name], "").contains("each byte is as it was copied"));
+    let sum = Command::new("sha256sum").args(["-c", "--quiet", "copy.db.sha256"]).current_dir(folder.path()).status();
+    assert!(sum.expect("it is installed").success(), "the usual tool reads it, too");
+
+    let whole = fs::read(&copy).expect("it was made");
+    let before = folder.done(&["user", "list"], "");
+    let mut found = 0;
+    for place in 0..60 {
+        let mut spoilt = whole.clone();
+        let at = (place * 2_654_435_761_usize) % whole.len();
+        spoilt[at] ^= 1 << (place % 8);
+        fs::write(&copy, &spoilt).expect("it can be written");
+        found += usize::from(refused(&folder, &["db", "verify", &name]).contains("copy.db.sha256"));
+        if place % 10 == 0 {
+            assert!(refused(&folder, &["db", "restore", &name]).contains("copy.db.sha256"));
+        }
+    }
+    assert_eq!(found, 60, "of 60 flipped bits");
+    assert_eq!(folder.done(&["user", "list"], ""), before);
+    fs::write(&copy, &whole).expect("it can be written");
+    folder.done(&["db", "restore", &name], "");
+    // Without its checksum, that is said.
+    fs::remove_file(folder.path().join("copy.db.sha256")).expect("it was made");
+    assert!(folder.done(&["db", "verify", &name], "").contains("there is no checksum beside it"));
+    fs::write(folder.path().join("copy.db.sha256"), "none").expect("it can be written");
+    assert!(refused(&folder, &["db", "restore", &name]).contains("does not begin with a SHA-256"));
 }
 
 #[test]

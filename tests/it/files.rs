@@ -216,7 +216,11 @@ fn a_database_that_is_a_link_is_the_file_that_it_leads_to() {
     assert!(names(&apart).iter().any(|name| name.starts_with("chat.db.before-restore-")));
     let beside_the_link = names(folder.path());
     let new: Vec<_> = beside_the_link.iter().filter(|name| !before.contains(name)).collect();
-    assert_eq!(new.iter().filter(|name| **name != "copy.db" && !name.starts_with("hard.db")).count(), 0, "{new:?}");
+    assert_eq!(
+        new.iter().filter(|name| !name.starts_with("copy.db") && !name.starts_with("hard.db")).count(),
+        0,
+        "{new:?}"
+    );
     assert!(run("apart/chat.db", &["db", "verify"]).status.success());
 
     fs::remove_file(folder.database()).expect("it is there");

@@ -10,6 +10,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use sqlx::{ConnectOptions, Connection};
 
+use super::copy_sum::{self, CopySum};
 use super::paths::{beside, directory_of, failed, sync_directory_of};
 use super::{Options, lock, schema};
 use crate::repository::OpenError;
@@ -42,7 +43,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// Copies `database` into the new file `to`, whoever uses it meanwhile. What was committed before this began is in it.
+/// Copies `database` into the new file `to`, with a checksum beside it, whoever uses it meanwhile. What was committed before this began is in it.
 pub async fn backup(database: &Path, to: &Path, options: &Options) -> Result<(), OpenError> {
     lock::check_files_of_server(database)?;
     if schema::version(database, options).await?.is_none() {
@@ -57,7 +58,10 @@ pub async fn backup(database: &Path, to: &Path, options: &Options) -> Result<(),
     copy(database, &unfinished, options).await?;
     // The files may have been changed meanwhile.
     lock::check_files_of_server(database)?;
-    put(&unfinished.path, to)
+    let sum = CopySum::of(&unfinished.path).await.map_err(|e| failed(&unfinished.path, e))?;
+    // Before the copy has its name, so that no copy is without. One that lies here is of a copy that is gone.
+    sum.write(to)?;
+    put(&unfinished.path, to).inspect_err(|_| _ = fs::remove_file(copy_sum::path_of(to)))
 }
 
 async fn copy(database: &Path, to: &Unfinished, options: &Options) -> Result<(), OpenError> {

@@ -10,21 +10,53 @@ use nix::sys::statvfs::statvfs;
 use tracing::warn;
 
 use super::companion;
+use super::direct::{Direct, Failure};
 use super::paths::{beside, directory_of};
 use crate::repository::OpenError;
 
-/// Room for the database, in bytes: on the file system for an ordinary user, and within the size that this process may give
-/// to a file.
-pub fn free_bytes(database: &Path) -> io::Result<u64> {
-    let vfs = statvfs(directory_of(database))?;
-    let free = vfs.blocks_available() * vfs.fragment_size();
-    match getrlimit(Resource::RLIMIT_FSIZE)?.0 {
-        RLIM_INFINITY => Ok(free),
-        most => {
-            let length = |suffix| fs::metadata(beside(database, suffix)).map_or(0, |file| file.len());
-            Ok(free.min(most.saturating_sub(length("").max(length("-wal")))))
-        }
+/// Room for more of a database, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// For each of its files: on the file system for an ordinary user, and within the size that this process may give to a
+    /// file.
+    pub on_disk: u64,
+    /// The same for the WAL alone.
+    for_wal: u64,
+    /// The same for the database alone, with what is free inside.
+    for_database: u64,
+}
+
+impl Room {
+    /// The room of a database that has so many free bytes inside.
+    pub fn of(database: &Path, inside: u64) -> io::Result<Room> {
+        let vfs = statvfs(directory_of(database))?;
+        let free = vfs.blocks_available() * vfs.fragment_size();
+        let most = getrlimit(Resource::RLIMIT_FSIZE)?.0;
+        let room = |suffix| match most {
+            RLIM_INFINITY => free,
+            most => free.min(most.saturating_sub(fs::metadata(beside(database, suffix)).map_or(0, |file| file.len()))),
+        };
+        let (for_database, for_wal) = (room(""), room("-wal"));
+        let on_disk = for_database.min(for_wal);
+        Ok(Room { on_disk, for_wal, for_database: for_database.saturating_add(inside) })
     }
+
+    /// Whether messages are taken, where `least` is to be left. What is free inside the database is room for messages, but
+    /// not for the WAL, through which they come there.
+    pub fn suffices(&self, least: u64) -> bool {
+        self.for_database >= least.max(LEAST) && self.for_wal >= least.clamp(LEAST, FOR_WAL)
+    }
+}
+
+/// Room for the database, in bytes, without what is free inside.
+pub fn free_bytes(database: &Path) -> io::Result<u64> {
+    Room::of(database, 0).map(|room| room.on_disk)
+}
+
+/// What is free inside a database, in bytes.
+pub async fn free_inside(db: &mut Direct) -> Result<u64, Failure> {
+    let sql = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
+    db.row(sql, |row| row.get::<_, i64>(0)).await.map(|bytes| u64::try_from(bytes).unwrap_or(0))
 }
 
 const RESERVE: &str = ".reserve";
@@ -36,7 +68,9 @@ pub struct Reserve {
 }
 
 /// Without this much SQLite cannot even write one message to its WAL.
-pub const LEAST: u64 = 64 << 10;
+const LEAST: u64 = 64 << 10;
+/// With this much the WAL takes in the longest message, and what was removed.
+const FOR_WAL: u64 = 8 << 20;
 
 /// How much is set aside: SQLite's log between two checkpoints fits in.
 const RESERVE_BYTES: usize = 8 << 20;

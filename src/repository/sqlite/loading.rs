@@ -60,6 +60,9 @@ pub async fn load(opened: Opened, options: &Options, role: Role) -> Result<Sqlit
         Some(lock) => sign(lock, &shared, &database, progress).map_err(|e| paths::failed(&database, e))?,
         None => None,
     };
+    if role == Role::Server {
+        shared.look_for_room(&mut db).await;
+    }
     let (queue, jobs) = Queue::new(QUEUE);
     let failed = |failure: Failure| paths::failed(&database, failure);
     let tail = (tail, Tail::new(options.tail_messages));
@@ -112,6 +115,5 @@ fn sign(lock: &mut Lock, shared: &Shared, database: &Path, progress: Progress) -
         .sign_with(files, database, MessageId(progress.next_id.0 - 1))
         .inspect_err(|error| warn!(%error, "it could not be noted which process serves the database"));
     failure::forget_failure(database)?;
-    shared.look_for_room();
     Ok(note.ok())
 }

@@ -9,6 +9,7 @@ mod checkpoint;
 mod checksum;
 mod companion;
 mod contents;
+pub mod copy_sum;
 mod creation;
 mod direct;
 mod disk;

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::copy_sum::CopySum;
 use super::lock::Lock;
 use super::paths::{beside, failed, remove, sync_directory_of};
 use super::verify::{self, Findings};
@@ -18,6 +19,17 @@ const NOTE: &str = ".restore";
 /// What moves with a database. The WAL goes first: beside another database it would spoil it.
 const MOVED: [&str; 5] = ["-wal", "-shm", "-journal", ".failed", ""];
 
+/// A copy to be put in the place of a database.
+#[derive(Debug)]
+pub struct Source {
+    /// Where it is.
+    pub path: PathBuf,
+    /// It, open.
+    pub file: File,
+    /// The checksum that lies beside it.
+    pub checksum: Option<CopySum>,
+}
+
 /// What a restore did.
 #[derive(Debug)]
 pub struct Restored {
@@ -28,19 +40,19 @@ pub struct Restored {
 }
 
 /// Puts a copy of `from` in the place of `database`, which no server may have open, and which is kept under another name.
-/// The copy is verified first.
-pub async fn restore(mut from: File, database: &Path, aside: &str, options: &Options) -> Result<Restored, OpenError> {
+/// The copy is verified first, and compared with its checksum.
+pub async fn restore(mut from: Source, database: &Path, aside: &str, options: &Options) -> Result<Restored, OpenError> {
     let mut lock = Lock::take(database)?;
     lock.hold(database)?;
     lock.sign().map_err(|e| failed(database, e))?;
     finish_or_undo(database)?;
     let copy = beside(database, COPY);
     let written = companion::write(&copy, b"").and_then(|mut file| {
-        io::copy(&mut from, &mut file)?;
+        io::copy(&mut from.file, &mut file)?;
         file.sync_all()
     });
     let verified = match written.map_err(|e| failed(&copy, e)) {
-        Ok(()) => verify::verify(&copy, options).await,
+        Ok(()) => check(&from, &copy, options).await,
         Err(error) => Err(error),
     };
     let findings = verified.inspect_err(|_| _ = fs::remove_file(&copy))?;
@@ -49,6 +61,13 @@ pub async fn restore(mut from: File, database: &Path, aside: &str, options: &Opt
     decide(database, &aside)?;
     finish(database, &aside)?;
     Ok(Restored { findings, aside: former.then(|| beside(database, &aside)) })
+}
+
+async fn check(from: &Source, copy: &Path, options: &Options) -> Result<Findings, OpenError> {
+    if let Some(checksum) = from.checksum {
+        checksum.check(copy, &from.path).await?;
+    }
+    verify::verify(copy, options).await
 }
 
 /// A suffix under which nothing lies yet.
@@ -96,7 +115,7 @@ pub fn is_unfinished(database: &Path) -> bool {
 }
 
 /// What is to be said of a database whose restore is not finished, where it is only read.
-pub fn check(database: &Path) -> Result<(), OpenError> {
+pub fn check_unfinished(database: &Path) -> Result<(), OpenError> {
     if !is_unfinished(database) {
         return Ok(());
     }

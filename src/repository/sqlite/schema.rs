@@ -19,6 +19,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// "chat", as the first migration writes it.
 const APPLICATION_ID: i64 = 0x6368_6174;
 
+/// The WAL is no longer than this while nobody reads for long: bytes.
+const WAL_BYTES: &str = "67108864";
+
 /// The newest schema that this program knows.
 pub fn known_version() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
@@ -36,7 +39,7 @@ pub async fn version(database: &Path, options: &Options) -> Result<Option<i64>, 
 
 /// The same on connections of the caller's.
 pub async fn version_with(database: &Path, connect: SqliteConnectOptions) -> Result<Option<i64>, OpenError> {
-    restore::check(database)?;
+    restore::check_unfinished(database)?;
     if files::look(database)? == Found::Nothing {
         let wal = beside(database, "-wal");
         if wal.metadata().is_ok_and(|wal| wal.len() > 0) {
@@ -85,6 +88,8 @@ pub async fn writer(database: &Path, options: &Options) -> Result<SqliteConnecti
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        // A WAL that grew while somebody read from it for long is cut to this when it begins anew.
+        .pragma("journal_size_limit", WAL_BYTES)
         // Accounts are never deleted, so a message cannot dangle; checking it would add half to the cost of a message.
         .foreign_keys(false);
     let mut connection = connect.connect().await.map_err(|e| failed(database, e))?;

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::checkpoint::Log;
 use super::checksum::Damage;
 use super::direct::{Direct, Failure};
-use super::disk::{self, Reserve};
+use super::disk::{self, Reserve, Room};
 use super::failure;
 use super::identity::Identity;
 use crate::metrics::{Counter, Histogram};
@@ -37,6 +37,8 @@ pub struct Shared {
     min_free_bytes: u64,
     /// Room on the disk when it was last looked at.
     pub free_bytes: AtomicU64,
+    /// What was free inside the database then.
+    pub free_inside: AtomicU64,
     /// Whether that is enough to take messages.
     pub has_room: AtomicBool,
     /// The files that are open; a server's only.
@@ -70,6 +72,7 @@ impl Shared {
             leases: Arc::default(),
             min_free_bytes,
             free_bytes: AtomicU64::new(0),
+            free_inside: AtomicU64::new(0),
             has_room: AtomicBool::new(true),
             files: OnceLock::new(),
             failure: OnceLock::new(),
@@ -195,18 +198,24 @@ impl Shared {
         self.failure.get().cloned().unwrap_or_else(|| Error::new("the store has failed"))
     }
 
-    /// Asks the file system how much room is left, and keeps the reserve while there is plenty.
-    pub fn look_for_room(&self) {
-        let free = match disk::free_bytes(&self.database) {
-            Ok(free) => free,
+    /// Asks the file system and the database how much room is left, and keeps the reserve while there is plenty.
+    pub async fn look_for_room(&self, db: &mut Direct) {
+        match disk::free_inside(db).await {
+            Ok(inside) => self.free_inside.store(inside, Ordering::Relaxed),
+            Err(failure) => warn!(%failure, "the database does not say how much room it has inside"),
+        }
+        let inside = self.free_inside.load(Ordering::Relaxed);
+        let room = match Room::of(&self.database, inside) {
+            Ok(room) => room,
             Err(error) => return warn!(%error, "the file system does not say how much room it has"),
         };
+        let free = room.on_disk;
         self.free_bytes.store(free, Ordering::Relaxed);
-        let room = free >= self.min_free_bytes.max(disk::LEAST);
-        if room != self.has_room.swap(room, Ordering::Relaxed) {
-            match room {
-                true => info!(free, "there is room on the disk again: messages are taken"),
-                false => error!(free, "the disk is nearly full: no message is taken until there is room"),
+        let suffices = room.suffices(self.min_free_bytes);
+        if suffices != self.has_room.swap(suffices, Ordering::Relaxed) {
+            match suffices {
+                true => info!(free, inside, "there is room again: messages are taken"),
+                false => error!(free, inside, "the disk is nearly full: no message is taken until there is room"),
             }
         }
         if self.min_free_bytes > 0

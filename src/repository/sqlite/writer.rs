@@ -149,7 +149,7 @@ impl Writer {
             };
             if self.looked_around_at.elapsed() >= LOOK_EVERY / 2 {
                 self.looked_around_at = Instant::now();
-                self.look_for_room(true);
+                self.look_for_room(true).await;
                 self.shared.is_sound();
                 self.look_for_others().await;
             }
@@ -194,7 +194,7 @@ impl Writer {
             self.run = None;
             return refuse(batch, &Error::new("the store has failed"));
         }
-        self.look_for_room(false);
+        self.look_for_room(false).await;
         let confirmed = self.shared.mailboxes.take_confirmed();
         // An end of a run is noted with the next commit of anything else.
         let _ = self.db.take_committed();
@@ -213,7 +213,7 @@ impl Writer {
                 self.roll_back().await;
                 // What it would have written is consumed.
                 self.run = None;
-                let error = self.note_failure(error);
+                let error = self.note_failure(error).await;
                 self.shared.mailboxes.put_back_confirmed(confirmed);
                 let alone = batch.sends.len() + batch.changes.len() <= 1;
                 if alone || self.shared.has_failed() || error.1 {
@@ -338,7 +338,7 @@ impl Writer {
     }
 
     /// Logs a failure once. `true`: it is the disk or another process, so trying the jobs one by one is no use.
-    fn note_failure(&mut self, error: Failure) -> (Error, bool) {
+    async fn note_failure(&mut self, error: Failure) -> (Error, bool) {
         if self.shared.gives_up_after(&error) {
             return (Error::new(error), true);
         }
@@ -346,16 +346,16 @@ impl Writer {
         let outside = primary.is_none_or(|primary| [FULL, BUSY, LOCKED, IOERR, READONLY, CANTOPEN].contains(&primary));
         if primary == Some(FULL) {
             self.shared.reserve.spend();
-            self.look_for_room(true);
+            self.look_for_room(true).await;
         }
         error!(%error, "a commit failed");
         (Error::new(error), outside)
     }
 
-    fn look_for_room(&mut self, at_once: bool) {
+    async fn look_for_room(&mut self, at_once: bool) {
         if at_once || self.looked_at.elapsed() >= LOOK_EVERY / 4 {
             self.looked_at = Instant::now();
-            self.shared.look_for_room();
+            self.shared.look_for_room(&mut self.db).await;
         }
     }
 }

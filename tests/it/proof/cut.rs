@@ -17,7 +17,7 @@ use crate::support::{Folder, SENT, Server, texts};
 const CALLS: &str = "write,pwrite64,pwritev,writev,ftruncate,fallocate,rename,renameat,renameat2,unlink,unlinkat,link,\
                      linkat,mkdir,chmod,fchmod,fchmodat,fsync,fdatasync,copy_file_range,sendfile";
 /// The files of a database, and those that a command makes on its way.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "chat.db",
     "chat.db-wal",
     "chat.db-journal",
@@ -31,6 +31,7 @@ const FILES: [&str; 14] = [
     "chat.db.restore-unwritten",
     "chat.db.schema-3",
     "copy.db",
+    "copy.db.sha256",
     WHATEVER,
 ];
 /// Whatever file it is: then the thread that first makes so many changes is cut.

@@ -88,6 +88,39 @@ fn a_full_disk_takes_nothing_in_and_gives_everything_out() {
 }
 
 #[test]
+fn room_inside_the_database_is_room_for_messages() {
+    let folder = Folder::new("");
+    let Some(disk) = Disk::tmpfs(&folder, 128) else {
+        println!("SKIPPED: a small disk needs root");
+        return;
+    };
+    folder.configure(&format!("[database]\n{}\nmin_free_bytes = 33554432\ntail_messages = 100", disk.url()));
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+    let (mut henderson, other) = server.login("henderson");
+    let text = "x".repeat(1 << 20);
+    // One who keeps nothing for long, and yet fills the disk.
+    let mut sent = 0;
+    while messi.ask(&format!("send {token} messi {text}")) == SENT {
+        messi.ask(&format!("inbox {token}"));
+        messi.ask(&format!("ack {token}"));
+        sent += 1;
+        assert!(sent < 200, "the disk is small");
+    }
+    let message = format!("send {other} lineker hello");
+    assert_eq!(henderson.ask(&message), UNAVAILABLE);
+    folder.done(&["db", "prune", "--set", "delivery.keep_delivered=0s"], "");
+    let took = until(|| henderson.ask(&message) == SENT);
+    println!("{sent} MiB filled the disk; {took:?} after the prune messages were taken again");
+    for _ in 0..20 {
+        assert_eq!(henderson.ask(&message), SENT);
+    }
+    assert_eq!(server.stop(), Some(0));
+    folder.done(&["db", "verify"], "");
+}
+
+#[test]
 fn a_disk_that_runs_full_under_load_loses_nothing() {
     let folder = Folder::new("");
     let Some(disk) = Disk::tmpfs(&folder, 64) else {

@@ -52,7 +52,7 @@ impl Writer {
         let Some(run) = self.run.take() else { return false };
         if let Err(failure) = run.finish(&mut self.db, &self.shared.mailboxes).await {
             self.roll_back().await;
-            self.note_failure(failure);
+            self.note_failure(failure).await;
             return false;
         }
         let to = run.to();
