@@ -13,7 +13,7 @@ use crate::support::{Folder, Server};
 use crate::terminal::Terminal;
 
 /// TCP gives a silent peer some 25 seconds, and a `wait` has 30.
-const LONG: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_secs(60);
 
 const LOST: &str = ": trying again)";
 const BACK: &str = "(the connection is back)";
