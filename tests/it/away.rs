@@ -47,7 +47,7 @@ fn an_idle_client_says_that_its_session_has_ended() {
 
 #[test]
 fn an_idle_client_says_that_its_session_has_expired() {
-    let folder = Folder::new("[session]\nidle_expiry = \"1s\"");
+    let folder = Folder::new("[session]\nidle_expiry = \"4s\"");
     folder.add_three();
     let server = Server::start(&folder);
     let mut messi = on_terminal(&folder, server.address, "messi");

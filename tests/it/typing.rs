@@ -166,6 +166,18 @@ fn what_is_typed_behind_the_end_is_said_not_to_be_carried_out() {
 }
 
 #[test]
+fn a_password_is_not_shown_by_the_search_in_what_was_typed_before() {
+    let (folder, server) = server();
+    let mut messi = Terminal::start(&chatd(&folder, server.address, &["client"]));
+    messi.see("Command :");
+    messi.type_in("auth messi\r\x12surabaya\x07");
+    messi.see("Password: ");
+    messi.enter("surabaya");
+    messi.see("logged in, token ");
+    assert!(!messi.all().contains("su"), "{:?}", messi.all());
+}
+
+#[test]
 fn a_terminal_that_cannot_move_its_cursor_shows_no_password() {
     let (folder, server) = server();
     let mut command = chatd(&folder, server.address, &["client"]);

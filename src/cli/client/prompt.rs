@@ -158,13 +158,14 @@ impl Words {
 }
 
 impl Highlighter for Words {
-    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, default: bool) -> Cow<'b, str> {
         let ended = self.ended.load(Ordering::Relaxed).then(|| command(Some(ENDED)));
         let fits = |ended: &String| prompt.starts_with("Command ") && ended.len() == prompt.len();
         let prompt = ended.filter(fits).map_or(Cow::Borrowed(prompt), Cow::Owned);
         let Extent { columns, .. } = self.on_screen.get();
         self.on_screen.set(Extent { columns, widest: 0 });
-        let unseen = self.unseen.replace(false);
+        // A prompt of the editor's own, as for a search, has what was typed in it.
+        let unseen = self.unseen.replace(self.unseen.get() && !default);
         let (mut shown, end) = self.wrapped(&prompt, 0, columns);
         self.unseen.set(unseen);
         self.note(end, &shown);

@@ -35,9 +35,10 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Speaks with the person until they have enough.
 pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
+    // Before anything else, so that what is typed meanwhile waits unseen.
+    let mut terminal = Terminal::open(runtime)?;
     let mut conversation = Conversation::new(server.clone());
     runtime.block_on(conversation.connect())?;
-    let mut terminal = Terminal::open(runtime)?;
     output::print(format_args!("Connected to {}. Type help for help, Ctrl-D to leave.", server.address))?;
     let mut watch: Option<Watch> = None;
     loop {
