@@ -57,7 +57,7 @@ pub struct Service {
 
 /// Why a login can be refused, and why a message can.
 const LOGIN_REASONS: [&str; 5] = ["unknown_user", "wrong_password", "throttled", "busy", "unavailable"];
-const SEND_REASONS: [&str; 4] = ["unknown_token", "unknown_recipient", "inbox_full", "unavailable"];
+const SEND_REASONS: [&str; 5] = ["unknown_token", "unknown_recipient", "inbox_full", "stored_full", "unavailable"];
 
 impl Service {
     /// A service on a store.
@@ -152,6 +152,7 @@ impl Service {
             let refusal = match queued.as_ref().map(|queued| queued.get(place)) {
                 Ok(Some(Queued::Stored(_))) => continue,
                 Ok(Some(Queued::InboxFull)) => Refusal::InboxFull,
+                Ok(Some(Queued::StoredFull)) => Refusal::StoredFull,
                 Ok(Some(Queued::NoSpace | Queued::Unfit) | None) | Err(_) => Refusal::Unavailable,
             };
             self.refused_sends.count(refusal.reason());

@@ -28,11 +28,12 @@ pub async fn execute(repository: &dyn Repository, command: Command) -> Result<Re
         }
         Command::Account { name } => {
             let found = repository.account(username(&name)?).await.map_err(store)?;
-            Reply::Account { account: found.map(account) }
+            let mut found = accounts(repository, found.into_iter().collect()).await.map_err(store)?;
+            Reply::Account { account: found.pop() }
         }
         Command::Accounts { after } => {
-            let accounts = repository.accounts(UserId(after)).await.map_err(store)?;
-            Reply::Accounts { accounts: accounts.into_iter().map(account).collect() }
+            let page = repository.accounts(UserId(after)).await.map_err(store)?;
+            Reply::Accounts { accounts: accounts(repository, page).await.map_err(store)? }
         }
         Command::AddAccount { name, display_name, country, password_hash } => {
             let display_name = Label::parse(&display_name).map_err(|error| format!("{display_name:?}: {error}"))?;
@@ -85,7 +86,12 @@ async fn find(repository: &dyn Repository, name: &str) -> Result<User, String> {
     found.filter(|user| user.username == wanted).ok_or_else(nobody)
 }
 
-fn account(user: User) -> Account {
+async fn accounts(repository: &dyn Repository, users: Vec<User>) -> Result<Vec<Account>, Error> {
+    let stored = repository.stored(users.iter().map(|user| user.id).collect()).await?;
+    Ok(users.into_iter().zip(stored).map(|(user, stored)| account(user, stored)).collect())
+}
+
+fn account(user: User, stored_bytes: u64) -> Account {
     let Timestamp(created_at) = user.created_at;
     Account {
         id: user.id.0,
@@ -94,6 +100,7 @@ fn account(user: User) -> Account {
         country: user.country.to_string(),
         disabled: user.disabled,
         created_at,
+        stored_bytes,
     }
 }
 

@@ -144,6 +144,9 @@ pub struct Account {
     pub disabled: bool,
     /// When it was added, in milliseconds since 1970.
     pub created_at: i64,
+    /// What it is charged for of limits.stored_bytes.
+    #[serde(default)]
+    pub stored_bytes: u64,
 }
 
 /// A session as an administrator sees it.

@@ -210,6 +210,7 @@ fn options(config: &Config) -> Options {
     Options {
         inbox_messages: config.limits.inbox_messages,
         inbox_bytes: config.limits.inbox_bytes,
+        stored_bytes: config.limits.stored_bytes,
         min_free_bytes: config.database.min_free_bytes,
         busy_timeout: config.database.busy_timeout.0,
         tail_messages: config.database.tail_messages,

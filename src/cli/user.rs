@@ -168,7 +168,7 @@ fn list(mut users: Vec<Account>, as_json: bool) -> anyhow::Result<()> {
             .map(|user| {
                 json!({
                     "username": user.username, "name": user.display_name, "country": user.country,
-                    "disabled": user.disabled, "created_at": user.created_at,
+                    "disabled": user.disabled, "created_at": user.created_at, "stored_bytes": user.stored_bytes,
                 })
             })
             .collect();

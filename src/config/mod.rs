@@ -232,6 +232,8 @@ pub struct Limits {
     pub inbox_messages: u64,
     /// Unread text of one user, in bytes.
     pub inbox_bytes: u64,
+    /// What one user may have stored, read mail too, in bytes; 0 for any amount.
+    pub stored_bytes: u64,
 }
 
 impl Default for Limits {
@@ -249,6 +251,7 @@ impl Default for Limits {
             write_timeout: Span::seconds(30),
             inbox_messages: 100_000,
             inbox_bytes: 64 << 20,
+            stored_bytes: 1 << 30,
         }
     }
 }

@@ -78,6 +78,7 @@ pub const RANGES: &[Range] = &[
     time("limits.write_timeout", MILLISECOND, Span::seconds(DAY), |c| c.limits.write_timeout),
     number("limits.inbox_messages", 1, 1_000_000_000, |c| c.limits.inbox_messages),
     number("limits.inbox_bytes", 1, 1 << 50, |c| c.limits.inbox_bytes),
+    number("limits.stored_bytes", 0, 1 << 50, |c| c.limits.stored_bytes),
 ];
 
 impl Range {

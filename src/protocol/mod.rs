@@ -172,6 +172,8 @@ pub enum Refusal {
     UnknownRecipient,
     /// `send`: the recipient's inbox is full.
     InboxFull,
+    /// `send`: the sender has stored as much as one may.
+    StoredFull,
     /// A parameter that is to be a number is none.
     NotANumber(Number),
     /// The line is longer than the server takes.
@@ -213,6 +215,9 @@ impl Refusal {
     pub fn words(self) -> Option<String> {
         Some(match self {
             Refusal::InboxFull => "the recipient's inbox is full".to_owned(),
+            Refusal::StoredFull => {
+                "you have stored as much as you may, try again when old messages are removed".to_owned()
+            }
             Refusal::NotANumber(Number::Seconds) => "SECONDS must be a whole number".to_owned(),
             Refusal::NotANumber(Number::BeforeId) => "BEFORE-ID must be a whole number".to_owned(),
             Refusal::NotANumber(Number::Count) => "COUNT must be a whole number".to_owned(),
@@ -246,6 +251,7 @@ impl Refusal {
             Refusal::UnknownToken => "unknown_token",
             Refusal::UnknownRecipient => "unknown_recipient",
             Refusal::InboxFull => "inbox_full",
+            Refusal::StoredFull => "stored_full",
             Refusal::LineTooLong => "line_too_long",
             Refusal::Busy => "busy",
             Refusal::WantsTls => "wants_tls",

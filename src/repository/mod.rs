@@ -82,6 +82,8 @@ pub enum Queued {
     Stored(MessageId),
     /// The recipient's unread mail is at its cap.
     InboxFull,
+    /// The sender has stored as much as one account may.
+    StoredFull,
     /// The disk is nearly full, so nothing is taken in.
     NoSpace,
     /// Its time or a number of it is beyond what the log has digits for.
@@ -181,6 +183,8 @@ pub trait Repository: Send + Sync {
     fn password_hash(&self, user: UserId) -> Answer<'_, Option<String>>;
     /// The living account of this name, case and all. From disk, so also where memory holds no accounts.
     fn account(&self, name: Username) -> Answer<'_, Option<User>>;
+    /// What each of these accounts has stored, in bytes. From memory where a server is, else from disk.
+    fn stored(&self, users: Vec<UserId>) -> Answer<'_, Vec<u64>>;
     /// The first living accounts after this one, in the order of their numbers, none only at the end. From disk.
     fn accounts(&self, after: UserId) -> Answer<'_, Vec<User>>;
     /// Makes an account.
@@ -245,6 +249,8 @@ pub struct Options {
     pub inbox_messages: u64,
     /// Unread text a user may have, in bytes.
     pub inbox_bytes: u64,
+    /// What one account may have stored, with what was read, in bytes; 0 for any amount.
+    pub stored_bytes: u64,
     /// `send` is refused when the file system has less room than this, in bytes.
     pub min_free_bytes: u64,
     /// How long to wait for another process that holds the database.

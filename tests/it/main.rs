@@ -61,6 +61,7 @@ mod repository;
 mod restart;
 mod security;
 mod statements;
+mod stored;
 mod support;
 mod terminal;
 mod transcripts;

@@ -21,6 +21,7 @@ const USERS: usize = 3;
 pub const OPTIONS: Options = Options {
     inbox_messages: 100_000,
     inbox_bytes: 1 << 30,
+    stored_bytes: 0,
     min_free_bytes: 0,
     busy_timeout: Duration::from_secs(5),
     tail_messages: 6,

@@ -139,6 +139,7 @@ async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, use
     while repository.user_named("other").is_none() || repository.addresses(users[1]).len() < 2 {
         tokio::task::yield_now().await;
     }
+    assert_eq!(beside.stored(users.to_vec()).await.expect("the store works"), [0; 3]);
     beside.close().await.expect("it closes");
     // The next change of the server's own takes what was followed out of the feed.
     let (_, fourth) = log_in(repository, users[0], 3).await;
@@ -190,7 +191,7 @@ async fn mail(mut repository: SqliteRepository, folder: &Path, users: &[UserId])
 }
 
 /// A month later all is read, and goes.
-async fn retention(repository: &SqliteRepository, users: &[UserId]) {
+async fn retention(repository: &SqliteRepository, folder: &Path, users: &[UserId]) {
     for user in users {
         while let Some(lease) = lease(repository, *user, ALL).await.lease {
             lease.confirm();
@@ -204,6 +205,8 @@ async fn retention(repository: &SqliteRepository, users: &[UserId]) {
     lease(repository, users[2], ALL).await.lease.expect("it holds something").confirm();
     settle(repository).await;
     assert_eq!(repository.prune(later).await.expect("the store works"), 1);
+    let killed = crash(folder);
+    open(killed.path(), &OPTIONS).await.close().await.expect("it closes");
     for i in 0..OPTIONS.tail_messages {
         send(repository, users[i % 2], users[0], "unread").await;
     }
@@ -229,7 +232,7 @@ fn every_statement_is_carried_out_with_a_row_that_it_finds_or_changes() {
         // What is not indexed is read at the start after a crash.
         let killed = crash(folder.path());
         open(killed.path(), options).await.close().await.expect("it closes");
-        retention(&repository, &users).await;
+        retention(&repository, folder.path(), &users).await;
         repository.close().await.expect("it closes");
     });
     let mut wanted = Vec::new();

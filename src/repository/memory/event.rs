@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::stored::Amount;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId};
 use crate::repository::User;
 
@@ -40,6 +41,8 @@ pub enum Event {
     SessionsEnded(Vec<SessionId>),
     /// A session ended because its user asked for it.
     LoggedOut(SessionId),
+    /// Messages of these senders were removed from the log.
+    MessagesRemoved(Vec<(UserId, Amount)>),
     /// The database has heard when these sessions were last used.
     UsesStored(Vec<(SessionId, Timestamp)>),
 }

@@ -6,11 +6,15 @@ use sqlx::types::Json;
 
 use crate::model::{SessionId, Timestamp, UserId};
 use crate::repository::memory::event::{Event, SessionRecord};
+use crate::repository::memory::stored::Amount;
 use crate::repository::{Added, NewSession, NewUser, User};
 
 /// `json_each` has columns of its own, `id` among them, so those of the table are named with it.
 const NOTE_USES: &str = "UPDATE session SET last_used_at = used.value ->> 1
     FROM json_each(?1) AS used WHERE session.id = used.value ->> 0";
+
+/// How much text one change removes at the most, unless a single message is longer.
+const PRUNED_BYTES: i64 = 8 << 20;
 
 /// A change to be made.
 #[derive(Clone)]
@@ -56,7 +60,7 @@ pub enum Changed {
 impl Change {
     /// Whether it may change accounts or sessions in a way that the change feed tells of.
     pub fn is_fed(&self) -> bool {
-        !matches!(self, Change::Nothing | Change::NoteUses(_) | Change::Prune { .. })
+        !matches!(self, Change::Nothing | Change::NoteUses(_))
     }
 
     /// Runs the statements. `now` is the time of the commit.
@@ -214,16 +218,33 @@ async fn prune(
     after: i64,
     look_at: i64,
 ) -> sqlx::Result<(Changed, Event)> {
-    let old = "SELECT r.id FROM receipt r JOIN message m ON m.id = r.id
-               WHERE r.id > ?1 AND r.id <= ?1 + ?2 AND r.delivered_at < ?3";
-    let ids: Vec<i64> =
-        sqlx::query_scalar(old).bind(after).bind(look_at).bind(read_before.0).fetch_all(&mut *db).await?;
+    // To remove much text takes long, and nobody can send meanwhile.
+    let old = "SELECT id FROM (
+                   SELECT r.id, sum(octet_length(m.text)) OVER (ORDER BY r.id) - octet_length(m.text) AS before
+                   FROM receipt r JOIN message m ON m.id = r.id
+                   WHERE r.id > ?1 AND r.id <= ?1 + ?2 AND r.delivered_at < ?3)
+               WHERE before < ?4";
+    let old = sqlx::query_scalar(old).bind(after).bind(look_at).bind(read_before.0).bind(PRUNED_BYTES);
+    let ids: Vec<i64> = old.fetch_all(&mut *db).await?;
     if ids.is_empty() {
         return Ok((Changed::Rows(0), Event::Nothing));
     }
+    let amounts = "SELECT sender, count(*), sum(octet_length(text)) FROM message
+                   WHERE id IN (SELECT value FROM json_each(?1)) GROUP BY sender";
+    let amounts: Vec<(i64, i64, i64)> = sqlx::query_as(amounts).bind(Json(&ids)).fetch_all(&mut *db).await?;
     // What the index still says of them, or will say, does no harm; it goes when nothing of its run is left. Who wrote what
     // is not indexed yet is noted here, because after a crash nobody could tell any more.
     for sql in [
+        "UPDATE stored SET messages = stored.messages - gone.messages, bytes = stored.bytes - gone.bytes
+         FROM (SELECT sender, count(*) AS messages, sum(octet_length(text)) AS bytes FROM message
+             WHERE id IN (SELECT value FROM json_each(?1)) AND id <= (SELECT coalesce(max(last), 0) FROM run)
+             GROUP BY sender) AS gone
+         WHERE user = gone.sender",
+        "INSERT OR IGNORE INTO removed (id, sender, bytes)
+         SELECT id, sender, octet_length(text) FROM message
+         WHERE id IN (SELECT value FROM json_each(?1)) AND id > (SELECT coalesce(max(last), 0) FROM run)",
+        "INSERT INTO change (kind, id)
+         SELECT DISTINCT 'user', sender FROM message WHERE id IN (SELECT value FROM json_each(?1))",
         "INSERT OR IGNORE INTO correspondent (recipient, sender, first_id)
          SELECT recipient, sender, min(id) FROM message
          WHERE id IN (SELECT value FROM json_each(?1)) AND id > (SELECT coalesce(max(last), 0) FROM run)
@@ -236,7 +257,11 @@ async fn prune(
     ] {
         sqlx::query(sql).bind(Json(&ids)).execute(&mut *db).await?;
     }
-    Ok((Changed::Rows(ids.len() as u64), Event::Nothing))
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    let amount =
+        |(sender, messages, bytes)| (UserId(sender), Amount { messages: count(messages), bytes: count(bytes) });
+    let removed = amounts.into_iter().map(amount).collect();
+    Ok((Changed::Rows(ids.len() as u64), Event::MessagesRemoved(removed)))
 }
 
 async fn end_sessions(db: &mut SqliteConnection, ids: &[SessionId]) -> sqlx::Result<Changed> {

@@ -3,7 +3,7 @@
 //! recipients: a run of 32,768 messages writes 1,000 rows, 20 bytes a message, whatever is stored already, where an index
 //! kept up at each commit dirties a 4 KiB page for nearly every message.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::vec::IntoIter;
 
 use super::checksum::{self, BYTES};
@@ -11,6 +11,7 @@ use super::direct::{Direct, Failure};
 use super::packed::{Packed, USER, WIDE};
 use crate::model::{MessageId, UserId};
 use crate::repository::mailbox::Mailboxes;
+use crate::repository::memory::stored::Amount;
 
 /// A message of the tail, without its text.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,8 @@ pub struct Logged {
 pub struct Run {
     to: MessageId,
     recipients: Vec<UserId>,
+    /// What each sender has stored by it.
+    stored: Vec<(UserId, Amount)>,
     /// Recipients and their messages, as JSON.
     mail: IntoIter<(UserId, String)>,
     /// The first message of each sender to each recipient.
@@ -96,6 +99,14 @@ const MAILBOX: &str = "INSERT INTO mailbox (user, messages, bytes, oldest)
     ON CONFLICT (user) DO UPDATE SET messages = messages + excluded.messages, bytes = bytes + excluded.bytes,
         oldest = CASE messages WHEN 0 THEN excluded.oldest ELSE oldest END";
 
+const STORED: &str = "INSERT INTO stored (user, messages, bytes)
+    SELECT CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 14) AS INTEGER), CAST(substr(v, 25, 14) AS INTEGER)
+    FROM (SELECT CAST(value AS BLOB) AS v FROM json_each(?1)) WHERE true
+    ON CONFLICT (user) DO UPDATE SET messages = messages + excluded.messages, bytes = bytes + excluded.bytes";
+const REMOVED: &str = "UPDATE stored SET messages = stored.messages - gone.messages, bytes = stored.bytes - gone.bytes
+    FROM (SELECT sender, count(*) AS messages, sum(bytes) AS bytes FROM removed WHERE id <= ?1 GROUP BY sender) AS gone
+    WHERE user = gone.sender";
+
 impl Run {
     /// Sorts the tail, which takes milliseconds.
     pub fn new(mut tail: Vec<Logged>, size: Tail) -> Run {
@@ -111,6 +122,7 @@ impl Run {
             correspondents.extend(messages.iter().copied().filter(|m: &Logged| senders.insert(m.sender)));
         }
         correspondents.sort_unstable_by_key(|m| (m.recipient, m.sender));
+        let stored = stored(&tail);
         let conversations = conversations(&mut tail);
         let recipients = mail.iter().map(|(recipient, _)| *recipient).collect();
         let bytes = mail.iter().map(|(_, json)| USER + BYTES + json.len()).sum::<usize>()
@@ -121,6 +133,7 @@ impl Run {
         Run {
             to,
             recipients,
+            stored,
             mail: mail.into_iter(),
             correspondents: correspondents.into_iter(),
             conversations: conversations.into_iter(),
@@ -192,6 +205,11 @@ impl Run {
 
     /// Moves the watermark to the end of the run, all of which is written, and counts what of it is unread.
     pub async fn finish(&self, db: &mut Direct, mailboxes: &Mailboxes) -> Result<(), Failure> {
+        let mut stored = Packed::with_capacity(self.stored.len(), USER + 2 * WIDE);
+        for (user, amount) in &self.stored {
+            let [messages, bytes] = [amount.messages, amount.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+            stored.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE)], "")?;
+        }
         let mut rows = Packed::with_capacity(self.recipients.len(), USER + 3 * WIDE);
         for (user, unread) in mailboxes.unread_up_to(self.to, &self.recipients) {
             let [messages, bytes] = [unread.messages, unread.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
@@ -201,9 +219,25 @@ impl Run {
         if rows.rows() > 0 {
             db.execute(MAILBOX, (rows.finish(),)).await?;
         }
+        if stored.rows() > 0 {
+            db.execute(STORED, (stored.finish(),)).await?;
+        }
+        db.execute(REMOVED, (self.to.0,)).await?;
+        db.execute("DELETE FROM removed WHERE id <= ?1", (self.to.0,)).await?;
         db.execute("INSERT INTO run (last) VALUES (?1)", (self.to.0,)).await?;
         db.execute("COMMIT", ()).await.map(|_| ())
     }
+}
+
+/// The messages by sender, counted.
+fn stored(tail: &[Logged]) -> Vec<(UserId, Amount)> {
+    let mut stored: BTreeMap<UserId, Amount> = BTreeMap::new();
+    for message in tail {
+        let amount = stored.entry(message.sender).or_default();
+        amount.messages += 1;
+        amount.bytes += message.bytes;
+    }
+    stored.into_iter().collect()
 }
 
 /// The messages by pair, in their order, below 0 where the one with the higher number wrote.

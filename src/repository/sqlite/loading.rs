@@ -20,11 +20,12 @@ use super::readers::{self, Readers};
 use super::schema::Progress;
 use super::shared::Shared;
 use super::writer::Writer;
-use super::{Role, SqliteRepository, accounts, checkpoint, failure, paths, schema, tail};
+use super::{Role, SqliteRepository, accounts, checkpoint, failure, paths, schema, stored, tail};
 use crate::model::MessageId;
 use crate::repository::batch::Queue;
 use crate::repository::mailbox::{Caps, Mailboxes};
 use crate::repository::memory::directory::Directory;
+use crate::repository::memory::stored::Stored;
 use crate::repository::{OpenError, Options, Totals};
 use crate::vital;
 
@@ -40,6 +41,8 @@ pub async fn load(opened: Opened, options: &Options, role: Role) -> Result<Sqlit
     let damage = Damage::new(progress.unchecked);
     let (mut totals, mut rows) = (Totals::default(), Vec::new());
     if role == Role::Server {
+        // One view, so that another process removes nothing meanwhile that is then counted twice or not at all.
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut db).await.map_err(failed)?;
         schema::undo_unfinished_run(&mut db, progress.watermark).await.map_err(failed)?;
         totals = schema::totals(&mut db).await.map_err(failed)?;
         rows = tail::read(&mut db, progress, &damage).await.map_err(failed)?;
@@ -53,7 +56,13 @@ pub async fn load(opened: Opened, options: &Options, role: Role) -> Result<Sqlit
     let caps = Caps { messages: options.inbox_messages, bytes: options.inbox_bytes };
     let mailboxes = Mailboxes::new(caps, &totals, progress.watermark);
     let tail = fill(&mailboxes, rows, &directory, &damage);
-    let shared = Arc::new(Shared::new(database.clone(), directory, mailboxes, damage, options.min_free_bytes));
+    let stored = Stored::new(options.stored_bytes);
+    if role == Role::Server {
+        let failed = |failure: Failure| paths::failed(&database, failure);
+        stored::load(&mut db, &stored, &tail).await.map_err(failed)?;
+        db.execute("COMMIT", ()).await.map_err(failed)?;
+    }
+    let shared = Arc::new(Shared::new(database.clone(), directory, mailboxes, stored, damage, options.min_free_bytes));
     let readers = Readers::open(&database, options, role).await?;
     let logins = readers::pool(1, &database, options, role).await?;
     let note = match &mut lock {
@@ -85,6 +94,7 @@ pub async fn load(opened: Opened, options: &Options, role: Role) -> Result<Sqlit
         writer: writing,
         checkpointer,
         stop_checkpoints,
+        role,
         is_new,
         lost,
         lock: Mutex::new(lock),

@@ -29,6 +29,7 @@ mod readers;
 pub mod restore;
 mod schema;
 mod shared;
+mod stored;
 mod tail;
 pub mod verify;
 mod wal;
@@ -79,6 +80,7 @@ pub struct SqliteRepository {
     writer: TaskTracker,
     checkpointer: TaskTracker,
     stop_checkpoints: CancellationToken,
+    role: Role,
     is_new: bool,
     /// Messages that were acknowledged and that this start did not find.
     lost: u64,
@@ -162,6 +164,15 @@ impl Repository for SqliteRepository {
 
     fn accounts(&self, after: UserId) -> Answer<'_, Vec<User>> {
         Box::pin(async move { accounts::accounts(&self.logins, after).await.map_err(unread_accounts) })
+    }
+
+    fn stored(&self, users: Vec<UserId>) -> Answer<'_, Vec<u64>> {
+        Box::pin(async move {
+            match self.role {
+                Role::Server => Ok(users.into_iter().map(|user| self.shared.stored.of(user)).collect()),
+                Role::Admin | Role::Founder => stored::on_disk(&self.logins, &users).await.map_err(unread_accounts),
+            }
+        })
     }
 
     fn add_user(&self, user: NewUser) -> Answer<'_, Added> {

@@ -69,8 +69,11 @@ impl SqliteRepository {
             if sent.map_err(unread_log)?.is_some_and(|sent_at: i64| sent_at >= read_before.0) {
                 return Ok(pruned);
             }
-            pruned += self.rows(Change::Prune { read_before, after, look_at: PRUNE }).await?;
-            after += PRUNE;
+            let removed = self.rows(Change::Prune { read_before, after, look_at: PRUNE }).await?;
+            pruned += removed;
+            if removed == 0 {
+                after += PRUNE;
+            }
         }
     }
 }

@@ -157,7 +157,12 @@ pub async fn unchecked(connection: &mut SqliteConnection) -> sqlx::Result<Unchec
 
 /// Removes what an interrupted indexing run left behind.
 pub async fn undo_unfinished_run(connection: &mut SqliteConnection, watermark: MessageId) -> sqlx::Result<()> {
-    for sql in ["DELETE FROM mail WHERE run > ?1", "DELETE FROM conversation WHERE run > ?1"] {
+    for sql in [
+        "DELETE FROM mail WHERE run > ?1",
+        "DELETE FROM conversation WHERE run > ?1",
+        // The tail is read without them.
+        "DELETE FROM removed WHERE id > ?1",
+    ] {
         sqlx::query(sql).bind(watermark.0).execute(&mut *connection).await?;
     }
     Ok(())

@@ -21,6 +21,7 @@ use crate::repository::lease::Leases;
 use crate::repository::mailbox::Mailboxes;
 use crate::repository::memory::directory::Directory;
 use crate::repository::memory::event::{Ended, Event};
+use crate::repository::memory::stored::Stored;
 
 /// One for the store.
 pub struct Shared {
@@ -30,6 +31,8 @@ pub struct Shared {
     pub mailboxes: Mailboxes,
     /// What was found damaged.
     pub damage: Damage,
+    /// What everybody has stored.
+    pub stored: Stored,
     /// Who holds what in the name of which session.
     pub leases: Arc<Leases>,
     /// Space set aside for when the disk is full.
@@ -60,6 +63,7 @@ impl Shared {
         database: PathBuf,
         directory: Directory,
         mailboxes: Mailboxes,
+        stored: Stored,
         damage: Damage,
         min_free_bytes: u64,
     ) -> Shared {
@@ -68,6 +72,7 @@ impl Shared {
             database,
             directory: RwLock::new(directory),
             mailboxes,
+            stored,
             damage,
             leases: Arc::default(),
             min_free_bytes,
@@ -100,6 +105,9 @@ impl Shared {
         let mut directory = self.directory_mut();
         let mut logged_out = Vec::new();
         for event in events {
+            if let Event::MessagesRemoved(amounts) = &event {
+                amounts.iter().for_each(|(sender, amount)| self.stored.subtract(*sender, *amount));
+            }
             if let Event::LoggedOut(session) = &event {
                 logged_out.push(*session);
             }

@@ -31,6 +31,7 @@ use crate::model::{MessageId, Timestamp, UserId};
 use crate::repository::batch::Jobs;
 use crate::repository::mailbox::Waiting;
 use crate::repository::memory::event::Event;
+use crate::repository::memory::stored::Amount;
 use crate::repository::{Each, Error, NewMessage, Queued};
 
 /// Who waits for a piece of work.
@@ -236,6 +237,7 @@ impl Writer {
         if result.is_err() {
             for (recipient, message) in &delivered {
                 self.shared.mailboxes.unreserve(*recipient, message.bytes);
+                self.shared.stored.subtract(message.sender, Amount::one(message.bytes));
             }
         }
         Ok(Done { delivered, queued, changed: result? })

@@ -6,9 +6,11 @@ use tracing::{info, warn};
 
 use super::{Batch, Writer, data_version};
 use crate::model::UserId;
+use crate::repository::memory::event::Event;
 use crate::repository::sqlite::accounts::{self, Followed};
 use crate::repository::sqlite::change::Change;
 use crate::repository::sqlite::direct::Failure;
+use crate::repository::sqlite::stored;
 
 /// How many changes that were followed a commit removes from the feed at the most.
 const REMOVED_TOGETHER: i64 = 1_000;
@@ -51,6 +53,7 @@ impl Writer {
             Ok(Followed { events, seen, more }) => {
                 info!("accounts or sessions were changed by another process");
                 (feed.seen, feed.behind) = (seen, more);
+                self.count_stored_again(&events).await;
                 let removed = self.shared.apply(events);
                 self.remove_again(removed).await;
             }
@@ -59,6 +62,18 @@ impl Writer {
                 // Another version than any: so that the next look tries again.
                 feed.data_version = -1;
             }
+        }
+    }
+
+    /// Where another process has removed messages, the feed names their senders.
+    async fn count_stored_again(&mut self, events: &[Event]) {
+        let named = events.iter().filter_map(|event| match event {
+            Event::UserStored(user) => Some(user.id),
+            _ => None,
+        });
+        let users = named.collect();
+        if let Err(error) = stored::count_again(&mut self.db, &self.shared.stored, &self.tail, &users).await {
+            warn!(%error, "what accounts have stored could not be counted again");
         }
     }
 

@@ -29,6 +29,7 @@ impl Writer {
         let mut delivered = Vec::with_capacity(count);
         let has_room = self.shared.has_room.load(Ordering::Relaxed);
         let mut reserve = self.shared.mailboxes.reserve();
+        let mut charging = self.shared.stored.charging();
         let queued = sends.iter().map(|(messages, _)| {
             let queued = messages.iter().map(|message| {
                 let bytes = message.text.len() as u64;
@@ -38,6 +39,10 @@ impl Writer {
                 if !reserve.room(message.recipient, bytes) {
                     return Queued::InboxFull;
                 }
+                if !charging.charge(message.sender, bytes) {
+                    reserve.give_back(message.recipient, bytes);
+                    return Queued::StoredFull;
+                }
                 let id = MessageId(self.next_id + packed.rows() as i64);
                 let columns = [(message.sender.0, USER), (message.recipient.0, USER), (message.sent_at.0, WIDE)];
                 let [(sender, _), (recipient, _), (sent_at, _)] = columns;
@@ -45,6 +50,7 @@ impl Writer {
                 if let Err(error) = packed.row_with(&columns, &stored.checksum(), &message.text) {
                     error!(%error, "a message was refused");
                     reserve.give_back(message.recipient, bytes);
+                    charging.give_back(message.sender, bytes);
                     return Queued::Unfit;
                 }
                 let content = Some((message.sent_at, message.text.clone()));

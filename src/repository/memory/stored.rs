@@ -1,0 +1,109 @@
+//! How much each account has stored: the messages that it sent, read or not, for as long as the message log has them. Who
+//! sends is charged and not who receives: nobody can use up what another may store.
+
+use std::sync::{Mutex, MutexGuard};
+
+use rustc_hash::FxHashMap;
+
+use crate::model::UserId;
+
+/// What a message takes beside its text, in the message log and its indexes: bytes, rounded up.
+pub const PER_MESSAGE: u64 = 100;
+
+/// Messages of one account and their texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many.
+    pub messages: u64,
+    /// Bytes of text.
+    pub bytes: u64,
+}
+
+impl Amount {
+    /// One message.
+    pub fn one(bytes: u64) -> Amount {
+        Amount { messages: 1, bytes }
+    }
+
+    /// What is charged for it, in bytes.
+    pub fn charge(self) -> u64 {
+        self.bytes + PER_MESSAGE * self.messages
+    }
+}
+
+/// What everybody has stored.
+#[derive(Debug)]
+pub struct Stored {
+    /// What one account may store, in bytes; 0 for any amount.
+    most: u64,
+    charges: Mutex<FxHashMap<UserId, u64>>,
+}
+
+impl Stored {
+    /// Nobody has stored anything.
+    pub fn new(most: u64) -> Stored {
+        Stored { most, charges: Mutex::default() }
+    }
+
+    /// What an account is charged for, in bytes.
+    pub fn of(&self, user: UserId) -> u64 {
+        self.charges().get(&user).copied().unwrap_or(0)
+    }
+
+    /// What was found at the start, or after another process has changed it, takes the place of what was known.
+    pub fn set(&self, user: UserId, charge: u64) {
+        self.charges().insert(user, charge);
+    }
+
+    /// Adds what is stored already.
+    pub fn add(&self, sender: UserId, amount: Amount) {
+        *self.charges().entry(sender).or_default() += amount.charge();
+    }
+
+    /// Takes off what is not stored any more.
+    pub fn subtract(&self, sender: UserId, amount: Amount) {
+        subtract(&mut self.charges(), sender, amount);
+    }
+
+    /// To charge for many messages at once.
+    pub fn charging(&self) -> Charging<'_> {
+        Charging { most: self.most, charges: self.charges() }
+    }
+
+    fn charges(&self) -> MutexGuard<'_, FxHashMap<UserId, u64>> {
+        self.charges.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+}
+
+/// Charges for messages; nobody else gets at the charges meanwhile.
+pub struct Charging<'a> {
+    most: u64,
+    charges: MutexGuard<'a, FxHashMap<UserId, u64>>,
+}
+
+impl Charging<'_> {
+    /// Charges a sender for one message. `false`: the account may not store as much.
+    pub fn charge(&mut self, sender: UserId, bytes: u64) -> bool {
+        let charged = self.charges.entry(sender).or_default();
+        let new = charged.saturating_add(Amount::one(bytes).charge());
+        let may = self.most == 0 || new <= self.most;
+        if may {
+            *charged = new;
+        }
+        may
+    }
+
+    /// Takes back the charge for one message that was not written.
+    pub fn give_back(&mut self, sender: UserId, bytes: u64) {
+        subtract(&mut self.charges, sender, Amount::one(bytes));
+    }
+}
+
+fn subtract(charges: &mut FxHashMap<UserId, u64>, sender: UserId, amount: Amount) {
+    if let Some(charge) = charges.get_mut(&sender) {
+        *charge = charge.saturating_sub(amount.charge());
+        if *charge == 0 {
+            charges.remove(&sender);
+        }
+    }
+}
