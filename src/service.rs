@@ -14,8 +14,8 @@ use crate::metrics::Tally;
 use crate::model::{Message, MessageId, Password, Timestamp, Token, UserId};
 use crate::password::{Passwords, Share, Verdict};
 use crate::protocol::{Command, FromSender, Past, Person, Receipt, Refusal, Reply, Send};
+use crate::repository::{self, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
 pub use crate::repository::{Arrival, Each, Lease};
-use crate::repository::{Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
 use crate::throttle::{Throttle, network};
 
 /// How many messages `history` shows that was not told a number.
@@ -96,14 +96,15 @@ impl Service {
         *self.rules.read().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Finds out who asks: once for each request, before it is carried out. Costs no I/O.
-    pub fn authenticate(&self, token: Option<Token>) -> Caller {
+    /// Finds out who asks: once for each request, before it is carried out.
+    pub async fn authenticate(&self, token: Option<Token>) -> Caller {
         let Some(token) = token else { return Caller::Anonymous };
         let at = Timestamp::now();
         let unused_since = at.before(self.rules().idle_expiry);
-        match self.repository.session(&token.hash(), at, unused_since) {
-            Some(session) => Caller::User(Authenticated { token, session, at }),
-            None => Caller::Dead,
+        match self.repository.session(token.hash(), at, unused_since).await {
+            Ok(Some(session)) => Caller::User(Authenticated { token, session, at }),
+            Ok(None) => Caller::Dead,
+            Err(_) => Caller::Unknown,
         }
     }
 
@@ -132,7 +133,7 @@ impl Service {
         let mut messages = Each::with_capacity(sends.len());
         let mut outcomes = Each::with_capacity(sends.len());
         for (caller, send) in sends {
-            outcomes.push(match self.accept(peer, &caller, send) {
+            outcomes.push(match self.accept(peer, &caller, send).await {
                 Ok(message) => {
                     messages.push(message);
                     caller.hears(Reply::Sent)
@@ -162,16 +163,17 @@ impl Service {
     }
 
     /// What is to be queued, if the sender may.
-    fn accept(&self, peer: &Peer, caller: &Caller, send: Send) -> Result<NewMessage, Refusal> {
+    async fn accept(&self, peer: &Peer, caller: &Caller, send: Send) -> Result<NewMessage, Refusal> {
         let Authenticated { session, at, .. } = caller.user()?;
-        let recipient = self.repository.recipient(&send.recipient).ok_or(Refusal::UnknownRecipient)?;
+        let recipient = self.repository.recipient(&send.recipient).await.map_err(unavailable)?;
+        let recipient = recipient.ok_or(Refusal::UnknownRecipient)?;
         debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
         Ok(NewMessage { sender: session.user.id, recipient, sent_at: *at, text: send.text })
     }
 
     /// Hears of the next mail for the caller.
-    pub fn arrival(&self, caller: &Caller) -> Result<Arrival, Refusal> {
-        Ok(self.repository.arrival(caller.user()?.session.user.id))
+    pub async fn arrival(&self, caller: &Caller) -> Result<Arrival, Refusal> {
+        self.repository.arrival(caller.user()?.session.user.id).await.map_err(unavailable)
     }
 
     /// How long a `wait` lasts at the most.
@@ -189,10 +191,16 @@ impl Service {
     }
 
     async fn auth(&self, peer: &Peer, username: &str, password: &Password) -> Result<Outcome, Refusal> {
-        let user = self.repository.user_named(username);
+        let user = self.repository.user_named(username).await.map_err(unavailable)?;
         // Where somebody is logged in from is known to the account, be the session older than this process.
         if let Some(user) = &user
-            && self.repository.addresses(user.id).iter().any(|from| network(*from) == network(peer.address))
+            && self
+                .repository
+                .addresses(user.id)
+                .await
+                .map_err(unavailable)?
+                .iter()
+                .any(|from| network(*from) == network(peer.address))
         {
             self.throttle.remember(peer.address, username);
         }
@@ -247,7 +255,7 @@ impl Service {
             most: self.rules().sessions_per_user,
             rehashed,
         };
-        if !self.repository.open_session(session).await.map_err(|_| Refusal::Unavailable)? {
+        if !self.repository.open_session(session).await.map_err(unavailable)? {
             return Err(Refusal::UnknownUser);
         }
         info!(address = %peer.address, user = user.username.as_str(), "login");
@@ -258,19 +266,19 @@ impl Service {
         let Authenticated { token, session, .. } = caller.user()?;
         let Rules { drained_senders, inbox_reply_bytes, .. } = self.rules();
         let want = Want { bytes: inbox_reply_bytes, drained_senders, session: Some(session.id) };
-        let delivery = self.repository.lease(session.user.id, want).await.map_err(|_| Refusal::Unavailable)?;
+        let delivery = self.repository.lease(session.user.id, want).await.map_err(unavailable)?;
         // A session that ended meanwhile was handed nothing.
-        self.authenticate(Some(*token)).user()?;
+        self.authenticate(Some(*token)).await.user()?;
         let messages = delivery.lease.as_ref().map_or(0, Lease::len);
         debug!(address = %peer.address, user = session.user.username.as_str(), messages, "inbox");
-        let reply = self.inbox_reply(session, delivery.senders);
+        let reply = self.inbox_reply(session, delivery.senders).await?;
         Ok(Outcome { lease: delivery.lease, ..caller.hears(reply) })
     }
 
-    fn inbox_reply(&self, reader: &Session, handed_out: Vec<(UserId, Vec<Message>)>) -> Reply {
+    async fn inbox_reply(&self, reader: &Session, handed_out: Vec<(UserId, Vec<Message>)>) -> Result<Reply, Refusal> {
         let mut senders: Vec<FromSender> = Vec::with_capacity(handed_out.len());
         for (sender, messages) in handed_out {
-            let Some(sender) = self.repository.user(sender) else { continue };
+            let Some(sender) = self.repository.user(sender).await.map_err(unavailable)? else { continue };
             // A removed account and a later one of the same name share a key, as a JSON object wants it.
             if let Some(same) = senders.iter_mut().find(|from| from.username == sender.username) {
                 same.messages.extend(messages);
@@ -284,12 +292,12 @@ impl Service {
                 messages,
             });
         }
-        Reply::Inbox(senders)
+        Ok(Reply::Inbox(senders))
     }
 
     async fn show(&self, caller: &Caller) -> Result<Outcome, Refusal> {
         caller.user()?;
-        let online = self.repository.online().await.map_err(|_| Refusal::Unavailable)?;
+        let online = self.repository.online().await.map_err(unavailable)?;
         Ok(caller.hears(Reply::Online(online)))
     }
 
@@ -308,7 +316,7 @@ impl Service {
     /// The connection has confirmed what it was handed; says so when that is durable.
     async fn ack(&self, caller: &Caller) -> Result<Outcome, Refusal> {
         caller.user()?;
-        self.repository.confirmed().await.map_err(|_| Refusal::Unavailable)?;
+        self.repository.confirmed().await.map_err(unavailable)?;
         Ok(caller.hears(Reply::Acknowledged))
     }
 
@@ -320,11 +328,12 @@ impl Service {
         count: Option<u64>,
     ) -> Result<Outcome, Refusal> {
         let me = &caller.user()?.session.user;
-        let other = self.repository.user_named(username).ok_or(Refusal::UnknownRecipient)?;
+        let other = self.repository.user_named(username).await.map_err(unavailable)?;
+        let other = other.ok_or(Refusal::UnknownRecipient)?;
         let Rules { history_messages, inbox_reply_bytes, .. } = self.rules();
         let count = count.map_or(HISTORY, |count| usize::try_from(count).unwrap_or(usize::MAX));
         let page = Page { before, messages: count.min(history_messages), bytes: inbox_reply_bytes };
-        let entries = self.repository.conversation(me.id, other.id, page).await.map_err(|_| Refusal::Unavailable)?;
+        let entries = self.repository.conversation(me.id, other.id, page).await.map_err(unavailable)?;
         let person =
             |user: &User| Person { username: user.username.clone(), display_name: user.display_name.to_string() };
         let past = |Entry { message, sender, read_at, .. }: Entry| {
@@ -336,10 +345,16 @@ impl Service {
 
     async fn status(&self, caller: &Caller, username: &str) -> Result<Outcome, Refusal> {
         let me = &caller.user()?.session.user;
-        let other = self.repository.user_named(username).ok_or(Refusal::UnknownRecipient)?;
+        let other = self.repository.user_named(username).await.map_err(unavailable)?;
+        let other = other.ok_or(Refusal::UnknownRecipient)?;
         let most = self.rules().history_messages;
-        let receipts = self.repository.receipts(me.id, other.id, most).await.map_err(|_| Refusal::Unavailable)?;
+        let receipts = self.repository.receipts(me.id, other.id, most).await.map_err(unavailable)?;
         let receipts = receipts.into_iter().map(|(id, sent_at, read_at)| Receipt { id, sent_at, read_at });
         Ok(caller.hears(Reply::Status(receipts.collect())))
     }
+}
+
+/// The store has logged what went wrong.
+fn unavailable(_: repository::Error) -> Refusal {
+    Refusal::Unavailable
 }

@@ -193,7 +193,7 @@ impl<S: Stream> Connection<'_, S> {
     }
 
     /// The next request that has arrived whole.
-    fn next_request(&mut self) -> Option<Asked> {
+    async fn next_request(&mut self) -> Option<Asked> {
         loop {
             let (at, refusal) = match self.lines.next_frame()? {
                 Frame::Line { bytes, at } => return Some((at, self.dialect.parse(bytes))),
@@ -201,7 +201,7 @@ impl<S: Stream> Connection<'_, S> {
                 Frame::TooLong { at, .. } => (at, Refusal::LineTooLong),
                 Frame::NeedsAdmission { head, at } => {
                     let token = self.dialect.parse_head(head);
-                    match token.and_then(|token| self.admit(token)) {
+                    match self.admit(token).await {
                         Ok(room) => {
                             self.room = Some(room);
                             self.lines.admit();
@@ -220,9 +220,11 @@ impl<S: Stream> Connection<'_, S> {
     }
 
     /// Room for a long line, if the token that it shows is a living one.
-    fn admit(&self, token: Token) -> Result<OwnedSemaphorePermit, Refusal> {
-        if self.service.authenticate(Some(token)).token() != TokenState::Living {
-            return Err(Refusal::UnknownToken);
+    async fn admit(&self, token: Result<Token, Refusal>) -> Result<OwnedSemaphorePermit, Refusal> {
+        match self.service.authenticate(Some(token?)).await.token() {
+            TokenState::Living => {}
+            TokenState::NotShown | TokenState::Dead => return Err(Refusal::UnknownToken),
+            TokenState::Unknown => return Err(Refusal::Unavailable),
         }
         let bytes = u32::try_from(self.settings.line.long).map_err(|_| Refusal::LineTooLong)?;
         self.settings.long_lines.clone().try_acquire_many_owned(bytes).map_err(|_| Refusal::Busy)
@@ -232,21 +234,21 @@ impl<S: Stream> Connection<'_, S> {
     /// is what makes pipelining worth its while. Gives a reason where the connection is to be closed.
     async fn answer_all(&mut self) -> io::Result<Option<Over>> {
         let mut sends = Each::new();
-        while let Some((at, request)) = self.next_request() {
+        while let Some((at, request)) = self.next_request().await {
             // Who asks a thousand things at once must not keep the others waiting for all of the answers.
             consume_budget().await;
             self.place.at_work();
             let first = std::mem::take(&mut self.first);
             match request {
                 Ok(Request { token, command: Command::Send(send) }) => {
-                    sends.push((self.authenticate(at, token), send));
+                    sends.push((self.authenticate(at, token).await, send));
                     if sends.len() == TOGETHER {
                         self.send(&mut sends).await;
                     }
                 }
                 Ok(Request { token, command }) => {
                     self.send(&mut sends).await;
-                    let caller = self.authenticate(at, token);
+                    let caller = self.authenticate(at, token).await;
                     self.carry_out(caller, token, command).await?;
                 }
                 Err(refusal) => {
@@ -268,9 +270,9 @@ impl<S: Stream> Connection<'_, S> {
 
     /// Finds out who asks. Who asks again has read what was written before; but who shows a token that is good for nothing
     /// proves nothing.
-    fn authenticate(&mut self, at: u64, token: Option<Token>) -> Caller {
-        let caller = self.service.authenticate(token);
-        if caller.token() != TokenState::Dead {
+    async fn authenticate(&mut self, at: u64, token: Option<Token>) -> Caller {
+        let caller = self.service.authenticate(token).await;
+        if matches!(caller.token(), TokenState::NotShown | TokenState::Living) {
             self.handed_out.request(at);
         }
         caller
@@ -303,7 +305,7 @@ impl<S: Stream> Connection<'_, S> {
 
     fn reply(&mut self, outcome: &Outcome) {
         match outcome.token {
-            TokenState::NotShown => {}
+            TokenState::NotShown | TokenState::Unknown => {}
             TokenState::Living => self.place.showed_token(true),
             TokenState::Dead => self.place.showed_token(false),
         }

@@ -21,7 +21,7 @@ pub async fn execute(repository: &dyn Repository, command: Command) -> Result<Re
         Command::Health => {
             // Goes through the writer: while that hangs, the server is not well.
             repository.confirmed().await.map_err(store)?;
-            if !repository.status().has_room {
+            if !repository.status().await.map_err(store)?.has_room {
                 return Err("no space on the disk: every send is refused, and mail can be read".to_owned());
             }
             Reply::Done { count: 0 }

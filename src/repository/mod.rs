@@ -2,6 +2,7 @@
 //! One trait, two callers (the service, and the administrator's commands), one backend so far ([`sqlite`]). A change of several steps is one method, so
 //! that atomicity is the backend's affair. What OK is said of is on stable storage when the future is ready.
 
+mod answer;
 pub mod batch;
 pub mod lease;
 pub mod mailbox;
@@ -9,6 +10,7 @@ pub mod memory;
 mod records;
 pub mod sqlite;
 
+pub use self::answer::Answer;
 pub use self::lease::Lease;
 pub(crate) use self::lease::LeaseKeeper;
 pub use self::mailbox::Arrival;
@@ -16,10 +18,8 @@ pub use self::records::{Added, Login, NewUser, Session, User};
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +27,6 @@ use smallvec::SmallVec;
 
 use crate::metrics::Durations;
 use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
-
-/// What a method of the store gives, once the store has answered.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// One of something for each message of a packet: nearly always one message, and then not on the heap.
 pub type Each<T> = SmallVec<[T; 1]>;
@@ -173,12 +170,12 @@ pub struct Status {
 
 /// The store.
 pub trait Repository: Send + Sync {
-    /// The living account of this name, case and all. From memory.
-    fn user_named(&self, name: &str) -> Option<Arc<User>>;
-    /// The number of the living account of this name, case and all. From memory.
-    fn recipient(&self, name: &str) -> Option<UserId>;
-    /// An account by number, removed ones too. From memory.
-    fn user(&self, id: UserId) -> Option<Arc<User>>;
+    /// The living account of this name, case and all.
+    fn user_named<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Arc<User>>>;
+    /// The number of the living account of this name, case and all.
+    fn recipient<'a>(&'a self, name: &'a str) -> Answer<'a, Option<UserId>>;
+    /// An account by number, removed ones too.
+    fn user(&self, id: UserId) -> Answer<'_, Option<Arc<User>>>;
     /// The PHC string of a living account. From disk: it is needed only at a login.
     fn password_hash(&self, user: UserId) -> Answer<'_, Option<String>>;
     /// The living account of this name, case and all. From disk, so also where memory holds no accounts.
@@ -197,13 +194,13 @@ pub trait Repository: Send + Sync {
     fn remove_user(&self, user: UserId) -> Answer<'_, Removed>;
 
     /// The session whose token hashes to this, unless it was not used since `unused_since`. Notes that it is in use
-    /// `now`, in memory; that reaches the disk with [`Repository::tidy_sessions`].
-    fn session(&self, token: &TokenHash, now: Timestamp, unused_since: Timestamp) -> Option<Session>;
+    /// `now`; that need not be durable before [`Repository::tidy_sessions`].
+    fn session(&self, token: TokenHash, now: Timestamp, unused_since: Timestamp) -> Answer<'_, Option<Session>>;
     /// The first living sessions after this one, oldest first, of one account or of all; none only at the end. From disk.
     fn logins(&self, after: SessionId, of: Option<UserId>) -> Answer<'_, Vec<Login>>;
-    /// From where an account's living sessions were opened. From memory.
-    fn addresses(&self, user: UserId) -> Vec<IpAddr>;
-    /// Users with a living session, in the order of their oldest. From memory, in pieces.
+    /// From where an account's living sessions were opened.
+    fn addresses(&self, user: UserId) -> Answer<'_, Vec<IpAddr>>;
+    /// Users with a living session, in the order of their oldest.
     fn online(&self) -> Answer<'_, Vec<Username>>;
     /// Opens a session. `false`: the account was shut or removed meanwhile.
     fn open_session(&self, session: NewSession) -> Answer<'_, bool>;
@@ -219,8 +216,8 @@ pub trait Repository: Send + Sync {
     /// Hands out what waits for `recipient` and is leased to nobody, oldest first.
     fn lease(&self, recipient: UserId, want: Want) -> Answer<'_, Delivery>;
 
-    /// Hears of the next mail for `recipient`. From memory.
-    fn arrival(&self, recipient: UserId) -> Arrival;
+    /// Hears of the next mail for `recipient`.
+    fn arrival(&self, recipient: UserId) -> Answer<'_, Arrival>;
     /// Ready when all that was confirmed before this call is on stable storage.
     fn confirmed(&self) -> Answer<'_, ()>;
 
@@ -232,7 +229,7 @@ pub trait Repository: Send + Sync {
     /// Removes what was read before `read_before` from the log; gives how many messages.
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;
     /// How the store is doing.
-    fn status(&self) -> Status;
+    fn status(&self) -> Answer<'_, Status>;
     /// Ready when the writer has carried out a transaction that changes nothing, or has been refused it. An error: nothing
     /// writes any more.
     fn answers(&self) -> Answer<'_, ()>;

@@ -13,6 +13,8 @@ pub enum TokenState {
     Living,
     /// It is not, or the request has ended the session.
     Dead,
+    /// The store could not say.
+    Unknown,
 }
 
 /// Who asks.
@@ -24,6 +26,8 @@ pub enum Caller {
     User(Authenticated),
     /// Somebody whose token is that of no living session.
     Dead,
+    /// Somebody of whom the store could not say who it is.
+    Unknown,
 }
 
 /// The user of a living session, and when that was found.
@@ -44,6 +48,7 @@ impl Caller {
             Caller::Anonymous => TokenState::NotShown,
             Caller::User(_) => TokenState::Living,
             Caller::Dead => TokenState::Dead,
+            Caller::Unknown => TokenState::Unknown,
         }
     }
 
@@ -52,6 +57,7 @@ impl Caller {
         match self {
             Caller::User(user) => Ok(user),
             Caller::Anonymous | Caller::Dead => Err(Refusal::UnknownToken),
+            Caller::Unknown => Err(Refusal::Unavailable),
         }
     }
 

@@ -23,8 +23,8 @@ impl<S: Stream> Connection<'_, S> {
         let mut heard: Option<Arrival> = None;
         loop {
             // First it is made sure that an arrival is heard of, so that none falls between looking and waiting.
-            let caller = self.service.authenticate(token);
-            let arrival = self.service.arrival(&caller);
+            let caller = self.service.authenticate(token).await;
+            let arrival = self.service.arrival(&caller).await;
             let looked = self.service.handle(self.peer, caller, Command::Inbox).await;
             let Ok(mut arrival) = arrival else { return Ok(refused(looked, heard)) };
             if let Reply::Refused(_) = looked.reply {

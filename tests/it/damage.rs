@@ -62,7 +62,7 @@ async fn look(folder: &Path, users: &[UserId]) -> Option<Seen> {
     let page = Page { before: None, messages: 1_000, bytes: u64::MAX };
     let history = repository.conversation(users[1], users[0], page).await;
     let inbox = repository.lease(users[1], ALL).await;
-    let status = repository.status();
+    let status = repository.status().await.expect("the store works");
     let _ = repository.close().await;
     let texts = |texts: &mut dyn Iterator<Item = &str>| texts.map(str::to_owned).collect::<Vec<_>>();
     let inbox = inbox.ok()?;
@@ -190,11 +190,11 @@ async fn the_number_of_a_message_that_was_lost_is_not_given_out_again() {
     let length = fs::metadata(folder.path().join("chat.db-wal")).expect("it is there").len() as usize;
     let copy = flipped(folder.path(), "chat.db-wal", length / 2, 0);
     let repository = open(copy.path(), &LONG_TAIL).await;
-    assert!(repository.status().lost > 0);
+    assert!(repository.status().await.expect("the store works").lost > 0);
     assert_eq!(send(&repository, users[0], users[1], "new").await, MessageId(2 * HALF as i64 + 1));
     repository.close().await.expect("it closes");
     let repository = open(copy.path(), &LONG_TAIL).await;
-    assert_eq!(repository.status().lost, 0, "it is said once");
+    assert_eq!(repository.status().await.expect("the store works").lost, 0, "it is said once");
     repository.close().await.expect("it closes");
 }
 

@@ -19,7 +19,8 @@ pub async fn log_in(repository: &SqliteRepository, user: UserId, most: usize) ->
     let address = Arc::from("192.0.2.1");
     let new = NewSession { user, token: token.hash(), address, created_at: now, most, rehashed: Some("hash".into()) };
     assert!(repository.open_session(new).await.expect("the store works"));
-    let session = repository.session(&token.hash(), now, Timestamp(0)).expect("it is open");
+    let session =
+        repository.session(token.hash(), now, Timestamp(0)).await.expect("the store works").expect("it is open");
     (token, session.id)
 }
 
@@ -51,7 +52,11 @@ async fn a_lease_ends_with_its_session_whatever_ends_that() {
         drop(again);
         held.lease.expect("it holds something").confirm();
         settle(&repository).await;
-        assert_eq!(repository.status().unread_messages, 1, "{cause}: a lease that is over confirms nothing");
+        assert_eq!(
+            repository.status().await.expect("the store works").unread_messages,
+            1,
+            "{cause}: a lease that is over confirms nothing"
+        );
         let late = lease(&repository, users[1], Want { session: Some(session), ..ALL }).await;
         assert!(late.lease.is_none(), "{cause}: nothing is handed to a session that has ended");
     }
@@ -84,11 +89,16 @@ async fn the_session_that_was_not_used_for_longest_goes_first() {
     for _ in 0..3 {
         tokens.push(log_in(&repository, users[0], 3).await.0);
     }
-    let used = |token: &Token, at: i64| repository.session(&token.hash(), Timestamp(at), Timestamp(0)).is_some();
+    let used = async |token: &Token, at: i64| {
+        repository.session(token.hash(), Timestamp(at), Timestamp(0)).await.expect("the store works").is_some()
+    };
     let now = Timestamp::now().0;
-    assert!(used(&tokens[0], now + 3 * HOUR) && used(&tokens[2], now + 2 * HOUR));
+    assert!(used(&tokens[0], now + 3 * HOUR).await && used(&tokens[2], now + 2 * HOUR).await);
     tokens.push(log_in(&repository, users[0], 3).await.0);
-    let living: Vec<bool> = tokens.iter().map(|token| used(token, now)).collect();
+    let mut living = Vec::new();
+    for token in &tokens {
+        living.push(used(token, now).await);
+    }
     assert_eq!(living, [true, false, true, true], "the second was used last when it was opened");
 }
 
@@ -100,7 +110,7 @@ async fn the_use_of_a_session_is_stored_after_an_hour() {
     let (token, session) = log_in(&repository, users[0], 3).await;
     let (_, other) = log_in(&repository, users[0], 3).await;
     let then = Timestamp(Timestamp::now().0 + HOUR + 1_000);
-    repository.session(&token.hash(), then, Timestamp(0)).expect("it lives");
+    repository.session(token.hash(), then, Timestamp(0)).await.expect("the store works").expect("it lives");
     repository.tidy_sessions(Timestamp(0)).await.expect("the store works");
     let logins = repository.logins(SessionId(0), None).await.expect("the store works");
     let stored = |id| logins.iter().find(|login| login.id == id).expect("it is there").last_used_at;

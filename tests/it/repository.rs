@@ -50,7 +50,7 @@ pub async fn add_users(repository: &SqliteRepository, count: usize) -> Vec<UserI
         let (display_name, country, password_hash) = (Label::from(&username), Label::default(), String::new());
         let new = NewUser { username: username.clone(), display_name, country, password_hash };
         repository.add_user(new).await.expect("the store works");
-        users.push(repository.user_named(username.as_str()).expect("it was added").id);
+        users.push(repository.user_named(username.as_str()).await.expect("the store works").expect("it was added").id);
     }
     users
 }
@@ -239,7 +239,7 @@ impl World {
         settle(self.store()).await;
         let unread = self.log.values().filter(|sent| !sent.read);
         let unread = unread.fold((0, 0), |sum, sent| (sum.0 + 1, sum.1 + sent.text.len() as u64));
-        let status = self.store().status();
+        let status = self.store().status().await.expect("the store works");
         assert_eq!((status.unread_messages, status.unread_bytes), unread);
     }
 
@@ -422,7 +422,7 @@ async fn a_time_beyond_the_digits_of_the_log_refuses_one_message_and_not_the_sto
         let queued = repository.send([unfit, fit].into_iter().collect()).await.expect("the store works");
         assert!(matches!(queued[..], [Queued::Unfit, Queued::Stored(_)]), "{queued:?}");
     }
-    assert_eq!(repository.status().unread_messages, 2);
+    assert_eq!(repository.status().await.expect("the store works").unread_messages, 2);
     assert_eq!(texts(&lease(&repository, users[1], ALL).await), ["fit", "fit"]);
 }
 
@@ -444,9 +444,11 @@ async fn an_account_is_removed_with_mail_in_every_place() {
     out.lease.expect("it holds something").confirm();
     settle(&repository).await;
     assert!(lease(&repository, users[1], ALL).await.lease.is_none());
-    assert_eq!((repository.status().unread_messages, repository.status().unread_bytes), (1, 4));
+    let status = repository.status().await.expect("the store works");
+    assert_eq!((status.unread_messages, status.unread_bytes), (1, 4));
     let repository = reopen(repository, folder.path(), &OPTIONS).await;
-    assert_eq!((repository.status().unread_messages, repository.status().unread_bytes), (1, 4));
+    let status = repository.status().await.expect("the store works");
+    assert_eq!((status.unread_messages, status.unread_bytes), (1, 4));
     assert!(lease(&repository, users[1], ALL).await.lease.is_none());
 }
 
@@ -467,7 +469,7 @@ async fn one(repository: &SqliteRepository, user: UserId) -> Lease {
 
 async fn unread(repository: &SqliteRepository) -> u64 {
     settle(repository).await;
-    repository.status().unread_messages
+    repository.status().await.expect("the store works").unread_messages
 }
 
 #[tokio::test]

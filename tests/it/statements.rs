@@ -109,8 +109,12 @@ async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, use
     let now = Timestamp::now().0;
     let (token, _) = log_in(repository, users[0], 1).await;
     let (second, session) = log_in(repository, users[0], 1).await;
-    assert!(repository.session(&token.hash(), Timestamp(now), Timestamp(0)).is_none(), "one is allowed");
-    let used = repository.session(&second.hash(), Timestamp(now + 2 * HOUR), Timestamp(0));
+    assert!(
+        repository.session(token.hash(), Timestamp(now), Timestamp(0)).await.expect("the store works").is_none(),
+        "one is allowed"
+    );
+    let used =
+        repository.session(second.hash(), Timestamp(now + 2 * HOUR), Timestamp(0)).await.expect("the store works");
     assert_eq!(used.map(|session| session.id), Some(session));
     repository.tidy_sessions(Timestamp(0)).await.expect("the store works");
     let all = repository.logins(SessionId(0), None).await.expect("the store works");
@@ -136,7 +140,9 @@ async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, use
     };
     beside.add_user(new).await.expect("the store works");
     log_in_beside(&beside, users[1]).await;
-    while repository.user_named("other").is_none() || repository.addresses(users[1]).len() < 2 {
+    while repository.user_named("other").await.expect("the store works").is_none()
+        || repository.addresses(users[1]).await.expect("the store works").len() < 2
+    {
         tokio::task::yield_now().await;
     }
     assert_eq!(beside.stored(users.to_vec()).await.expect("the store works"), [0; 3]);
@@ -145,7 +151,7 @@ async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, use
     let (_, fourth) = log_in(repository, users[0], 3).await;
     repository.end_session(fourth).await.expect("the store works");
     repository.set_password(users[1], "hash".into()).await.expect("the store works");
-    assert!(repository.session(&third.hash(), Timestamp(now), Timestamp(0)).is_none());
+    assert!(repository.session(third.hash(), Timestamp(now), Timestamp(0)).await.expect("the store works").is_none());
     repository.set_disabled(users[1], true).await.expect("the store works");
     repository.set_disabled(users[1], false).await.expect("the store works");
 }

@@ -53,7 +53,11 @@ async fn one_user_does_not_fill_the_disk_with_mail_that_was_read() {
     assert_eq!(try_send(&repository, users[0], users[1]).await, Queued::StoredFull);
     // Whoever is written to is not charged, and another is not refused.
     assert!(matches!(try_send(&repository, users[1], users[0]).await, Queued::Stored(_)));
-    assert_eq!(repository.status().unread_messages, 1, "what was refused takes no room in an inbox");
+    assert_eq!(
+        repository.status().await.expect("the store works").unread_messages,
+        1,
+        "what was refused takes no room in an inbox"
+    );
 
     let repository = reopen(repository, folder.path(), &options).await;
     assert_eq!(try_send(&repository, users[0], users[0]).await, Queued::StoredFull);

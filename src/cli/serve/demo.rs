@@ -46,7 +46,7 @@ pub fn confine(loaded: &mut Loaded) {
 /// Adds the accounts, where they are not there yet.
 pub async fn add_accounts(repository: &dyn Repository, config: &Config) -> anyhow::Result<()> {
     for (name, display_name, country) in ACCOUNTS {
-        if repository.user_named(name).is_none() {
+        if repository.user_named(name).await?.is_none() {
             let new = NewUser {
                 username: Username::parse(name)?,
                 display_name: Label::parse(display_name)?,

@@ -1,7 +1,6 @@
 //! The page that Prometheus reads, on a port of its own that only this machine reaches: what an operator would be woken for.
 
 use std::collections::VecDeque;
-use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +17,7 @@ use tracing::warn;
 
 use crate::log_queue::LogQueue;
 use crate::metrics::Page;
-use crate::repository::Repository;
+use crate::repository::{Error, Repository};
 use crate::server::Server;
 use crate::service::Service;
 use crate::tls::Tls;
@@ -69,15 +68,18 @@ impl Shown {
     fn router(&self) -> Router {
         let shown = self.clone();
         let page = move || {
-            let text = shown.page().text();
-            ready(([(header::CONTENT_TYPE, Page::CONTENT_TYPE)], text))
+            let shown = shown.clone();
+            async move {
+                let page = shown.page().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+                Ok::<_, StatusCode>(([(header::CONTENT_TYPE, Page::CONTENT_TYPE)], page.text()))
+            }
         };
         Router::new().route("/metrics", get(page)).fallback((StatusCode::NOT_FOUND, "The numbers are at /metrics.\n"))
     }
 
-    fn page(&self) -> Page {
+    async fn page(&self) -> Result<Page, Error> {
         let Shown { repository, service, server, tls, log } = self;
-        let status = repository.status();
+        let status = repository.status().await?;
         let mut page = Page::default();
         page.gauge("chatd_connections", "Connections of clients.", server.connections());
         page.counter("chatd_connections_refused_total", "Connections over a limit.", server.refused());
@@ -106,7 +108,7 @@ impl Shown {
                 left,
             );
         }
-        page
+        Ok(page)
     }
 }
 

@@ -142,32 +142,32 @@ impl SqliteRepository {
 }
 
 impl Repository for SqliteRepository {
-    fn user_named(&self, name: &str) -> Option<Arc<User>> {
-        self.shared.directory().user_named(name)
+    fn user_named<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Arc<User>>> {
+        Answer::ready(self.shared.directory().user_named(name))
     }
 
-    fn recipient(&self, name: &str) -> Option<UserId> {
-        self.shared.directory().recipient(name)
+    fn recipient<'a>(&'a self, name: &'a str) -> Answer<'a, Option<UserId>> {
+        Answer::ready(self.shared.directory().recipient(name))
     }
 
-    fn user(&self, id: UserId) -> Option<Arc<User>> {
-        self.shared.directory().user(id)
+    fn user(&self, id: UserId) -> Answer<'_, Option<Arc<User>>> {
+        Answer::ready(self.shared.directory().user(id))
     }
 
     fn password_hash(&self, user: UserId) -> Answer<'_, Option<String>> {
-        Box::pin(async move { accounts::password_hash(&self.logins, user).await.map_err(unread_accounts) })
+        Answer::pending(async move { accounts::password_hash(&self.logins, user).await.map_err(unread_accounts) })
     }
 
     fn account(&self, name: Username) -> Answer<'_, Option<User>> {
-        Box::pin(async move { accounts::account(&self.logins, &name).await.map_err(unread_accounts) })
+        Answer::pending(async move { accounts::account(&self.logins, &name).await.map_err(unread_accounts) })
     }
 
     fn accounts(&self, after: UserId) -> Answer<'_, Vec<User>> {
-        Box::pin(async move { accounts::accounts(&self.logins, after).await.map_err(unread_accounts) })
+        Answer::pending(async move { accounts::accounts(&self.logins, after).await.map_err(unread_accounts) })
     }
 
     fn stored(&self, users: Vec<UserId>) -> Answer<'_, Vec<u64>> {
-        Box::pin(async move {
+        Answer::pending(async move {
             match self.role {
                 Role::Server => Ok(users.into_iter().map(|user| self.shared.stored.of(user)).collect()),
                 Role::Admin | Role::Founder => stored::on_disk(&self.logins, &users).await.map_err(unread_accounts),
@@ -176,7 +176,7 @@ impl Repository for SqliteRepository {
     }
 
     fn add_user(&self, user: NewUser) -> Answer<'_, Added> {
-        Box::pin(async move {
+        Answer::pending(async move {
             match self.change(Change::AddUser(user)).await? {
                 Changed::User(added) => Ok(added),
                 Changed::Rows(_) => Ok(Added::Added),
@@ -185,54 +185,54 @@ impl Repository for SqliteRepository {
     }
 
     fn set_password(&self, user: UserId, password_hash: String) -> Answer<'_, ()> {
-        Box::pin(async move { self.rows(Change::SetPassword(user, password_hash)).await.map(drop) })
+        Answer::pending(async move { self.rows(Change::SetPassword(user, password_hash)).await.map(drop) })
     }
 
     fn set_disabled(&self, user: UserId, disabled: bool) -> Answer<'_, ()> {
-        Box::pin(async move { self.rows(Change::SetDisabled(user, disabled)).await.map(drop) })
+        Answer::pending(async move { self.rows(Change::SetDisabled(user, disabled)).await.map(drop) })
     }
 
     fn remove_user(&self, user: UserId) -> Answer<'_, Removed> {
-        Box::pin(async move { Ok(Removed { unread: self.rows(Change::RemoveUser(user)).await? }) })
+        Answer::pending(async move { Ok(Removed { unread: self.rows(Change::RemoveUser(user)).await? }) })
     }
 
-    fn session(&self, token: &TokenHash, now: Timestamp, unused_since: Timestamp) -> Option<Session> {
-        self.shared.directory().session(token, now, unused_since)
+    fn session(&self, token: TokenHash, now: Timestamp, unused_since: Timestamp) -> Answer<'_, Option<Session>> {
+        Answer::ready(self.shared.directory().session(&token, now, unused_since))
     }
 
     fn logins(&self, after: SessionId, of: Option<UserId>) -> Answer<'_, Vec<Login>> {
-        Box::pin(async move { accounts::logins(&self.logins, after, of).await.map_err(unread_accounts) })
+        Answer::pending(async move { accounts::logins(&self.logins, after, of).await.map_err(unread_accounts) })
     }
 
-    fn addresses(&self, user: UserId) -> Vec<IpAddr> {
-        self.shared.directory().addresses(user)
+    fn addresses(&self, user: UserId) -> Answer<'_, Vec<IpAddr>> {
+        Answer::ready(self.shared.directory().addresses(user))
     }
 
     fn online(&self) -> Answer<'_, Vec<Username>> {
-        Box::pin(async move { Ok(self.online_in_pieces().await) })
+        Answer::pending(async move { Ok(self.online_in_pieces().await) })
     }
 
     fn open_session(&self, session: NewSession) -> Answer<'_, bool> {
-        Box::pin(async move {
+        Answer::pending(async move {
             let uses = self.shared.directory().unstored_uses(session.user);
             Ok(self.rows(Change::OpenSession(session, uses)).await? > 0)
         })
     }
 
     fn end_session(&self, session: SessionId) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.rows(Change::LogOut(session)).await? > 0) })
+        Answer::pending(async move { Ok(self.rows(Change::LogOut(session)).await? > 0) })
     }
 
     fn end_sessions(&self, sessions: Vec<SessionId>) -> Answer<'_, u64> {
-        Box::pin(async move { self.rows(Change::EndSessions(sessions)).await })
+        Answer::pending(async move { self.rows(Change::EndSessions(sessions)).await })
     }
 
     fn tidy_sessions(&self, unused_since: Timestamp) -> Answer<'_, u64> {
-        Box::pin(self.tidy_in_pieces(unused_since))
+        Answer::pending(self.tidy_in_pieces(unused_since))
     }
 
     fn send(&self, messages: Each<NewMessage>) -> Answer<'_, Each<Queued>> {
-        Box::pin(async move {
+        Answer::pending(async move {
             let (answer, queued) = oneshot::channel();
             self.jobs.push(Job::Send(messages, answer)).await.map_err(|_| stopped())?;
             queued.await.map_err(|_| stopped())?
@@ -240,7 +240,7 @@ impl Repository for SqliteRepository {
     }
 
     fn lease(&self, recipient: UserId, want: Want) -> Answer<'_, Delivery> {
-        Box::pin(async move {
+        Answer::pending(async move {
             let logged = |error: sqlx::Error| {
                 error!(%error, "an inbox could not be read");
                 Error::new(error)
@@ -260,32 +260,34 @@ impl Repository for SqliteRepository {
         })
     }
 
-    fn arrival(&self, recipient: UserId) -> Arrival {
-        self.shared.mailboxes.arrival(recipient)
+    fn arrival(&self, recipient: UserId) -> Answer<'_, Arrival> {
+        Answer::ready(self.shared.mailboxes.arrival(recipient))
     }
 
     fn confirmed(&self) -> Answer<'_, ()> {
-        Box::pin(async move { self.rows(Change::Nothing).await.map(drop) })
+        Answer::pending(async move { self.rows(Change::Nothing).await.map(drop) })
     }
 
     fn conversation(&self, one: UserId, other: UserId, page: Page) -> Answer<'_, Vec<Entry>> {
-        Box::pin(async move {
+        Answer::pending(async move {
             history::conversation(&self.readers, &self.shared.damage, one, other, page).await.map_err(unread_log)
         })
     }
 
     fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<Receipt>> {
-        Box::pin(async move { history::receipts(&self.readers, sender, recipient, messages).await.map_err(unread_log) })
+        Answer::pending(async move {
+            history::receipts(&self.readers, sender, recipient, messages).await.map_err(unread_log)
+        })
     }
 
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64> {
-        Box::pin(self.prune_in_pieces(read_before))
+        Answer::pending(self.prune_in_pieces(read_before))
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> Answer<'_, Status> {
         let (users, sessions) = self.shared.directory().counts();
         let (unread_messages, unread_bytes) = self.shared.mailboxes.total();
-        Status {
+        Answer::ready(Status {
             unread_messages,
             unread_bytes,
             sessions: sessions as u64,
@@ -297,11 +299,11 @@ impl Repository for SqliteRepository {
             commits: self.shared.commits.get(),
             damaged: self.shared.damage.messages.get(),
             lost: self.lost,
-        }
+        })
     }
 
     fn answers(&self) -> Answer<'_, ()> {
-        Box::pin(async move {
+        Answer::pending(async move {
             let (answer, answered) = oneshot::channel();
             self.jobs.push(Job::Change(Change::Nothing, answer)).await.map_err(|_| stopped())?;
             // What the answer is does not matter here.
@@ -310,11 +312,11 @@ impl Repository for SqliteRepository {
     }
 
     fn failed(&self) -> Answer<'_, Error> {
-        Box::pin(async move { Ok(self.shared.failure().await) })
+        Answer::pending(async move { Ok(self.shared.failure().await) })
     }
 
     fn close(&self) -> Answer<'_, ()> {
-        Box::pin(async move {
+        Answer::pending(async move {
             self.readers.pool().close().await;
             self.logins.close().await;
             // The writer ends last, alone, so that it can do all of the last checkpoint and hears how that went.
