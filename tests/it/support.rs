@@ -193,6 +193,18 @@ impl Server {
         (client, token)
     }
 
+    /// Stops the process, as `kill -STOP`, and waits until none of its threads runs.
+    pub fn freeze(&self) {
+        kill(self.pid(), Signal::SIGSTOP).expect("it runs");
+        let begun = Instant::now();
+        let threads = || fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it is there").flatten();
+        let is_stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'));
+        while !threads().all(|thread| fs::read_to_string(thread.path().join("stat")).is_ok_and(is_stopped)) {
+            assert!(begun.elapsed() < PATIENCE, "the server does not stop");
+            thread::yield_now();
+        }
+    }
+
     /// `kill -9`.
     pub fn kill(mut self) {
         self.child.kill().expect("it runs");

@@ -88,7 +88,7 @@ fn what_is_typed_while_there_is_no_answer_yet_is_carried_out_afterwards() {
     for pace in PACES {
         let mut messi = Terminal::start(&chatd(&folder, server.address, &["client"]));
         messi.see("Command :");
-        kill(server.pid(), Signal::SIGSTOP).expect("it runs");
+        server.freeze();
         messi.enter("show messi");
         messi.enter("auth lineker surabaya");
         messi.see("(no answer yet)");
@@ -250,12 +250,14 @@ fn the_terminal_gets_its_modes_back_whatever_ends_or_stops_the_client() {
     stopped.type_in("send messi ha\x1a");
     stopped.is_stopped();
     assert!(stopped.is_own());
+    stopped.see("\x1b[?2004l");
     stopped.signal(Signal::SIGCONT);
+    stopped.see("\x1b[?2004h");
     stopped.enter("lo");
     stopped.see("messi: halo\r\n");
     assert!(!stopped.is_own());
     // Ctrl-C while the client waits for an answer ends it.
-    kill(server.pid(), Signal::SIGSTOP).expect("it runs");
+    server.freeze();
     stopped.enter("show");
     stopped.see("(no answer yet)");
     stopped.type_in("\x03");

@@ -12,6 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Shows the cursor, and ends the mode in which a terminal marks what is pasted.
 const PLAIN: &[u8] = b"\x1b[?25h\x1b[?2004l";
+/// Begins that mode, as the editor has it.
+const MARKS_PASTES: &[u8] = b"\x1b[?2004h";
 /// For a terminal that does not know.
 const COLUMNS: u16 = 80;
 
@@ -66,8 +68,11 @@ impl Own {
         let now = tcgetattr(io::stdin());
         self.restore();
         let _ = emulate_default_handler(SIGTSTP);
-        if let Ok(now) = now {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &now);
+        let Ok(now) = now else { return };
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &now);
+        // Only while the editor asks does Ctrl-C raise no signal.
+        if !now.local_modes.contains(LocalModes::ISIG) {
+            let _ = io::stdout().write_all(MARKS_PASTES).and_then(|()| io::stdout().flush());
         }
     }
 }
