@@ -32,11 +32,15 @@ ask() {
     [[ $reply != "Error, "* && $reply != [*-]Maaf* ]]
 }
 
-# What others wrote, with nothing in it that a terminal obeys: control characters, those of one byte and of two.
+# What others wrote, with nothing in it that a terminal obeys: control characters, those of one byte and of two, and the
+# characters that end a line or turn the direction of writing.
 show() {
     local LC_ALL=C text=$reply
     text=${text//[[:cntrl:]]/?}
-    printf '%s\n' "${text//$'\xc2'[$'\x80'-$'\x9f']/?}"
+    text=${text//$'\xc2'[$'\x80'-$'\x9f']/?}
+    text=${text//$'\xd8\x9c'/?}
+    text=${text//$'\xe2\x80'[$'\x8e\x8f'$'\xa8'-$'\xae']/?}
+    printf '%s\n' "${text//$'\xe2\x81'[$'\xa6'-$'\xaf']/?}"
 }
 
 # What was handed out counts as read once it is shown.

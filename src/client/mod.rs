@@ -183,6 +183,10 @@ impl Connection {
             if begins_tls(&reply) {
                 return Err(Error::Encrypted(self.address.clone()));
             }
+            // A port for people ends its lines otherwise, so the end that is waited for would never come.
+            if reply.first().is_some_and(|first| *first != b'{') {
+                return Err(Unreadable::Shape.into());
+            }
             if read? == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it").into());
             }

@@ -26,10 +26,8 @@ pub(super) struct Found {
 
 /// The file that was asked for, that of `$CHATD_CONFIG`, `./chat.toml`, `/etc/chatd/chat.toml`, or none.
 pub(super) fn find(asked: Option<&Path>) -> Result<Option<Found>, BadConfig> {
-    let variable = std::env::var_os(VARIABLE).map(PathBuf::from);
-    if asked.is_none() && variable.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-        return Err(BadConfig::new(format!("{VARIABLE} is empty: it must name the settings file, or not be set")));
-    }
+    // An empty variable counts as none, as all others of ours do.
+    let variable = std::env::var_os(VARIABLE).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
     if let Some(path) = asked.map(Path::to_owned).or(variable) {
         let bytes = File::open(&path).and_then(read).map_err(|error| unreadable(&path, &error))?;
         return Ok(Some(Found { path, bytes, unasked: false }));

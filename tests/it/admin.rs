@@ -184,12 +184,15 @@ fn a_settings_file_in_the_working_directory_that_others_can_write_is_not_used() 
 }
 
 #[test]
-fn an_empty_chatd_config_is_an_error() {
+fn an_empty_chatd_config_counts_as_none() {
     let folder = Folder::new("");
-    let output = folder.command(&["config", "check"]).env("CHATD_CONFIG", "").output().expect("chatd starts");
-    assert_eq!(output.status.code(), Some(78));
-    let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
-    assert_eq!(error, "chatd: CHATD_CONFIG is empty: it must name the settings file, or not be set\n");
+    for arguments in [&["config", "check"][..], &["user", "add", "messi", "--generate"], &["user", "list"]] {
+        let output = folder.command(arguments).env("CHATD_CONFIG", "").output().expect("chatd starts");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        let settings = format!("settings {}", folder.settings().display());
+        assert!(arguments[0] == "config" || error.contains(&settings), "{arguments:?}: {error}");
+    }
 }
 
 #[test]

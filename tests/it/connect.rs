@@ -122,6 +122,20 @@ fn a_plain_client_at_a_tls_port_hears_what_to_do() {
     assert_eq!(said, format!("chatd: {}: {hint}", door.address));
 }
 
+/// The port for people ends its replies otherwise, and the client waited for an end that never came.
+#[test]
+fn a_port_that_is_not_for_programs_is_told_at_once() {
+    let folder = Folder::new("[server]\ntext_listen = \"127.0.0.1:0\"");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let people = server.text_address.expect("the settings have one");
+    for arguments in [&["send", "messi", "x"][..], &["inbox"], &["login"]] {
+        let said = error(messi(&folder, people, arguments), 1);
+        assert!(said.ends_with("is that the JSON port of a chat server?"), "{said}");
+    }
+    assert_eq!(server.log().matches(" login ").count(), 3, "nothing was asked twice: {}", server.log());
+}
+
 #[test]
 fn an_unknown_authority_is_told_with_what_to_do() {
     let folder = Folder::new("");

@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, Write};
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{EMPTY, Folder, SENT, Server, Talker, texts};
+use crate::support::{EMPTY, Folder, PATIENCE, SENT, Server, Talker, texts};
 
 /// A server that people can talk to, and the folder that must outlive it.
 fn server() -> (Folder, Server) {
@@ -153,10 +153,28 @@ fn the_demonstration_invites_people_to_its_text_port() {
     let address = server.text_address.expect("the demonstration talks to people");
     assert!(server.log().contains("WARN --demo does not use database.url of the settings, but sqlite://chat-demo.db"));
     assert!(!server.log().contains("does not use server.listen"), "{}", server.log());
-    assert!(server.log().contains(&format!("nc {} {}", address.ip(), address.port())), "{}", server.log());
+    // A thread of its own says it, once the server listens.
+    let begun = Instant::now();
+    while !server.log().contains(&format!("nc {} {}", address.ip(), address.port())) {
+        assert!(begun.elapsed() < PATIENCE, "{}", server.log());
+    }
     let mut talker = Talker::connect(&server);
     token(&talker.ask("auth messi surabaya"));
     assert_eq!(talker.ask("send henderson halo apa kabar"), "message sent to henderson");
+}
+
+/// A text port is what the demonstration is for, so an empty `text_listen` is not taken either, and that is said.
+#[test]
+fn the_demonstration_says_that_it_talks_to_people_although_the_settings_do_not_want_it() {
+    let folder = Folder::new("[server]\ntext_listen = \"\"");
+    // Somebody else may have the port of the demonstration, so it need not start.
+    let taken = std::net::TcpListener::bind("127.0.0.1:8890");
+    let output = folder.command(&["serve", "--demo"]).output().expect("chatd starts");
+    drop(taken);
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{log}");
+    assert!(log.contains("WARN --demo does not use server.text_listen of the settings, but 127.0.0.1:8890"), "{log}");
+    assert!(!folder.database().exists(), "the database of the settings is left alone");
 }
 
 /// A telnet that sends each key ends a line with CR NUL, and talks to the other end of its options.

@@ -285,3 +285,42 @@ fn the_clients_in_examples_end_their_session_whatever_ends_them() {
         assert_eq!(folder.done(&["session", "list"], ""), "");
     }
 }
+
+#[test]
+fn the_clients_in_examples_show_nothing_that_a_terminal_obeys() {
+    let text = "\x1b[2J\u{9b}31m\u{85}\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{206f}";
+    let hostile = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = hostile.local_addr().expect("it is bound");
+    // To the one a reply in JSON, to the other a line; to either as an error, and as what was asked for.
+    let json = format!("{{\"status\": \"ERROR\", \"message\": {}}}\r\n\r\n", serde_json::json!(text));
+    let (line, error) = (format!("josé 你 {text}\r\n"), format!("Error, {text}\r\n"));
+    let replies = [json, error, line];
+    thread::spawn(move || {
+        for (stream, reply) in hostile.incoming().flatten().zip(replies) {
+            thread::spawn(move || {
+                let mut stream = BufReader::new(stream);
+                while stream.read_line(&mut String::new()).is_ok_and(|read| read > 0) {
+                    if stream.get_mut().write_all(reply.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let mut python = example("python3", "chat.py");
+    python.arg(address.to_string());
+    let shell = || {
+        let mut command = example("bash", "chat.sh");
+        command.args([address.ip().to_string(), address.port().to_string(), "show".to_owned()]);
+        command
+    };
+    for (mut command, shown) in [(python, "error: "), (shell(), "Error, "), (shell(), "josé 你 ")] {
+        let output = run(&mut command, "");
+        let all = String::from_utf8([output.stdout, output.stderr].concat()).expect("it is text");
+        assert!(all.contains(shown), "{all:?}");
+        let obeyed = |c: char| {
+            (c.is_control() && c != '\n') || text.chars().skip(4).any(|foreign| foreign == c && !c.is_ascii())
+        };
+        assert!(!all.contains(obeyed), "{command:?}: {all:?}");
+    }
+}

@@ -22,7 +22,7 @@ pub enum Unreadable {
     #[error("{0}")]
     Words(Foreign),
     /// Nothing that a server of this protocol says.
-    #[error("the server's reply makes no sense: is that a chat server?")]
+    #[error("the server's reply makes no sense: is that the JSON port of a chat server?")]
     Shape,
 }
 
