@@ -2,7 +2,10 @@
 //! either. What it says OK to is durable.
 
 mod caller;
+mod wait;
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -15,7 +18,7 @@ use crate::model::{Message, MessageId, Password, Timestamp, Token, UserId};
 use crate::password::{Passwords, Share, Verdict};
 use crate::protocol::{Command, FromSender, Past, Person, Receipt, Refusal, Reply, Send};
 use crate::repository::{self, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
-pub use crate::repository::{Arrival, Each, Lease};
+pub use crate::repository::{Each, Lease};
 use crate::throttle::{Throttle, network};
 
 /// How many messages `history` shows that was not told a number.
@@ -119,8 +122,11 @@ impl Service {
             Command::Inbox => self.inbox(peer, &caller).await,
             Command::Show => self.show(&caller).await,
             Command::Logout => self.logout(peer, &caller).await,
-            // To wait is the connection's affair, which alone can see that nobody waits any more.
-            Command::Wait { .. } => self.inbox(peer, &caller).await,
+            Command::Wait { at_most } => {
+                let never_interrupted = pending::<Result<(), Infallible>>();
+                let Ok(outcome) = Box::pin(self.wait(peer, caller, at_most, never_interrupted)).await;
+                return outcome;
+            }
             Command::Ack => self.ack(&caller).await,
             Command::History { username, before, count } => self.history(&caller, &username, before, count).await,
             Command::Status { username } => self.status(&caller, &username).await,
@@ -169,16 +175,6 @@ impl Service {
         let recipient = recipient.ok_or(Refusal::UnknownRecipient)?;
         debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
         Ok(NewMessage { sender: session.user.id, recipient, sent_at: *at, text: send.text })
-    }
-
-    /// Hears of the next mail for the caller.
-    pub async fn arrival(&self, caller: &Caller) -> Result<Arrival, Refusal> {
-        self.repository.arrival(caller.user()?.session.user.id).await.map_err(unavailable)
-    }
-
-    /// How long a `wait` lasts at the most.
-    pub fn wait_at_most(&self) -> Duration {
-        self.rules().wait_at_most
     }
 
     /// Ends the sessions that were idle for too long.

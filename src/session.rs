@@ -249,7 +249,7 @@ impl<S: Stream> Connection<'_, S> {
                 Ok(Request { token, command }) => {
                     self.send(&mut sends).await;
                     let caller = self.authenticate(at, token).await;
-                    self.carry_out(caller, token, command).await?;
+                    self.carry_out(caller, command).await?;
                 }
                 Err(refusal) => {
                     self.send(&mut sends).await;
@@ -278,10 +278,10 @@ impl<S: Stream> Connection<'_, S> {
         caller
     }
 
-    async fn carry_out(&mut self, caller: Caller, token: Option<Token>, command: Command) -> io::Result<()> {
+    async fn carry_out(&mut self, caller: Caller, command: Command) -> io::Result<()> {
         let (outcome, promised) = match command {
             // Who knows of `wait` knows how to confirm.
-            Command::Wait { at_most } => (Box::pin(self.wait(token, at_most)).await?, true),
+            Command::Wait { at_most } => (Box::pin(self.wait(caller, at_most)).await?, true),
             command => {
                 if command == Command::Ack && caller.token() == TokenState::Living {
                     self.handed_out.acknowledged();

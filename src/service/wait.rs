@@ -1,0 +1,58 @@
+//! `wait`: an inbox that comes as soon as there is mail. Knows no transport: whoever carries the request says by a future
+//! when there is no more use in waiting.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{Caller, Outcome, Peer, Service, unavailable};
+use crate::repository::Arrival;
+
+impl Service {
+    /// What `inbox` says as soon as there is mail; the empty inbox when the time is over or `interrupted` is ready. An error
+    /// of `interrupted` means that nobody is there any more: nothing is handed out then.
+    pub async fn wait<E>(
+        &self,
+        peer: &Peer,
+        mut caller: Caller,
+        at_most: Duration,
+        interrupted: impl Future<Output = Result<(), E>>,
+    ) -> Result<Outcome, E> {
+        let deadline = Instant::now() + at_most.min(self.rules().wait_at_most);
+        let mut interrupted = pin!(interrupted);
+        let mut heard: Option<Arrival> = None;
+        loop {
+            let (token, user) = match caller.user() {
+                Ok(user) => (user.token, user.session.user.id),
+                Err(refusal) => return Ok(refused(caller.is_refused(refusal), heard)),
+            };
+            // First it is made sure that an arrival is heard of, so that none falls between looking and waiting.
+            let arrival = self.repository.arrival(user).await.map_err(unavailable);
+            let looked = self.inbox(peer, &caller).await;
+            let (mut arrival, looked) = match arrival.and_then(|arrival| Ok((arrival, looked?))) {
+                Ok(both) => both,
+                Err(refusal) => return Ok(refused(caller.is_refused(refusal), heard)),
+            };
+            if looked.lease.is_some() {
+                return Ok(looked);
+            }
+            tokio::select! {
+                biased;
+                over = interrupted.as_mut() => return over.map(|()| looked),
+                () = arrival.heard() => {}
+                () = sleep_until(deadline) => return Ok(looked),
+            }
+            heard = Some(arrival);
+            caller = self.authenticate(Some(token)).await;
+        }
+    }
+}
+
+/// Who heard of mail and may not look, lets another look.
+fn refused(outcome: Outcome, heard: Option<Arrival>) -> Outcome {
+    if let Some(heard) = heard {
+        heard.pass_on();
+    }
+    outcome
+}
