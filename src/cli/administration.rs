@@ -2,6 +2,7 @@
 //! itself, of which only what is needed is read.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
@@ -11,8 +12,8 @@ use crate::admin::client::{self, NoAnswer};
 use crate::admin::execute;
 use crate::admin::protocol::{Account, Command, Login, Reply};
 use crate::config::Config;
-use crate::repository::Repository;
-use crate::repository::sqlite::{Role, SqliteRepository, database_path};
+use crate::repository::sqlite::{Role, database_path};
+use crate::repository::{Repository, Store};
 
 /// How long a server may take for one step.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -23,7 +24,7 @@ pub struct Administration<'a> {
     database: PathBuf,
     role: Role,
     /// Opened where no server runs.
-    offline: Option<SqliteRepository>,
+    offline: Option<Arc<dyn Repository>>,
 }
 
 impl<'a> Administration<'a> {
@@ -42,8 +43,8 @@ impl<'a> Administration<'a> {
         if self.offline.is_none() {
             match client::ask(&self.database, command.clone(), LIMIT) {
                 Err(NoAnswer::NoServer(_)) => {
-                    let repository = open(self.config, self.role).await?;
-                    if repository.is_new() {
+                    let Store { repository, is_new } = open(self.config, self.role).await?;
+                    if is_new {
                         output::note(format_args!("chatd: made a new database, {}", self.database.display()));
                     }
                     self.offline = Some(repository);
@@ -52,7 +53,7 @@ impl<'a> Administration<'a> {
             }
         }
         match &self.offline {
-            Some(repository) => execute(repository, command).await.map_err(|why| anyhow!(why)),
+            Some(repository) => execute(&**repository, command).await.map_err(|why| anyhow!(why)),
             None => bail!("the database is not open"),
         }
     }

@@ -11,7 +11,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{open, options, output, owner, runtime};
 use crate::config::Config;
 use crate::model::Timestamp;
-use crate::repository::Repository;
 use crate::repository::sqlite::copy_sum::{self, CopySum};
 use crate::repository::sqlite::restore::Source;
 use crate::repository::sqlite::verify::Findings;
@@ -75,7 +74,7 @@ impl Db {
 
     async fn tend(&self, config: &Config, database: &Path) -> anyhow::Result<()> {
         // Opening is what migrates.
-        let repository = open(config, Role::Admin).await?;
+        let repository = open(config, Role::Admin).await?.repository;
         let pruned = match self {
             Db::Prune => {
                 let read_before = Timestamp::now().before(config.delivery.keep_delivered.0);

@@ -30,8 +30,8 @@ use clap::{Parser, Subcommand};
 use self::output::Unprinted;
 use crate::config::{BadConfig, Config, Loaded};
 use crate::password::Cost;
-use crate::repository::sqlite::{self, Role, SqliteRepository};
-use crate::repository::{OpenError, Options};
+use crate::repository::sqlite::{self, Role};
+use crate::repository::{self, OpenError, Options, Store};
 
 /// A persistent chat service: one binary, an embedded database, a line protocol over TCP.
 #[derive(Debug, Parser)]
@@ -202,8 +202,8 @@ fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// The store, opened for what this process wants with it.
-async fn open(config: &Config, role: Role) -> Result<SqliteRepository, OpenError> {
-    sqlite::open(&config.database.url, &options(config), role).await
+async fn open(config: &Config, role: Role) -> Result<Store, OpenError> {
+    repository::open(&config.database.url, &options(config), role).await
 }
 
 fn options(config: &Config) -> Options {

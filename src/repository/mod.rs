@@ -7,6 +7,7 @@ pub mod batch;
 pub mod lease;
 pub mod mailbox;
 pub mod memory;
+mod open;
 mod records;
 pub mod sqlite;
 
@@ -14,6 +15,7 @@ pub use self::answer::Answer;
 pub use self::lease::Lease;
 pub(crate) use self::lease::LeaseKeeper;
 pub use self::mailbox::Arrival;
+pub use self::open::{Store, open};
 pub use self::records::{Added, Login, NewUser, Session, User};
 
 use std::collections::BTreeMap;

@@ -79,7 +79,7 @@ impl Serve {
         let settings_file = settings_file(&loaded);
         let config = loaded.config;
         storage::can_write(&database_path(&config.database.url).map_err(for_good)?)?;
-        let repository: Arc<dyn Repository> = Arc::new(open(&config, Role::Server).await.map_err(for_good)?);
+        let repository = open(&config, Role::Server).await.map_err(for_good)?.repository;
         info!(database = config.database.url, "{settings_file}");
         if self.demo {
             demo::add_accounts(&*repository, &config).await?;
