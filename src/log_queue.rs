@@ -58,7 +58,7 @@ struct State {
     bytes: usize,
     /// The thread has taken lines and not written all of them.
     writing: bool,
-    /// Lines that were dropped since that was last said.
+    /// Lines that were dropped, or could not be written, since that was last said.
     untold: u64,
 }
 
@@ -107,13 +107,16 @@ impl LogQueue {
             for line in &lines {
                 match sink.write(line) {
                     Ok(()) => written += 1,
-                    Err(_) => self.dropped.add(1),
+                    Err(_) => {
+                        self.dropped.add(1);
+                        self.state().untold += 1;
+                    }
                 }
             }
             // Said only where lines are read again, or the line that says it would be the next that is dropped.
             let untold = if written > 0 { std::mem::take(&mut self.state().untold) } else { 0 };
             if untold > 0 {
-                warn!(lines = untold, "lines of the log were dropped, because nobody took them in time");
+                warn!(lines = untold, "lines of the log were dropped, because nobody took them");
             }
             if looked_up.elapsed() >= EVERY {
                 looked_up = Instant::now();
@@ -193,10 +196,11 @@ mod tests {
     fn a_line_that_cannot_be_written_is_counted_and_the_next_one_is_written() {
         let (queue, read, lines) = queue();
         queue.push(b"one".to_vec());
+        read.send(Err(io::ErrorKind::BrokenPipe.into())).expect("it is read");
+        queue.flush(PATIENCE);
+        assert_eq!(queue.state().untold, 1, "it is to be said as soon as a line is read");
         queue.push(b"two".to_vec());
-        for result in [Err(io::ErrorKind::BrokenPipe.into()), Ok(())] {
-            read.send(result).expect("it is read");
-        }
+        read.send(Ok(())).expect("it is read");
         assert_eq!(lines.recv_timeout(PATIENCE), Ok(b"two".to_vec()));
         assert_eq!(queue.dropped(), 1);
     }

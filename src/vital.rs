@@ -52,12 +52,17 @@ pub async fn task<T>(name: &str, work: impl Future<Output = T>) -> T {
     work.await
 }
 
+/// The name of the first of them that has panicked, if one has.
+pub fn first_death() -> Option<String> {
+    dead().first().cloned()
+}
+
 /// Waits until one of them has panicked; gives its name.
 pub async fn death() -> String {
     loop {
         let heard = HEARD.notified();
-        if let Some(name) = dead().first() {
-            return name.clone();
+        if let Some(name) = first_death() {
+            return name;
         }
         heard.await;
     }

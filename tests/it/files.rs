@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, chown, geteuid};
 
+use crate::proof::cut::to_an_older_schema;
 use crate::support::{Folder, PATIENCE, SENT, Server, texts};
 
 /// A command ends with this status; gives what it says.
@@ -142,6 +143,59 @@ fn a_wal_is_not_applied_to_another_database() {
     assert!(!folder.database().exists());
 }
 
+/// Who has the database open keeps others from taking the WAL away; a copy that was made under it would lose that lock.
+#[test]
+fn a_server_that_has_changed_the_schema_keeps_its_wal_when_others_close_the_database() {
+    let folder = Folder::new("");
+    folder.add_three();
+    to_an_older_schema(&folder);
+    let server = Server::start(&folder);
+    assert!(server.log().contains("was copied before its schema is changed"), "{}", server.log());
+    let (mut messi, token) = server.login("messi");
+    assert_eq!(messi.ask(&format!("send {token} messi kept")), SENT);
+    let stranger = rusqlite::Connection::open(folder.database()).expect("it is a database");
+    stranger.query_row("SELECT count(*) FROM user", [], |_| Ok(())).expect("it can be read");
+    stranger.close().expect("nobody else uses it");
+    assert!(folder.path().join("chat.db-wal").exists());
+    assert_eq!(messi.ask(&format!("send {token} messi after")), SENT);
+    assert_eq!(texts(&messi.ask(&format!("inbox {token}"))), ["kept", "after"]);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_look_at_the_lock_of_a_server_that_was_killed_keeps_no_other_from_starting() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let path = folder.path().join("chat.db.lock");
+    let mut gone = Command::new("true").spawn().expect("it starts");
+    gone.wait().expect("it ends");
+    fs::write(&path, format!("{}\n", gone.id())).expect("it can be written");
+    // As `db verify` and `db backup` look.
+    let look = fs::File::open(&path).expect("it is there");
+    look.lock_shared().expect("nobody has it");
+    let mut command = folder.command(&["serve"]);
+    let log = folder.path().join("log-of-this");
+    command.stderr(fs::File::create(&log).expect("it can be made"));
+    let mut server = command.spawn().expect("it starts");
+    let fds = format!("/proc/{}/fd", server.id());
+    let has_it = || {
+        fs::read_dir(&fds).into_iter().flatten().flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|it| it == path))
+    };
+    let begun = Instant::now();
+    while !has_it() {
+        assert!(begun.elapsed() < PATIENCE && server.try_wait().expect("it can be asked").is_none());
+        thread::sleep(Duration::from_millis(2));
+    }
+    drop(look);
+    while !fs::read_to_string(&log).expect("it is there").contains("listening address") {
+        let said = fs::read_to_string(&log).expect("it is there");
+        assert!(begun.elapsed() < PATIENCE && server.try_wait().expect("it can be asked").is_none(), "{said}");
+        thread::sleep(Duration::from_millis(2));
+    }
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
+}
+
 #[test]
 fn a_mistyped_path_makes_no_database() {
     let folder = Folder::new("");
@@ -250,7 +304,10 @@ fn links_in_the_place_of_companions_are_not_followed() {
     folder.add_three();
     let target = folder.path().join("target");
     fs::write(&target, "precious").expect("it can be written");
-    symlink(&target, folder.path().join("chat.db.reserve")).expect("it can be made");
+    // A command that took its time has made it.
+    let reserve = folder.path().join("chat.db.reserve");
+    let _ = fs::remove_file(&reserve);
+    symlink(&target, &reserve).expect("it can be made");
     let server = Server::start(&folder);
     assert!(server.log().contains("no space could be set aside"), "{}", server.log());
     server.login("messi");
@@ -274,7 +331,20 @@ fn root_does_not_serve_in_a_directory_of_somebody_elses() {
     fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("it is ours");
     let said = refused(&folder, &["serve", "--config", "chat.toml"], 78);
     assert!(said.contains("others may write"), "{said}");
+    // Nor where anybody may put a file, as in /tmp, nor where the way there is somebody else's.
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).expect("it is ours");
+    let said = refused(&folder, &["serve", "--config", "chat.toml"], 78);
+    assert!(said.contains("others may write"), "{said}");
     assert_eq!(names(folder.path()), before);
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("it is ours");
+    let below = folder.path().join("below");
+    fs::create_dir(&below).expect("it can be made");
+    chown(folder.path(), Some(nobody), None).expect("root may");
+    let url = format!("database.url=sqlite://{}/chat.db", below.display());
+    let output = folder.run(&["serve", "--config", "chat.toml", "--set", &url], "");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(78) && said.contains("others may rename"), "{said}");
+    assert!(names(&below).is_empty());
 }
 
 #[test]

@@ -126,7 +126,8 @@ impl Serve {
             warn!("some connections did not end in time");
         }
         let closed = repository.close().await;
-        match failed.or(closed.err()) {
+        // What panics during the stop has not done what it had to do.
+        match failed.or(closed.err()).or_else(|| vital::first_death().map(panicked)) {
             None => Ok(ExitCode::SUCCESS),
             Some(why) => {
                 error!(%why, "stopped");
@@ -222,8 +223,13 @@ impl Signals {
                 _ = self.interrupt.recv() => return None,
                 _ = self.hangup.recv() => reload(),
                 failed = repository.failed() => return failed.ok(),
-                name = vital::death() => return Some(repository::Error::new(format!("{name} has panicked"))),
+                name = vital::death() => return Some(panicked(name)),
             }
         }
     }
+}
+
+/// That a thread or task without which the server is none has panicked.
+fn panicked(name: String) -> repository::Error {
+    repository::Error::new(format!("{name} has panicked"))
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use sqlx::{ConnectOptions, Connection};
@@ -17,6 +18,8 @@ use crate::repository::OpenError;
 
 /// After the name of a copy that is not finished; a process number follows.
 const UNFINISHED: &str = ".unfinished-";
+
+const IS_THERE: &str = "there is such a file already, and it is left as it is";
 
 /// A copy under way. Unless it gets its name it goes.
 struct Unfinished {
@@ -43,14 +46,15 @@ impl Drop for Unfinished {
     }
 }
 
-/// Copies `database` into the new file `to`, with a checksum beside it, whoever uses it meanwhile. What was committed before this began is in it.
+/// Copies `database` into the new file `to`, with a checksum beside it, whoever uses it meanwhile. What was committed before
+/// this began is in it.
 pub async fn backup(database: &Path, to: &Path, options: &Options) -> Result<(), OpenError> {
     lock::check_files_of_server(database)?;
     if schema::version(database, options).await?.is_none() {
         return Err(OpenError::Missing(database.to_owned()));
     }
     if to.symlink_metadata().is_ok() {
-        return Err(failed(to, "there is such a file already, and it is left as it is"));
+        return Err(failed(to, IS_THERE));
     }
     clear_unfinished(to);
     // Whoever sees the name sees the whole: until then it has another.
@@ -69,10 +73,23 @@ async fn copy(database: &Path, to: &Unfinished, options: &Options) -> Result<(),
     let connect = schema::connect_options(database, options).read_only(true).disable_statement_logging();
     let mut connection = connect.connect().await.map_err(|e| failed(database, e))?;
     let name = path.to_str().ok_or_else(|| failed(path, "the name is not UTF-8"))?;
-    // SQLite writes into a file that is there only if it is empty.
-    sqlx::query("VACUUM INTO ?1").bind(name).execute(&mut connection).await.map_err(|e| failed(path, e))?;
+    // SQLite writes into a file that is there only if it is empty. It makes none, because its thread may come to this after
+    // an interrupted copy was removed.
+    sqlx::query("VACUUM INTO ?1")
+        .bind(to_be_written(name))
+        .execute(&mut connection)
+        .await
+        .map_err(|e| failed(path, e))?;
     connection.close().await.map_err(|e| failed(database, e))?;
     to.file.sync_all().map_err(|e| failed(path, e))
+}
+
+/// A file that is there, as SQLite is told of it: <https://sqlite.org/uri.html>.
+fn to_be_written(name: &str) -> String {
+    let escaped = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    // What comes after two slashes would be taken for a host.
+    let slashes = if name.starts_with('/') { "//" } else { "" };
+    format!("file:{slashes}{escaped}?mode=rw")
 }
 
 /// Removes what copies that were killed have left where the new one goes.
@@ -102,9 +119,15 @@ fn is_left(path: &Path) -> bool {
     is_ours && file.try_lock().is_ok()
 }
 
-/// Gives a finished file its name, durably.
+/// Gives a finished file its name, durably. What has got that name meanwhile stays.
 fn put(unfinished: &Path, to: &Path) -> Result<(), OpenError> {
-    fs::rename(unfinished, to).and_then(|()| sync_directory_of(to)).map_err(|e| failed(to, e))
+    let renamed = match renameat2(AT_FDCWD, unfinished, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        Err(Errno::EEXIST) => return Err(failed(to, IS_THERE)),
+        // Not every file system can tell.
+        Err(Errno::EINVAL | Errno::ENOSYS) => fs::rename(unfinished, to),
+        renamed => renamed.map_err(io::Error::from),
+    };
+    renamed.and_then(|()| sync_directory_of(to)).map_err(|e| failed(to, e))
 }
 
 /// The copy that is made before a migration; its name says from which schema.

@@ -1,12 +1,18 @@
 //! The files that chatd itself keeps beside a database. Whoever may write in the directory could have put a link in the
 //! place of one, so none is followed, and what is opened must be a plain file of the caller's or of root's.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::unistd::geteuid;
+
+use super::paths::beside;
+use crate::repository::OpenError;
+
+/// What SQLite keeps beside a database.
+pub const OF_SQLITE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 /// Opens a companion to read and write it, and makes it where there is none.
 pub fn open(path: &Path) -> io::Result<File> {
@@ -21,6 +27,33 @@ pub fn open(path: &Path) -> io::Result<File> {
             opened => return opened.map_err(in_plain_words).and_then(checked),
         }
     }
+}
+
+/// Opens a companion to read and write it; `None` where there is none.
+pub fn open_existing(path: &Path) -> io::Result<Option<File>> {
+    match options().open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        opened => opened.map_err(in_plain_words).and_then(checked).map(Some),
+    }
+}
+
+/// Refuses what is in the place of a file that SQLite itself keeps beside a database, where SQLite would follow it to
+/// another file. SQLite opens these without a look.
+pub fn check_those_of_sqlite(database: &Path) -> Result<(), OpenError> {
+    for suffix in OF_SQLITE {
+        let path = beside(database, suffix);
+        let found = fs::symlink_metadata(&path).and_then(|metadata| match metadata.is_symlink() {
+            true => Err(is_a_link()),
+            false => check(&metadata),
+        });
+        match found {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(OpenError::Refused { path, why: error.to_string() });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Replaces what is in a companion.
@@ -40,13 +73,20 @@ fn options() -> OpenOptions {
 
 fn in_plain_words(error: io::Error) -> io::Error {
     match error.raw_os_error() {
-        Some(libc::ELOOP) => io::Error::other("a symbolic link is in the place of this file: remove it"),
+        Some(libc::ELOOP) => is_a_link(),
         _ => error,
     }
 }
 
+fn is_a_link() -> io::Error {
+    io::Error::other("a symbolic link is in the place of this file: remove it")
+}
+
 fn checked(file: File) -> io::Result<File> {
-    let metadata = file.metadata()?;
+    check(&file.metadata()?).map(|()| file)
+}
+
+fn check(metadata: &Metadata) -> io::Result<()> {
     if !metadata.is_file() {
         return Err(io::Error::other("something that is no file is in its place: remove it"));
     }
@@ -56,12 +96,11 @@ fn checked(file: File) -> io::Result<File> {
     if metadata.uid() != geteuid().as_raw() && metadata.uid() != 0 {
         return Err(io::Error::other(format!("this file belongs to user {}: remove it", metadata.uid())));
     }
-    Ok(file)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -84,6 +123,25 @@ mod tests {
         assert!(write(&companion, b"").is_err());
         assert_eq!(fs::read(&target).expect("it is there"), b"precious");
         assert!(!folder.path().join("nowhere").exists());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_file_of_sqlites_is_refused() {
+        let folder = tempfile::tempdir().expect("a directory can be made");
+        let [database, target] = ["chat.db", "target"].map(|name| folder.path().join(name));
+        fs::write(&target, "precious").expect("it can be written");
+        for suffix in OF_SQLITE {
+            let path = beside(&database, suffix);
+            assert!(check_those_of_sqlite(&database).is_ok());
+            symlink(&target, &path).expect("it can be made");
+            let said = check_those_of_sqlite(&database).expect_err("it is a link").to_string();
+            assert!(said.contains(suffix) && said.contains("symbolic link"), "{said}");
+            fs::remove_file(&path).expect("it is there");
+            fs::hard_link(&target, &path).expect("it can be made");
+            let said = check_those_of_sqlite(&database).expect_err("it is a link").to_string();
+            assert!(said.contains("another name"), "{said}");
+            fs::remove_file(&path).expect("it is there");
+        }
     }
 
     #[test]

@@ -6,17 +6,16 @@ use std::path::Path;
 
 use sqlx::Connection;
 
+use super::companion::OF_SQLITE;
 use super::paths::{beside, failed, remove, sync_directory_of};
 use super::schema;
 use crate::repository::{OpenError, Options};
 
-/// What SQLite keeps beside a database.
-const OF_SQLITE: [&str; 3] = ["-journal", "-wal", "-shm"];
-
 /// Makes a database where there is none, or one that was never finished. The caller holds the lock.
 pub async fn make(database: &Path, options: &Options) -> Result<(), OpenError> {
     let making = beside(database, ".making");
-    for suffix in ["", "-journal", "-wal", "-shm"] {
+    remove(&making)?;
+    for suffix in OF_SQLITE {
         remove(&beside(&making, suffix))?;
     }
     let mut db = schema::writer(&making, options).await?;

@@ -46,7 +46,12 @@ impl Failure {
     /// Whether nobody knows any more what is on the disk. Then nothing is to be tried again: the kernel takes what it
     /// could not write for written, so a second fsync says that all is well.
     pub fn is_fatal(&self) -> bool {
-        self.code().is_some_and(|code| FATAL.contains(&code))
+        self.is_of_a_thread() || self.code().is_some_and(|code| FATAL.contains(&code))
+    }
+
+    /// Whether sqlx's thread is gone. Then every statement after this one fails, too.
+    pub fn is_of_a_thread(&self) -> bool {
+        matches!(self, Failure::Sqlx(sqlx::Error::WorkerCrashed))
     }
 }
 

@@ -1,8 +1,7 @@
 //! Room on the file system, and what of it is set aside.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
@@ -119,9 +118,8 @@ impl Reserve {
 
     /// Gives the space back to the file system, but for what the next start needs.
     pub fn spend(&self) {
-        let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&self.path);
-        if let Ok(file) = file
-            && file.metadata().is_ok_and(|file| file.is_file() && file.len() > KEPT_BYTES)
+        if let Ok(Some(file)) = companion::open_existing(&self.path)
+            && file.metadata().is_ok_and(|file| file.len() > KEPT_BYTES)
             && let Err(error) = file.set_len(KEPT_BYTES)
         {
             warn!(%error, "the space that was set aside could not be given back");

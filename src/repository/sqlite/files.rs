@@ -9,7 +9,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::geteuid;
 
-use super::paths::{beside, directory_of, failed};
+use super::paths::{beside, directory_of, failed, sync_directory_of};
 use crate::repository::OpenError;
 
 /// What lies where the database should be.
@@ -63,8 +63,11 @@ pub fn make_directory(database: &Path) -> Result<(), OpenError> {
     if directory.is_dir() {
         return Ok(());
     }
+    let missing = directory.ancestors().take_while(|it| !it.as_os_str().is_empty() && !it.is_dir()).collect::<Vec<_>>();
     let made = std::os::unix::fs::DirBuilderExt::mode(fs::DirBuilder::new().recursive(true), 0o700).create(directory);
-    made.map_err(|e| failed(directory, e))
+    made.map_err(|e| failed(directory, e))?;
+    // A database in a directory that the disk does not know of is lost with the power.
+    missing.iter().try_for_each(|made| sync_directory_of(made).map_err(|e| failed(made, e)))
 }
 
 /// Whoever owns the directory can put any file in the place of the database's, so a server keeps none in that of a
@@ -73,7 +76,6 @@ pub fn check_directory(database: &Path) -> Result<(), OpenError> {
     let directory = directory_of(database);
     let metadata = fs::metadata(directory).map_err(|e| failed(directory, e))?;
     let (me, owner) = (geteuid().as_raw(), metadata.uid());
-    let others_may_write = metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0;
     let why = if owner != me && owner != 0 {
         match me {
             0 => format!(
@@ -81,12 +83,30 @@ pub fn check_directory(database: &Path) -> Result<(), OpenError> {
             ),
             _ => format!("this directory is user {owner}'s: serve as that user, or in a directory of your own"),
         }
-    } else if me == 0 && others_may_write {
-        "others may write in this directory, so root does not serve in it: `chmod go-w` it".to_owned()
+    } else if me == 0 && metadata.mode() & 0o022 != 0 {
+        "others may write in this directory, so root does not serve in it: use one of root's own".to_owned()
+    } else if me == 0 {
+        return check_ways_to(directory);
     } else {
         return Ok(());
     };
     Err(OpenError::Refused { path: directory.to_owned(), why })
+}
+
+/// Whoever may rename a directory on the way to that of the database can put another one in its place.
+fn check_ways_to(directory: &Path) -> Result<(), OpenError> {
+    for above in directory.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        let metadata = fs::metadata(above).map_err(|e| failed(above, e))?;
+        // In a sticky directory nobody renames what is another's.
+        if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0 {
+            let why = format!(
+                "others may rename what lies in this directory, so root does not serve in {}",
+                directory.display()
+            );
+            return Err(OpenError::Refused { path: above.to_owned(), why });
+        }
+    }
+    Ok(())
 }
 
 /// Takes a database and its companions from everybody but the owner. Gives those that were open to others.

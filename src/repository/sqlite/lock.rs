@@ -7,12 +7,19 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
 use super::acknowledged::{self, Acknowledged};
 use super::companion;
 use super::identity::Identity;
 use super::paths::{beside, failed};
 use crate::model::MessageId;
 use crate::repository::OpenError;
+
+/// How long a command may hold the lock that does not serve: while it changes files, or sees whether anybody serves.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What stands in the lock file, each in a line: the number of the process that serves, its files, and what it acknowledged.
 #[derive(Debug, Default)]
@@ -66,14 +73,14 @@ impl Lock {
     pub fn take(database: &Path) -> Result<Lock, OpenError> {
         let path = beside(database, ".lock");
         let file = companion::open(&path).map_err(|e| failed(&path, e))?;
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let begun = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::Error(e)) => return Err(failed(&path, e)),
                 Err(TryLockError::WouldBlock) => {
                     let pid = Note::read(&file).map_err(|e| failed(&path, e))?.pid;
-                    if !pid.is_empty() || Instant::now() > deadline {
+                    if is_alive(&pid) || begun.elapsed() > PATIENCE {
                         return Err(OpenError::InUse { path: database.to_owned(), pid });
                     }
                     thread::sleep(Duration::from_millis(20));
@@ -131,13 +138,8 @@ impl Lock {
         self.acknowledged
     }
 
-    /// Writes down whose lock it is, for those who come and find it taken, and that there is nothing for the next server.
-    pub fn sign(&mut self) -> io::Result<()> {
-        (self.files, self.acknowledged, self.is_done_with) = (None, None, true);
-        Note { pid: std::process::id().to_string(), ..Note::default() }.write(&self.file).map(drop)
-    }
-
-    /// The same with the files that are open, and the last message in them. Gives where it is noted what is acknowledged.
+    /// Writes down whose lock it is, which files are open and the last message in them, for those who come and find it taken.
+    /// Gives where it is noted what is acknowledged.
     pub fn sign_with(&mut self, files: Identity, database: &Path, last: MessageId) -> io::Result<acknowledged::Note> {
         (self.files, self.acknowledged, self.is_done_with) = (Some(files), None, true);
         let acknowledged = Some(Acknowledged { last, wal: None });
@@ -152,6 +154,18 @@ impl Lock {
         (self.files, self.is_done_with) = (None, true);
         let note = Note { files: None, ..Note::read(&self.file)? };
         note.write(&self.file).map(drop)
+    }
+
+    /// Writes down whose lock it is for as long as it is held. What the last server noted is noted again then.
+    pub fn sign_for_now(&self) -> io::Result<()> {
+        Note { pid: std::process::id().to_string(), files: None, acknowledged: self.acknowledged }
+            .write(&self.file)
+            .map(drop)
+    }
+
+    /// The files of the last server are not of use any more.
+    pub fn drop_note(&mut self) {
+        self.is_done_with = true;
     }
 
     /// Leaves the note for the next server.
@@ -169,6 +183,11 @@ impl Drop for Lock {
             true => self.file.set_len(0),
         };
     }
+}
+
+/// Whether there is a process of this number. Who was killed has left its own, and serves no more.
+fn is_alive(pid: &str) -> bool {
+    pid.parse().is_ok_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
 }
 
 /// Refuses where a server runs whose files are not those that lie here now: what is in them is not what it serves.

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::acknowledged::{self, Acknowledged};
 use super::lock::{self, Lock};
-use super::{Role, backup, creation, disk, failure, files, paths, restore, schema};
+use super::{Role, backup, companion, creation, disk, failure, files, paths, restore, schema};
 use crate::repository::{OpenError, Options};
 
 /// What was opened.
@@ -49,6 +49,7 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<Opened, Op
         warn!("{done}");
     }
     if let Some(lock) = lock.as_mut().filter(|_| role == Role::Server) {
+        companion::check_those_of_sqlite(&database)?;
         disk::make_room_to_start(&database);
         lock.check_wal(&database)?;
         is_cut_short = lock.acknowledged().is_some_and(|noted| acknowledged::look_at_wal(&database, &noted));
@@ -78,10 +79,15 @@ pub async fn open(url: &str, options: &Options, role: Role) -> Result<Opened, Op
     for path in files::close_to_others(&database)? {
         warn!(?path, "the file was open to others; now it is the owner's alone");
     }
-    let mut db = schema::writer(&database, options).await?;
-    if let Some(found) = found.filter(|found| *found != schema::known_version()) {
+    let outdated = found.filter(|found| *found != schema::known_version());
+    if let Some(found) = outdated {
+        // Before SQLite opens the database for good: whoever makes a copy opens and closes the file, too, and with any
+        // handle of a file that is closed the process loses all of SQLite's locks on it.
         let copy = backup::before_migration(&database, found, options).await?;
         info!(?copy, "the database was copied before its schema is changed");
+    }
+    let mut db = schema::writer(&database, options).await?;
+    if outdated.is_some() {
         schema::migrate(&database, &mut db).await?;
     }
     let former = former.map(|former| (former, is_cut_short));

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
 use super::copy_sum::CopySum;
 use super::lock::Lock;
 use super::paths::{beside, failed, remove, sync_directory_of};
@@ -44,8 +46,10 @@ pub struct Restored {
 pub async fn restore(mut from: Source, database: &Path, aside: &str, options: &Options) -> Result<Restored, OpenError> {
     let mut lock = Lock::take(database)?;
     lock.hold(database)?;
-    lock.sign().map_err(|e| failed(database, e))?;
-    finish_or_undo(database)?;
+    lock.sign_for_now().map_err(|e| failed(database, e))?;
+    if let Some(done) = finish_or_undo(database)? {
+        warn!("{done}");
+    }
     let copy = beside(database, COPY);
     let written = companion::write(&copy, b"").and_then(|mut file| {
         io::copy(&mut from.file, &mut file)?;
@@ -60,6 +64,7 @@ pub async fn restore(mut from: Source, database: &Path, aside: &str, options: &O
     let aside = free_suffix(database, aside);
     decide(database, &aside)?;
     finish(database, &aside)?;
+    lock.drop_note();
     Ok(Restored { findings, aside: former.then(|| beside(database, &aside)) })
 }
 

@@ -135,7 +135,8 @@ impl Shared {
     /// Whether the store is given up after this failure.
     pub fn gives_up_after(&self, failure: &Failure) -> bool {
         if failure.is_fatal() {
-            self.give_up(format!("the disk failed: {failure}"));
+            let what = if failure.is_of_a_thread() { "a thread of the store has died" } else { "the disk failed" };
+            self.give_up(format!("{what}: {failure}"));
         }
         failure.is_fatal()
     }

@@ -139,10 +139,8 @@ fn a_database_that_an_interrupted_first_start_left_is_finished() {
     folder.done(&["db", "verify"], "");
 }
 
-#[test]
-fn a_migration_that_is_cut_is_made_up_for() {
-    let folder = Folder::new("");
-    folder.add_three();
+/// As if the newest migrations were still to come.
+pub fn to_an_older_schema(folder: &Folder) {
     for sql in [
         "DROP TABLE conversation",
         "DROP TABLE pair",
@@ -155,6 +153,13 @@ fn a_migration_that_is_cut_is_made_up_for() {
     ] {
         tamper(&folder.database(), sql);
     }
+}
+
+#[test]
+fn a_migration_that_is_cut_is_made_up_for() {
+    let folder = Folder::new("");
+    folder.add_three();
+    to_an_older_schema(&folder);
     sweep(&folder, &["db", "migrate"], |_| {
         folder.done(&["db", "migrate"], "");
         assert!(folder.done(&["db", "verify"], "").contains("3 users"));

@@ -10,7 +10,7 @@
 
 mod checker;
 mod crash;
-mod cut;
+pub mod cut;
 mod disk;
 mod files;
 pub mod power;
