@@ -58,8 +58,9 @@ impl HandedOut {
 
     /// All replies made so far were written in full.
     pub fn written(&mut self, now: Instant) {
-        for reply in &mut self.replies {
-            reply.written_at.get_or_insert(now);
+        // They are written in their order, and there may be thousands that are not proven yet.
+        for reply in self.replies.iter_mut().rev().take_while(|reply| reply.written_at.is_none()) {
+            reply.written_at = Some(now);
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Rules {
     pub drained_senders: bool,
     /// How much text one inbox reply holds at the most, in bytes, unless a single message is longer.
     pub inbox_reply_bytes: u64,
+    /// How many messages one inbox reply holds at the most.
+    pub inbox_reply_messages: usize,
     /// How long a `wait` lasts at the most.
     pub wait_at_most: Duration,
     /// How many messages one reply to `history` or `status` tells of at the most.
@@ -260,8 +262,8 @@ impl Service {
 
     async fn inbox(&self, peer: &Peer, caller: &Caller) -> Result<Outcome, Refusal> {
         let Authenticated { token, session, .. } = caller.user()?;
-        let Rules { drained_senders, inbox_reply_bytes, .. } = self.rules();
-        let want = Want { bytes: inbox_reply_bytes, drained_senders, session: Some(session.id) };
+        let Rules { drained_senders, inbox_reply_bytes: bytes, inbox_reply_messages: messages, .. } = self.rules();
+        let want = Want { messages, bytes, drained_senders, session: Some(session.id) };
         let delivery = self.repository.lease(session.user.id, want).await.map_err(unavailable)?;
         // A session that ended meanwhile was handed nothing.
         self.authenticate(Some(*token)).await.user()?;

@@ -186,6 +186,8 @@ pub struct Delivery {
     pub keep_delivered: Span,
     /// Text in one inbox reply, in bytes; the rest comes with the next.
     pub reply_bytes: u64,
+    /// Messages in one inbox reply; the rest comes with the next.
+    pub reply_messages: usize,
     /// A `wait` lasts no longer than this.
     pub wait_at_most: Span,
     /// Messages in one reply to `history` or `status`.
@@ -198,6 +200,7 @@ impl Default for Delivery {
             confirm_after: Span::seconds(15),
             keep_delivered: Span::days(30),
             reply_bytes: 8 << 20,
+            reply_messages: 10_000,
             wait_at_most: Span::seconds(300),
             history_messages: 100,
         }

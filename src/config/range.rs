@@ -62,6 +62,7 @@ pub const RANGES: &[Range] = &[
     time("delivery.confirm_after", NONE, Span::seconds(30 * DAY), |c| c.delivery.confirm_after),
     time("delivery.keep_delivered", NONE, CENTURY, |c| c.delivery.keep_delivered),
     number("delivery.reply_bytes", 1, 1 << 30, |c| c.delivery.reply_bytes),
+    number("delivery.reply_messages", 1, 100_000, |c| c.delivery.reply_messages as u64),
     time("delivery.wait_at_most", NONE, Span::seconds(DAY), |c| c.delivery.wait_at_most),
     number("delivery.history_messages", 1, 100_000, |c| c.delivery.history_messages as u64),
     number("limits.line_bytes", SHORTEST_LINE, LONGEST_LINE, |c| c.limits.line_bytes as u64),

@@ -2,6 +2,7 @@
 //! connection, or with the session in whose name it was given, whatever ends that. Lives in memory only.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use rustc_hash::FxHashMap;
@@ -13,7 +14,7 @@ use crate::model::{SessionId, UserId};
 pub struct Lease {
     held: Arc<Held>,
     /// What ends it besides its own end.
-    session: Option<(SessionId, Arc<Leases>)>,
+    session: Option<(SessionId, u64, Arc<Leases>)>,
 }
 
 struct Held {
@@ -53,8 +54,8 @@ impl Lease {
 
     /// Has it end with a session, at the latest.
     pub(crate) fn end_with(&mut self, session: SessionId, leases: &Arc<Leases>) {
-        leases.all().entry(session).or_default().push(Arc::downgrade(&self.held));
-        self.session = Some((session, leases.clone()));
+        let number = leases.note(session, Arc::downgrade(&self.held));
+        self.session = Some((session, number, leases.clone()));
     }
 
     /// The reader has them: takes them off the queue. Returns at once; a crash before it is durable delivers again. Where
@@ -79,8 +80,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some((session, leases)) = self.session.take() {
-            leases.forget(session, &self.held);
+        if let Some((session, number, leases)) = self.session.take() {
+            leases.forget(session, number);
         }
         self.held.release();
     }
@@ -92,14 +93,19 @@ impl fmt::Debug for Lease {
     }
 }
 
+/// Each with a number, so that one of very many is found.
+type BySession = FxHashMap<SessionId, FxHashMap<u64, Weak<Held>>>;
+
 /// All leases that end with a session.
 #[derive(Default)]
 pub struct Leases {
-    by_session: Mutex<FxHashMap<SessionId, Vec<Weak<Held>>>>,
+    by_session: Mutex<BySession>,
+    /// The number of the next.
+    next: AtomicU64,
 }
 
 impl Leases {
-    fn all(&self) -> MutexGuard<'_, FxHashMap<SessionId, Vec<Weak<Held>>>> {
+    fn all(&self) -> MutexGuard<'_, BySession> {
         self.by_session.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
@@ -108,14 +114,20 @@ impl Leases {
         for session in sessions {
             // Not under the lock: to release wakes others.
             let ended = self.all().remove(&session);
-            ended.into_iter().flatten().filter_map(|held| held.upgrade()).for_each(|held| held.release());
+            ended.into_iter().flatten().filter_map(|(_, held)| held.upgrade()).for_each(|held| held.release());
         }
     }
 
-    fn forget(&self, session: SessionId, held: &Arc<Held>) {
+    fn note(&self, session: SessionId, held: Weak<Held>) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.all().entry(session).or_default().insert(number, held);
+        number
+    }
+
+    fn forget(&self, session: SessionId, number: u64) {
         let mut all = self.all();
         if let Some(leases) = all.get_mut(&session) {
-            leases.retain(|other| other.as_ptr() != Arc::as_ptr(held));
+            leases.remove(&number);
             if leases.is_empty() {
                 all.remove(&session);
             }

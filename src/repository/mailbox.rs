@@ -4,49 +4,23 @@
 //!
 //! A message is in one of four places: `waiting` here, `held` by a lease, on disk only, or read.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
-use std::ops::Bound::{Excluded, Included};
-use std::pin::Pin;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustc_hash::FxHashMap;
-use tokio::sync::futures::OwnedNotified;
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::Mutex as AsyncMutex;
 
+mod account;
+mod arrival;
+mod room;
+mod unread;
+
+use self::account::{Mailbox, Sender};
+pub use self::arrival::Arrival;
+pub use self::room::{Caps, Reserve};
+pub use self::unread::{Evicted, Unread, Waiting};
 use super::Totals;
-use crate::model::{MessageId, Timestamp, UserId};
-
-/// A message that nobody has read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// Its place in the log.
-    pub id: MessageId,
-    /// Who sent it.
-    pub sender: UserId,
-    /// The length of its text.
-    pub bytes: u64,
-    /// Time and text, while it is in the tail; else the log on disk has them.
-    pub content: Option<(Timestamp, Arc<str>)>,
-}
-
-/// An ear for mail. Of several who listen for the same mailbox, one hears of each delivery and then has to look; if it
-/// cannot, it passes the word on. Dropped unheard, it passes it on by itself.
-pub struct Arrival {
-    notify: Arc<Notify>,
-    notified: Pin<Box<OwnedNotified>>,
-}
-
-impl Arrival {
-    /// Ready when mail has come since this was made.
-    pub async fn heard(&mut self) {
-        self.notified.as_mut().await;
-    }
-
-    /// Lets another look in this one's place.
-    pub fn pass_on(self) {
-        self.notify.notify_one();
-    }
-}
+use crate::model::{MessageId, UserId};
 
 /// What [`Mailboxes::take`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,24 +31,23 @@ pub enum Taken {
     LoadFirst,
 }
 
-/// How much of something is unread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unread {
-    /// Messages; at least one.
-    pub messages: u64,
-    /// Bytes of text.
-    pub bytes: u64,
-    /// The first of them.
-    pub oldest: MessageId,
+/// Messages and bytes of text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    messages: u64,
+    bytes: u64,
 }
 
-/// How much unread mail a user may have.
-#[derive(Clone, Copy, Debug)]
-pub struct Caps {
-    /// Messages.
-    pub messages: u64,
-    /// Bytes of text.
-    pub bytes: u64,
+impl Amount {
+    fn add(&mut self, other: Amount) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+
+    fn subtract(&mut self, other: Amount) {
+        self.messages = self.messages.saturating_sub(other.messages);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
 }
 
 /// Everybody's waiting mail.
@@ -89,44 +62,31 @@ struct Inner {
     boxes: FxHashMap<UserId, Mailbox>,
     /// Up to here the disk finds messages by recipient; the tail comes after it.
     watermark: MessageId,
-    /// All unread mail: messages, bytes.
-    total: (u64, u64),
+    /// Where that was when this process began.
+    first_watermark: MessageId,
+    /// All unread mail.
+    total: Amount,
     /// Confirmed, and not yet durably so.
     confirmed: Vec<(UserId, Vec<Waiting>)>,
     /// Accounts that went while this process ran: what is still on its way to them goes nowhere.
     removed: HashSet<UserId>,
 }
 
-#[derive(Debug, Default)]
-struct Mailbox {
-    /// In the queue and leased to nobody, as far as memory knows it; in the order of their numbers.
-    waiting: VecDeque<Waiting>,
-    /// Leased, or confirmed and not yet durably so; with the length of each text.
-    held: BTreeMap<MessageId, u64>,
-    /// All that waits or is held, on disk and here: messages and bytes.
-    unread: (u64, u64),
-    /// How many of `unread` are only on disk.
-    on_disk: u64,
-    /// Held while loading: one at a time.
-    load_lock: Option<Arc<AsyncMutex<()>>>,
-    /// What became read while somebody loads from an older view of the disk.
-    read_while_loading: Option<BTreeSet<MessageId>>,
-    /// Who wrote to this user in the tail, with the first message of each.
-    tail_senders: BTreeMap<UserId, MessageId>,
-    /// Those who wait for mail.
-    arrival: Option<Arc<Notify>>,
-}
-
 impl Mailboxes {
     /// Mailboxes as they stand on disk up to `watermark`: messages and bytes by user.
     pub fn new(caps: Caps, on_disk: &Totals, watermark: MessageId) -> Mailboxes {
-        let boxes = FxHashMap::default();
-        let mut inner = Inner { boxes, watermark, total: (0, 0), confirmed: Vec::new(), removed: HashSet::new() };
+        let mut inner = Inner {
+            boxes: FxHashMap::default(),
+            watermark,
+            first_watermark: watermark,
+            total: Amount::default(),
+            confirmed: Vec::new(),
+            removed: HashSet::new(),
+        };
         for (user, (messages, bytes)) in on_disk {
-            let mailbox = Mailbox { unread: (*messages, *bytes), on_disk: *messages, ..Mailbox::default() };
-            inner.boxes.insert(*user, mailbox);
-            inner.total.0 += messages;
-            inner.total.1 += bytes;
+            let unread = Amount { messages: *messages, bytes: *bytes };
+            inner.boxes.insert(*user, Mailbox { unread, on_disk: *messages, ..Mailbox::default() });
+            inner.total.add(unread);
         }
         Mailboxes { caps, inner: Mutex::new(inner) }
     }
@@ -141,8 +101,8 @@ impl Mailboxes {
     }
 
     /// Gives back the room of a message that was not written.
-    pub fn unreserve(&self, recipient: UserId, bytes: u64) {
-        self.inner().forget(recipient, (1, bytes));
+    pub fn unreserve(&self, recipient: UserId, sender: UserId, bytes: u64) {
+        self.inner().forget(recipient, sender, Amount { messages: 1, bytes });
     }
 
     /// Takes in messages that were written; room was reserved for each.
@@ -151,16 +111,14 @@ impl Mailboxes {
         for (recipient, message) in messages {
             let mailbox = inner.boxes.entry(recipient).or_default();
             mailbox.note_sender(message.sender, message.id);
-            mailbox.put(message);
+            mailbox.waiting.push(message);
             mailbox.tell_who_waits();
         }
     }
 
     /// Hears of mail that comes for `recipient` from now on, or comes back.
     pub fn arrival(&self, recipient: UserId) -> Arrival {
-        let notify = self.inner().boxes.entry(recipient).or_default().arrival.get_or_insert_default().clone();
-        let notified = Box::pin(notify.clone().notified_owned());
-        Arrival { notify, notified }
+        Arrival::new(self.inner().boxes.entry(recipient).or_default().arrival.get_or_insert_default().clone())
     }
 
     /// Has all who wait for `recipient`'s mail look, because some of them may not any more.
@@ -175,8 +133,11 @@ impl Mailboxes {
         let messages: Vec<_> = messages.collect();
         let mut inner = self.inner();
         for (recipient, message) in &messages {
-            add(&mut inner.boxes.entry(*recipient).or_default().unread, (1, message.bytes));
-            add(&mut inner.total, (1, message.bytes));
+            let one = Amount { messages: 1, bytes: message.bytes };
+            let mailbox = inner.boxes.entry(*recipient).or_default();
+            mailbox.unread.add(one);
+            mailbox.senders.entry(message.sender).or_default().unread.add(one);
+            inner.total.add(one);
         }
         drop(inner);
         self.deliver(messages.into_iter());
@@ -187,8 +148,9 @@ impl Mailboxes {
         self.inner().boxes.entry(recipient).or_default().note_sender(sender, id);
     }
 
-    /// Leases what waits, oldest first: at least one message, and no more than `bytes` of text if there are several.
-    pub fn take(&self, recipient: UserId, bytes: u64) -> Taken {
+    /// Leases what waits, oldest first: at least one message, and no more than so many, and no more than `bytes` of text
+    /// if there are several.
+    pub fn take(&self, recipient: UserId, messages: usize, bytes: u64) -> Taken {
         let mut inner = self.inner();
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return Taken::Leased(Vec::new()) };
         if mailbox.on_disk > 0 {
@@ -196,7 +158,9 @@ impl Mailboxes {
         }
         let mut taken = Vec::new();
         let mut room = bytes;
-        while let Some(message) = mailbox.waiting.pop_front_if(|m| m.bytes <= room || taken.is_empty()) {
+        while let Some(message) =
+            mailbox.waiting.pop_if(|message| taken.is_empty() || message.bytes <= room && taken.len() < messages)
+        {
             room = room.saturating_sub(message.bytes);
             mailbox.held.insert(message.id, message.bytes);
             taken.push(message);
@@ -221,19 +185,33 @@ impl Mailboxes {
         Some(watermark)
     }
 
-    /// Puts in all that was unread on disk up to `watermark`.
-    pub fn load(&self, recipient: UserId, found: Vec<Waiting>, watermark: MessageId) {
+    /// Puts in a piece of what was unread on disk; the pieces come oldest first, and after all of them
+    /// [`Mailboxes::end_load`]. In pieces, because nobody else gets at the mailboxes meanwhile.
+    pub fn load(&self, recipient: UserId, piece: impl Iterator<Item = Waiting>) {
         let mut inner = self.inner();
-        let none_came_since = inner.watermark == watermark;
+        let first_watermark = inner.first_watermark;
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
-        let read = mailbox.read_while_loading.take().unwrap_or_default();
-        for message in found {
+        for message in piece {
             let id = message.id;
-            if !mailbox.held.contains_key(&id) && !mailbox.waits(id) && !read.contains(&id) {
-                mailbox.put(message);
+            if id <= first_watermark && mailbox.counted_to < Some(id) {
+                mailbox.counted_to = Some(id);
+                let one = Amount { messages: 1, bytes: message.bytes };
+                mailbox.senders.entry(message.sender).or_default().unread.add(one);
+            }
+            let was_read = mailbox.read_while_loading.as_ref().is_some_and(|read| read.contains(&id));
+            if !was_read && !mailbox.held.contains_key(&id) && !mailbox.waiting.contains(id) {
+                mailbox.waiting.put_back(message);
                 mailbox.on_disk = mailbox.on_disk.saturating_sub(1);
             }
         }
+    }
+
+    /// All that was unread on disk up to `watermark` was put in.
+    pub fn end_load(&self, recipient: UserId, watermark: MessageId) {
+        let mut inner = self.inner();
+        let none_came_since = inner.watermark == watermark;
+        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
+        mailbox.read_while_loading = None;
         if none_came_since {
             mailbox.on_disk = 0;
         }
@@ -245,7 +223,7 @@ impl Mailboxes {
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
         for message in messages {
             if mailbox.held.remove(&message.id).is_some() {
-                mailbox.put(message);
+                mailbox.waiting.put_back(message);
             }
         }
         mailbox.tell_who_waits();
@@ -273,18 +251,22 @@ impl Mailboxes {
 
     /// The disk knows that these were read.
     pub fn read(&self, confirmed: &[(UserId, Vec<Waiting>)]) {
-        let mut inner = self.inner();
         for (recipient, messages) in confirmed {
+            // Others get at the mailboxes between two leases.
+            let mut inner = self.inner();
+            let inner = &mut *inner;
             let Some(mailbox) = inner.boxes.get_mut(recipient) else { continue };
-            let mut amount = (0, 0);
-            // What is not held was forgotten with its account.
-            for message in messages.iter().filter(|message| mailbox.held.remove(&message.id).is_some()) {
-                add(&mut amount, (1, message.bytes));
+            for message in messages {
+                if mailbox.held.remove(&message.id).is_none() {
+                    continue; // It was forgotten with its account.
+                }
+                let one = Amount { messages: 1, bytes: message.bytes };
+                mailbox.forget(message.sender, one);
+                inner.total.subtract(one);
                 if let Some(read) = &mut mailbox.read_while_loading {
                     read.insert(message.id);
                 }
             }
-            inner.forget(*recipient, amount);
         }
     }
 
@@ -298,25 +280,29 @@ impl Mailboxes {
 
     /// The disk can now find all messages up to `watermark` by recipient, those to `recipients` among them for the first
     /// time: their texts need no memory any more. Gives them, because to free so many takes milliseconds.
-    pub fn evict(&self, watermark: MessageId, recipients: impl Iterator<Item = UserId>) -> Vec<VecDeque<Waiting>> {
+    pub fn evict(&self, watermark: MessageId, recipients: impl Iterator<Item = UserId>) -> Vec<Evicted> {
         let mut inner = self.inner();
         inner.watermark = watermark;
         let mut evicted = Vec::new();
         for recipient in recipients {
             let Some(mailbox) = inner.boxes.get_mut(&recipient) else { continue };
             evicted.push(mailbox.evict(watermark));
-            if mailbox.unread.0 == 0 && mailbox.tail_senders.is_empty() && !mailbox.is_waited_for() {
+            if mailbox.unread.messages == 0 && mailbox.senders.is_empty() && !mailbox.is_waited_for() {
                 inner.boxes.remove(&recipient);
             }
         }
         evicted
     }
 
-    /// Who wrote to `recipient` in the tail, each with the first message.
-    pub fn tail_senders(&self, recipient: UserId) -> Vec<(MessageId, UserId)> {
+    /// Who wrote to `recipient` in the tail, each with the first message; of all, or of these.
+    pub fn tail_senders(&self, recipient: UserId, among: Option<&[UserId]>) -> Vec<(MessageId, UserId)> {
         let inner = self.inner();
-        let senders = inner.boxes.get(&recipient).map(|mailbox| mailbox.tail_senders.iter());
-        senders.into_iter().flatten().map(|(sender, id)| (*id, *sender)).collect()
+        let Some(mailbox) = inner.boxes.get(&recipient) else { return Vec::new() };
+        let first = |id: &UserId, sender: &Sender| Some((sender.first_in_tail?, *id));
+        match among {
+            None => mailbox.senders.iter().filter_map(|(id, sender)| first(id, sender)).collect(),
+            Some(among) => among.iter().filter_map(|id| first(id, mailbox.senders.get(id)?)).collect(),
+        }
     }
 
     /// Forgets all that waited for an account that is gone, and takes nothing for it any more.
@@ -325,115 +311,27 @@ impl Mailboxes {
         inner.removed.insert(recipient);
         if let Some(mailbox) = inner.boxes.remove(&recipient) {
             mailbox.tell_who_waits();
-            subtract(&mut inner.total, mailbox.unread);
+            inner.total.subtract(mailbox.unread);
+            // To free so many takes milliseconds, and nobody has to wait for that.
+            drop(inner);
+            drop(mailbox);
         }
     }
 
     /// All unread mail: messages and bytes.
     pub fn total(&self) -> (u64, u64) {
-        self.inner().total
-    }
-}
-
-/// Makes room for many messages at once; nobody else gets at the mailboxes meanwhile.
-pub struct Reserve<'a> {
-    caps: Caps,
-    inner: MutexGuard<'a, Inner>,
-}
-
-impl Reserve<'_> {
-    /// Makes room for one. `false`: the recipient's mailbox is full or gone.
-    pub fn room(&mut self, recipient: UserId, bytes: u64) -> bool {
-        let inner = &mut *self.inner;
-        if !inner.removed.is_empty() && inner.removed.contains(&recipient) {
-            return false;
-        }
-        let unread = &mut inner.boxes.entry(recipient).or_default().unread;
-        if unread.0 >= self.caps.messages || unread.1 + bytes > self.caps.bytes {
-            return false;
-        }
-        add(unread, (1, bytes));
-        add(&mut inner.total, (1, bytes));
-        true
-    }
-
-    /// Gives back the room of one.
-    pub fn give_back(&mut self, recipient: UserId, bytes: u64) {
-        self.inner.forget(recipient, (1, bytes));
+        let Amount { messages, bytes } = self.inner().total;
+        (messages, bytes)
     }
 }
 
 impl Inner {
-    fn forget(&mut self, recipient: UserId, amount: (u64, u64)) {
+    fn forget(&mut self, recipient: UserId, sender: UserId, amount: Amount) {
         if let Some(mailbox) = self.boxes.get_mut(&recipient) {
-            subtract(&mut mailbox.unread, amount);
-            subtract(&mut self.total, amount);
+            mailbox.forget(sender, amount);
+            self.total.subtract(amount);
         }
     }
-}
-
-impl Mailbox {
-    /// Wakes one of those who wait for mail, or makes the next who waits look again.
-    fn tell_who_waits(&self) {
-        if let Some(arrival) = &self.arrival {
-            // One is enough: it takes all there is, and what it leaves, it is told of again.
-            arrival.notify_one();
-        }
-    }
-
-    fn is_waited_for(&self) -> bool {
-        self.arrival.as_ref().is_some_and(|arrival| Arc::strong_count(arrival) > 1)
-    }
-
-    fn note_sender(&mut self, sender: UserId, id: MessageId) {
-        let first = self.tail_senders.entry(sender).or_insert(id);
-        *first = id.min(*first);
-    }
-
-    /// What of the messages after `after` and up to `to` is unread; `None` where all was read.
-    fn unread_between(&self, after: MessageId, to: MessageId) -> Option<Unread> {
-        let first = self.waiting.partition_point(|message| message.id <= after);
-        let waiting = self.waiting.range(first..).map(|message| (message.id, message.bytes));
-        let held = self.held.range((Excluded(after), Included(to))).map(|(id, bytes)| (*id, *bytes));
-        let one = |(id, bytes): (MessageId, u64)| Unread { messages: 1, bytes, oldest: id };
-        waiting.take_while(|(id, _)| *id <= to).chain(held).map(one).reduce(|a, b| Unread {
-            messages: a.messages + b.messages,
-            bytes: a.bytes + b.bytes,
-            oldest: a.oldest.min(b.oldest),
-        })
-    }
-
-    /// Whether a message is among those that memory knows to wait.
-    fn waits(&self, id: MessageId) -> bool {
-        self.waiting.binary_search_by_key(&id, |message| message.id).is_ok()
-    }
-
-    /// Puts a message where its number belongs: nearly always at the end.
-    fn put(&mut self, message: Waiting) {
-        if self.waiting.back().is_none_or(|last| last.id < message.id) {
-            self.waiting.push_back(message);
-        } else if let Err(place) = self.waiting.binary_search_by_key(&message.id, |message| message.id) {
-            self.waiting.insert(place, message);
-        }
-    }
-
-    fn evict(&mut self, watermark: MessageId) -> VecDeque<Waiting> {
-        self.tail_senders.retain(|_, first| *first > watermark);
-        let indexed = self.waiting.partition_point(|message| message.id <= watermark);
-        self.on_disk += indexed as u64;
-        let newer = self.waiting.split_off(indexed);
-        std::mem::replace(&mut self.waiting, newer)
-    }
-}
-
-fn add(total: &mut (u64, u64), amount: (u64, u64)) {
-    total.0 += amount.0;
-    total.1 += amount.1;
-}
-
-fn subtract(total: &mut (u64, u64), amount: (u64, u64)) {
-    total.0 = total.0.saturating_sub(amount.0);
-    total.1 = total.1.saturating_sub(amount.1);
 }
 
 #[cfg(test)]

@@ -92,6 +92,8 @@ pub enum Queued {
 /// Which part of an inbox is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Want {
+    /// Messages, at the most, but one at least.
+    pub messages: usize,
     /// Stop before the texts are longer than this together, but give one message at least.
     pub bytes: u64,
     /// Name every sender who ever wrote, with nothing after it where all was read.

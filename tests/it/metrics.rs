@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Folder, PATIENCE, SENT, Server, address_in, texts};
 
-const SETTINGS: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n[limits]\nconnections_per_address = 2\ninbox_messages = 3";
+const SETTINGS: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n[limits]\nconnections_per_address = 2\ninbox_messages = 5";
 
 fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).expect("it listens");

@@ -62,6 +62,7 @@ pub fn rules(config: &Config) -> Rules {
         sessions_per_user: config.session.per_user,
         drained_senders: config.protocol.drained_senders,
         inbox_reply_bytes: config.delivery.reply_bytes,
+        inbox_reply_messages: config.delivery.reply_messages,
         wait_at_most: config.delivery.wait_at_most.0,
         history_messages: config.delivery.history_messages,
     }

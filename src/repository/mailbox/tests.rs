@@ -1,13 +1,16 @@
 //! The mailboxes against a plain model, and the disk played by a set: any order of deliveries, leases, evictions, loads
 //! from older views of the disk, failed commits and restarts. Nothing lost, nothing twice, nothing out of order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::*;
 
 const USERS: usize = 3;
+/// Messages that are taken at once.
+const MOST: usize = 7;
 const CAPS: Caps = Caps { messages: 40, bytes: 300 };
 
 #[derive(Clone, Debug)]
@@ -22,10 +25,15 @@ enum Step {
         of: usize,
         bytes: u64,
     },
-    /// The disk is read as it is now, or as it will be when the load ends.
+    /// The disk is read as it is now, or as it will be when the first piece is put in.
     BeginLoad {
         of: usize,
         view_of_now: bool,
+    },
+    /// The next so many of what was found are put in.
+    LoadPiece {
+        of: usize,
+        messages: usize,
     },
     EndLoad {
         of: usize,
@@ -51,6 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(to, from, bytes, written)| Step::Send { to, from, bytes, written }),
         5 => (of.clone(), 1..60u64).prop_map(|(of, bytes)| Step::Take { of, bytes }),
         3 => (of.clone(), any::<bool>()).prop_map(|(of, view_of_now)| Step::BeginLoad { of, view_of_now }),
+        3 => (of.clone(), 1..9usize).prop_map(|(of, messages)| Step::LoadPiece { of, messages }),
         3 => of.clone().prop_map(|of| Step::EndLoad { of }),
         3 => any::<prop::sample::Index>().prop_map(Step::Release),
         3 => any::<prop::sample::Index>().prop_map(Step::Confirm),
@@ -69,11 +78,13 @@ struct Logged {
     sender: i64,
     bytes: u64,
     read: bool,
+    /// It is counted among its sender's; not what was on disk at a restart, until it is loaded.
+    counted: bool,
 }
 
 struct Load {
     watermark: MessageId,
-    view: Option<Vec<Waiting>>,
+    view: Option<VecDeque<Waiting>>,
 }
 
 /// The disk, the leases that are out, and the mailboxes under test.
@@ -109,7 +120,7 @@ impl World {
     }
 
     /// What the disk finds for a load.
-    fn view(&self, of: usize, watermark: MessageId) -> Vec<Waiting> {
+    fn view(&self, of: usize, watermark: MessageId) -> VecDeque<Waiting> {
         let rows = self.log.range(..=watermark.0).filter(|(_, m)| m.recipient == of && !m.read);
         rows.map(|(id, m)| Self::waiting(*id, m)).collect()
     }
@@ -132,15 +143,22 @@ impl World {
         unread.fold((0, 0), |sum, m| (sum.0 + 1, sum.1 + m.bytes))
     }
 
+    /// Of those whom the mailbox counts.
+    fn share(&self, of: usize, sender: i64) -> (u64, u64) {
+        let theirs = |m: &&Logged| m.recipient == of && m.sender == sender && m.counted && !m.read;
+        self.log.values().filter(theirs).fold((0, 0), |sum, m| (sum.0 + 1, sum.1 + m.bytes))
+    }
+
     fn take(&mut self, of: usize, bytes: u64) -> Option<Vec<Waiting>> {
         let free = self.free(of);
-        match self.boxes.take(user(of), bytes) {
+        match self.boxes.take(user(of), MOST, bytes) {
             Taken::LoadFirst => None,
             Taken::Leased(taken) => {
                 let ids: Vec<MessageId> = taken.iter().map(|m| m.id).collect();
                 assert!(free.starts_with(&ids), "{ids:?} was handed out where {free:?} waits");
                 assert_eq!(ids.is_empty(), free.is_empty(), "nothing was handed out where {free:?} waits");
                 let sum: u64 = taken.iter().map(|m| m.bytes).sum();
+                assert!(taken.len() <= MOST, "{} messages", taken.len());
                 assert!(sum <= bytes || sum == taken[0].bytes, "{sum} bytes where {bytes} were wanted");
                 Some(taken)
             }
@@ -157,10 +175,22 @@ impl World {
         }
     }
 
+    fn load_piece(&mut self, of: usize, messages: usize) {
+        if let Some(Load { watermark, view }) = self.loads.remove(&of) {
+            let mut view = view.unwrap_or_else(|| self.view(of, watermark));
+            let piece: Vec<Waiting> = view.drain(..messages.min(view.len())).collect();
+            for message in &piece {
+                self.log.get_mut(&message.id.0).expect("the view is of the log").counted = true;
+            }
+            self.boxes.load(user(of), piece.into_iter());
+            self.loads.insert(of, Load { watermark, view: Some(view) });
+        }
+    }
+
     fn end_load(&mut self, of: usize) {
+        self.load_piece(of, usize::MAX);
         if let Some(load) = self.loads.remove(&of) {
-            let view = load.view.unwrap_or_else(|| self.view(of, load.watermark));
-            self.boxes.load(user(of), view, load.watermark);
+            self.boxes.end_load(user(of), load.watermark);
         }
     }
 
@@ -168,15 +198,17 @@ impl World {
         match step {
             Step::Send { to, from, bytes, written } => {
                 let (messages, text) = self.unread(to);
-                let fits = !self.removed[to] && messages < CAPS.messages && text + bytes <= CAPS.bytes;
-                assert_eq!(self.boxes.reserve().room(user(to), bytes), fits);
+                let (share, share_bytes) = self.share(to, from);
+                let (free, free_bytes) = (CAPS.messages - messages, CAPS.bytes - text);
+                let fits = !self.removed[to] && share < free && share_bytes + bytes <= free_bytes;
+                assert_eq!(self.boxes.reserve().room(user(to), UserId(from), bytes), fits);
                 if !fits {
                     return;
                 }
                 if !written {
-                    return self.boxes.unreserve(user(to), bytes);
+                    return self.boxes.unreserve(user(to), UserId(from), bytes);
                 }
-                let logged = Logged { recipient: to, sender: from, bytes, read: false };
+                let logged = Logged { recipient: to, sender: from, bytes, read: false, counted: true };
                 self.boxes.deliver([(user(to), Self::waiting(self.next, &logged))].into_iter());
                 self.log.insert(self.next, logged);
                 self.next += 1;
@@ -187,6 +219,7 @@ impl World {
                 }
             }
             Step::BeginLoad { of, view_of_now } => self.begin_load(of, view_of_now),
+            Step::LoadPiece { of, messages } => self.load_piece(of, messages),
             Step::EndLoad { of } => self.end_load(of),
             Step::Release(index) if !self.leases.is_empty() => {
                 let (of, messages) = self.leases.swap_remove(index.index(self.leases.len()));
@@ -241,6 +274,9 @@ impl World {
             let total = totals.entry(user(m.recipient)).or_default();
             *total = (total.0 + 1, total.1 + m.bytes);
         }
+        for (id, m) in &mut self.log {
+            m.counted = *id > self.watermark;
+        }
         self.leases.clear();
         self.loads.clear();
         self.removed = [false; USERS];
@@ -257,7 +293,7 @@ impl World {
         let mut total = (0, 0);
         for of in 0..USERS {
             let unread = self.unread(of);
-            let kept = self.boxes.inner().boxes.get(&user(of)).map_or((0, 0), |mailbox| mailbox.unread);
+            let kept = self.boxes.inner().boxes.get(&user(of)).map_or((0, 0), |m| (m.unread.messages, m.unread.bytes));
             assert_eq!(kept, unread, "unread of {of}");
             total = (total.0 + unread.0, total.1 + unread.1);
         }
@@ -273,7 +309,7 @@ impl World {
             }
         }
         let watermark = self.boxes.inner().watermark;
-        let mut tail = self.boxes.tail_senders(user(of));
+        let mut tail = self.boxes.tail_senders(user(of), None);
         tail.sort_unstable();
         let mut told: Vec<UserId> = Vec::new();
         let disk = ever.iter().filter(|(_, first)| *first <= watermark.0).map(|(sender, _)| *sender);
@@ -353,4 +389,46 @@ fn what_is_read_during_a_load_does_not_come_back() {
     world.step(Step::Commit { written: true });
     world.step(Step::EndLoad { of: 0 });
     world.drain();
+}
+
+/// A lease of many messages that goes back among many more, and a first load among as many: each message costs the same,
+/// however many there are. With a list in which each looks for its place, this takes minutes.
+#[test]
+fn what_goes_back_and_what_is_loaded_costs_the_same_however_much_waits() {
+    const MANY: i64 = 800_000;
+    let boxes = Mailboxes::new(Caps { messages: 1 << 40, bytes: 1 << 40 }, &Totals::new(), MessageId(0));
+    let message = |id| Waiting { id: MessageId(id), sender: UserId(2), bytes: 1, content: None };
+    let me = user(0);
+    for id in 1..=MANY {
+        assert!(boxes.reserve().room(me, UserId(2), 1));
+        boxes.deliver([(me, message(id))].into_iter());
+    }
+    let begun = Instant::now();
+    let take = |messages| match boxes.take(me, messages, u64::MAX) {
+        Taken::Leased(taken) => taken,
+        Taken::LoadFirst => panic!("all is in memory"),
+    };
+    let (older, newer) = (take(MANY as usize / 4), take(MANY as usize / 4));
+    boxes.release(me, older);
+    boxes.release(me, newer);
+    let middle = MessageId(MANY / 2);
+    drop(boxes.evict(middle, [me].into_iter()));
+    assert_eq!(boxes.begin_load(me), Some(middle));
+    boxes.load(me, (1..=MANY / 2).map(message));
+    boxes.end_load(me, middle);
+    let all = take(usize::MAX);
+    assert!(all.iter().map(|message| message.id.0).eq(1..=MANY));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_flooder_leaves_room_for_everybody_else() {
+    let boxes = Mailboxes::new(Caps { messages: 1000, bytes: 1 << 30 }, &Totals::new(), MessageId(0));
+    let room = |sender| boxes.reserve().room(user(0), UserId(sender), 1);
+    let flood = |sender| (0..2000).filter(|_| room(sender)).count();
+    assert_eq!(flood(1), 500, "one has half");
+    assert!(room(100), "and whoever comes is let in");
+    assert_eq!((2..=9).map(flood).sum::<usize>(), 498, "each of nine has half of what is left");
+    assert!(room(101));
+    assert!(!room(101), "until there is nothing");
 }

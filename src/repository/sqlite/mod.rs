@@ -245,7 +245,7 @@ impl Repository for SqliteRepository {
                 error!(%error, "an inbox could not be read");
                 Error::new(error)
             };
-            let taken = self.take(recipient, want.bytes).await.map_err(logged)?;
+            let taken = self.take(recipient, want).await.map_err(logged)?;
             // From here on the messages are put back if anything goes wrong.
             let mut lease = Lease::new(self.keeper(), recipient, taken.clone());
             if let Some(session) = want.session {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sqlx::SqliteConnection;
 use sqlx::types::Json;
+use tokio::task::yield_now;
 use tracing::error;
 
 use super::SqliteRepository;
@@ -37,11 +38,14 @@ const UNREAD_OF_LOG: &str = "SELECT json_group_array(json_array(sender, id, octe
     WHERE id BETWEEN (SELECT oldest FROM mailbox WHERE user = ?1) AND ?2 AND recipient = ?1
         AND NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = message.id)";
 
+/// Messages that are loaded at once, at the most: all who send wait meanwhile.
+const PIECE: usize = 1024;
+
 impl SqliteRepository {
     /// Leases what waits in memory, after loading what is older from disk.
-    pub(super) async fn take(&self, recipient: UserId, bytes: u64) -> Result<Vec<Waiting>, sqlx::Error> {
+    pub(super) async fn take(&self, recipient: UserId, want: Want) -> Result<Vec<Waiting>, sqlx::Error> {
         loop {
-            match self.shared.mailboxes.take(recipient, bytes) {
+            match self.shared.mailboxes.take(recipient, want.messages, want.bytes) {
                 Taken::Leased(taken) => return Ok(taken),
                 Taken::LoadFirst => self.load(recipient).await?,
             }
@@ -59,7 +63,7 @@ impl SqliteRepository {
             // What was read between two queries is missing, too, but not twice.
             found = self.unread_of_index(db, recipient, watermark).await?;
         }
-        let found = match found {
+        let mut found = match found {
             Some(found) => found,
             None => {
                 error!(user = recipient.0, "the index of a mailbox is damaged: the message log is read in its place");
@@ -68,13 +72,20 @@ impl SqliteRepository {
                 found
             }
         };
-        let found = found.into_iter().map(|(sender, id, bytes)| Waiting {
-            id: MessageId(id),
-            sender: UserId(sender),
-            bytes,
-            content: None,
-        });
-        self.shared.mailboxes.load(recipient, found.collect(), watermark);
+        drop(reader);
+        found.sort_unstable_by_key(|(_, id, _)| *id);
+        for piece in found.chunks(PIECE) {
+            let waiting = piece.iter().map(|(sender, id, bytes)| Waiting {
+                id: MessageId(*id),
+                sender: UserId(*sender),
+                bytes: *bytes,
+                content: None,
+            });
+            self.shared.mailboxes.load(recipient, waiting);
+            // Others come in between.
+            yield_now().await;
+        }
+        self.shared.mailboxes.end_load(recipient, watermark);
         Ok(())
     }
 
@@ -160,7 +171,7 @@ impl SqliteRepository {
         }
         // The tail first: it may move to the disk while the disk is read. What an unfinished run has written already, the
         // tail has too; and the disk alone knows who wrote what retention has removed before it was indexed.
-        let tail = self.shared.mailboxes.tail_senders(recipient);
+        let tail = self.shared.mailboxes.tail_senders(recipient, (!want.drained_senders).then_some(&among));
         let sql = "SELECT first_id, sender FROM correspondent WHERE recipient = ?1";
         let mut reader = self.readers.turn(recipient).await?;
         let indexed: Vec<(i64, i64)> = sqlx::query_as(sql).bind(recipient.0).fetch_all(reader.db()).await?;

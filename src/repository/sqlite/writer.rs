@@ -236,7 +236,7 @@ impl Writer {
         let result = self.write(packed, confirmed, &batch.changes).await;
         if result.is_err() {
             for (recipient, message) in &delivered {
-                self.shared.mailboxes.unreserve(*recipient, message.bytes);
+                self.shared.mailboxes.unreserve(*recipient, message.sender, message.bytes);
                 self.shared.stored.subtract(message.sender, Amount::one(message.bytes));
             }
         }

@@ -106,7 +106,7 @@ fn long_lines_share_one_room() {
 
 #[test]
 fn a_queue_is_full_by_number_and_by_size() {
-    let (_folder, server) = server("[limits]\ninbox_messages = 3\ninbox_bytes = 1000");
+    let (_folder, server) = server("[limits]\ninbox_messages = 5\ninbox_bytes = 1000");
     let (mut client, token) = server.login("messi");
     for _ in 0..3 {
         assert_eq!(client.ask(&format!("send {token} messi x")), SENT);

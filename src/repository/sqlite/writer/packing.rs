@@ -36,11 +36,11 @@ impl Writer {
                 if !has_room {
                     return Queued::NoSpace;
                 }
-                if !reserve.room(message.recipient, bytes) {
+                if !reserve.room(message.recipient, message.sender, bytes) {
                     return Queued::InboxFull;
                 }
                 if !charging.charge(message.sender, bytes) {
-                    reserve.give_back(message.recipient, bytes);
+                    reserve.give_back(message.recipient, message.sender, bytes);
                     return Queued::StoredFull;
                 }
                 let id = MessageId(self.next_id + packed.rows() as i64);
@@ -49,7 +49,7 @@ impl Writer {
                 let stored = Content { id: id.0, sender, recipient, sent_at, text: message.text.as_bytes() };
                 if let Err(error) = packed.row_with(&columns, &stored.checksum(), &message.text) {
                     error!(%error, "a message was refused");
-                    reserve.give_back(message.recipient, bytes);
+                    reserve.give_back(message.recipient, message.sender, bytes);
                     charging.give_back(message.sender, bytes);
                     return Queued::Unfit;
                 }

@@ -1,0 +1,97 @@
+//! The unread mail of one user that memory knows: what waits and what is held, in the order of the numbers. To put a message
+//! in and to take it out costs the same however many there are.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound::{Excluded, Included};
+use std::sync::Arc;
+
+use crate::model::{MessageId, Timestamp, UserId};
+
+/// A message that nobody has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its place in the log.
+    pub id: MessageId,
+    /// Who sent it.
+    pub sender: UserId,
+    /// The length of its text.
+    pub bytes: u64,
+    /// Time and text, while it is in the tail; else the log on disk has them.
+    pub content: Option<(Timestamp, Arc<str>)>,
+}
+
+/// How much of something is unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Messages; at least one.
+    pub messages: u64,
+    /// Bytes of text.
+    pub bytes: u64,
+    /// The first of them.
+    pub oldest: MessageId,
+}
+
+/// What waits, in the order of the numbers.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// As it came: each has a higher number than the one before.
+    new: VecDeque<Waiting>,
+    /// What came back from a lease or from the disk, anywhere among the others.
+    back: BTreeMap<MessageId, Waiting>,
+}
+
+impl Queue {
+    pub fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.back.is_empty()
+    }
+
+    /// Whether a message waits.
+    pub fn contains(&self, id: MessageId) -> bool {
+        self.back.contains_key(&id) || self.new.binary_search_by_key(&id, |message| message.id).is_ok()
+    }
+
+    /// Takes in what was sent just now.
+    pub fn push(&mut self, message: Waiting) {
+        match self.new.back().is_none_or(|last| last.id < message.id) {
+            true => self.new.push_back(message),
+            false => self.put_back(message),
+        }
+    }
+
+    /// Takes in what was sent at any time.
+    pub fn put_back(&mut self, message: Waiting) {
+        self.back.insert(message.id, message);
+    }
+
+    /// Takes out the oldest, if it is as wanted.
+    pub fn pop_if(&mut self, wanted: impl FnOnce(&Waiting) -> bool) -> Option<Waiting> {
+        let Some(back) = self.back.first_entry() else { return self.new.pop_front_if(|message| wanted(message)) };
+        match self.new.front().is_some_and(|new| new.id < *back.key()) {
+            true => self.new.pop_front_if(|message| wanted(message)),
+            false => wanted(back.get()).then(|| back.remove()),
+        }
+    }
+
+    /// Number and length of all after `after` and up to `to`, in no order.
+    pub fn between(&self, after: MessageId, to: MessageId) -> impl Iterator<Item = (MessageId, u64)> {
+        let first = self.new.partition_point(|message| message.id <= after);
+        let new = self.new.range(first..).take_while(move |message| message.id <= to);
+        let back = self.back.range((Excluded(after), Included(to))).map(|(_, message)| message);
+        new.chain(back).map(|message| (message.id, message.bytes))
+    }
+
+    /// Takes out all up to `to`; gives how many, and what may be dropped when there is time.
+    pub fn take_up_to(&mut self, to: MessageId) -> (u64, Evicted) {
+        let newer = self.new.split_off(self.new.partition_point(|message| message.id <= to));
+        let new = std::mem::replace(&mut self.new, newer);
+        let newer = self.back.split_off(&MessageId(to.0.saturating_add(1)));
+        let back = std::mem::replace(&mut self.back, newer);
+        ((new.len() + back.len()) as u64, Evicted { _queue: Queue { new, back } })
+    }
+}
+
+/// Messages that nobody needs any more. To free so many takes milliseconds.
+#[derive(Debug)]
+pub struct Evicted {
+    _queue: Queue,
+}
