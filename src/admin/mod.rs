@@ -12,7 +12,7 @@ pub mod server;
 
 use self::protocol::{Account, Command, Login, Reply};
 use crate::model::{Label, SessionId, Timestamp, UserId, Username};
-use crate::repository::{Added, Error, NewUser, Repository, User};
+use crate::repository::{Added, Error, NewUser, Pace, Repository, RoomInside, User};
 
 /// Answers a question. An error is a line for the administrator.
 pub async fn execute(repository: &dyn Repository, command: Command) -> Result<Reply, String> {
@@ -70,6 +70,11 @@ pub async fn execute(repository: &dyn Repository, command: Command) -> Result<Re
         Command::EndSessions { ids } => {
             let ids = ids.into_iter().map(SessionId).collect();
             Reply::Done { count: repository.end_sessions(ids).await.map_err(store)? }
+        }
+        Command::GiveBack => {
+            let room = repository.give_back(Pace::Steady).await.map_err(store)?;
+            let RoomInside { given_bytes, free_bytes, can_be_given } = room;
+            Reply::Room { given_bytes, free_bytes, can_be_given }
         }
     })
 }

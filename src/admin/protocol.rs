@@ -82,6 +82,8 @@ pub enum Command {
         /// Their numbers.
         ids: Vec<i64>,
     },
+    /// Some of the room that is free inside the database goes back to the disk.
+    GiveBack,
 }
 
 /// What was answered, as it is sent.
@@ -126,6 +128,15 @@ pub enum Reply {
     Logins {
         /// They.
         logins: Vec<Login>,
+    },
+    /// Room inside the database.
+    Room {
+        /// What was given back to the disk.
+        given_bytes: u64,
+        /// What is still free.
+        free_bytes: u64,
+        /// Whether a server can give it back.
+        can_be_given: bool,
     },
 }
 
@@ -178,6 +189,7 @@ impl std::fmt::Debug for Command {
             Command::RemoveAccount { .. } => "remove_account",
             Command::Logins { .. } => "logins",
             Command::EndSessions { .. } => "end_sessions",
+            Command::GiveBack => "give_back",
         };
         f.write_str(name)
     }

@@ -13,7 +13,7 @@ use crate::admin::execute;
 use crate::admin::protocol::{Account, Command, Login, Reply};
 use crate::config::Config;
 use crate::repository::sqlite::{Role, database_path};
-use crate::repository::{Repository, Store};
+use crate::repository::{Repository, RoomInside, Store};
 
 /// How long a server may take for one step.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -96,6 +96,21 @@ impl<'a> Administration<'a> {
         match self.ask(Command::Logins { after, of: of.map(str::to_owned) }).await? {
             Reply::Logins { logins } => Ok(logins),
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has all room that is free inside the database given back to the disk, as far as that can be done beside a server.
+    pub async fn give_back(&mut self) -> anyhow::Result<RoomInside> {
+        let mut sum = 0;
+        loop {
+            let (given_bytes, free_bytes, can_be_given) = match self.ask(Command::GiveBack).await? {
+                Reply::Room { given_bytes, free_bytes, can_be_given } => (given_bytes, free_bytes, can_be_given),
+                other => return Err(unexpected(&other)),
+            };
+            sum += given_bytes;
+            if given_bytes == 0 || free_bytes == 0 {
+                return Ok(RoomInside { given_bytes: sum, free_bytes, can_be_given });
+            }
         }
     }
 

@@ -4,17 +4,21 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::administration::Administration;
 use super::{open, options, output, owner, runtime};
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::repository::sqlite::copy_sum::{self, CopySum};
 use crate::repository::sqlite::restore::Source;
 use crate::repository::sqlite::verify::Findings;
-use crate::repository::sqlite::{Role, backup, database_path, restore as replacement, verify as verification};
+use crate::repository::sqlite::{
+    Role, backup, compaction, database_path, restore as replacement, verify as verification,
+};
+use crate::repository::{OpenError, Pace, RoomInside};
 
 #[derive(Debug, Subcommand)]
 pub enum Db {
@@ -46,7 +50,15 @@ pub enum Db {
     /// Brings the database to the schema of this chatd, after a copy of it, as `chatd serve` does when it starts
     Migrate,
     /// Removes messages that were read longer ago than delivery.keep_delivered, as the server does every hour
-    Prune,
+    ///
+    /// Their room stays inside the database and is used again. A server gives back to the disk, slowly, what is more than a
+    /// tenth of the database.
+    Prune {
+        /// Gives all room that is free inside the database back to the disk; beside a server, too, unless the database is of
+        /// an older chatd, which has to be made anew once while no server runs
+        #[arg(long)]
+        compact: bool,
+    },
 }
 
 impl Db {
@@ -64,31 +76,62 @@ impl Db {
                 let said = runtime(1)?.block_on(verify(config, &database, file.as_deref()))?;
                 output::print(said)?;
             }
-            Db::Migrate | Db::Prune => {
+            Db::Migrate => {
                 owner::become_owner_of(&database)?;
-                runtime(1)?.block_on(self.tend(config, &database))?;
+                runtime(1)?.block_on(migrate(config, &database))?;
+            }
+            Db::Prune { compact } => {
+                owner::become_owner_of(&database)?;
+                runtime(1)?.block_on(prune(config, &database, *compact))?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    async fn tend(&self, config: &Config, database: &Path) -> anyhow::Result<()> {
-        // Opening is what migrates.
-        let repository = open(config, Role::Admin).await?.repository;
-        let pruned = match self {
-            Db::Prune => {
-                let read_before = Timestamp::now().before(config.delivery.keep_delivered.0);
-                Some(repository.prune(read_before).await?)
-            }
-            _ => None,
-        };
-        repository.close().await?;
-        match pruned {
-            Some(messages) => output::done(format_args!("{messages} messages removed")),
-            None => output::done(format_args!("{}: the schema is up to date", database.display())),
-        }
-        Ok(())
+async fn migrate(config: &Config, database: &Path) -> anyhow::Result<()> {
+    // Opening is what migrates.
+    open(config, Role::Admin).await?.repository.close().await?;
+    output::done(format_args!("{}: the schema is up to date", database.display()));
+    Ok(())
+}
+
+async fn prune(config: &Config, database: &Path, compact: bool) -> anyhow::Result<()> {
+    let repository = open(config, Role::Admin).await?.repository;
+    let messages = repository.prune(Timestamp::now().before(config.delivery.keep_delivered.0)).await?;
+    let mut room = repository.give_back(Pace::None).await?;
+    repository.close().await?;
+    output::done(format_args!("{messages} messages removed"));
+    if compact {
+        // By the server, where one runs: then no other process keeps messages from being written.
+        let mut administration = Administration::new(config)?;
+        room = administration.give_back().await?;
+        administration.close().await?;
     }
+    let RoomInside { mut given_bytes, free_bytes, can_be_given } = room;
+    if compact && free_bytes > 0 && !can_be_given {
+        compaction::make_anew(database, &options(config)).await.map_err(|error| match error {
+            OpenError::InUse { .. } => anyhow!(
+                "{error}; a database of an older chatd gives room back only while no server runs: stop it and do this again"
+            ),
+            error => error.into(),
+        })?;
+        given_bytes = free_bytes;
+    }
+    match free_bytes / MEBIBYTE {
+        _ if compact => output::done(format_args!("{:.1} MiB given back to the disk", mebibytes(given_bytes))),
+        0 => {}
+        free => output::done(format_args!(
+            "{free} MiB are free inside the database and used again; `chatd db prune --compact` gives them to the disk"
+        )),
+    }
+    Ok(())
+}
+
+const MEBIBYTE: u64 = 1 << 20;
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / MEBIBYTE as f64
 }
 
 async fn verify(config: &Config, database: &Path, copy: Option<&Path>) -> anyhow::Result<String> {

@@ -145,6 +145,28 @@ pub struct Removed {
     pub unread: u64,
 }
 
+/// How room is given back to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Not at all: it is only looked how much there is.
+    None,
+    /// All of it, with pauses in which others write; in turns of some seconds, so it is to be asked for until none is left.
+    Steady,
+    /// What is not likely to be used again soon, by and by.
+    Slow,
+}
+
+/// Room that is free inside the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomInside {
+    /// What was given back to the disk.
+    pub given_bytes: u64,
+    /// What is free.
+    pub free_bytes: u64,
+    /// Whether it can be given back while the store is in use.
+    pub can_be_given: bool,
+}
+
 /// How the store is doing, for metrics and health.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -232,6 +254,8 @@ pub trait Repository: Send + Sync {
 
     /// Removes what was read before `read_before` from the log; gives how many messages.
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;
+    /// Gives room that is free inside the store back to the disk, in pieces; says what there is then.
+    fn give_back(&self, pace: Pace) -> Answer<'_, RoomInside>;
     /// How the store is doing.
     fn status(&self) -> Answer<'_, Status>;
     /// Ready when the writer has carried out a transaction that changes nothing, or has been refused it. An error: nothing

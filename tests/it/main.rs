@@ -59,6 +59,7 @@ mod proof;
 mod python;
 mod repository;
 mod restart;
+mod room;
 mod security;
 mod statements;
 mod stored;

@@ -10,7 +10,7 @@ use std::thread;
 
 use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
 use chatd::repository::sqlite::{self, Role, SqliteRepository};
-use chatd::repository::{NewUser, Options, Page, Repository, Want};
+use chatd::repository::{NewUser, Options, Pace, Page, Repository, Want};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -211,6 +211,13 @@ async fn retention(repository: &SqliteRepository, folder: &Path, users: &[UserId
     lease(repository, users[2], ALL).await.lease.expect("it holds something").confirm();
     settle(repository).await;
     assert_eq!(repository.prune(later).await.expect("the store works"), 1);
+    // Enough for some pages.
+    for _ in 0..4 {
+        send(repository, users[2], users[2], &"read".repeat(10_000)).await;
+    }
+    lease(repository, users[2], ALL).await.lease.expect("it holds something").confirm();
+    settle(repository).await;
+    assert_eq!(repository.prune(later).await.expect("the store works"), 4);
     let killed = crash(folder);
     open(killed.path(), &OPTIONS).await.close().await.expect("it closes");
     for i in 0..OPTIONS.tail_messages {
@@ -219,6 +226,8 @@ async fn retention(repository: &SqliteRepository, folder: &Path, users: &[UserId
     repository.prune(later).await.expect("the store works");
     repository.remove_user(users[0]).await.expect("the store works");
     assert!(repository.prune(later).await.expect("the store works") > 0);
+    let room = repository.give_back(Pace::Steady).await.expect("the store works");
+    assert!(room.given_bytes > 0, "{room:?}");
 }
 
 #[test]

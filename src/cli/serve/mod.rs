@@ -108,6 +108,7 @@ impl Serve {
         let (listening, addresses) = self.begin(listeners, &shown, &mut upkeep)?;
         let (current, watched) = watch::channel(live);
         upkeep.push(vital::spawn_task("tidy", upkeep::tidy(service.clone(), repository.clone(), watched)));
+        upkeep.push(vital::spawn_task("give_back", upkeep::give_back(repository.clone())));
         upkeep.push(vital::spawn_task("watchdog", upkeep::show_life(repository.clone())));
         upkeep.extend(tls.clone().map(|tls| vital::spawn_task("certificate", upkeep::watch_certificate(tls))));
         systemd::ready(&format!("listening on {}", addresses.join(", ")));

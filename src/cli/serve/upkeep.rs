@@ -10,13 +10,14 @@ use tracing::info;
 use super::certificate;
 use super::live::Live;
 use crate::model::Timestamp;
-use crate::repository::Repository;
+use crate::repository::{Pace, Repository, RoomInside};
 use crate::service::Service;
 use crate::systemd;
 use crate::tls::Tls;
 
 /// How often idle sessions and old messages are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Ends idle sessions and removes old messages.
@@ -34,6 +35,21 @@ pub async fn tidy(service: Arc<Service>, repository: Arc<dyn Repository>, live: 
                     Ok(0) | Err(_) => {}
                     Ok(messages) => info!(messages, "read messages older than delivery.keep_delivered were removed"),
                 }
+            }
+        }
+    }
+}
+
+/// Gives room that is free inside the database back to the disk, slowly.
+pub async fn give_back(repository: Arc<dyn Repository>) {
+    let mut look = interval(GIVE_BACK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        match repository.give_back(Pace::Slow).await {
+            Ok(RoomInside { given_bytes: 0, .. }) | Err(_) => {}
+            Ok(RoomInside { given_bytes, free_bytes, .. }) => {
+                info!(given_bytes, free_bytes, "room inside the database was given back to the disk");
             }
         }
     }

@@ -4,6 +4,8 @@
 use sqlx::SqliteConnection;
 use sqlx::types::Json;
 
+use super::compaction;
+
 use crate::model::{SessionId, Timestamp, UserId};
 use crate::repository::memory::event::{Event, SessionRecord};
 use crate::repository::memory::stored::Amount;
@@ -46,6 +48,11 @@ pub enum Change {
         /// How many messages to look at.
         look_at: i64,
     },
+    /// Some of what is free in the database goes back to the disk.
+    GiveBack {
+        /// Pages, at the most.
+        pages: u64,
+    },
 }
 
 /// What a change came to.
@@ -60,7 +67,7 @@ pub enum Changed {
 impl Change {
     /// Whether it may change accounts or sessions in a way that the change feed tells of.
     pub fn is_fed(&self) -> bool {
-        !matches!(self, Change::Nothing | Change::NoteUses(_))
+        !matches!(self, Change::Nothing | Change::NoteUses(_) | Change::GiveBack { .. })
     }
 
     /// Runs the statements. `now` is the time of the commit.
@@ -89,6 +96,7 @@ impl Change {
                 Ok((Changed::Rows(rows), Event::UsesStored(uses)))
             }
             Change::Prune { read_before, after, look_at } => prune(db, read_before, after, look_at).await,
+            Change::GiveBack { pages } => Ok((Changed::Rows(compaction::give_back(db, pages).await?), Event::Nothing)),
         }
     }
 }

@@ -8,7 +8,7 @@ use sqlx::Connection;
 
 use super::companion::OF_SQLITE;
 use super::paths::{beside, failed, remove, sync_directory_of};
-use super::schema;
+use super::{compaction, schema};
 use crate::repository::{OpenError, Options};
 
 /// Makes a database where there is none, or one that was never finished. The caller holds the lock.
@@ -18,6 +18,7 @@ pub async fn make(database: &Path, options: &Options) -> Result<(), OpenError> {
     for suffix in OF_SQLITE {
         remove(&beside(&making, suffix))?;
     }
+    compaction::prepare(&making, options).await?;
     let mut db = schema::writer(&making, options).await?;
     schema::migrate(&making, &mut db).await?;
     // The last connection brings the WAL into the file and removes it.

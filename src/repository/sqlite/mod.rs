@@ -7,6 +7,7 @@ pub mod backup;
 mod change;
 mod checkpoint;
 mod checksum;
+pub mod compaction;
 mod companion;
 mod contents;
 pub mod copy_sum;
@@ -55,7 +56,7 @@ use super::batch::Queue;
 use super::mailbox::Waiting;
 use super::{
     Added, Answer, Arrival, Delivery, Each, Entry, Error, Lease, LeaseKeeper, Login, NewMessage, NewSession, NewUser,
-    OpenError, Options, Page, Queued, Receipt, Removed, Repository, Session, Status, User, Want,
+    OpenError, Options, Pace, Page, Queued, Receipt, Removed, Repository, RoomInside, Session, Status, User, Want,
 };
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 
@@ -282,6 +283,10 @@ impl Repository for SqliteRepository {
 
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64> {
         Answer::pending(self.prune_in_pieces(read_before))
+    }
+
+    fn give_back(&self, pace: Pace) -> Answer<'_, RoomInside> {
+        Answer::pending(self.give_back_in_pieces(pace))
     }
 
     fn status(&self) -> Answer<'_, Status> {

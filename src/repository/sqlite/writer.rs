@@ -272,7 +272,12 @@ impl Writer {
         let mut changed = Vec::with_capacity(changes.len());
         for (change, _) in changes {
             let done = change.clone().run(self.db.sqlx(), now).await;
-            changed.push(done.map_err(|error| self.db.explained(error.into()))?);
+            let done = done.map_err(|error| self.db.explained(error.into()))?;
+            if let (Change::GiveBack { .. }, Changed::Rows(pages)) = (change, &done.0) {
+                // The file becomes shorter with the next checkpoint.
+                self.shared.log.wrote(usize::try_from(*pages).unwrap_or(0) * 4_096);
+            }
+            changed.push(done);
         }
         self.leave_out_own(begin).await?;
         // With the messages, because one wait for the disk is then enough.

@@ -1,0 +1,113 @@
+//! Room that one user has taken goes back to the disk: beside a server, without anybody who waits for it; and from a database
+//! of an older chatd once no server runs.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chatd::model::Timestamp;
+use chatd::repository::{Pace, Repository};
+
+use crate::database::tamper;
+use crate::repository::{ALL, OPTIONS, add_users, lease, message, open, quick_folder, send, settle};
+use crate::support::{Folder, SENT, Server};
+
+const FORGET: [&str; 2] = ["--set", "delivery.keep_delivered=0s"];
+
+fn prune(folder: &Folder, arguments: &[&str]) -> String {
+    folder.done(&[&["db", "prune"], arguments, &FORGET].concat(), "")
+}
+
+/// Sends so many MiB to oneself and reads them.
+fn fill(server: &Server, mebibytes: usize) {
+    let (mut messi, token) = server.login("messi");
+    let text = "x".repeat(1 << 20);
+    for _ in 0..mebibytes {
+        assert_eq!(messi.ask(&format!("send {token} messi {text}")), SENT);
+        messi.ask(&format!("inbox {token}"));
+        messi.ask(&format!("ack {token}"));
+    }
+}
+
+fn length(folder: &Folder) -> u64 {
+    fs::metadata(folder.database()).expect("it is there").len()
+}
+
+#[test]
+fn prune_says_what_room_is_free_and_gives_it_back_beside_a_server_that_goes_on() {
+    let folder = Folder::new("[database]\ntail_messages = 16");
+    folder.add_three();
+    let server = Server::start(&folder);
+    fill(&server, 48);
+    let said = prune(&folder, &[]);
+    assert!(said.contains("MiB are free inside the database") && said.contains("--compact"), "{said}");
+    let (mut lineker, token) = server.login("lineker");
+    let done = AtomicBool::new(false);
+    let (mut sent, mut slowest) = (0, Duration::ZERO);
+    let said = thread::scope(|scope| {
+        let compacting = scope.spawn(|| {
+            let said = prune(&folder, &["--compact"]);
+            done.store(true, Ordering::SeqCst);
+            said
+        });
+        while !done.load(Ordering::SeqCst) {
+            let begun = Instant::now();
+            assert_eq!(lineker.ask(&format!("send {token} henderson hello")), SENT);
+            slowest = slowest.max(begun.elapsed());
+            sent += 1;
+        }
+        compacting.join().expect("it ends")
+    });
+    assert!(said.contains("MiB given back to the disk"), "{said}");
+    assert!(sent > 1, "messages were taken meanwhile");
+    println!("{said}{sent} messages meanwhile, the slowest took {slowest:?}");
+    assert_eq!(server.stop(), Some(0));
+    assert!(length(&folder) < 2 << 20, "{} bytes", length(&folder));
+    folder.done(&["db", "verify"], "");
+}
+
+#[test]
+fn a_database_of_an_older_chatd_gives_room_back_while_no_server_runs() {
+    let folder = Folder::new("[database]\ntail_messages = 16");
+    folder.add_three();
+    tamper(&folder.database(), "PRAGMA auto_vacuum = NONE; VACUUM");
+    let server = Server::start(&folder);
+    fill(&server, 8);
+    let refused = folder.run(&[&["db", "prune", "--compact"], &FORGET[..]].concat(), "");
+    let said = folder.complaint(&refused);
+    assert!(said.contains("only while no server runs") && !refused.status.success(), "{said}");
+    assert_eq!(server.stop(), Some(0));
+    assert!(length(&folder) > 8 << 20);
+    assert!(prune(&folder, &["--compact"]).contains("MiB given back to the disk"));
+    assert!(length(&folder) < 1 << 20, "{} bytes", length(&folder));
+    folder.done(&["db", "verify"], "");
+    // From now on beside a server, too.
+    let server = Server::start(&folder);
+    fill(&server, 8);
+    prune(&folder, &["--compact"]);
+    assert_eq!(server.stop(), Some(0));
+    assert!(length(&folder) < 1 << 20, "{} bytes", length(&folder));
+}
+
+#[tokio::test]
+async fn a_server_gives_back_slowly_what_it_is_not_likely_to_use_again() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    let text = "x".repeat(1 << 20);
+    for _ in 0..20 {
+        repository.send([message(users[0], users[1], &text)].into()).await.expect("the store works");
+    }
+    lease(&repository, users[1], ALL).await.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    send(&repository, users[0], users[1], "unread").await;
+    let later = Timestamp(Timestamp::now().0 + 60_000);
+    assert_eq!(repository.prune(later).await.expect("the store works"), 20);
+    let room = repository.give_back(Pace::None).await.expect("the store works");
+    assert!(room.can_be_given && room.given_bytes == 0 && room.free_bytes > 20 << 20, "{room:?}");
+    let room = repository.give_back(Pace::Slow).await.expect("the store works");
+    assert!(room.given_bytes > 3 << 20 && room.free_bytes <= 16 << 20 && room.free_bytes > 15 << 20, "{room:?}");
+    let room = repository.give_back(Pace::Steady).await.expect("the store works");
+    assert_eq!(room.free_bytes, 0);
+}
