@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::grammar::{self, Words as _};
-use super::json::{HistoryText, InboxText, StatusText, ascii};
+use super::json;
 use super::{Refusal, Reply, Request};
 use crate::model::{Token, Username};
 
@@ -77,13 +77,12 @@ pub fn render(echo: &Echo, reply: &Reply) -> String {
             let Echo::Send(recipient) = echo else { return "message sent".to_owned() };
             format!("message sent to {recipient}")
         }
-        Reply::Inbox(senders) => ascii(&InboxText(senders)),
         Reply::Online(names) => python_list(names),
         Reply::LoggedOut { .. } => "Logout berhasil dilakukan".to_owned(),
         Reply::Acknowledged => "acknowledged".to_owned(),
-        Reply::History(messages) => ascii(&HistoryText(messages)),
-        Reply::Status(receipts) => ascii(&StatusText(receipts)),
         Reply::Refused(refusal) => refused(echo, *refusal),
+        // What the document has no words for is told as on the JSON port.
+        other => json::value(other),
     }
 }
 

@@ -78,7 +78,7 @@ fn is_python_space(c: char) -> bool {
 }
 
 /// Any value in the style of the wire: JSON in ASCII, without a line end.
-pub fn ascii(value: &impl Serialize) -> String {
+pub fn ascii(value: &(impl Serialize + ?Sized)) -> String {
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonStyle);
     value.serialize(&mut serializer).expect("a Vec takes every byte and the keys are strings");
@@ -87,37 +87,65 @@ pub fn ascii(value: &impl Serialize) -> String {
 
 const ACKNOWLEDGED: &str = "Acknowledged";
 
+/// Where a reply is told: under a status, a key, and with a value that Python's style spells.
+trait Teller: Sized {
+    type Told;
+
+    fn tell(self, status: &'static str, key: &'static str, value: &(impl Serialize + ?Sized)) -> Self::Told;
+}
+
+/// Each reply has its key and its value here, for every dialect.
+fn tell<T: Teller>(reply: &Reply, to: T) -> T::Told {
+    match reply {
+        Reply::LoggedIn { token } => to.tell("OK", "tokenid", &token.reveal()),
+        Reply::Sent => to.tell("OK", "message", "Message Sent"),
+        Reply::Inbox(senders) => to.tell("OK", "messages", &InboxText(senders)),
+        Reply::Online(names) => {
+            let names: Vec<&str> = names.iter().map(Username::as_str).collect();
+            to.tell("OK", "messages", &names)
+        }
+        Reply::LoggedOut { token } => to.tell("OK", "messages", &token.reveal()),
+        Reply::Acknowledged => to.tell("OK", "message", ACKNOWLEDGED),
+        Reply::History(messages) => to.tell("OK", "history", &HistoryText(messages)),
+        Reply::Status(receipts) => to.tell("OK", "sent", &StatusText(receipts)),
+        Reply::Refused(refusal) => to.tell("ERROR", "message", &refused(*refusal)),
+    }
+}
+
+/// The value of a reply alone, without a line end.
+pub fn value(reply: &Reply) -> String {
+    struct Value;
+
+    impl Teller for Value {
+        type Told = String;
+
+        fn tell(self, _: &'static str, _: &'static str, value: &(impl Serialize + ?Sized)) -> String {
+            ascii(value)
+        }
+    }
+
+    tell(reply, Value)
+}
+
 struct ReplyText<'a>(&'a Reply);
 
 impl Serialize for ReplyText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Reply::LoggedIn { token } => pair(serializer, "OK", "tokenid", &token.reveal()),
-            Reply::Sent => pair(serializer, "OK", "message", "Message Sent"),
-            Reply::Inbox(senders) => pair(serializer, "OK", "messages", &InboxText(senders)),
-            Reply::Online(names) => {
-                let names: Vec<&str> = names.iter().map(Username::as_str).collect();
-                pair(serializer, "OK", "messages", &names)
-            }
-            Reply::LoggedOut { token } => pair(serializer, "OK", "messages", &token.reveal()),
-            Reply::Acknowledged => pair(serializer, "OK", "message", ACKNOWLEDGED),
-            Reply::History(messages) => pair(serializer, "OK", "history", &HistoryText(messages)),
-            Reply::Status(receipts) => pair(serializer, "OK", "sent", &StatusText(receipts)),
-            Reply::Refused(refusal) => pair(serializer, "ERROR", "message", &refused(*refusal)),
-        }
-    }
-}
+        struct Pair<S>(S);
 
-fn pair<S: Serializer, T: Serialize + ?Sized>(
-    serializer: S,
-    status: &str,
-    key: &str,
-    value: &T,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(2))?;
-    map.serialize_entry("status", status)?;
-    map.serialize_entry(key, value)?;
-    map.end()
+        impl<S: Serializer> Teller for Pair<S> {
+            type Told = Result<S::Ok, S::Error>;
+
+            fn tell(self, status: &'static str, key: &'static str, value: &(impl Serialize + ?Sized)) -> Self::Told {
+                let mut map = self.0.serialize_map(Some(2))?;
+                map.serialize_entry("status", status)?;
+                map.serialize_entry(key, value)?;
+                map.end()
+            }
+        }
+
+        tell(self.0, Pair(serializer))
+    }
 }
 
 fn refused(refusal: Refusal) -> String {
@@ -134,7 +162,7 @@ fn refused(refusal: Refusal) -> String {
 }
 
 /// An inbox as a JSON object.
-pub(super) struct InboxText<'a>(pub &'a [FromSender]);
+struct InboxText<'a>(&'a [FromSender]);
 
 impl Serialize for InboxText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -163,7 +191,7 @@ impl Serialize for MessageText<'_> {
 }
 
 /// A part of a conversation as a JSON list.
-pub(super) struct HistoryText<'a>(pub &'a [Past]);
+struct HistoryText<'a>(&'a [Past]);
 
 impl Serialize for HistoryText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -190,7 +218,7 @@ impl Serialize for PastText<'_> {
 }
 
 /// What became of messages, as a JSON list.
-pub(super) struct StatusText<'a>(pub &'a [Receipt]);
+struct StatusText<'a>(&'a [Receipt]);
 
 impl Serialize for StatusText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
