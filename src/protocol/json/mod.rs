@@ -238,6 +238,12 @@ impl Serialize for ReceiptText<'_> {
     }
 }
 
+/// A UTF-16 unit as `\u` and four digits. Digit by digit, because a text may be millions of them.
+fn unit_escape(unit: u16) -> [u8; 6] {
+    let digit = |shift: u16| b"0123456789abcdef"[usize::from(unit >> shift & 0xf)];
+    [b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]
+}
+
 /// JSON as `json.dumps` writes it by default: a space after comma and colon, ASCII only.
 struct PythonStyle;
 
@@ -260,7 +266,7 @@ impl Formatter for PythonStyle {
             let c = rest[place..].chars().next().expect("all before it was ASCII, so a character begins here");
             writer.write_all(&rest.as_bytes()[..place])?;
             for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(writer, "\\u{unit:04x}")?;
+                writer.write_all(&unit_escape(*unit))?;
             }
             rest = &rest[place + c.len_utf8()..];
         }
@@ -277,7 +283,7 @@ impl Formatter for PythonStyle {
             CharEscape::LineFeed => writer.write_all(b"\\n"),
             CharEscape::CarriageReturn => writer.write_all(b"\\r"),
             CharEscape::Tab => writer.write_all(b"\\t"),
-            CharEscape::AsciiControl(byte) => write!(writer, "\\u{byte:04x}"),
+            CharEscape::AsciiControl(byte) => writer.write_all(&unit_escape(byte.into())),
         }
     }
 }
