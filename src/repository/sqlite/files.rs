@@ -84,7 +84,7 @@ pub fn check_directory(database: &Path) -> Result<(), OpenError> {
             _ => format!("this directory is user {owner}'s: serve as that user, or in a directory of your own"),
         }
     } else if me == 0 && metadata.mode() & 0o022 != 0 {
-        "others may write in this directory, so root does not serve in it: use one of root's own".to_owned()
+        "others may write in this directory, so root does not serve in it: `chmod go-w` it, or use another".to_owned()
     } else if me == 0 {
         return check_ways_to(directory);
     } else {

@@ -50,7 +50,8 @@ impl Disk {
     pub fn tmpfs(folder: &Folder, megabytes: usize) -> Option<Disk> {
         let disk = Disk { image: PathBuf::new(), path: folder.path().join("disk") };
         fs::create_dir(&disk.path).expect("it can be made");
-        let size = format!("size={megabytes}m");
+        // Without a mode anybody may write there, and root serves in no such directory.
+        let size = format!("size={megabytes}m,mode=0700");
         run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", text(&disk.path)]).then_some(disk)
     }
 
