@@ -11,7 +11,7 @@ use chatd::repository::{Pace, Repository};
 
 use crate::database::tamper;
 use crate::repository::{ALL, OPTIONS, add_users, lease, message, open, quick_folder, send, settle};
-use crate::support::{Folder, SENT, Server};
+use crate::support::{Folder, PATIENCE, SENT, Server};
 
 const FORGET: [&str; 2] = ["--set", "delivery.keep_delivered=0s"];
 
@@ -110,4 +110,29 @@ async fn a_server_gives_back_slowly_what_it_is_not_likely_to_use_again() {
     assert!(room.given_bytes > 3 << 20 && room.free_bytes <= 16 << 20 && room.free_bytes > 15 << 20, "{room:?}");
     let room = repository.give_back(Pace::Steady).await.expect("the store works");
     assert_eq!(room.free_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_wal_that_grew_while_somebody_read_for_long_is_cut_again() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 1).await;
+    let (database, wal) = (folder.path().join("chat.db"), folder.path().join("chat.db-wal"));
+    let length = || fs::metadata(&wal).expect("it is there").len();
+    let reader = rusqlite::Connection::open(&database).expect("it opens");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM user").expect("it reads");
+    let text = "x".repeat(1 << 20);
+    for _ in 0..100 {
+        repository.send([message(users[0], users[0], &text)].into()).await.expect("the store works");
+    }
+    let grown = length();
+    assert!(grown > 64 << 20, "{grown}");
+    drop(reader);
+    let cut = async {
+        while length() > 64 << 20 {
+            send(&repository, users[0], users[0], "more").await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, cut).await.expect("it is cut");
+    println!("the WAL had {grown} bytes, and has {}", length());
 }
