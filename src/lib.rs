@@ -35,6 +35,7 @@
 pub mod admin;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod delivery;

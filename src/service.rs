@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 pub use self::caller::{Authenticated, Caller, Outcome, TokenState};
 use crate::metrics::Tally;
-use crate::model::{Message, MessageId, Password, Timestamp, Token, UserId};
+use crate::model::{Message, MessageId, Password, Token, UserId};
 use crate::password::{Passwords, Share, Verdict};
 use crate::protocol::{Command, FromSender, Past, Person, Receipt, Refusal, Reply, Send};
 use crate::repository::{self, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
@@ -104,10 +104,10 @@ impl Service {
     /// Finds out who asks: once for each request, before it is carried out.
     pub async fn authenticate(&self, token: Option<Token>) -> Caller {
         let Some(token) = token else { return Caller::Anonymous };
-        let at = Timestamp::now();
-        let unused_since = at.before(self.rules().idle_expiry);
-        match self.repository.session(token.hash(), at, unused_since).await {
-            Ok(Some(session)) => Caller::User(Authenticated { token, session, at }),
+        let steady = self.repository.clock().steady();
+        let unused_since = steady.before(self.rules().idle_expiry);
+        match self.repository.session(token.hash(), steady, unused_since).await {
+            Ok(Some(session)) => Caller::User(Authenticated { token, session, at: self.repository.clock().now() }),
             Ok(None) => Caller::Dead,
             Err(_) => Caller::Unknown,
         }
@@ -181,7 +181,7 @@ impl Service {
 
     /// Ends the sessions that were idle for too long.
     pub async fn tidy(&self) {
-        let unused_since = Timestamp::now().before(self.rules().idle_expiry);
+        let unused_since = self.repository.clock().steady().before(self.rules().idle_expiry);
         match self.repository.tidy_sessions(unused_since).await {
             Ok(0) | Err(_) => {}
             Ok(ended) => info!(ended, "idle sessions ended"),
@@ -249,7 +249,7 @@ impl Service {
             user: user.id,
             token: token.hash(),
             address: peer.address.to_string().into(),
-            created_at: Timestamp::now(),
+            created_at: self.repository.clock().steady(),
             most: self.rules().sessions_per_user,
             rehashed,
         };

@@ -11,7 +11,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::administration::Administration;
 use super::{open, options, output, owner, runtime};
 use crate::config::Config;
-use crate::model::Timestamp;
 use crate::repository::sqlite::copy_sum::{self, CopySum};
 use crate::repository::sqlite::restore::Source;
 use crate::repository::sqlite::verify::Findings;
@@ -98,7 +97,7 @@ async fn migrate(config: &Config, database: &Path) -> anyhow::Result<()> {
 
 async fn prune(config: &Config, database: &Path, compact: bool) -> anyhow::Result<()> {
     let repository = open(config, Role::Admin).await?.repository;
-    let messages = repository.prune(Timestamp::now().before(config.delivery.keep_delivered.0)).await?;
+    let messages = repository.prune(repository.clock().now().before(config.delivery.keep_delivered.0)).await?;
     let mut room = repository.give_back(Pace::None).await?;
     repository.close().await?;
     output::done(format_args!("{messages} messages removed"));

@@ -28,6 +28,7 @@ use std::sync::atomic::AtomicBool;
 use clap::{Parser, Subcommand};
 
 use self::output::Unprinted;
+use crate::clock::Clock;
 use crate::config::{BadConfig, Config, Loaded};
 use crate::password::Cost;
 use crate::repository::sqlite::{self, Role};
@@ -214,6 +215,7 @@ fn options(config: &Config) -> Options {
         min_free_bytes: config.database.min_free_bytes,
         busy_timeout: config.database.busy_timeout.0,
         tail_messages: config.database.tail_messages,
+        clock: Clock::SYSTEM,
     }
 }
 

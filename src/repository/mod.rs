@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::clock::{Clock, Steady};
 use crate::metrics::Durations;
 use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
 
@@ -256,6 +257,9 @@ pub trait Repository: Send + Sync {
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;
     /// Gives room that is free inside the store back to the disk, in pieces; says what there is then.
     fn give_back(&self, pace: Pace) -> Answer<'_, RoomInside>;
+    /// What time it is for the store: messages are stamped with the wall clock, and the use of sessions goes by the time that
+    /// does not jump.
+    fn clock(&self) -> &Steady;
     /// How the store is doing.
     fn status(&self) -> Answer<'_, Status>;
     /// Ready when the writer has carried out a transaction that changes nothing, or has been refused it. An error: nothing
@@ -282,6 +286,8 @@ pub struct Options {
     pub busy_timeout: Duration,
     /// The newest messages are kept in memory; when there are this many, they are indexed on disk.
     pub tail_messages: usize,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// What a URL begins with; the rest may have a password in it.

@@ -275,6 +275,8 @@ fn what_is_older_than_the_checksums_is_served_and_said_to_have_none() {
         "DROP TABLE unchecked",
         "DROP TABLE stored",
         "DROP TABLE removed",
+        "DROP TABLE clock",
+        "DROP TABLE clock_jump",
         "DELETE FROM _sqlx_migrations WHERE version >= 5",
     ] {
         tamper(&folder.database(), sql);

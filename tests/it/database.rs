@@ -266,6 +266,8 @@ fn conversations_that_are_older_than_their_index_are_found() {
         "DROP TABLE unchecked",
         "DROP TABLE stored",
         "DROP TABLE removed",
+        "DROP TABLE clock",
+        "DROP TABLE clock_jump",
         "DELETE FROM _sqlx_migrations WHERE version >= 4",
     ] {
         tamper(&folder.database(), sql);

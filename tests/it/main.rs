@@ -22,6 +22,7 @@
 //! - `log`: the log when nobody reads it, and how much of it a client can cause
 //! - `output`: commands whose standard output is closed, full, or a pipe without a reader
 //! - `metrics`: what Prometheus reads
+//! - `clock`: clocks that jump end no session and remove no mail
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
 //! - `client`: the document's dialogue, piped and on a `terminal`, also through a `door`: against an old server, and encrypted
@@ -36,6 +37,7 @@ mod admin;
 mod administration;
 mod away;
 mod client;
+mod clock;
 mod commands;
 mod connect;
 mod corpus;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use chatd::clock::Clock;
 use chatd::delivery::{HandedOut, QUIET_AFTER_END};
 use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
 use chatd::repository::sqlite::{self, Role, SqliteRepository};
@@ -25,6 +26,7 @@ pub const OPTIONS: Options = Options {
     min_free_bytes: 0,
     busy_timeout: Duration::from_secs(5),
     tail_messages: 6,
+    clock: Clock::SYSTEM,
 };
 
 fn database(folder: &Path) -> PathBuf {

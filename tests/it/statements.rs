@@ -179,11 +179,15 @@ async fn mail(mut repository: SqliteRepository, folder: &Path, users: &[UserId])
     settle(&repository).await;
     repository.close().await.expect("it closes");
     drop(repository);
-    // As a server leaves it that was killed while it indexed; and a damaged index.
+    // As a server leaves it that was killed while it indexed; a damaged index; and a clock that jumped.
     let path = folder.join("chat.db");
     let unfinished = "INSERT INTO mail (run, recipient, messages) VALUES (1000000, 1, '[]');
         INSERT INTO conversation (run, low, high, messages, earlier) VALUES (1000000, 1, 2, '[]', 0);
-        UPDATE mail SET checksum = x'00000000' WHERE recipient = 1";
+        UPDATE mail SET checksum = x'00000000' WHERE recipient = 1;
+        UPDATE receipt SET delivered_at = 4070908800000 WHERE id = (SELECT min(id) FROM receipt);
+        INSERT INTO session (user, token_hash, address, created_at, last_used_at) VALUES (3, zeroblob(32), '', 0, 1);
+        INSERT INTO clock_jump (since, until) VALUES (0, 4070908800000);
+        UPDATE clock SET seen_at = seen_at - 8 * 24 * 3600000";
     thread::spawn(move || tamper(&path, unfinished)).join().expect("it is SQL");
     repository = open(folder, &OPTIONS).await;
     drop(lease(&repository, users[1], few).await);

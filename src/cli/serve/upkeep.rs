@@ -9,7 +9,6 @@ use tracing::info;
 
 use super::certificate;
 use super::live::Live;
-use crate::model::Timestamp;
 use crate::repository::{Pace, Repository, RoomInside};
 use crate::service::Service;
 use crate::systemd;
@@ -31,7 +30,7 @@ pub async fn tidy(service: Arc<Service>, repository: Arc<dyn Repository>, live: 
             _ = tidy.tick() => service.tidy().await,
             _ = prune.tick() => {
                 let keep_delivered = live.borrow().keep_delivered;
-                match repository.prune(Timestamp::now().before(keep_delivered)).await {
+                match repository.prune(repository.clock().now().before(keep_delivered)).await {
                     Ok(0) | Err(_) => {}
                     Ok(messages) => info!(messages, "read messages older than delivery.keep_delivered were removed"),
                 }

@@ -47,6 +47,15 @@ pub enum Event {
     UsesStored(Vec<(SessionId, Timestamp)>),
 }
 
+impl Event {
+    /// Moves the stored use of a session by so many milliseconds.
+    pub fn move_uses(&mut self, milliseconds: i64) {
+        if let Event::SessionOpened(record, _) = self {
+            record.last_used_at.0 += milliseconds;
+        }
+    }
+}
+
 /// What events have ended, for those who hold something in the name of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Ended {

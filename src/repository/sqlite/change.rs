@@ -64,14 +64,23 @@ pub enum Changed {
     Rows(u64),
 }
 
+/// The time of a commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// On the wall clock.
+    pub now: Timestamp,
+    /// By how many milliseconds the stored uses of sessions are more than those in memory.
+    pub ahead: i64,
+}
+
 impl Change {
     /// Whether it may change accounts or sessions in a way that the change feed tells of.
     pub fn is_fed(&self) -> bool {
         !matches!(self, Change::Nothing | Change::NoteUses(_) | Change::GiveBack { .. })
     }
 
-    /// Runs the statements. `now` is the time of the commit.
-    pub async fn run(self, db: &mut SqliteConnection, now: Timestamp) -> sqlx::Result<(Changed, Event)> {
+    /// Runs the statements.
+    pub async fn run(self, db: &mut SqliteConnection, Moment { now, ahead }: Moment) -> sqlx::Result<(Changed, Event)> {
         match self {
             Change::Nothing => Ok((Changed::Rows(0), Event::Nothing)),
             Change::AddUser(user) => add_user(db, user, now).await,
@@ -88,21 +97,21 @@ impl Change {
                 Ok((Changed::Rows(rows), Event::DisabledSet(id, disabled)))
             }
             Change::RemoveUser(id) => remove_user(db, id, now).await,
-            Change::OpenSession(session, uses) => open_session(db, session, uses).await,
+            Change::OpenSession(session, uses) => open_session(db, session, uses, ahead).await,
             Change::EndSessions(ids) => Ok((end_sessions(db, &ids).await?, Event::SessionsEnded(ids))),
             Change::LogOut(id) => Ok((end_sessions(db, &[id]).await?, Event::LoggedOut(id))),
             Change::NoteUses(uses) => {
-                let rows = note_uses(db, &uses).await?;
+                let rows = note_uses(db, &uses, ahead).await?;
                 Ok((Changed::Rows(rows), Event::UsesStored(uses)))
             }
-            Change::Prune { read_before, after, look_at } => prune(db, read_before, after, look_at).await,
+            Change::Prune { read_before, after, look_at } => prune(db, now, read_before, after, look_at).await,
             Change::GiveBack { pages } => Ok((Changed::Rows(compaction::give_back(db, pages).await?), Event::Nothing)),
         }
     }
 }
 
-async fn note_uses(db: &mut SqliteConnection, uses: &[(SessionId, Timestamp)]) -> sqlx::Result<u64> {
-    let pairs: Vec<(i64, i64)> = uses.iter().map(|(id, at)| (id.0, at.0)).collect();
+async fn note_uses(db: &mut SqliteConnection, uses: &[(SessionId, Timestamp)], ahead: i64) -> sqlx::Result<u64> {
+    let pairs: Vec<(i64, i64)> = uses.iter().map(|(id, at)| (id.0, at.0 + ahead)).collect();
     Ok(sqlx::query(NOTE_USES).bind(Json(pairs)).execute(db).await?.rows_affected())
 }
 
@@ -170,6 +179,7 @@ async fn open_session(
     db: &mut SqliteConnection,
     new: NewSession,
     uses: Vec<(SessionId, Timestamp)>,
+    ahead: i64,
 ) -> sqlx::Result<(Changed, Event)> {
     // The account may have been shut or removed by another process since the password was checked.
     let sql = "INSERT INTO session (user, token_hash, address, created_at, last_used_at)
@@ -178,14 +188,14 @@ async fn open_session(
         .bind(new.user.0)
         .bind(&new.token.0[..])
         .bind(&*new.address)
-        .bind(new.created_at.0)
+        .bind(new.created_at.0 + ahead)
         .execute(&mut *db)
         .await?;
     if done.rows_affected() == 0 {
         return Ok((Changed::Rows(0), Event::Nothing));
     }
     let id = done.last_insert_rowid();
-    let over = end_those_over(db, &new, id, &uses).await?;
+    let over = end_those_over(db, &new, id, &uses, ahead).await?;
     if let Some(hash) = &new.rehashed {
         sqlx::query("UPDATE user SET password_hash = ?2 WHERE id = ?1").bind(new.user.0).bind(hash).execute(db).await?;
     }
@@ -205,6 +215,7 @@ async fn end_those_over(
     new: &NewSession,
     id: i64,
     uses: &[(SessionId, Timestamp)],
+    ahead: i64,
 ) -> sqlx::Result<Vec<SessionId>> {
     let most = i64::try_from(new.most.max(1)).unwrap_or(i64::MAX);
     let count = "SELECT count(*) FROM session WHERE user = ?1";
@@ -212,7 +223,7 @@ async fn end_those_over(
     if count <= most {
         return Ok(Vec::new());
     }
-    note_uses(db, uses).await?;
+    note_uses(db, uses, ahead).await?;
     let sql = "DELETE FROM session WHERE user = ?1 AND id NOT IN
                (SELECT id FROM session WHERE user = ?1 ORDER BY id = ?3 DESC, last_used_at DESC, id DESC LIMIT ?2)
                RETURNING id";
@@ -222,10 +233,14 @@ async fn end_those_over(
 
 async fn prune(
     db: &mut SqliteConnection,
+    now: Timestamp,
     read_before: Timestamp,
     after: i64,
     look_at: i64,
 ) -> sqlx::Result<(Changed, Event)> {
+    // What was read while the clock was ahead was read now at the latest.
+    let ahead = "UPDATE receipt SET delivered_at = ?3 WHERE id > ?1 AND id <= ?1 + ?2 AND delivered_at > ?3 + 3600000";
+    sqlx::query(ahead).bind(after).bind(look_at).bind(now.0).execute(&mut *db).await?;
     // To remove much text takes long, and nobody can send meanwhile.
     let old = "SELECT id FROM (
                    SELECT r.id, sum(octet_length(m.text)) OVER (ORDER BY r.id) - octet_length(m.text) AS before

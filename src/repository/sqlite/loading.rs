@@ -20,7 +20,8 @@ use super::readers::{self, Readers};
 use super::schema::Progress;
 use super::shared::Shared;
 use super::writer::Writer;
-use super::{Role, SqliteRepository, accounts, checkpoint, failure, paths, schema, stored, tail};
+use super::{Role, SqliteRepository, accounts, checkpoint, failure, jumps, paths, schema, stored, tail};
+use crate::clock::Steady;
 use crate::model::MessageId;
 use crate::repository::batch::Queue;
 use crate::repository::mailbox::{Caps, Mailboxes};
@@ -48,6 +49,10 @@ pub async fn load(opened: Opened, options: &Options, role: Role) -> Result<Sqlit
         rows = tail::read(&mut db, progress, &damage).await.map_err(failed)?;
     }
     let mut db = Direct::new(db).await.map_err(|e| paths::failed(&database, e))?;
+    let time = Steady::new(options.clock.clone());
+    if role == Role::Server {
+        jumps::begin(&mut db, time.now()).await.map_err(|e| paths::failed(&database, e))?;
+    }
     let (directory, seen) = match role {
         Role::Server => accounts::load(&mut db).await.map(|(directory, seen)| (directory, Some(seen))),
         Role::Admin | Role::Founder => Ok((Directory::default(), None)),
@@ -62,7 +67,8 @@ pub async fn load(opened: Opened, options: &Options, role: Role) -> Result<Sqlit
         stored::load(&mut db, &stored, &tail).await.map_err(failed)?;
         db.execute("COMMIT", ()).await.map_err(failed)?;
     }
-    let shared = Arc::new(Shared::new(database.clone(), directory, mailboxes, stored, damage, options.min_free_bytes));
+    let shared =
+        Arc::new(Shared::new(database.clone(), directory, mailboxes, stored, damage, options.min_free_bytes, time));
     let readers = Readers::open(&database, options, role).await?;
     let logins = readers::pool(1, &database, options, role).await?;
     let note = match &mut lock {

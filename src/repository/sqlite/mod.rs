@@ -19,6 +19,7 @@ mod files;
 mod history;
 mod identity;
 mod index;
+mod jumps;
 mod loading;
 mod lock;
 mod opening;
@@ -58,6 +59,7 @@ use super::{
     Added, Answer, Arrival, Delivery, Each, Entry, Error, Lease, LeaseKeeper, Login, NewMessage, NewSession, NewUser,
     OpenError, Options, Pace, Page, Queued, Receipt, Removed, Repository, RoomInside, Session, Status, User, Want,
 };
+use crate::clock::Steady;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 
 /// What this process wants with the database.
@@ -287,6 +289,10 @@ impl Repository for SqliteRepository {
 
     fn give_back(&self, pace: Pace) -> Answer<'_, RoomInside> {
         Answer::pending(self.give_back_in_pieces(pace))
+    }
+
+    fn clock(&self) -> &Steady {
+        &self.shared.time
     }
 
     fn status(&self) -> Answer<'_, Status> {

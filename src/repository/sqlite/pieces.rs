@@ -1,12 +1,13 @@
 //! What grows with the number of accounts, sessions or messages and is done in pieces, so that others come in between: who
 //! is logged in, the end of idle sessions, retention.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::yield_now;
 
 use super::change::Change;
-use super::{SqliteRepository, unread_log};
+use super::{SqliteRepository, jumps, unread_log};
 use crate::model::{SessionId, Timestamp, Username};
 use crate::repository::Error;
 
@@ -52,9 +53,25 @@ impl SqliteRepository {
         Ok(ended)
     }
 
+    /// The time before which a message must have been read to be as old as one read at `before` would be without jumps.
+    async fn without_jumps(&self, now: Timestamp, before: Timestamp) -> Result<Timestamp, Error> {
+        let sql = "SELECT since, until FROM clock_jump WHERE until <= ?1 ORDER BY since DESC";
+        let jumps = sqlx::query_as(sql).bind(now.0).fetch_all(self.readers.pool()).await.map_err(unread_log)?;
+        let seen = sqlx::query_scalar("SELECT seen_at FROM clock").fetch_optional(self.readers.pool()).await;
+        // A server has seen all.
+        let seen = seen.map_err(unread_log)?.filter(|_| self.lock().is_none());
+        let jumps = jumps::with_unseen(jumps, seen, now);
+        Ok(jumps::without(now, before, &jumps))
+    }
+
     /// Removes what was read before `read_before` from the log.
     pub(super) async fn prune_in_pieces(&self, read_before: Timestamp) -> Result<u64, Error> {
-        let now = Timestamp::now();
+        let now = self.shared.time.now();
+        if (self.shared.time.ahead() - self.shared.ahead.load(Ordering::Relaxed)).abs() >= jumps::NOTICED {
+            // The clock is being set.
+            return Ok(0);
+        }
+        let read_before = self.without_jumps(now, read_before).await?;
         let mut pruned = 0;
         let mut after = 0;
         loop {

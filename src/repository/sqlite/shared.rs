@@ -2,7 +2,7 @@
 //! the disk has room, and whether it has failed. Writes nothing to the database.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::Notify;
@@ -14,6 +14,7 @@ use super::direct::{Direct, Failure};
 use super::disk::{self, Reserve, Room};
 use super::failure;
 use super::identity::Identity;
+use crate::clock::Steady;
 use crate::metrics::{Counter, Histogram};
 use crate::model::UserId;
 use crate::repository::Error;
@@ -29,6 +30,11 @@ pub struct Shared {
     directory: RwLock<Directory>,
     /// Who has what waiting.
     pub mailboxes: Mailboxes,
+    /// What time it is.
+    pub time: Steady,
+    /// By how much the wall clock has jumped, as far as what is stored has followed it: what is stored of the use of sessions
+    /// is by so much more than what is in memory.
+    pub ahead: AtomicI64,
     /// What was found damaged.
     pub damage: Damage,
     /// What everybody has stored.
@@ -66,6 +72,7 @@ impl Shared {
         stored: Stored,
         damage: Damage,
         min_free_bytes: u64,
+        time: Steady,
     ) -> Shared {
         Shared {
             reserve: Reserve::beside(&database),
@@ -74,6 +81,8 @@ impl Shared {
             mailboxes,
             stored,
             damage,
+            time,
+            ahead: AtomicI64::new(0),
             leases: Arc::default(),
             min_free_bytes,
             free_bytes: AtomicU64::new(0),

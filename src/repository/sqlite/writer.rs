@@ -4,12 +4,14 @@
 //! It owns its connection and never uses `sqlx::Transaction`, which after one failed commit counts its depth wrongly and
 //! fails for ever; raw `BEGIN IMMEDIATE`, `COMMIT` and `ROLLBACK` recover.
 
+mod clock;
 mod feed;
 mod indexing;
 mod packing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use tracing::error;
 use self::feed::Feed;
 use self::packing::LOG;
 use super::acknowledged::Note;
-use super::change::{Change, Changed};
+use super::change::{Change, Changed, Moment};
 use super::direct::{Direct, Failure};
 use super::index::{Logged, Run, Tail};
 use super::packed::Packed;
@@ -81,6 +83,8 @@ pub struct Writer {
     note: Option<Note>,
     /// When the disk was last asked for its room.
     looked_at: Instant,
+    /// When the wall clock was last noted for the next server.
+    clock_noted_at: Instant,
     /// When changes by other processes were last looked for.
     looked_around_at: Instant,
 }
@@ -129,6 +133,7 @@ impl Writer {
             feed,
             note,
             looked_at: Instant::now(),
+            clock_noted_at: Instant::now(),
             looked_around_at: Instant::now(),
         })
     }
@@ -152,6 +157,7 @@ impl Writer {
                 self.looked_around_at = Instant::now();
                 self.look_for_room(true).await;
                 self.shared.is_sound();
+                self.look_at_clock().await;
                 self.look_for_others().await;
             }
             let mut batch = Batch::default();
@@ -177,6 +183,7 @@ impl Writer {
             }
         }
         self.index_all().await;
+        self.note_clock().await;
         if self.shared.is_sound()
             && let Err(failure) = self.shared.log.finish(&mut self.db).await
         {
@@ -265,13 +272,14 @@ impl Writer {
         if alone {
             return Ok(Vec::new());
         }
-        let now = Timestamp::now();
+        let now = self.shared.time.now();
+        let moment = Moment { now, ahead: self.shared.ahead.load(Ordering::Relaxed) };
         self.write_confirmed(confirmed, now).await?;
         let fed = changes.iter().any(|(change, _)| change.is_fed());
         let begin = if fed { self.begin_of_own().await? } else { None };
         let mut changed = Vec::with_capacity(changes.len());
         for (change, _) in changes {
-            let done = change.clone().run(self.db.sqlx(), now).await;
+            let done = change.clone().run(self.db.sqlx(), moment).await;
             let done = done.map_err(|error| self.db.explained(error.into()))?;
             if let (Change::GiveBack { .. }, Changed::Rows(pages)) = (change, &done.0) {
                 // The file becomes shorter with the next checkpoint.

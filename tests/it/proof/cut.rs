@@ -149,6 +149,8 @@ pub fn to_an_older_schema(folder: &Folder) {
         "DROP TABLE unchecked",
         "DROP TABLE stored",
         "DROP TABLE removed",
+        "DROP TABLE clock",
+        "DROP TABLE clock_jump",
         "DELETE FROM _sqlx_migrations WHERE version >= 4",
     ] {
         tamper(&folder.database(), sql);

@@ -1,6 +1,8 @@
 //! How the writer follows the commits of other processes: by the numbered changes that the feed has, so that a change
 //! costs what it changes, however many accounts and sessions there are.
 
+use std::sync::atomic::Ordering;
+
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -50,7 +52,9 @@ impl Writer {
         feed.behind = false;
         match accounts::follow(&mut self.db, feed.seen).await {
             Ok(Followed { seen, .. }) if seen == feed.seen => {}
-            Ok(Followed { events, seen, more }) => {
+            Ok(Followed { mut events, seen, more }) => {
+                let ahead = self.shared.ahead.load(Ordering::Relaxed);
+                events.iter_mut().for_each(|event| event.move_uses(-ahead));
                 info!("accounts or sessions were changed by another process");
                 (feed.seen, feed.behind) = (seen, more);
                 self.count_stored_again(&events).await;
