@@ -63,6 +63,12 @@ pub fn note(text: impl Display) {
     let _ = io::stderr().write_all(visible_lines(&line).as_bytes());
 }
 
+/// Tells the terminal itself something: the program's own sequence, never a text. A terminal that is gone needs none.
+pub fn control(sequence: &'static [u8]) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(sequence).and_then(|()| stdout.flush());
+}
+
 /// Fails where [`print()`] is sure to fail: to be asked before a step that cannot be taken back.
 pub fn require() -> Result<(), Unprinted> {
     if WAS_CLOSED.load(Ordering::Relaxed) { Err(Unprinted::Closed) } else { Ok(()) }

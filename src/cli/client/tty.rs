@@ -1,7 +1,7 @@
 //! The terminal's modes. While the client runs, what is typed is neither shown nor gathered to lines by the terminal: it
 //! waits for the prompt, which shows it. Whatever ends or stops the client, the terminal gets its own modes back.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 
 use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
@@ -9,6 +9,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::low_level::emulate_default_handler;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::output;
 
 /// Shows the cursor, and ends the mode in which a terminal marks what is pasted.
 const PLAIN: &[u8] = b"\x1b[?25h\x1b[?2004l";
@@ -60,7 +62,7 @@ impl Own {
     /// A terminal that is gone needs none.
     fn restore(&self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
-        let _ = io::stdout().write_all(PLAIN).and_then(|()| io::stdout().flush());
+        output::control(PLAIN);
     }
 
     /// Stops the program until the shell lets it go on, and gives the shell its terminal meanwhile.
@@ -72,7 +74,7 @@ impl Own {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &now);
         // Only while the editor asks does Ctrl-C raise no signal.
         if !now.local_modes.contains(LocalModes::ISIG) {
-            let _ = io::stdout().write_all(MARKS_PASTES).and_then(|()| io::stdout().flush());
+            output::control(MARKS_PASTES);
         }
     }
 }
@@ -114,10 +116,10 @@ impl Drop for Unseen {
 
 /// What is shown next takes the row before.
 pub fn one_row_up() {
-    let _ = io::stdout().write_all(b"\x1b[A").and_then(|()| io::stdout().flush());
+    output::control(b"\x1b[A");
 }
 
 /// How wide the terminal is.
 pub fn columns() -> u16 {
-    tcgetwinsize(io::stdout()).map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(COLUMNS)
+    tcgetwinsize(io::stdin()).map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(COLUMNS)
 }
