@@ -1,24 +1,30 @@
-//! Who is connected, counted: in all, from each address, and those who have not shown a living token ("strangers"). Where
-//! there is no room, the stranger who was silent for the longest goes; who has shown a token never does, because the
-//! clients in use do not come back by themselves. Knows no socket and no protocol.
+//! Who is connected, counted: in all, from each address, of each account, and those who have not shown a living token
+//! ("unauthenticated"). Where there is no room, the unauthenticated connection that was silent for the longest goes; who has
+//! shown a token never does, because the clients in use do not come back by themselves. Knows no socket and no protocol.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+
+use crate::charge::{Account, Holder, Payer};
+use crate::model::SessionId;
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// In all.
     pub total: usize,
-    /// From one address.
+    /// From one address, or from one IPv6 network of 64 bits.
     pub per_address: usize,
+    /// That have shown a token of one account.
+    pub per_account: usize,
     /// Of those who have not shown a living token.
-    pub strangers: usize,
+    pub unauthenticated: usize,
 }
 
 /// Who is connected.
@@ -32,8 +38,11 @@ pub struct Connections {
 struct State {
     limits: ConnectionLimits,
     total: usize,
-    by_address: HashMap<IpAddr, usize>,
-    strangers: HashMap<u64, Arc<Record>>,
+    /// By network, and of those who are authenticated also by account.
+    counts: Account,
+    unauthenticated: HashMap<u64, Arc<Record>>,
+    authenticated: HashMap<u64, (Arc<Record>, Holder)>,
+    by_session: HashMap<SessionId, Vec<u64>>,
     /// The number of the next connection.
     next: u64,
 }
@@ -42,31 +51,53 @@ struct State {
 #[derive(Debug)]
 struct Record {
     number: u64,
-    address: IpAddr,
-    /// When the peer last said something, in milliseconds since the start; [`AT_WORK`] while it waits for us.
+    network: Payer,
+    /// When the peer last said something, in milliseconds since the start; [`BUSY`] while it waits for us.
     heard: AtomicU64,
+    /// How far the login is, of which a token was shown: one of the four below.
+    login: AtomicU8,
+    /// The login has ended.
+    ended: Notify,
     task: OnceLock<AbortHandle>,
 }
 
 /// A peer that waits for an answer is not silent.
-const AT_WORK: u64 = u64::MAX;
+const BUSY: u64 = u64::MAX;
 
-/// A connection's place in the count; given up when dropped.
+const NONE: u8 = 0;
+const LIVING: u8 = 1;
+const LOGGED_OUT: u8 = 2;
+const REVOKED: u8 = 3;
+
+/// A connection's place in the counts; given up when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Slot {
     connections: Arc<Connections>,
     record: Arc<Record>,
-    is_stranger: bool,
+    /// Whose the living token is that was shown last.
+    shown: Option<Holder>,
 }
 
-/// By which a connection can be shown out.
+/// By which a connection can be closed to make room.
 #[derive(Debug)]
-pub struct Door(Arc<Record>);
+pub struct Eviction(Arc<Record>);
+
+/// The account has as many connections as one may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany;
 
 impl Connections {
     /// Nobody yet.
     pub fn new(limits: ConnectionLimits) -> Arc<Connections> {
-        let state = State { limits, total: 0, by_address: HashMap::new(), strangers: HashMap::new(), next: 0 };
+        let state = State {
+            limits,
+            total: 0,
+            counts: Account::default(),
+            unauthenticated: HashMap::new(),
+            authenticated: HashMap::new(),
+            by_session: HashMap::new(),
+            next: 0,
+        };
         Arc::new(Connections { begun: Instant::now(), state: Mutex::new(state) })
     }
 
@@ -80,26 +111,53 @@ impl Connections {
         self.state().total
     }
 
-    /// Lets somebody in, if need be in the place of a silent stranger.
-    pub fn enter(self: &Arc<Connections>, address: IpAddr) -> Option<Place> {
+    /// Gives a slot to a connection from `address`, if need be that of an unauthenticated one: of the same address where
+    /// that has as many as it may.
+    pub fn enter(self: &Arc<Connections>, address: IpAddr) -> Option<Slot> {
+        let network = Payer::at(address);
         let mut state = self.state();
-        if state.by_address.get(&address).is_some_and(|here| *here >= state.limits.per_address) {
-            return None;
+        if state.counts.of(network) >= state.limits.per_address {
+            let silent = state.longest_silent(|record| record.network == network)?;
+            state.evict(&silent);
         }
-        if state.total >= state.limits.total || state.strangers.len() >= state.limits.strangers {
-            state.show_out_a_stranger()?;
+        if state.total >= state.limits.total || state.unauthenticated.len() >= state.limits.unauthenticated {
+            let evicted = state.longest_silent(|_| true).or_else(|| state.newest_of_the_most(network))?;
+            state.evict(&evicted);
         }
         state.total += 1;
-        *state.by_address.entry(address).or_default() += 1;
+        state.counts.add(network, 1);
         let number = state.next;
         state.next += 1;
-        let record = Arc::new(Record { number, address, heard: self.now().into(), task: OnceLock::new() });
-        state.strangers.insert(number, record.clone());
-        Some(Place { connections: self.clone(), record, is_stranger: true })
+        let record = Arc::new(Record {
+            number,
+            network,
+            heard: self.now().into(),
+            login: NONE.into(),
+            ended: Notify::new(),
+            task: OnceLock::new(),
+        });
+        state.unauthenticated.insert(number, record.clone());
+        drop(state);
+        Some(Slot { connections: self.clone(), record, shown: None })
+    }
+
+    /// A session has ended: its connections are unauthenticated from now on. `revoked`: nobody asked for it on the wire.
+    pub fn session_ended(&self, session: SessionId, revoked: bool) {
+        let mut state = self.state();
+        for number in state.by_session.remove(&session).unwrap_or_default() {
+            let Some((record, holder)) = state.authenticated.remove(&number) else { continue };
+            state.counts.subtract(Payer::Account(holder.user), 1);
+            state.put_out(record, self.now(), if revoked { REVOKED } else { LOGGED_OUT });
+        }
+    }
+
+    /// The sessions of which a token was shown.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.state().by_session.keys().copied().collect()
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(AT_WORK - 1)
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(BUSY - 1)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -108,144 +166,166 @@ impl Connections {
 }
 
 impl State {
-    /// Ends the connection of the stranger who was silent for the longest, and takes it off the count at once.
-    fn show_out_a_stranger(&mut self) -> Option<()> {
+    /// The one of these unauthenticated that was silent for the longest.
+    fn longest_silent(&self, may_go: impl Fn(&Record) -> bool) -> Option<Arc<Record>> {
         let heard = |record: &Record| record.heard.load(Ordering::Relaxed);
-        let silent = self.strangers.values().filter(|record| heard(record) != AT_WORK && record.task.get().is_some());
-        let longest = silent.min_by_key(|record| (heard(record), record.number))?.clone();
-        longest.task.get()?.abort();
-        self.strangers.remove(&longest.number);
-        self.leave(longest.address);
-        Some(())
+        let silent = self.can_go().filter(|record| may_go(record) && heard(record) != BUSY);
+        silent.min_by_key(|record| (heard(record), record.number)).cloned()
     }
 
-    fn leave(&mut self, address: IpAddr) {
+    /// The newest unauthenticated of the network that has the most of them, if that is more than `newcomer` would have.
+    fn newest_of_the_most(&self, newcomer: Payer) -> Option<Arc<Record>> {
+        let mut counts = Account::default();
+        self.unauthenticated.values().for_each(|record| counts.add(record.network, 1));
+        let newest = self.can_go().max_by_key(|record| (counts.of(record.network), record.number))?;
+        (counts.of(newest.network) > counts.of(newcomer) + 1).then(|| newest.clone())
+    }
+
+    fn can_go(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.unauthenticated.values().filter(|record| record.task.get().is_some())
+    }
+
+    /// Ends a connection, and takes it off the counts at once.
+    fn evict(&mut self, record: &Record) {
+        record.task.get().inspect(|task| task.abort());
+        self.unauthenticated.remove(&record.number);
+        self.leave(record);
+    }
+
+    fn leave(&mut self, record: &Record) {
         self.total -= 1;
-        if let Some(here) = self.by_address.get_mut(&address) {
-            *here -= 1;
-            if *here == 0 {
-                self.by_address.remove(&address);
+        self.counts.subtract(record.network, 1);
+    }
+
+    /// Takes an authenticated connection off the count of its account.
+    fn detach(&mut self, number: u64) -> Option<Arc<Record>> {
+        let (record, holder) = self.authenticated.remove(&number)?;
+        self.counts.subtract(Payer::Account(holder.user), 1);
+        if let Some(numbers) = self.by_session.get_mut(&holder.session) {
+            numbers.retain(|other| *other != number);
+            if numbers.is_empty() {
+                self.by_session.remove(&holder.session);
             }
         }
+        Some(record)
+    }
+
+    fn put_out(&mut self, record: Arc<Record>, now: u64, login: u8) {
+        record.heard.store(now, Ordering::Relaxed);
+        record.login.store(login, Ordering::Release);
+        record.ended.notify_waiters();
+        self.unauthenticated.insert(record.number, record);
     }
 }
 
-impl Place {
-    /// The way out, to be told which task has the place.
-    pub fn door(&self) -> Door {
-        Door(self.record.clone())
+impl Slot {
+    /// How to be evicted, once it is known which task has the slot.
+    pub fn eviction(&self) -> Eviction {
+        Eviction(self.record.clone())
     }
 
-    /// The peer has said something, be it half a line.
-    pub fn heard(&self) {
-        if self.is_stranger {
+    /// Whether a living token was shown last.
+    pub fn is_authenticated(&self) -> bool {
+        self.record.login.load(Ordering::Acquire) == LIVING
+    }
+
+    /// Whose that token is.
+    pub fn holder(&self) -> Option<Holder> {
+        self.shown.filter(|_| self.is_authenticated())
+    }
+
+    /// Whether a token of this login was shown last, which has not ended.
+    pub fn belongs_to(&self, holder: &Holder) -> bool {
+        self.shown.as_ref() == Some(holder) && self.is_authenticated()
+    }
+
+    /// The peer has said something, be it half a line, or has taken something.
+    pub fn touch(&self) {
+        if !self.is_authenticated() {
             self.record.heard.store(self.connections.now(), Ordering::Relaxed);
         }
     }
 
     /// The peer waits for an answer.
-    pub fn at_work(&self) {
-        if self.is_stranger {
-            self.record.heard.store(AT_WORK, Ordering::Relaxed);
+    pub fn mark_busy(&self) {
+        if !self.is_authenticated() {
+            self.record.heard.store(BUSY, Ordering::Relaxed);
         }
     }
 
-    /// The last token that was shown was, or was not, that of a living session.
-    pub fn showed_token(&mut self, living: bool) {
-        if living != self.is_stranger {
-            return;
-        }
-        self.is_stranger = !living;
+    /// A living token was shown: the connection is its account's from now on, if that may have one more.
+    pub fn authenticate(&mut self, holder: Holder) -> Result<(), TooMany> {
         let mut state = self.connections.state();
-        if living {
-            state.strangers.remove(&self.record.number);
-        } else {
-            self.record.heard.store(self.connections.now(), Ordering::Relaxed);
-            state.strangers.insert(self.record.number, self.record.clone());
+        let number = self.record.number;
+        let account = Payer::Account(holder.user);
+        let is_its_already = state.authenticated.get(&number).is_some_and(|(_, former)| former.user == holder.user);
+        if !is_its_already && state.counts.of(account) >= state.limits.per_account {
+            return Err(TooMany);
+        }
+        // Who is in neither was evicted, and this task ends.
+        let Some(record) = state.detach(number).or_else(|| state.unauthenticated.remove(&number)) else {
+            return Ok(());
+        };
+        state.counts.add(account, 1);
+        record.login.store(LIVING, Ordering::Release);
+        state.by_session.entry(holder.session).or_default().push(number);
+        state.authenticated.insert(number, (record, holder));
+        self.shown = Some(holder);
+        Ok(())
+    }
+
+    /// A token that is none was shown, or the session was ended here.
+    pub fn forget_token(&mut self) {
+        if self.shown.take().is_some() {
+            self.record.login.store(NONE, Ordering::Release);
+            let mut state = self.connections.state();
+            if let Some(record) = state.detach(self.record.number) {
+                state.put_out(record, self.connections.now(), NONE);
+            }
+        }
+    }
+
+    /// Ready when the session of the token that was shown last has ended.
+    pub async fn session_ended(&self) {
+        loop {
+            let ended = self.record.ended.notified();
+            if matches!(self.record.login.load(Ordering::Acquire), LOGGED_OUT | REVOKED) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Ready when it was ended otherwise than by a logout.
+    pub async fn revoked(&self) {
+        loop {
+            let ended = self.record.ended.notified();
+            if self.record.login.load(Ordering::Acquire) == REVOKED {
+                return;
+            }
+            ended.await;
         }
     }
 }
 
-impl Door {
+impl Eviction {
     /// The connection ends when this is aborted.
-    pub fn leads_to(self, task: AbortHandle) {
-        // A door is made once for each place, so nothing is there yet.
+    pub fn attach_task(self, task: AbortHandle) {
+        // This is made once for each slot, so nothing is there yet.
         let _ = self.0.task.set(task);
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.connections.state();
-        // A stranger who is not among the strangers was shown out, and is off the count.
-        if !self.is_stranger || state.strangers.remove(&self.record.number).is_some() {
-            state.leave(self.record.address);
+        let number = self.record.number;
+        // Who is in neither was evicted, and is off the counts.
+        if let Some(record) = state.detach(number).or_else(|| state.unauthenticated.remove(&number)) {
+            state.leave(&record);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-    use std::time::Duration;
-
-    use super::*;
-
-    fn address(last: u8) -> IpAddr {
-        Ipv4Addr::new(192, 0, 2, last).into()
-    }
-
-    fn connections(total: usize, per_address: usize, strangers: usize) -> Arc<Connections> {
-        Connections::new(ConnectionLimits { total, per_address, strangers })
-    }
-
-    /// Somebody who came in with a task that only ends when it is shown out, a little later than those before.
-    async fn enter(connections: &Arc<Connections>, last: u8) -> Option<Place> {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        let place = connections.enter(address(last))?;
-        place.door().leads_to(tokio::spawn(std::future::pending::<()>()).abort_handle());
-        Some(place)
-    }
-
-    fn was_shown_out(place: &Place) -> bool {
-        place.is_stranger && !place.connections.state().strangers.contains_key(&place.record.number)
-    }
-
-    #[tokio::test]
-    async fn the_longest_silent_stranger_makes_room() {
-        let connections = connections(3, 3, 3);
-        let mut first = enter(&connections, 1).await.expect("there is room");
-        let second = enter(&connections, 2).await.expect("there is room");
-        let third = enter(&connections, 3).await.expect("there is room");
-        first.showed_token(true);
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        second.heard();
-        let fourth = enter(&connections, 4).await.expect("the third makes room");
-        assert_eq!([&first, &second, &third, &fourth].map(was_shown_out), [false, false, true, false]);
-        assert_eq!(connections.count(), 3);
-        drop(third);
-        assert_eq!(connections.count(), 3, "it was off the count already");
-        // Who waits for an answer is not silent, and with a session nobody is a stranger.
-        second.at_work();
-        fourth.at_work();
-        assert!(enter(&connections, 5).await.is_none());
-        first.showed_token(false);
-        enter(&connections, 5).await.expect("the first has logged out");
-        assert!(was_shown_out(&first));
-    }
-
-    #[tokio::test]
-    async fn strangers_and_addresses_have_limits_of_their_own() {
-        let connections = connections(10, 2, 3);
-        let mut known = enter(&connections, 1).await.expect("there is room");
-        known.showed_token(true);
-        let places = [enter(&connections, 2).await, enter(&connections, 2).await].map(|p| p.expect("there is room"));
-        assert!(enter(&connections, 2).await.is_none(), "one address has two");
-        let others = [enter(&connections, 3).await, enter(&connections, 4).await].map(|p| p.expect("there is room"));
-        assert_eq!(places.each_ref().map(was_shown_out), [true, false], "three strangers are too many");
-        assert!(enter(&connections, 2).await.is_some(), "the first there was shown out");
-        drop((places, others, known));
-        assert_eq!(connections.count(), 0);
-        assert!(connections.state().by_address.is_empty());
-    }
-}
+mod tests;

@@ -99,6 +99,8 @@ struct Burst {
 
 /// An idle connection keeps no more buffer than this.
 const IDLE_CAPACITY: usize = 512;
+/// One with half a line keeps no more than this beyond it.
+const MOST_UNUSED: usize = 4096;
 
 impl Lines {
     /// A stream at its beginning.
@@ -127,6 +129,10 @@ impl Lines {
             self.searched -= self.start;
             self.start = 0;
         }
+        // By a half at a time, because doubling would take much more than is needed.
+        if self.buffer.capacity() - self.buffer.len() < bytes.len() {
+            self.buffer.reserve_exact(bytes.len().max(self.buffer.len() / 2));
+        }
         match self.ending {
             Ending::CrLf => self.buffer.extend_from_slice(bytes),
             Ending::Lf => self.options.strip(bytes, &mut self.buffer),
@@ -143,7 +149,8 @@ impl Lines {
         self.state = Line::Admitted;
     }
 
-    /// The line that needs admission is thrown away, what is still to come of it too.
+    /// The line that needs admission, or is being collected, is thrown away, what is still to come of it too. Its memory is
+    /// given back when the next frame is asked for.
     pub fn discard(&mut self) {
         self.burst.text = true;
         self.state = Line::Discarded;
@@ -162,6 +169,7 @@ impl Lines {
             if self.state == Line::Discarded {
                 let Some((_, end)) = end else {
                     self.skip_to(text_end);
+                    self.give_back_memory();
                     return None;
                 };
                 self.burst.text = true;
@@ -195,11 +203,8 @@ impl Lines {
                     let alone =
                         self.burst.over && self.burst.empty && !self.burst.text && self.start == self.buffer.len();
                     self.burst.empty = false;
-                    if self.start == self.buffer.len() {
-                        self.start = 0;
-                        self.searched = 0;
-                        self.buffer.clear();
-                        self.buffer.shrink_to(IDLE_CAPACITY);
+                    if self.state == Line::Short {
+                        self.give_back_memory();
                     }
                     return alone.then_some(Frame::Empty { at });
                 }
@@ -215,6 +220,11 @@ impl Lines {
     /// How many bytes were pushed and not given out yet.
     pub fn buffered(&self) -> usize {
         self.buffer.len() - self.start
+    }
+
+    /// How much memory that takes.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// Whether a line beyond the short limit is being collected.
@@ -239,6 +249,16 @@ impl Lines {
         }
         self.searched = self.buffer.len();
         None
+    }
+
+    /// Keeps no more memory than what was not given out needs, be it little more than nothing.
+    fn give_back_memory(&mut self) {
+        if self.start == self.buffer.len() || self.buffer.capacity() > self.buffer.len() - self.start + MOST_UNUSED {
+            self.buffer.drain(..self.start);
+            self.searched = self.searched.saturating_sub(self.start);
+            self.start = 0;
+            self.buffer.shrink_to(IDLE_CAPACITY);
+        }
     }
 
     fn skip_to(&mut self, place: usize) {
@@ -356,6 +376,48 @@ mod tests {
         assert_eq!(lines.next_frame(), Some(Frame::Line { bytes: b"123456789\r\n", at: 0 }));
         assert!(!lines.is_long());
         assert_eq!(lines.next_frame(), Some(Frame::Line { bytes: b"+\r\n", at: 11 }));
+    }
+
+    #[test]
+    fn memory_is_given_back_with_the_line_that_took_it() {
+        let long = LineLimits { short: 8, long: 1 << 20 };
+        let mut lines = Lines::new(Ending::CrLf, long);
+        let push = |lines: &mut Lines, bytes: &[u8]| {
+            lines.push(bytes, true);
+            while let Some(frame) = lines.next_frame() {
+                if let Frame::NeedsAdmission { .. } = frame {
+                    lines.admit();
+                }
+            }
+        };
+        (0..8).for_each(|_| push(&mut lines, &[b'x'; 65_536]));
+        assert!(lines.is_long() && lines.capacity() >= 8 * 65_536);
+        push(&mut lines, b"\r\nhalf");
+        assert!(!lines.is_long() && lines.capacity() < 10_000, "{} bytes are kept", lines.capacity());
+        push(&mut lines, &[b'x'; 65_536]);
+        lines.discard();
+        assert_eq!(lines.next_frame(), None);
+        assert!(!lines.is_long() && lines.capacity() < 10_000, "{} bytes are kept", lines.capacity());
+        (0..64).for_each(|_| push(&mut lines, &[b'x'; 65_536]));
+        assert!(lines.capacity() < 10_000, "{} bytes are kept of what is thrown away", lines.capacity());
+        lines.push(b"x\r\nshort\r\n", true);
+        assert!(matches!(lines.next_frame(), Some(Frame::Line { bytes: b"short\r\n", .. })));
+        assert_eq!(lines.received(), (8 + 1 + 64) * 65_536 + 16);
+    }
+
+    #[test]
+    fn a_line_that_is_given_up_ends_where_it_ends() {
+        for (begin, rest) in [(&b"123456789\r"[..], &b"\nb\r\n"[..]), (b"123456789", b"0\r\nb\r\n")] {
+            let mut lines = Lines::new(Ending::CrLf, LIMITS);
+            lines.push(begin, true);
+            assert!(matches!(lines.next_frame(), Some(Frame::NeedsAdmission { .. })));
+            lines.admit();
+            assert_eq!(lines.next_frame(), None);
+            lines.discard();
+            lines.push(rest, true);
+            let at = (begin.len() + rest.len() - 3) as u64;
+            assert_eq!(lines.next_frame(), Some(Frame::Line { bytes: b"b\r\n", at }));
+        }
     }
 
     proptest! {

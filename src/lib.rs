@@ -14,6 +14,7 @@
 //! | [`protocol`] | requests and replies with no spelling; [`protocol::json`] and [`protocol::text`] spell them |
 //! | [`repository`] | the trait of the store; [`repository::sqlite`] behind it, with [`repository::batch`] (group commit), [`repository::mailbox`] (who has what waiting, who holds it) and [`repository::memory`] (accounts and sessions in memory, and what a commit changes in them) |
 //! | [`password`], [`throttle`] | argon2id on threads of its own; how often one may try |
+//! | [`charge`] | who is charged for what, and the memory of long lines and replies |
 //! | [`fair`] | queues in which turns go round |
 //! | [`service`] | the rules: a request and who asks in, a reply out |
 //! | [`socket`], [`tls`] | the byte stream under a connection, and what TCP knows of the peer |
@@ -33,6 +34,7 @@
 #![warn(missing_docs)]
 
 pub mod admin;
+pub mod charge;
 pub mod cli;
 pub mod client;
 pub mod clock;

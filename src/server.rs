@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +28,8 @@ use crate::tls::{Accepted, Tls};
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// Descriptors that are kept from connections, for the files that are opened while the server runs.
 const RESERVE: u64 = 16;
+/// What the system takes of replies ahead of what it can send, in bytes.
+const UNSENT: u32 = 16 << 10;
 /// How often a silent peer is asked for a sign of life before it is gone.
 const KEEPALIVE_RETRIES: u32 = 4;
 
@@ -85,6 +88,22 @@ impl Server {
         }
     }
 
+    /// Takes what a session had from its connections when it ends.
+    pub async fn follow_ended_sessions(self) {
+        let mut ended = self.service.ended_sessions();
+        loop {
+            match ended.recv().await {
+                Ok(session) => self.connections.session_ended(session.id, !session.logged_out),
+                Err(RecvError::Lagged(_)) => {
+                    for session in self.connections.sessions().into_iter().filter(|id| !self.service.is_open(*id)) {
+                        self.connections.session_ended(session, true);
+                    }
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
     /// Waits until every connection is over.
     pub async fn drained(&self) {
         self.tasks.close();
@@ -92,21 +111,21 @@ impl Server {
     }
 
     fn receive(&self, stream: TcpStream, dialect: Dialect, tls: Option<Arc<Tls>>, address: IpAddr) {
-        let Some(place) = self.connections.enter(address) else {
+        let Some(slot) = self.connections.enter(address) else {
             self.turned_away.add(1);
             warn!(%address, "connection refused: too many");
             return;
         };
-        let door = place.door();
+        let eviction = slot.eviction();
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Err(error) = tune(&stream, settings.peer_timeout) {
             debug!(%address, %error, "the socket takes no options");
         }
         let (service, stop) = (self.service.clone(), self.stop.clone());
-        let peer = Peer { address };
+        let peer = Peer { address, reply_bytes: 0 };
         let task = match tls {
             None => self.tasks.spawn(async move {
-                if session::run(stream, dialect, peer, place, service, settings, stop).await == End::NoTls {
+                if session::run(stream, dialect, peer, slot, service, settings, stop).await == End::NoTls {
                     warn!(%address, "a client speaks TLS on a port that does not: it was told so");
                 }
             }),
@@ -117,7 +136,7 @@ impl Server {
                 };
                 match accepted {
                     Ok(Accepted::Tls(stream)) => {
-                        session::run(stream, dialect, peer, place, service, settings, stop).await;
+                        session::run(stream, dialect, peer, slot, service, settings, stop).await;
                     }
                     Ok(Accepted::Plain(mut stream)) => {
                         warn!(%address, "a client does not speak TLS on the TLS port: it was told so");
@@ -127,7 +146,7 @@ impl Server {
                 }
             }),
         };
-        door.leads_to(task.abort_handle());
+        eviction.attach_task(task.abort_handle());
     }
 }
 
@@ -147,6 +166,8 @@ async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 fn tune(stream: &TcpStream, peer_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
+    // What the peer does not read stays with us, where it is counted, and not in the system's memory.
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     let keepalive =
         TcpKeepalive::new().with_time(peer_timeout / 2).with_interval(peer_timeout / 8).with_retries(KEEPALIVE_RETRIES);
     socket.set_tcp_keepalive(&keepalive)?;

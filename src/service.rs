@@ -10,16 +10,18 @@ use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use tokio::sync::broadcast;
 use tracing::{debug, info, warn};
 
 pub use self::caller::{Authenticated, Caller, Outcome, TokenState};
+use crate::charge::network;
 use crate::metrics::Tally;
-use crate::model::{Message, MessageId, Password, Token, UserId};
+use crate::model::{Message, MessageId, Password, SessionId, Token, UserId};
 use crate::password::{Passwords, Share, Verdict};
 use crate::protocol::{Command, FromSender, Past, Person, Receipt, Refusal, Reply, Send};
 use crate::repository::{self, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
-pub use crate::repository::{Each, Lease};
-use crate::throttle::{Throttle, network};
+pub use crate::repository::{Each, EndedSession, Lease};
+use crate::throttle::Throttle;
 
 /// How many messages `history` shows that was not told a number.
 const HISTORY: usize = 20;
@@ -48,6 +50,8 @@ pub struct Rules {
 pub struct Peer {
     /// From where.
     pub address: IpAddr,
+    /// How much text the next reply may have, in bytes, unless a single message is longer.
+    pub reply_bytes: u64,
 }
 
 /// The service; one for the whole program.
@@ -130,7 +134,7 @@ impl Service {
                 return outcome;
             }
             Command::Ack => self.ack(&caller).await,
-            Command::History { username, before, count } => self.history(&caller, &username, before, count).await,
+            Command::History { username, before, count } => self.history(peer, &caller, &username, before, count).await,
             Command::Status { username } => self.status(&caller, &username).await,
         };
         result.unwrap_or_else(|refusal| caller.is_refused(refusal))
@@ -177,6 +181,21 @@ impl Service {
         let recipient = recipient.ok_or(Refusal::UnknownRecipient)?;
         debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
         Ok(NewMessage { sender: session.user.id, recipient, sent_at: *at, text: send.text })
+    }
+
+    /// Whether a session has not ended.
+    pub fn is_open(&self, session: SessionId) -> bool {
+        self.repository.is_open(session)
+    }
+
+    /// Tells of each session that ends from now on.
+    pub fn ended_sessions(&self) -> broadcast::Receiver<EndedSession> {
+        self.repository.ended_sessions()
+    }
+
+    /// How much text one reply has at the most, in bytes, unless a single message is longer.
+    pub fn reply_bytes(&self) -> u64 {
+        self.rules().inbox_reply_bytes
     }
 
     /// Ends the sessions that were idle for too long.
@@ -262,7 +281,8 @@ impl Service {
 
     async fn inbox(&self, peer: &Peer, caller: &Caller) -> Result<Outcome, Refusal> {
         let Authenticated { token, session, .. } = caller.user()?;
-        let Rules { drained_senders, inbox_reply_bytes: bytes, inbox_reply_messages: messages, .. } = self.rules();
+        let Rules { drained_senders, inbox_reply_bytes, inbox_reply_messages: messages, .. } = self.rules();
+        let bytes = inbox_reply_bytes.min(peer.reply_bytes);
         let want = Want { messages, bytes, drained_senders, session: Some(session.id) };
         let delivery = self.repository.lease(session.user.id, want).await.map_err(unavailable)?;
         // A session that ended meanwhile was handed nothing.
@@ -320,6 +340,7 @@ impl Service {
 
     async fn history(
         &self,
+        peer: &Peer,
         caller: &Caller,
         username: &str,
         before: Option<MessageId>,
@@ -330,7 +351,8 @@ impl Service {
         let other = other.ok_or(Refusal::UnknownRecipient)?;
         let Rules { history_messages, inbox_reply_bytes, .. } = self.rules();
         let count = count.map_or(HISTORY, |count| usize::try_from(count).unwrap_or(usize::MAX));
-        let page = Page { before, messages: count.min(history_messages), bytes: inbox_reply_bytes };
+        let page =
+            Page { before, messages: count.min(history_messages), bytes: inbox_reply_bytes.min(peer.reply_bytes) };
         let entries = self.repository.conversation(me.id, other.id, page).await.map_err(unavailable)?;
         let person =
             |user: &User| Person { username: user.username.clone(), display_name: user.display_name.to_string() };

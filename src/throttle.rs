@@ -8,12 +8,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::charge::network;
 
 /// Wrong attempts that are let through; 0 for any number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,14 +95,6 @@ enum Verdict {
     /// Others are in hand that may give their attempts back.
     Wait(Key),
     Refuse(Micros),
-}
-
-/// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-    }
 }
 
 impl Throttle {

@@ -101,7 +101,8 @@ impl Chatd {
         let settings = format!(
             "[server]\nlisten = \"{address}\"\n\n[database]\nurl = {url:?}\n\n\
              [password]\nmemory_kib = 8\niterations = 1\nparallelism = 1\n\n\
-             [limits]\nconnections = 100000\nconnections_per_address = 100000\nunauthenticated_connections = 100000\n\
+             [limits]\nconnections = 100000\nconnections_per_address = 100000\nconnections_per_account = 100000\n\
+             unauthenticated_connections = 100000\n\
              inbox_messages = 100000000\ninbox_bytes = 1000000000000\nstored_bytes = 0\n"
         );
         let config = directory.join("chat.toml");

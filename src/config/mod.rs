@@ -217,12 +217,14 @@ pub struct Limits {
     pub line_bytes_without_token: usize,
     /// Lines beyond that, all connections together, in bytes.
     pub buffered_bytes: usize,
-    /// Replies beyond 64 KiB that clients have not taken yet, all connections together, in bytes.
+    /// Replies beyond 32 KiB that clients have not taken yet, all connections together, in bytes.
     pub buffered_reply_bytes: usize,
     /// Connections.
     pub connections: usize,
-    /// Connections from one address.
+    /// Connections from one address, or from one IPv6 network of 64 bits.
     pub connections_per_address: usize,
+    /// Connections that have shown a token of one account.
+    pub connections_per_account: usize,
     /// Connections that have not shown a living token.
     pub unauthenticated_connections: usize,
     /// A peer whose TCP gives no sign of life for this long is gone.
@@ -231,6 +233,9 @@ pub struct Limits {
     pub handshake_timeout: Span,
     /// A peer that takes no byte of a reply for this long is disconnected.
     pub write_timeout: Span,
+    /// A peer that is slower than this with a long line or a reply, on the average and `write_timeout` aside, is waited for no
+    /// longer; in bytes.
+    pub min_bytes_per_second: u32,
     /// Unread messages of one user.
     pub inbox_messages: u64,
     /// Unread text of one user, in bytes.
@@ -248,10 +253,12 @@ impl Default for Limits {
             buffered_reply_bytes: 256 << 20,
             connections: 10_000,
             connections_per_address: 1_000,
+            connections_per_account: 1_000,
             unauthenticated_connections: 1_000,
             peer_timeout: Span::seconds(120),
             handshake_timeout: Span::seconds(10),
             write_timeout: Span::seconds(30),
+            min_bytes_per_second: 1024,
             inbox_messages: 100_000,
             inbox_bytes: 64 << 20,
             stored_bytes: 1 << 30,

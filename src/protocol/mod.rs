@@ -180,6 +180,10 @@ pub enum Refusal {
     LineTooLong,
     /// Too much at once; nothing was done.
     Busy,
+    /// A long line came too slowly, and its memory is wanted by others; nothing was done.
+    TooSlow,
+    /// The account has as many connections as one may have; nothing was done.
+    TooManyConnections,
     /// The port speaks TLS, and the peer does not. Ends the connection.
     WantsTls,
     /// The peer speaks TLS, and the port does not. Ends the connection.
@@ -223,6 +227,8 @@ impl Refusal {
             Refusal::NotANumber(Number::Count) => "COUNT must be a whole number".to_owned(),
             Refusal::LineTooLong => "the line is too long".to_owned(),
             Refusal::Busy => "the server is busy, try again".to_owned(),
+            Refusal::TooSlow => "the line came too slowly, send it again".to_owned(),
+            Refusal::TooManyConnections => "too many connections of this account, close one".to_owned(),
             Refusal::WantsTls => "this port speaks TLS: connect with TLS".to_owned(),
             Refusal::NoTls => "this port does not speak TLS: connect without TLS, or to the TLS port".to_owned(),
             Refusal::Throttled { retry_after } => {
@@ -254,6 +260,8 @@ impl Refusal {
             Refusal::StoredFull => "stored_full",
             Refusal::LineTooLong => "line_too_long",
             Refusal::Busy => "busy",
+            Refusal::TooSlow => "too_slow",
+            Refusal::TooManyConnections => "too_many_connections",
             Refusal::WantsTls => "wants_tls",
             Refusal::NoTls => "no_tls",
             Refusal::Throttled { .. } => "throttled",

@@ -16,7 +16,7 @@ pub use self::lease::Lease;
 pub(crate) use self::lease::LeaseKeeper;
 pub use self::mailbox::Arrival;
 pub use self::open::{Store, open};
-pub use self::records::{Added, Login, NewUser, Session, User};
+pub use self::records::{Added, EndedSession, Login, NewUser, Session, User};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
+use tokio::sync::broadcast;
 
 use crate::clock::{Clock, Steady};
 use crate::metrics::Durations;
@@ -237,6 +238,10 @@ pub trait Repository: Send + Sync {
     fn end_sessions(&self, sessions: Vec<SessionId>) -> Answer<'_, u64>;
     /// Ends the sessions not used since `unused_since` and notes when the others were used.
     fn tidy_sessions(&self, unused_since: Timestamp) -> Answer<'_, u64>;
+    /// Whether a session lives, be it idle for too long. From memory.
+    fn is_open(&self, session: SessionId) -> bool;
+    /// Tells of each session that ends from now on, whatever ends it.
+    fn ended_sessions(&self) -> broadcast::Receiver<EndedSession>;
 
     /// Queues messages, each on its own: one that is refused spoils no other. Same order as asked.
     fn send(&self, messages: Each<NewMessage>) -> Answer<'_, Each<Queued>>;

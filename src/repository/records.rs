@@ -75,3 +75,12 @@ pub struct Login {
     /// From where it was opened.
     pub address: String,
 }
+
+/// A session that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedSession {
+    /// Its place in the order of logins.
+    pub id: SessionId,
+    /// Its user asked for it on the wire; else it was revoked, expired, or made room for another one.
+    pub logged_out: bool,
+}

@@ -1,5 +1,6 @@
 //! Who asks, and what a request comes to. A request is authenticated once; everything after it goes by what that found.
 
+use crate::charge::Holder;
 use crate::model::{Timestamp, Token};
 use crate::protocol::{Refusal, Reply};
 use crate::repository::{Lease, Session};
@@ -50,6 +51,12 @@ impl Caller {
             Caller::Dead => TokenState::Dead,
             Caller::Unknown => TokenState::Unknown,
         }
+    }
+
+    /// Whose the token is, if it is a living one.
+    pub fn holder(&self) -> Option<Holder> {
+        let session = &self.user().ok()?.session;
+        Some(Holder { session: session.id, user: session.user.id })
     }
 
     /// The user, for a command that needs one.

@@ -19,8 +19,8 @@ impl<S: Stream> Connection<'_, S> {
     /// Carries out a command, unless the peer resets the connection or its TCP gives up meanwhile: then no more is done. A
     /// peer that has only ended its stream still reads.
     pub(super) async fn unless_gone(&mut self, caller: Caller, command: Command) -> io::Result<Outcome> {
-        let (service, peer) = (self.service, self.peer);
-        let mut work = pin!(service.handle(peer, caller, command));
+        let (service, peer) = (self.service, self.peer.clone());
+        let mut work = pin!(service.handle(&peer, caller, command));
         loop {
             tokio::select! {
                 biased;

@@ -31,6 +31,7 @@ use super::log::{self, LogLevel};
 use super::{cost, open, runtime, settings_file, storage, warn_about};
 use crate::admin::path::socket_of;
 use crate::admin::server::AdminSocket;
+use crate::charge::Memory;
 use crate::config::{BadConfig, Config, Loaded};
 use crate::log_queue::LogQueue;
 use crate::repository::sqlite::{Role, database_path};
@@ -87,7 +88,7 @@ impl Serve {
         let service = parts::service(repository.clone(), &config)?;
         let stop = CancellationToken::new();
         let live = Live::of(&config);
-        let settings = parts::settings(&live, parts::Room::new(&live));
+        let settings = parts::settings(&live, Arc::new(Memory::new(live.line_room, live.reply_room)));
         let server = Server::new(service.clone(), settings, live.connections, stop.clone());
 
         let mut inherited = Inherited::get()?;
@@ -109,6 +110,7 @@ impl Serve {
         let (current, watched) = watch::channel(live);
         upkeep.push(vital::spawn_task("tidy", upkeep::tidy(service.clone(), repository.clone(), watched)));
         upkeep.push(vital::spawn_task("give_back", upkeep::give_back(repository.clone())));
+        upkeep.push(vital::spawn_task("revocation", server.clone().follow_ended_sessions()));
         upkeep.push(vital::spawn_task("watchdog", upkeep::show_life(repository.clone())));
         upkeep.extend(tls.clone().map(|tls| vital::spawn_task("certificate", upkeep::watch_certificate(tls))));
         systemd::ready(&format!("listening on {}", addresses.join(", ")));

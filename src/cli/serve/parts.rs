@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::cost;
 use super::live::Live;
+use crate::charge::Memory;
 use crate::config::Config;
 use crate::connections::ConnectionLimits;
 use crate::password::{OWASP_MINIMUM, Passwords};
@@ -16,7 +16,6 @@ use crate::repository::Repository;
 use crate::service::{Rules, Service};
 use crate::session::Settings;
 use crate::throttle::{Rate, Rates, Throttle};
-use crate::vital;
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -68,70 +67,12 @@ pub fn rules(config: &Config) -> Rules {
     }
 }
 
-/// The room for long lines and the one for long replies, all connections together.
-pub struct Room {
-    lines: Arc<Semaphore>,
-    replies: Arc<Semaphore>,
-    replies_bytes: u32,
-}
-
-impl Room {
-    /// Rooms that are empty.
-    pub fn new(live: &Live) -> Room {
-        Room {
-            lines: Arc::new(Semaphore::new(live.line_room)),
-            replies: Arc::new(Semaphore::new(live.reply_room)),
-            replies_bytes: reply_bytes(live),
-        }
-    }
-
-    /// The rooms that connections go by already.
-    pub fn of(settings: &Settings) -> Room {
-        Room {
-            lines: settings.long_lines.clone(),
-            replies: settings.long_replies.clone(),
-            replies_bytes: settings.long_replies_bytes,
-        }
-    }
-
-    /// The same rooms, with those who are in them, as large as `live` says.
-    pub fn resized(self, former: &Live, live: &Live) -> Room {
-        resize(&self.lines, former.line_room, live.line_room);
-        resize(&self.replies, former.reply_room, live.reply_room);
-        Room { replies_bytes: reply_bytes(live), ..self }
-    }
-}
-
-fn reply_bytes(live: &Live) -> u32 {
-    u32::try_from(live.reply_room).expect("the range of limits.buffered_reply_bytes ends there")
-}
-
-/// What is in use beyond the new size goes as it is given back.
-fn resize(room: &Arc<Semaphore>, from: usize, to: usize) {
-    room.add_permits(to.saturating_sub(from));
-    let less = from.saturating_sub(to);
-    let mut owed = less - room.forget_permits(less);
-    if owed == 0 {
-        return;
-    }
-    let room = room.clone();
-    vital::spawn_task("resize", async move {
-        while owed > 0 {
-            let part = u32::try_from(owed).unwrap_or(u32::MAX);
-            let Ok(given_back) = room.acquire_many(part).await else { return };
-            given_back.forget();
-            owed -= part as usize;
-        }
-    });
-}
-
 /// What each connection goes by.
-pub fn settings(live: &Live, room: Room) -> Settings {
+pub fn settings(live: &Live, memory: Arc<Memory>) -> Settings {
     Settings {
         line: live.line,
-        long_lines: room.lines,
-        long_replies: room.replies,
-        long_replies_bytes: room.replies_bytes,
+        memory,
+        min_bytes_per_second: live.min_bytes_per_second,
         write_timeout: live.write_timeout,
         peer_timeout: live.peer_timeout,
         confirm_after: live.confirm_after,
@@ -144,6 +85,7 @@ pub fn connection_limits(config: &Config) -> ConnectionLimits {
     ConnectionLimits {
         total: config.limits.connections,
         per_address: config.limits.connections_per_address,
-        strangers: config.limits.unauthenticated_connections,
+        per_account: config.limits.connections_per_account,
+        unauthenticated: config.limits.unauthenticated_connections,
     }
 }

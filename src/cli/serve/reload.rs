@@ -67,9 +67,9 @@ impl<L: Fn() -> Result<Loaded, BadConfig>> Reload<L> {
     fn take_over(&self, live: Live) {
         self.service.set_rules(live.rules);
         self.service.throttle().set_rates(live.rates);
-        let former = self.live.borrow().clone();
         self.server.set_limits(live.connections, |settings| {
-            parts::settings(&live, parts::Room::of(settings).resized(&former, &live))
+            settings.memory.resize(live.line_room, live.reply_room);
+            parts::settings(&live, settings.memory.clone())
         });
         self.live.send_replace(live);
     }

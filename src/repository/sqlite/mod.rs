@@ -43,7 +43,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::SqlitePool;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
@@ -56,8 +56,9 @@ use self::writer::Job;
 use super::batch::Queue;
 use super::mailbox::Waiting;
 use super::{
-    Added, Answer, Arrival, Delivery, Each, Entry, Error, Lease, LeaseKeeper, Login, NewMessage, NewSession, NewUser,
-    OpenError, Options, Pace, Page, Queued, Receipt, Removed, Repository, RoomInside, Session, Status, User, Want,
+    Added, Answer, Arrival, Delivery, Each, EndedSession, Entry, Error, Lease, LeaseKeeper, Login, NewMessage,
+    NewSession, NewUser, OpenError, Options, Pace, Page, Queued, Receipt, Removed, Repository, RoomInside, Session,
+    Status, User, Want,
 };
 use crate::clock::Steady;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
@@ -261,6 +262,14 @@ impl Repository for SqliteRepository {
             let delivery = self.deliver(recipient, &taken, want).await.map_err(logged)?;
             Ok(Delivery { lease: (!lease.is_empty()).then_some(lease), ..delivery })
         })
+    }
+
+    fn is_open(&self, session: SessionId) -> bool {
+        self.shared.directory().is_open(session)
+    }
+
+    fn ended_sessions(&self) -> broadcast::Receiver<EndedSession> {
+        self.shared.ended_sessions.subscribe()
     }
 
     fn arrival(&self, recipient: UserId) -> Answer<'_, Arrival> {

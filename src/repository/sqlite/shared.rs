@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tracing::{error, info, warn};
 
 use super::checkpoint::Log;
@@ -17,12 +17,15 @@ use super::identity::Identity;
 use crate::clock::Steady;
 use crate::metrics::{Counter, Histogram};
 use crate::model::UserId;
-use crate::repository::Error;
 use crate::repository::lease::Leases;
 use crate::repository::mailbox::Mailboxes;
 use crate::repository::memory::directory::Directory;
 use crate::repository::memory::event::{Ended, Event};
 use crate::repository::memory::stored::Stored;
+use crate::repository::{EndedSession, Error};
+
+/// So many sessions may end before somebody who listens has heard of the first; else he hears that he missed some.
+const ENDED_SESSIONS: usize = 1024;
 
 /// One for the store.
 pub struct Shared {
@@ -41,6 +44,8 @@ pub struct Shared {
     pub stored: Stored,
     /// Who holds what in the name of which session.
     pub leases: Arc<Leases>,
+    /// Tells of sessions that end.
+    pub ended_sessions: broadcast::Sender<EndedSession>,
     /// Space set aside for when the disk is full.
     pub reserve: Reserve,
     min_free_bytes: u64,
@@ -84,6 +89,7 @@ impl Shared {
             time,
             ahead: AtomicI64::new(0),
             leases: Arc::default(),
+            ended_sessions: broadcast::Sender::new(ENDED_SESSIONS),
             min_free_bytes,
             free_bytes: AtomicU64::new(0),
             free_inside: AtomicU64::new(0),
@@ -135,6 +141,10 @@ impl Shared {
         // Who logs out keeps what another connection was handed in the same session: on the wire that mail was read.
         let without_leases = ended.sessions.iter().map(|(session, _)| *session).filter(|id| !logged_out.contains(id));
         self.leases.end(without_leases);
+        for (id, _) in &ended.sessions {
+            // Who does not listen need not hear it.
+            let _ = self.ended_sessions.send(EndedSession { id: *id, logged_out: logged_out.contains(id) });
+        }
         // Who waits for mail in the name of a session that ended is told so at once.
         ended.sessions.iter().for_each(|(_, user)| self.mailboxes.let_all_look(*user));
         ended.users.iter().for_each(|user| self.mailboxes.remove(*user));

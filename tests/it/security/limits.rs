@@ -52,7 +52,13 @@ fn strangers_and_one_address_have_limits_of_their_own() {
     let (_folder, server) = server("[limits]\nunauthenticated_connections = 2\nconnections_per_address = 4");
     let logins = [server.login("messi"), server.login("henderson")];
     let mut strangers = [stranger(&server), stranger(&server)];
-    assert!(server.connect().is_over(), "the address has its four");
+    // The address has its four, and within it, too, the longest silent stranger goes.
+    let mut fifth = stranger(&server);
+    assert!(strangers[0].is_over(), "three strangers are too many, and so are five connections");
+    for client in [&mut strangers[1], &mut fifth] {
+        assert!(client.ask(&format!("show {}", logins[0].1)).contains("messi"));
+    }
+    assert!(server.connect().is_over(), "all four have shown a token");
     drop(logins);
     // The server may not have seen yet that the two are gone.
     let begun = Instant::now();
@@ -64,8 +70,7 @@ fn strangers_and_one_address_have_limits_of_their_own() {
         }
         assert!(begun.elapsed() < PATIENCE);
     };
-    assert!(strangers[0].is_over(), "three strangers are too many");
-    assert!(is_alive(&mut strangers[1]));
+    assert!(is_alive(&mut strangers[1]) && is_alive(&mut fifth));
     assert!(third.receive().contains("Protocol"));
 }
 

@@ -5,6 +5,8 @@
 //! - `half_open`: peers that vanish without a word
 //! - `logins`: many who log in at once
 //! - `limits`: connections, buffers, queues and sessions have ends, and what happens there
+//! - `memory`: the most memory that the server can take, as docs/SECURITY.md says
+//! - `shares`: what one connection, account or address can make the server hold
 //! - `tls`: the wire in TLS, certificates, and peers that speak none
 //! - `secrets`: text that hurts
 //! - `throttle`: logins that are refused before the password is looked at
@@ -14,7 +16,9 @@ mod flood;
 mod half_open;
 mod limits;
 mod logins;
+mod memory;
 mod secrets;
+mod shares;
 mod throttle;
 mod tls;
 

@@ -1,0 +1,169 @@
+//! Whatever one connection, one account or one address can make the server hold has a share, a deadline, and is given back
+//! when its cause ends: `src/charge.rs` has the table, and each of its kinds is driven here.
+
+use std::io::{BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use super::{resident_kib, server};
+use crate::support::{Client, NO_SESSION, PATIENCE, SENT, Server};
+
+const BUSY: &str = "{\"status\": \"ERROR\", \"message\": \"the server is busy, try again\"}";
+const TOO_SLOW: &str = "{\"status\": \"ERROR\", \"message\": \"the line came too slowly, send it again\"}";
+const TOO_MANY: &str = "{\"status\": \"ERROR\", \"message\": \"too many connections of this account, close one\"}";
+
+/// Writes as much of `bytes` as the system takes, now; gives how much.
+fn write_what_fits(stream: &mut TcpStream, bytes: &[u8]) -> usize {
+    stream.set_nonblocking(true).expect("it can be set");
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.write(&bytes[written..]) {
+            Ok(some) => written += some,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            // Who was shown out need not be heard.
+            Err(_) => break,
+        }
+    }
+    stream.set_nonblocking(false).expect("it can be set");
+    written
+}
+
+/// A connection whose own system takes little of a reply that nobody reads.
+fn with_little_room(server: &Server) -> Client {
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket can be made");
+    socket.set_recv_buffer_size(16 << 10).expect("the option is there");
+    socket.connect(&server.address.into()).expect("the server listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+    Client { stream: BufReader::new(socket.into()) }
+}
+
+#[test]
+fn strangers_who_read_no_replies_take_little_memory_and_keep_nobody_out() {
+    const CROWD: usize = 200;
+    let (_folder, server) = server(&format!("[limits]\nunauthenticated_connections = {CROWD}"));
+    let before = resident_kib(server.pid());
+    let bytes = b"a\r\n".repeat(400_000 / 3);
+    let mut crowd: Vec<(TcpStream, usize)> =
+        (0..CROWD).map(|_| (TcpStream::connect(server.address).expect("the server listens"), 0)).collect();
+    // Until none of them gets rid of anything any more: each has sent all, or its replies fill what there is for them.
+    let mut idle_rounds = 0;
+    let begun = Instant::now();
+    while idle_rounds < 20 && begun.elapsed() < PATIENCE {
+        let mut moved = 0;
+        for (stream, written) in &mut crowd {
+            let more = write_what_fits(stream, &bytes[*written..]);
+            *written += more;
+            moved += more;
+        }
+        idle_rounds = if moved == 0 { idle_rounds + 1 } else { 0 };
+        std::thread::yield_now();
+    }
+    // All of them are stuck in a write, and somebody new gets in at once.
+    let (mut messi, token) = server.login("messi");
+    let grown = resident_kib(server.pid()).saturating_sub(before);
+    println!("{CROWD} strangers who read no replies: {grown} KiB more, {} KiB each", grown / CROWD as u64);
+    assert!(grown < 64 * CROWD as u64, "{grown} KiB");
+    assert_eq!(messi.ask(&format!("send {token} messi hal")), SENT);
+    drop(crowd);
+}
+
+#[test]
+fn one_account_has_so_many_connections_and_no_more() {
+    let (_folder, server) = server("[limits]\nconnections_per_account = 2");
+    let (mut first, token) = server.login("messi");
+    let mut second = server.connect();
+    assert!(second.ask(&format!("show {token}")).contains("messi"));
+    let mut third = server.connect();
+    assert_eq!(third.ask(&format!("show {token}")), TOO_MANY);
+    assert_eq!(third.ask(&format!("send {token} messi hal")), TOO_MANY);
+    // Another account has its own, and this one as many as it had.
+    let (mut other, others) = server.login("henderson");
+    assert_eq!(other.ask(&format!("send {others} messi hal")), SENT);
+    assert!(first.ask(&format!("show {token}")).contains("messi"));
+    // What is closed is given back, by and by; and to log out is always possible.
+    drop(second);
+    let begun = Instant::now();
+    while third.ask(&format!("show {token}")) == TOO_MANY {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    let mut fourth = server.connect();
+    assert!(fourth.ask(&format!("logout {token}")).contains("OK"));
+    // With the session its connections are nobody's.
+    let login = fourth.login("messi");
+    assert!(fourth.ask(&format!("show {login}")).contains("messi"));
+    assert_eq!(first.ask(&format!("show {token}")), NO_SESSION);
+}
+
+#[test]
+fn lines_that_are_never_ended_take_only_their_accounts_share_and_end_with_the_session() {
+    let (folder, server) = server("[limits]\nline_bytes = 1000000\nbuffered_bytes = 2000000");
+    let (_messi, token) = server.login("messi");
+    let (mut henderson, hendersons) = server.login("henderson");
+    let half = "x".repeat(300_000);
+    let mut crowd: Vec<Client> = (0..20)
+        .map(|_| {
+            let mut client = server.connect();
+            client.send(format!("send {token} messi {half}"));
+            client
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(henderson.ask(&format!("send {hendersons} henderson {half}")), SENT);
+    }
+    // They lasted after this, for ever: now each is told at once, or was told before that there is no room for it.
+    folder.done(&["user", "disable", "messi"], "");
+    let told: Vec<String> = crowd.iter_mut().map(Client::receive).collect();
+    let busy = told.iter().filter(|reply| *reply == BUSY).count();
+    let over = told.iter().filter(|reply| *reply == NO_SESSION).count();
+    println!("20 lines that are never ended: {busy} had no room, {over} ended with their session");
+    assert!(busy + over == 20 && over > 0, "{told:?}");
+    // The rest of the line is no request, and the connection lives.
+    let client = &mut crowd[0];
+    client.send("x\r\n");
+    assert!(client.ask("halo").contains("Protocol"));
+}
+
+#[test]
+fn a_long_line_that_comes_too_slowly_is_refused() {
+    let (_folder, server) = server("[limits]\nwrite_timeout = \"200ms\"\nmin_bytes_per_second = 1000000");
+    let (mut client, token) = server.login("messi");
+    client.send(format!("send {token} messi {}", "x".repeat(10_000)));
+    assert_eq!(client.receive(), TOO_SLOW);
+    client.send("x\r\n");
+    assert_eq!(client.ask(&format!("send {token} messi hal")), SENT);
+}
+
+#[test]
+fn slow_readers_of_long_replies_keep_nobody_from_theirs_and_end_with_the_session() {
+    let (folder, server) =
+        server("[limits]\nbuffered_reply_bytes = 8388608\nwrite_timeout = \"1h\"\n[delivery]\nreply_bytes = 4194304");
+    let (mut messi, token) = server.login("messi");
+    let (mut henderson, hendersons) = server.login("henderson");
+    let megabyte = "x".repeat(1 << 20);
+    for _ in 0..4 {
+        assert_eq!(messi.ask(&format!("send {token} messi {megabyte}")), SENT);
+    }
+    assert_eq!(henderson.ask(&format!("send {hendersons} henderson {}", "x".repeat(150_000))), SENT);
+    let mut slow: Vec<Client> = (0..6)
+        .map(|_| {
+            let mut reader = with_little_room(&server);
+            reader.send(format!("history {token} messi\r\n"));
+            assert_ne!(reader.stream.get_ref().peek(&mut [0; 16]).expect("something comes"), 0);
+            reader
+        })
+        .collect();
+    for _ in 0..120 {
+        assert!(henderson.ask(&format!("history {hendersons} henderson")).len() > 150_000, "{BUSY}");
+    }
+    folder.done(&["user", "disable", "messi"], "");
+    let whole = 4 << 20;
+    for reader in &mut slow {
+        let mut rest = Vec::new();
+        // The connection ends, by an end or a reset, in the middle of the reply; or it was told that there is no room.
+        reader.send("halo\r\n");
+        let _ = reader.stream.get_mut().set_read_timeout(Some(PATIENCE / 10));
+        let _ = reader.stream.read_to_end(&mut rest);
+        assert!(rest.len() < whole, "{} bytes came", rest.len());
+    }
+}
