@@ -16,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::connections::{ConnectionLimits, Connections};
-use crate::metrics::Counter;
+use crate::ops::metrics::Counter;
 use crate::protocol::Refusal;
 pub use crate::protocol::dialect::Dialect;
 use crate::service::{Peer, Service};
-use crate::session::{self, End, Settings};
-use crate::tls::{Accepted, Tls};
+use crate::transport::admission::{ConnectionLimits, Connections};
+use crate::transport::line::connection;
+use crate::transport::line::connection::{End, Settings};
+use crate::transport::tls::{Accepted, Tls};
 
 /// How long to wait when the process has no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -125,7 +126,7 @@ impl Server {
         let peer = Peer { address, reply_bytes: 0 };
         let task = match tls {
             None => self.tasks.spawn(async move {
-                if session::run(stream, dialect, peer, slot, service, settings, stop).await == End::NoTls {
+                if connection::run(stream, dialect, peer, slot, service, settings, stop).await == End::NoTls {
                     warn!(%address, "a client speaks TLS on a port that does not: it was told so");
                 }
             }),
@@ -136,11 +137,11 @@ impl Server {
                 };
                 match accepted {
                     Ok(Accepted::Tls(stream)) => {
-                        session::run(stream, dialect, peer, slot, service, settings, stop).await;
+                        connection::run(stream, dialect, peer, slot, service, settings, stop).await;
                     }
                     Ok(Accepted::Plain(mut stream)) => {
                         warn!(%address, "a client does not speak TLS on the TLS port: it was told so");
-                        let _ = session::turn_away(&mut stream, &dialect, Refusal::WantsTls, settings.linger).await;
+                        let _ = connection::turn_away(&mut stream, &dialect, Refusal::WantsTls, settings.linger).await;
                     }
                     Err(error) => debug!(%address, %error, "no TLS"),
                 }

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::execute;
 use super::path::{Address, socket_of};
 use super::protocol::{Answer, Command, QUESTION_BYTES, Question, VERSION};
-use crate::log_limit::NOT_LIMITED;
+use crate::ops::log_limit::NOT_LIMITED;
 use crate::repository::Repository;
 
 /// How many questions are answered at once.

@@ -15,9 +15,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{BadConfig, Log, LogFormat};
-use crate::journal::{Entries, Journal};
-use crate::log_limit::{Limited, LogLimit};
-use crate::log_queue::{self, LogQueue, Sink};
+use crate::ops::journal::{Entries, Journal};
+use crate::ops::log_limit::{Limited, LogLimit};
+use crate::ops::log_queue;
+use crate::ops::log_queue::{LogQueue, Sink};
 
 /// How long the end of the program waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);

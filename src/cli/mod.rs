@@ -1,23 +1,12 @@
-//! The command line: what can be typed, what it prints, which exit status it ends with. One file for each noun.
+//! The command line: what can be typed, what it prints, which exit status it ends with. `serve`, what administrators
+//! do, and what those who chat do.
 
-mod account;
-mod administration;
-mod client;
-mod config;
-mod db;
-mod docs;
-mod health;
+mod admin;
+mod chat;
 mod log;
-mod mail;
 mod output;
-mod owner;
-mod remote;
-mod script;
 mod serve;
-mod session;
-mod state;
 mod storage;
-mod user;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -27,10 +16,12 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
 
+use self::admin::{config, db, health, manual, privileges, session, user};
+use self::chat::{client, script};
 use self::output::Unprinted;
+use crate::auth::password::Cost;
 use crate::clock::Clock;
 use crate::config::{BadConfig, Config, Loaded};
-use crate::password::Cost;
 use crate::repository::sqlite::{self, Role};
 use crate::repository::{self, OpenError, Options, Store};
 
@@ -67,9 +58,9 @@ enum Command {
     /// Asks the running server whether it is well
     Health(health::Health),
     /// Prints what a shell needs to complete commands
-    Completions(docs::Completions),
+    Completions(manual::Completions),
     /// Prints the manual page, or writes all pages into a directory
-    Man(docs::Man),
+    Man(manual::Man),
     /// Chats: the document's program. On a pipe, each line of input gives one line of output, nothing is asked, sessions stay
     /// open until `logout`, and exit status 0 says that every line was carried out
     Client(client::Client),
@@ -173,7 +164,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn administer(loaded: Loaded) -> anyhow::Result<Config> {
     log::start_quietly();
     say_what_is_used(&loaded)?;
-    owner::become_owner_of(&sqlite::database_path(&loaded.config.database.url)?)?;
+    privileges::become_owner_of(&sqlite::database_path(&loaded.config.database.url)?)?;
     Ok(loaded.config)
 }
 

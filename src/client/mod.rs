@@ -21,9 +21,9 @@ use tokio_util::either::Either;
 
 use self::connect::{Deadline, NoConnection};
 use crate::model::Token;
-use crate::protocol::json::client::{Unreadable, Unwritable, read, write};
+use crate::protocol::client::{Unreadable, Unwritable, read, write};
 use crate::protocol::{Command, Refusal, Reply, Request};
-use crate::socket::{PeerState, Stream};
+use crate::transport::stream::{PeerState, Stream};
 
 /// How long it may take for a reply: a login waits for its turn.
 const REPLY: Duration = Duration::from_secs(60);

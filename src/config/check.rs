@@ -10,7 +10,7 @@ use tracing_subscriber::filter::Directive;
 
 use super::range::{self, Range};
 use super::{BadConfig, Config, Listen, Metrics, Server, Span};
-use crate::password;
+use crate::auth::password;
 
 /// What is wrong with the value of one setting, by itself.
 pub(super) fn alone(key: &str, value: &Value) -> Option<String> {

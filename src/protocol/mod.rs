@@ -2,6 +2,7 @@
 //! turns replies into bytes; what a line of words means is in `grammar`, the same for all. A new command is a variant of
 //! [`Command`], a row in `grammar`, a method of the service and, if it is answered with something new, a variant of [`Reply`].
 
+pub mod client;
 pub mod dialect;
 mod grammar;
 pub mod json;

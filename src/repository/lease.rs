@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use rustc_hash::FxHashMap;
 
-use super::mailbox::Waiting;
 use crate::model::{SessionId, UserId};
+use crate::repository::memory::mailboxes::Waiting;
 
 /// A hold on messages that were handed to one connection. Dropped, it puts them back into the queue.
 pub struct Lease {

@@ -3,18 +3,18 @@
 //! that atomicity is the backend's affair. What OK is said of is on stable storage when the future is ready.
 
 mod answer;
-pub mod batch;
+pub mod arrivals;
+pub mod group_commit;
 pub mod lease;
-pub mod mailbox;
 pub mod memory;
 mod open;
 mod records;
 pub mod sqlite;
 
 pub use self::answer::Answer;
+pub use self::arrivals::Arrival;
 pub use self::lease::Lease;
 pub(crate) use self::lease::LeaseKeeper;
-pub use self::mailbox::Arrival;
 pub use self::open::{Store, open};
 pub use self::records::{Added, EndedSession, Login, NewUser, Session, User};
 
@@ -29,8 +29,8 @@ use smallvec::SmallVec;
 use tokio::sync::broadcast;
 
 use crate::clock::{Clock, Steady};
-use crate::metrics::Durations;
 use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::ops::metrics::Durations;
 
 /// One of something for each message of a packet: nearly always one message, and then not on the heap.
 pub type Each<T> = SmallVec<[T; 1]>;

@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Output, Stdio};
 use std::thread;
 
-use chatd::password::{self, Cost};
+use chatd::auth::password;
+use chatd::auth::password::Cost;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 

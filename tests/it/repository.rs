@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chatd::clock::Clock;
-use chatd::delivery::{HandedOut, QUIET_AFTER_END};
 use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
 use chatd::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::repository::{Delivery, Lease, NewMessage, NewUser, Options, Page, Queued, Repository, Want};
+use chatd::transport::confirmation::{HandedOut, QUIET_AFTER_END};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sqlx::sqlite::SqliteConnectOptions;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tracing::{error, warn};
 
 use crate::config::{BadConfig, Config, Listen};
-use crate::tls::{Identity, Tls, Validity};
+use crate::transport::tls::{Identity, Tls, Validity};
 
 /// So many days before the end somebody should hear of it: a certificate of 90 days is renewed 30 days before.
 const EARLY_DAYS: i64 = 21;
@@ -15,7 +15,7 @@ const DAY: i64 = 24 * 60 * 60;
 
 /// Reads certificate and key.
 pub fn load((certificate, key): &(PathBuf, PathBuf)) -> Result<Identity, BadConfig> {
-    let all = |wrong: Vec<crate::tls::BadIdentity>| wrong.iter().map(ToString::to_string).collect();
+    let all = |wrong: Vec<crate::transport::tls::BadIdentity>| wrong.iter().map(ToString::to_string).collect();
     Identity::load(certificate, key).map_err(|wrong| match BadConfig::all(all(wrong)) {
         Err(bad) => bad,
         Ok(()) => BadConfig::new("server.tls_certificate: it cannot be used"),

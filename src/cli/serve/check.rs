@@ -12,7 +12,8 @@ use anyhow::Context;
 
 use super::certificate::{self, Notice};
 use super::listen::ENDPOINTS;
-use crate::cli::{options, owner, runtime, storage};
+use crate::cli::admin::privileges;
+use crate::cli::{options, runtime, storage};
 use crate::config::{BadConfig, Config, Loaded, SYSTEM_FILE};
 use crate::repository::sqlite;
 
@@ -60,7 +61,7 @@ pub fn before_start(loaded: &Loaded, with_addresses: bool) -> anyhow::Result<Fin
     // Only root sees what systemd and another user's server hold.
     let held = Held::by_server_of(path);
     let sandbox = sandbox(loaded, path);
-    owner::become_owner_of(path)?;
+    privileges::become_owner_of(path)?;
     let mut found = before_reload(loaded);
     if let Some(file) = &loaded.file {
         found.add(File::open(file).map_err(|error| format!("{}: for the service: {error}", file.display())));

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::cost;
+use crate::auth::password;
 use crate::cli::output;
 use crate::config::{Config, Listen, Loaded};
 use crate::model::{Label, Username};
-use crate::password;
+use crate::ops::vital;
 use crate::repository::{NewUser, Repository};
-use crate::vital;
 
 /// The document's accounts: user name, name, country.
 const ACCOUNTS: [(&str, &str, &str); 3] = [

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::config::{BadConfig, Config, Metrics};
-use crate::systemd;
-use crate::vital;
+use crate::ops::systemd;
+use crate::ops::vital;
 
 /// What is served at a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use toml::Table;
 
-use super::parts;
+use crate::auth::throttle::Rates;
+use crate::cli::serve::assemble;
 use crate::config::{Config, keys};
-use crate::connections::ConnectionLimits;
-use crate::frame::LineLimits;
 use crate::service::Rules;
-use crate::throttle::Rates;
+use crate::transport::admission::ConnectionLimits;
+use crate::transport::line::framer::LineLimits;
 
 /// All that can change while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ impl Live {
         let Config { server, limits, delivery, log, .. } = config;
         Live {
             level: log.level.clone(),
-            rules: parts::rules(config),
-            rates: parts::rates(config),
-            connections: parts::connection_limits(config),
+            rules: assemble::rules(config),
+            rates: assemble::rates(config),
+            connections: assemble::connection_limits(config),
             line: LineLimits { short: limits.line_bytes_without_token, long: limits.line_bytes },
             line_room: limits.buffered_bytes,
             reply_room: limits.buffered_reply_bytes,

@@ -15,12 +15,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use crate::log_queue::LogQueue;
-use crate::metrics::Page;
+use crate::ops::log_queue::LogQueue;
+use crate::ops::metrics::Page;
 use crate::repository::{Error, Repository};
 use crate::server::Server;
 use crate::service::Service;
-use crate::tls::Tls;
+use crate::transport::tls::Tls;
 
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(5);

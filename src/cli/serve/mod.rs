@@ -1,14 +1,14 @@
 //! `chatd serve`: puts the parts together, and turns signals into a reload or a stop.
 
+pub mod assemble;
+pub mod background;
 pub mod certificate;
 pub mod check;
 mod demo;
 mod listen;
 mod live;
 mod metrics;
-mod parts;
 mod reload;
-mod upkeep;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,15 +31,15 @@ use super::log::{self, LogLevel};
 use super::{cost, open, runtime, settings_file, storage, warn_about};
 use crate::admin::path::socket_of;
 use crate::admin::server::AdminSocket;
-use crate::charge::Memory;
 use crate::config::{BadConfig, Config, Loaded};
-use crate::log_queue::LogQueue;
+use crate::ops::log_queue::LogQueue;
+use crate::ops::systemd;
+use crate::ops::vital;
 use crate::repository::sqlite::{Role, database_path};
 use crate::repository::{self, OpenError, Repository};
 use crate::server::{Dialect, Server};
-use crate::systemd;
-use crate::tls::Tls;
-use crate::vital;
+use crate::transport::charge::Memory;
+use crate::transport::tls::Tls;
 
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -50,7 +50,7 @@ pub struct Serve {
 
 /// How long the last connections may take to end: as long as each may wait, and what it takes to see to all of them. Who
 /// has not ended then, be it that its peer does not read, is cut off; what it had in hand waits for the next start.
-const DRAIN: Duration = parts::LINGER.saturating_add(Duration::from_secs(1));
+const DRAIN: Duration = assemble::LINGER.saturating_add(Duration::from_secs(1));
 
 impl Serve {
     pub fn run(&self, load: impl Fn() -> Result<Loaded, BadConfig>) -> anyhow::Result<ExitCode> {
@@ -74,7 +74,7 @@ impl Serve {
         log: Arc<LogQueue>,
         load: impl Fn() -> Result<Loaded, BadConfig>,
     ) -> anyhow::Result<ExitCode> {
-        parts::allow_files(&loaded.config)?;
+        assemble::allow_files(&loaded.config)?;
         // From here on no signal ends the process by itself.
         let mut signals = Signals::new()?;
         let settings_file = settings_file(&loaded);
@@ -85,10 +85,10 @@ impl Serve {
         if self.demo {
             demo::add_accounts(&*repository, &config).await?;
         }
-        let service = parts::service(repository.clone(), &config)?;
+        let service = assemble::service(repository.clone(), &config)?;
         let stop = CancellationToken::new();
         let live = Live::of(&config);
-        let settings = parts::settings(&live, Arc::new(Memory::new(live.line_room, live.reply_room)));
+        let settings = assemble::settings(&live, Arc::new(Memory::new(live.line_room, live.reply_room)));
         let server = Server::new(service.clone(), settings, live.connections, stop.clone());
 
         let mut inherited = Inherited::get()?;
@@ -108,11 +108,11 @@ impl Serve {
         };
         let (listening, addresses) = self.begin(listeners, &shown, &mut upkeep)?;
         let (current, watched) = watch::channel(live);
-        upkeep.push(vital::spawn_task("tidy", upkeep::tidy(service.clone(), repository.clone(), watched)));
-        upkeep.push(vital::spawn_task("give_back", upkeep::give_back(repository.clone())));
+        upkeep.push(vital::spawn_task("tidy", background::tidy(service.clone(), repository.clone(), watched)));
+        upkeep.push(vital::spawn_task("give_back", background::give_back(repository.clone())));
         upkeep.push(vital::spawn_task("revocation", server.clone().follow_ended_sessions()));
-        upkeep.push(vital::spawn_task("watchdog", upkeep::show_life(repository.clone())));
-        upkeep.extend(tls.clone().map(|tls| vital::spawn_task("certificate", upkeep::watch_certificate(tls))));
+        upkeep.push(vital::spawn_task("watchdog", background::show_life(repository.clone())));
+        upkeep.extend(tls.clone().map(|tls| vital::spawn_task("certificate", background::watch_certificate(tls))));
         systemd::ready(&format!("listening on {}", addresses.join(", ")));
         let started_with = config;
         let reload = Reload { load, started_with, live: current, level, service, server: server.clone(), tls };

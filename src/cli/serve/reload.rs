@@ -9,12 +9,12 @@ use tracing::{error, info, warn};
 
 use super::certificate;
 use super::live::{self, Live};
-use super::parts;
 use crate::cli::log::LogLevel;
+use crate::cli::serve::assemble;
 use crate::config::{BadConfig, Config, Loaded};
 use crate::server::Server;
 use crate::service::Service;
-use crate::tls::Tls;
+use crate::transport::tls::Tls;
 
 /// All that a reload reaches.
 pub struct Reload<L> {
@@ -69,7 +69,7 @@ impl<L: Fn() -> Result<Loaded, BadConfig>> Reload<L> {
         self.service.throttle().set_rates(live.rates);
         self.server.set_limits(live.connections, |settings| {
             settings.memory.resize(live.line_room, live.reply_room);
-            parts::settings(&live, settings.memory.clone())
+            assemble::settings(&live, settings.memory.clone())
         });
         self.live.send_replace(live);
     }

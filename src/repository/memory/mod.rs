@@ -2,4 +2,5 @@
 
 pub mod directory;
 pub mod event;
+pub mod mailboxes;
 pub mod stored;

@@ -12,10 +12,10 @@ use sqlx::SqlitePool;
 
 use super::direct::{Direct, Failure};
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::ops::vital;
 use crate::repository::memory::directory::{Directory, Loader};
 use crate::repository::memory::event::{Event, SessionRecord};
 use crate::repository::{Login, User};
-use crate::vital;
 
 /// How many rows an administrator's query reads at a time.
 const PAGE: i64 = 1_000;

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use rustc_hash::FxHashSet;
 use tracing::error;
 
-use crate::metrics::Counter;
 use crate::model::{MessageId, UserId};
+use crate::ops::metrics::Counter;
 
 /// What is read in the place of a text that is damaged.
 pub const NOTICE: &str =

@@ -10,7 +10,7 @@ use super::checksum::{self, BYTES};
 use super::direct::{Direct, Failure};
 use super::packed::{Packed, USER, WIDE};
 use crate::model::{MessageId, UserId};
-use crate::repository::mailbox::Mailboxes;
+use crate::repository::memory::mailboxes::Mailboxes;
 use crate::repository::memory::stored::Amount;
 
 /// A message of the tail, without its text.

@@ -23,12 +23,12 @@ use super::writer::Writer;
 use super::{Role, SqliteRepository, accounts, checkpoint, failure, jumps, paths, schema, stored, tail};
 use crate::clock::Steady;
 use crate::model::MessageId;
-use crate::repository::batch::Queue;
-use crate::repository::mailbox::{Caps, Mailboxes};
+use crate::ops::vital;
+use crate::repository::group_commit::Queue;
 use crate::repository::memory::directory::Directory;
+use crate::repository::memory::mailboxes::{Caps, Mailboxes};
 use crate::repository::memory::stored::Stored;
 use crate::repository::{OpenError, Options, Totals};
-use crate::vital;
 
 /// How many jobs may wait for the writer before connections are held back.
 const QUEUE: usize = 8192;

@@ -53,8 +53,6 @@ use self::lock::Lock;
 use self::readers::Readers;
 use self::shared::Shared;
 use self::writer::Job;
-use super::batch::Queue;
-use super::mailbox::Waiting;
 use super::{
     Added, Answer, Arrival, Delivery, Each, EndedSession, Entry, Error, Lease, LeaseKeeper, Login, NewMessage,
     NewSession, NewUser, OpenError, Options, Pace, Page, Queued, Receipt, Removed, Repository, RoomInside, Session,
@@ -62,6 +60,8 @@ use super::{
 };
 use crate::clock::Steady;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::repository::group_commit::Queue;
+use crate::repository::memory::mailboxes::Waiting;
 
 /// What this process wants with the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

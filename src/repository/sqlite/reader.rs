@@ -13,7 +13,7 @@ use super::SqliteRepository;
 use super::checksum::NOTICE;
 use super::contents::{self, Stored};
 use crate::model::{Message, MessageId, Timestamp, UserId};
-use crate::repository::mailbox::{Taken, Waiting};
+use crate::repository::memory::mailboxes::{Taken, Waiting};
 use crate::repository::{Delivery, Want};
 
 /// What the index has of a message: sender, number, bytes of text.

@@ -15,12 +15,12 @@ use super::disk::{self, Reserve, Room};
 use super::failure;
 use super::identity::Identity;
 use crate::clock::Steady;
-use crate::metrics::{Counter, Histogram};
 use crate::model::UserId;
+use crate::ops::metrics::{Counter, Histogram};
 use crate::repository::lease::Leases;
-use crate::repository::mailbox::Mailboxes;
 use crate::repository::memory::directory::Directory;
 use crate::repository::memory::event::{Ended, Event};
+use crate::repository::memory::mailboxes::Mailboxes;
 use crate::repository::memory::stored::Stored;
 use crate::repository::{EndedSession, Error};
 

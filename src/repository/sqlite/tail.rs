@@ -7,8 +7,8 @@ use super::checksum::{Content, Damage, NOTICE};
 use super::contents::is_corrupt;
 use super::schema::Progress;
 use crate::model::{MessageId, Timestamp, UserId};
-use crate::repository::mailbox::Waiting;
 use crate::repository::memory::directory::Directory;
+use crate::repository::memory::mailboxes::Waiting;
 
 /// The messages after one and up to another. The text of what was read is not needed.
 const TAIL: &str = "SELECT m.id, CAST(m.sender AS INTEGER), CAST(m.recipient AS INTEGER), CAST(m.sent_at AS INTEGER),

@@ -30,9 +30,9 @@ use super::packed::Packed;
 use super::schema;
 use super::shared::Shared;
 use crate::model::{MessageId, Timestamp, UserId};
-use crate::repository::batch::Jobs;
-use crate::repository::mailbox::Waiting;
+use crate::repository::group_commit::Jobs;
 use crate::repository::memory::event::Event;
+use crate::repository::memory::mailboxes::Waiting;
 use crate::repository::memory::stored::Amount;
 use crate::repository::{Each, Error, NewMessage, Queued};
 

@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use rustix::process::setpriority_process;
 
 use super::{Batch, Writer};
+use crate::ops::vital;
 use crate::repository::sqlite::index::Run;
-use crate::vital;
 
 impl Writer {
     /// Begins to index the tail when it is long, and ends when every slice was written with a commit.

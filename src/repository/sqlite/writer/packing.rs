@@ -6,7 +6,7 @@ use tracing::error;
 
 use super::Writer;
 use crate::model::{MessageId, UserId};
-use crate::repository::mailbox::Waiting;
+use crate::repository::memory::mailboxes::Waiting;
 use crate::repository::sqlite::checksum::{BYTES, Content};
 use crate::repository::sqlite::packed::{Packed, USER, WIDE};
 use crate::repository::{Each, NewMessage, Queued};

@@ -1,0 +1,129 @@
+//! How `chatd user` and `chatd session` get done: by the running server, where there is one, and else in the database
+//! itself, of which only what is needed is read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+
+use crate::admin::client::{self, NoAnswer};
+use crate::admin::execute;
+use crate::admin::protocol::{Account, Command, Login, Reply};
+use crate::cli::{open, output};
+use crate::config::Config;
+use crate::repository::sqlite::{Role, database_path};
+use crate::repository::{Repository, RoomInside, Store};
+
+/// How long a server may take for one step.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The way to accounts and sessions.
+pub struct Administration<'a> {
+    config: &'a Config,
+    database: PathBuf,
+    role: Role,
+    /// Opened where no server runs.
+    offline: Option<Arc<dyn Repository>>,
+}
+
+impl<'a> Administration<'a> {
+    pub fn new(config: &'a Config) -> anyhow::Result<Administration<'a>> {
+        let database = database_path(&config.database.url)?;
+        Ok(Administration { config, database, role: Role::Admin, offline: None })
+    }
+
+    /// For a command that may be the first: where there is no database it makes one, and says where.
+    pub fn of_first_account(config: &'a Config) -> anyhow::Result<Administration<'a>> {
+        Ok(Administration { role: Role::Founder, ..Administration::new(config)? })
+    }
+
+    /// Has one thing done or told.
+    pub async fn ask(&mut self, command: Command) -> anyhow::Result<Reply> {
+        if self.offline.is_none() {
+            match client::ask(&self.database, command.clone(), LIMIT) {
+                Err(NoAnswer::NoServer(_)) => {
+                    let Store { repository, is_new } = open(self.config, self.role).await?;
+                    if is_new {
+                        output::note(format_args!("chatd: made a new database, {}", self.database.display()));
+                    }
+                    self.offline = Some(repository);
+                }
+                answer => return Ok(answer?),
+            }
+        }
+        match &self.offline {
+            Some(repository) => execute(&**repository, command).await.map_err(|why| anyhow!(why)),
+            None => bail!("the database is not open"),
+        }
+    }
+
+    /// Has something done; gives how many sessions or messages it was about.
+    pub async fn carry_out(&mut self, command: Command) -> anyhow::Result<u64> {
+        match self.ask(command).await? {
+            Reply::Done { count } => Ok(count),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The living account whose name differs from this in no more than case.
+    pub async fn account(&mut self, name: &str) -> anyhow::Result<Option<Account>> {
+        // To ask is no reason to make a database: what comes after may be refused.
+        if self.role == Role::Founder && self.offline.is_none() && !self.database.exists() {
+            return Ok(None);
+        }
+        match self.ask(Command::Account { name: name.to_owned() }).await? {
+            Reply::Account { account } => Ok(account),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// All living accounts.
+    pub async fn accounts(&mut self) -> anyhow::Result<Vec<Account>> {
+        let mut all: Vec<Account> = Vec::new();
+        loop {
+            let after = all.last().map_or(0, |account| account.id);
+            match self.ask(Command::Accounts { after }).await? {
+                Reply::Accounts { accounts } if accounts.is_empty() => return Ok(all),
+                Reply::Accounts { accounts } => all.extend(accounts),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// A page of living sessions after this one, of one account or of all; none at the end.
+    pub async fn logins(&mut self, after: i64, of: Option<&str>) -> anyhow::Result<Vec<Login>> {
+        match self.ask(Command::Logins { after, of: of.map(str::to_owned) }).await? {
+            Reply::Logins { logins } => Ok(logins),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has all room that is free inside the database given back to the disk, as far as that can be done beside a server.
+    pub async fn give_back(&mut self) -> anyhow::Result<RoomInside> {
+        let mut sum = 0;
+        loop {
+            let (given_bytes, free_bytes, can_be_given) = match self.ask(Command::GiveBack).await? {
+                Reply::Room { given_bytes, free_bytes, can_be_given } => (given_bytes, free_bytes, can_be_given),
+                other => return Err(unexpected(&other)),
+            };
+            sum += given_bytes;
+            if given_bytes == 0 || free_bytes == 0 {
+                return Ok(RoomInside { given_bytes: sum, free_bytes, can_be_given });
+            }
+        }
+    }
+
+    /// To be called in the end.
+    pub async fn close(self) -> anyhow::Result<()> {
+        match self.offline {
+            Some(repository) => Ok(repository.close().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What no server of this version answers.
+pub fn unexpected(reply: &Reply) -> anyhow::Error {
+    anyhow!("the server answers something else than was asked: {reply:?}")
+}

@@ -1,0 +1,10 @@
+//! The commands of the administrator.
+
+pub(super) mod administration;
+pub(super) mod config;
+pub(super) mod db;
+pub(super) mod health;
+pub(super) mod manual;
+pub(super) mod privileges;
+pub(super) mod session;
+pub(super) mod user;

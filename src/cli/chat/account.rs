@@ -1,0 +1,240 @@
+//! A user at a server, for one run of a command: with the session that `chatd login` kept, or with one that the run opens
+//! and ends again, whatever comes of it.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::pin;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+
+use crate::cli::chat::remote;
+use crate::cli::chat::remote::Remote;
+use crate::cli::chat::tokens::Logins;
+use crate::cli::output;
+use crate::client::link::Link;
+use crate::client::{self, Server};
+use crate::model::{LookupName, Password, Token};
+use crate::protocol::text::{self, Echo};
+use crate::protocol::{Command, Refusal, Reply, Request};
+
+/// How long the end of a session may take that has to be ended although something went wrong.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Somebody wants the command to end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("ended by signal {0}")]
+pub struct Interrupted(u8);
+
+/// The signals that end a command. Each is listened for from the first session on that is to be ended.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Interrupted {
+        let number = tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+        };
+        Interrupted(u8::try_from(number.as_raw_value()).unwrap_or_default())
+    }
+}
+
+/// A user at a server.
+pub struct Account {
+    server: Server,
+    link: Link,
+    logins: Logins,
+    user: LookupName,
+    password: Option<Password>,
+    /// The session that this run has opened, and that ends with it.
+    opened: Option<Token>,
+    signals: Option<Signals>,
+}
+
+/// Does the work of a command, as the user named, or that of the environment, or the one who logged in last; then ends the
+/// session that it opened.
+pub fn run(
+    remote: &Remote,
+    user: Option<&str>,
+    work: impl AsyncFnOnce(&mut Account) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let mut account = Account::of(remote, user)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let result = work(&mut account).await;
+        account.end(result).await
+    });
+    // A thread that still waits for somebody to take what it prints, or for a name to be resolved, ends with the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => match error.downcast_ref() {
+            // As a shell has it for a command that a signal ended.
+            Some(Interrupted(number)) => Ok(ExitCode::from(128 + number)),
+            None => Err(error),
+        },
+    }
+}
+
+impl Account {
+    fn of(remote: &Remote, user: Option<&str>) -> anyhow::Result<Account> {
+        let server = remote.server()?;
+        let logins = Logins::at(&server.address);
+        let user = match user.map_or_else(remote::user, |user| Ok(Some(user.to_owned())))? {
+            Some(user) => user,
+            None => logins.current_user()?.context("not logged in: `chatd login USER`, or CHATD_USER")?,
+        };
+        Ok(Account {
+            link: Link::new(server.clone()),
+            server,
+            logins,
+            user: LookupName::of(&user),
+            password: remote::password()?,
+            opened: None,
+            signals: None,
+        })
+    }
+
+    /// The password that the environment has or points to.
+    pub fn password(&self) -> Option<Password> {
+        self.password.clone()
+    }
+
+    /// Asks with the session that was kept, or in a session of this run where there is none or it has ended.
+    pub async fn ask(
+        &mut self,
+        say: impl AsyncFn(&mut Link, Token) -> Result<Reply, client::Error>,
+    ) -> anyhow::Result<Reply> {
+        if let Some(token) = self.token()? {
+            let Account { link, signals, .. } = self;
+            match unless_interrupted(signals, say(link, token)).await?? {
+                Reply::Refused(Refusal::UnknownToken) => self.forget(token)?,
+                reply => return Ok(reply),
+            }
+        }
+        let hint = || format!("{0} is not logged in: `chatd login {0}`, or CHATD_PASSWORD_FILE", self.user);
+        let password = self.password.clone().with_context(hint)?;
+        let token = self.log_in(password).await?;
+        let Account { link, signals, .. } = self;
+        Ok(unless_interrupted(signals, say(link, token)).await??)
+    }
+
+    /// What has come, or comes in time.
+    pub async fn mail(&mut self, patience: Duration) -> anyhow::Result<Reply> {
+        self.ask(async |link, token| link.mail(token, patience).await).await
+    }
+
+    /// Waits for something, but not if the command is to end.
+    pub async fn unless_interrupted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
+        unless_interrupted(&mut self.signals, work).await
+    }
+
+    /// Opens a session that is kept for later runs, in the place of the one that was kept before.
+    pub async fn log_in_for_good(&mut self, password: Password) -> anyhow::Result<()> {
+        self.logins.prepare()?;
+        let before = self.logins.token(&self.user)?;
+        let token = self.log_in(password).await?;
+        self.logins.keep(&self.user, token)?;
+        self.logins.make_current(&self.user)?;
+        self.opened = None;
+        if let Some(before) = before {
+            // It may have ended long ago.
+            self.link.call(&Command::Logout.with(before)).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the session that was kept.
+    pub async fn log_out(&mut self) -> anyhow::Result<()> {
+        let token = self.logins.token(&self.user)?;
+        let token = token.with_context(|| format!("{} is not logged in", self.user))?;
+        match self.link.call(&Command::Logout.with(token)).await? {
+            // A session that ended before is as ended as it can be.
+            Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken) => self.logins.forget(&self.user),
+            other => bail!("{}", text::render(&Echo::Logout, &other)),
+        }
+    }
+
+    /// The session to ask with. Where a password is at hand none need be kept, so it does not matter then if what is kept
+    /// cannot be read.
+    fn token(&self) -> anyhow::Result<Option<Token>> {
+        match (self.opened, self.logins.token(&self.user)) {
+            (Some(opened), _) => Ok(Some(opened)),
+            (None, Err(_)) if self.password.is_some() => Ok(None),
+            (None, kept) => kept,
+        }
+    }
+
+    /// A session has ended. It need not be forgotten where it cannot be, if a password is at hand.
+    fn forget(&mut self, token: Token) -> anyhow::Result<()> {
+        if self.opened == Some(token) {
+            self.opened = None;
+            return Ok(());
+        }
+        match self.logins.forget(&self.user) {
+            Err(_) if self.password.is_some() => Ok(()),
+            forgotten => forgotten,
+        }
+    }
+
+    /// Opens a session. From here on signals do not end the process before the session is ended.
+    async fn log_in(&mut self, password: Password) -> anyhow::Result<Token> {
+        let Account { link, signals, user, opened, .. } = self;
+        let signals = match signals {
+            Some(signals) => signals,
+            None => signals.insert(Signals::listen()?),
+        };
+        let request = Request { token: None, command: Command::Auth { username: user.clone(), password } };
+        let login = link.call(&request);
+        pin!(login);
+        let (reply, interrupted) = tokio::select! {
+            reply = &mut login => (reply?, None),
+            // The server may have opened it already; who knows its token can end it.
+            interrupted = signals.next() => (timeout(GRACE, login).await.map_err(|_| interrupted)??, Some(interrupted)),
+        };
+        let Reply::LoggedIn { token } = reply else {
+            bail!("{user}: {}", text::render(&Echo::Auth(user.to_string()), &reply));
+        };
+        *opened = Some(token);
+        interrupted.map_or(Ok(token), |interrupted| Err(interrupted.into()))
+    }
+
+    /// Ends the session that this run has opened. What went wrong before is what is told of.
+    async fn end(mut self, result: anyhow::Result<()>) -> anyhow::Result<()> {
+        let Some(token) = self.opened else {
+            if result.is_ok() {
+                self.link.close().await;
+            }
+            return result;
+        };
+        if result.is_err() {
+            // Mail that was not printed must not count as read, as it would if more were asked on that connection.
+            self.link = Link::new(self.server);
+        }
+        let ended = timeout(GRACE, self.link.call(&Command::Logout.with(token))).await;
+        if result.is_ok() && !matches!(ended, Ok(Ok(Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken)))) {
+            output::note("chatd: it is done, but the session could not be ended");
+        }
+        self.link.close().await;
+        result
+    }
+}
+
+async fn unless_interrupted<T>(signals: &mut Option<Signals>, work: impl Future<Output = T>) -> Result<T, Interrupted> {
+    match signals {
+        None => Ok(work.await),
+        Some(signals) => tokio::select! {
+            done = work => Ok(done),
+            interrupted = signals.next() => Err(interrupted),
+        },
+    }
+}

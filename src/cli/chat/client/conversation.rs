@@ -1,0 +1,149 @@
+//! The document's dialogue from the person's side: a line typed in, what is to be shown out. Keeps the session; knows
+//! neither terminal nor pipe.
+
+use crate::client::link::Link;
+use crate::client::{Error, Server};
+use crate::model::{LookupName, Password, Token};
+use crate::protocol::client::Unreadable;
+use crate::protocol::text::{self, Echo};
+use crate::protocol::{Command, Refusal, Reply, Request};
+
+/// A person's dealings with a server.
+pub struct Conversation {
+    link: Link,
+    token: Option<Token>,
+    /// Who logged in last.
+    username: String,
+    /// The sessions that were opened here and have not ended, with their users.
+    opened: Vec<(String, Token)>,
+}
+
+/// What became of a line.
+pub struct Answered {
+    /// What was asked.
+    pub echo: Echo,
+    /// What the server says, or this program where the line got no further.
+    pub reply: Reply,
+}
+
+impl Answered {
+    /// The line that the document shows.
+    pub fn line(&self) -> String {
+        text::render(&self.echo, &self.reply)
+    }
+
+    /// What was asked for was done.
+    pub fn worked(&self) -> bool {
+        !matches!(self.reply, Reply::Refused(_))
+    }
+}
+
+impl Conversation {
+    /// One that has not begun.
+    pub fn new(server: Server) -> Conversation {
+        Conversation { link: Link::new(server), token: None, username: String::new(), opened: Vec::new() }
+    }
+
+    /// Connects, so that a wrong address is told before anything is typed.
+    pub async fn connect(&mut self) -> Result<(), Error> {
+        self.link.connection().await.map(drop)
+    }
+
+    /// The session, while there is one.
+    pub fn token(&self) -> Option<Token> {
+        self.token
+    }
+
+    /// Whose session it is.
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// Carries out what was typed.
+    pub async fn say(&mut self, line: &[u8]) -> Result<Answered, Error> {
+        let (echo, request) = text::parse(line, self.token);
+        match request {
+            Ok(request) => self.ask(echo, request).await,
+            Err(refusal) => Ok(Answered { echo, reply: refusal.into() }),
+        }
+    }
+
+    /// Logs in with a password that was not typed in the line.
+    pub async fn log_in(&mut self, username: &str, password: Password) -> Result<Answered, Error> {
+        let command = Command::Auth { username: LookupName::of(username), password };
+        let request = Request { token: None, command };
+        self.ask(Echo::Auth(username.to_owned()), request).await
+    }
+
+    async fn ask(&mut self, echo: Echo, request: Request) -> Result<Answered, Error> {
+        let reply = self.link.call(&request).await?;
+        match (&reply, request.token) {
+            (Reply::LoggedIn { token }, _) => {
+                self.token = Some(*token);
+                if let Echo::Auth(name) = &echo {
+                    self.username.clone_from(name);
+                }
+                self.opened.push((self.username.clone(), *token));
+            }
+            (Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken), Some(token)) => self.has_ended(token),
+            _ => {}
+        }
+        Ok(Answered { echo, reply })
+    }
+
+    /// A session has ended, whoever ended it.
+    pub fn has_ended(&mut self, token: Token) {
+        self.opened.retain(|(_, opened)| *opened != token);
+        self.token = self.token.filter(|own| *own != token);
+    }
+
+    /// Whose sessions were opened here and have not ended, as far as is known.
+    pub fn opened(&self) -> impl Iterator<Item = &str> {
+        self.opened.iter().map(|(username, _)| username.as_str())
+    }
+
+    /// Ends all sessions that were opened here; says why not where one could not be ended.
+    pub async fn end_sessions(&mut self) -> Result<(), String> {
+        while let Some((_, token)) = self.opened.last() {
+            let token = *token;
+            match self.link.call(&Command::Logout.with(token)).await {
+                Ok(Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken)) => self.has_ended(token),
+                Ok(other) => return Err(text::render(&Echo::Logout, &other)),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is logged in; nobody where that cannot be learnt.
+    pub async fn online(&mut self) -> Vec<String> {
+        let Some(token) = self.token else { return Vec::new() };
+        match self.link.call(&Command::Show.with(token)).await {
+            Ok(Reply::Online(names)) => names.iter().map(|name| name.to_string()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// All that was said has been shown.
+    pub async fn end(self) {
+        self.link.close().await;
+    }
+}
+
+/// What is shown in place of a reply that did not come.
+pub fn failure(error: &Error) -> String {
+    match error {
+        Error::Unreadable(Unreadable::Words(words)) => format!("Error, {words}"),
+        Error::Lost(_) => format!("Error, {error}: it may have been carried out, or not"),
+        other => format!("Error, {other}"),
+    }
+}
+
+/// The name in a line that is a login but for the password.
+pub fn login_without_password(line: &[u8]) -> Option<&str> {
+    let mut words = std::str::from_utf8(line).ok()?.split_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (Some("auth"), Some(name), None) => Some(name),
+        _ => None,
+    }
+}

@@ -1,0 +1,156 @@
+//! Messages as they come: a second connection waits for them while the person types on the first. What was shown
+//! here is kept until the person says `inbox`, which shows it once more, as the document has it. It also notices that the
+//! server cannot be reached any more, that it can again, and that the session has ended, and says so.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::sleep;
+
+use crate::cli::chat::client::lines::Print;
+use crate::cli::chat::render::readable;
+use crate::client::link::Link;
+use crate::client::{Error, Server};
+use crate::model::{Token, visible};
+use crate::protocol::{FromSender, Refusal, Reply};
+
+/// How long one request waits. A line that is dead without a word is noticed a little later.
+const WAIT: Duration = Duration::from_secs(20);
+/// How long to leave a server alone that does not answer as it should.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long to leave a server alone that cannot be reached: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Shown messages that are kept for `inbox`; the oldest go first.
+const KEPT: usize = 1000;
+
+/// Shows a text above the line being typed. `false`: it could not.
+pub type Printer = Arc<Mutex<Print>>;
+
+/// User names.
+pub type Names = Arc<Mutex<BTreeSet<String>>>;
+
+/// What was shown and not yet asked for, one message each, in the order shown.
+#[derive(Clone, Default)]
+pub struct Shown(Arc<Mutex<VecDeque<FromSender>>>);
+
+impl Shown {
+    fn add(&self, senders: Vec<FromSender>) {
+        let mut shown = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
+        for from in senders {
+            for message in &from.messages {
+                shown.push_back(FromSender { messages: vec![message.clone()], ..from.clone() });
+            }
+        }
+        let over = shown.len().saturating_sub(KEPT);
+        shown.drain(..over);
+    }
+
+    /// Puts what was shown before what came now.
+    pub fn take_before(&self, senders: &mut Vec<FromSender>) {
+        let now = std::mem::take(senders);
+        let shown = std::mem::take(&mut *self.0.lock().unwrap_or_else(|broken| broken.into_inner()));
+        for from in shown.into_iter().chain(now) {
+            match senders.iter_mut().find(|there| there.username == from.username) {
+                Some(there) => there.messages.extend(from.messages),
+                None => senders.push(from),
+            }
+        }
+    }
+}
+
+/// Where messages go as they come.
+#[derive(Clone)]
+pub struct Display {
+    pub printer: Printer,
+    pub shown: Shown,
+    /// Who could be written to, as far as is known.
+    pub names: Names,
+    /// The session that was watched last has ended.
+    pub ended: Arc<AtomicBool>,
+}
+
+impl Display {
+    /// Shows a text; `false` where that cannot be.
+    async fn show(&self, text: String) -> bool {
+        let printer = self.printer.clone();
+        let print = move || text.is_empty() || printer.lock().is_ok_and(|mut print| print(text));
+        spawn_blocking(print).await.unwrap_or(false)
+    }
+
+    pub fn learn(&self, names: impl IntoIterator<Item = String>) {
+        self.names.lock().unwrap_or_else(|broken| broken.into_inner()).extend(names);
+    }
+}
+
+/// Shows the mail of a session until it is dropped or the session ends.
+pub struct Watch {
+    /// Whose mail.
+    pub token: Token,
+    task: AbortHandle,
+}
+
+impl Watch {
+    pub fn start(runtime: &Handle, server: &Server, token: Token, display: Display) -> Watch {
+        display.ended.store(false, Ordering::Relaxed);
+        let task = runtime.spawn(watch(server.clone(), token, display));
+        Watch { token, task: task.abort_handle() }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The next request says that what came with the last one was shown, so it is not asked before that is true.
+async fn watch(server: Server, token: Token, display: Display) {
+    let mut link = Link::new(server.clone());
+    // How long until the next attempt, while the server cannot be reached.
+    let mut lost: Option<Duration> = None;
+    loop {
+        // What is heard at once proves that the server is back.
+        let patience = if lost.is_some() { Duration::ZERO } else { WAIT };
+        let reply = match link.mail_once(token, patience).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                let pause = lost.unwrap_or(FIRST_PAUSE);
+                if lost.is_none() && !display.show(is_lost(&error)).await {
+                    return;
+                }
+                // What it holds was not shown, and a link that never was up tries but once.
+                link = Link::new(server.clone());
+                sleep(pause).await;
+                lost = Some((pause * 2).min(LONGEST_PAUSE));
+                continue;
+            }
+        };
+        if lost.take().is_some() && !display.show("(the connection is back)\n".to_owned()).await {
+            return;
+        }
+        match reply {
+            Reply::Inbox(senders) => {
+                if !display.show(readable(&senders)).await {
+                    return;
+                }
+                display.learn(senders.iter().map(|from| from.username.to_string()));
+                display.shown.add(senders);
+            }
+            Reply::Refused(Refusal::UnknownToken) => {
+                display.ended.store(true, Ordering::Relaxed);
+                display.show("(the session has ended: log in again with auth)\n".to_owned()).await;
+                return;
+            }
+            _ => sleep(PAUSE).await,
+        }
+    }
+}
+
+fn is_lost(error: &Error) -> String {
+    format!("({}: trying again)\n", visible(&error.to_string()))
+}

@@ -1,0 +1,67 @@
+//! `chatd client`: the document's program. With a terminal on both sides it has a prompt, edits lines and shows
+//! messages as they come; otherwise each line of input gives one line of output and nothing else is written, and the exit
+//! status says whether all of it was done.
+
+mod conversation;
+mod lines;
+mod live;
+mod prompt;
+mod terminal;
+mod tty;
+
+use std::io::{self, BufRead, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::cli::chat::client::conversation::{Conversation, failure, login_without_password};
+use crate::cli::chat::remote;
+use crate::cli::chat::remote::Remote;
+use crate::cli::{output, runtime};
+use crate::client::Error;
+use crate::model::visible;
+
+#[derive(Debug, Args)]
+pub struct Client {
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Client {
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let server = self.remote.server()?;
+        let runtime = runtime(1)?;
+        if io::stdin().is_terminal() && io::stdout().is_terminal() {
+            terminal::converse(&runtime, &server)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        match runtime.block_on(converse(Conversation::new(server)))? {
+            true => Ok(ExitCode::SUCCESS),
+            false => Ok(ExitCode::FAILURE),
+        }
+    }
+}
+
+/// Lines in, lines out, each shown before the next is read. `auth messi` takes the password of the environment.
+/// `false`: something that a line asked for was not done.
+async fn converse(mut conversation: Conversation) -> anyhow::Result<bool> {
+    let mut all_worked = true;
+    let mut input = io::stdin().lock();
+    let mut line = Vec::new();
+    while input.read_until(b'\n', &mut line)? > 0 {
+        let answered = match (login_without_password(&line), remote::password()?) {
+            (Some(name), Some(password)) => conversation.log_in(name, password).await,
+            _ => conversation.say(&line).await,
+        };
+        let (worked, shown) = match answered {
+            Ok(answered) => (answered.worked(), answered.line()),
+            Err(error @ Error::Unreachable { .. }) => return Err(error.into()),
+            Err(error) => (false, failure(&error)),
+        };
+        all_worked &= worked;
+        output::print(format_args!("{}\n", visible(&shown)))?;
+        line.clear();
+    }
+    conversation.end().await;
+    Ok(all_worked)
+}

@@ -1,0 +1,185 @@
+//! The client on a terminal: what is asked for, what is answered, and the end.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use crate::cli::chat::client::conversation::{Answered, Conversation, failure, login_without_password};
+use crate::cli::chat::client::lines::{Lines, Typed};
+use crate::cli::chat::client::live::{Display, Names, Shown, Watch};
+use crate::cli::chat::client::prompt;
+use crate::cli::chat::client::prompt::Words;
+use crate::cli::chat::render;
+use crate::cli::output;
+use crate::client::{Error, Server};
+use crate::model::{Password, visible};
+use crate::protocol::Reply;
+use crate::protocol::text::Echo;
+
+const HELP: &str = "auth USER [PASSWORD]   log in; without a password it is asked for unseen
+send USER TEXT         send a message
+inbox                  what has come, as the program of 2020 showed it
+show                   who is logged in
+history USER [BEFORE]  what you wrote to each other; with a message's number, what came before it
+status USER            which of your messages USER has read
+logout                 end the session
+help, exit             this text; the end (Ctrl-D too), which asks whether the session ends
+Messages are shown as they come. Tab completes commands and names, the arrow keys bring back what was typed.";
+/// An answer that takes longer is worth a word.
+const LONG: Duration = Duration::from_secs(1);
+/// How long the end of the sessions may take.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Speaks with the person until they have enough.
+pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
+    // Before anything else, so that what is typed meanwhile waits unseen.
+    let mut terminal = Terminal::open(runtime)?;
+    let mut conversation = Conversation::new(server.clone());
+    runtime.block_on(conversation.connect())?;
+    output::print(format_args!("Connected to {}. Type help for help, Ctrl-D to leave.", server.address))?;
+    let mut watch: Option<Watch> = None;
+    loop {
+        terminal.notice_end(&mut conversation, &mut watch);
+        let token = conversation.token();
+        if watch.as_ref().map(|watch| watch.token) != token {
+            watch = token.map(|token| Watch::start(runtime.handle(), server, token, terminal.display.clone()));
+            terminal.display.learn(runtime.block_on(conversation.online()));
+        }
+        let line = match terminal.lines.line(&prompt::command(token.map(|token| token.reveal()).as_deref()))? {
+            Typed::Line(line) => line,
+            Typed::Abandoned => continue,
+            Typed::End => break,
+        };
+        terminal.notice_end(&mut conversation, &mut watch);
+        terminal.lines.remember(&line);
+        match line.split_whitespace().next() {
+            None => {}
+            Some("help") => output::print(HELP)?,
+            Some("exit" | "quit") => break,
+            command => {
+                // It would tell of the end of the session as of something that nobody asked for.
+                watch = watch.filter(|_| command != Some("logout"));
+                let shown = match terminal.carry_out(runtime, &mut conversation, &line)? {
+                    Ok(answered) => terminal.take_in(answered, conversation.username()),
+                    Err(error) => visible(&failure(&error)).into_owned(),
+                };
+                output::print(format_args!("{shown}\n"))?;
+            }
+        }
+    }
+    terminal.notice_end(&mut conversation, &mut watch);
+    terminal.part(runtime, &mut conversation, watch)?;
+    if terminal.lines.end() {
+        output::print("What was typed behind the end was not carried out.")?;
+    }
+    runtime.block_on(conversation.end());
+    Ok(())
+}
+
+/// Says so when the answer takes long, because the server may be starting again.
+async fn patiently<T>(work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    match timeout(LONG, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            output::note("(no answer yet)");
+            work.await
+        }
+    }
+}
+
+struct Terminal {
+    lines: Lines,
+    display: Display,
+    /// The reader's.
+    clock: TimeZone,
+}
+
+impl Terminal {
+    fn open(runtime: &Runtime) -> anyhow::Result<Terminal> {
+        let (names, ended) = (Names::default(), Arc::<AtomicBool>::default());
+        let (lines, print) = Lines::open(runtime, Words::new(names.clone(), ended.clone()))?;
+        let display = Display { printer: Arc::new(Mutex::new(print)), shown: Shown::default(), names, ended };
+        Ok(Terminal { lines, display, clock: TimeZone::system() })
+    }
+
+    /// A session that is known to have ended is no more used.
+    fn notice_end(&self, conversation: &mut Conversation, watch: &mut Option<Watch>) {
+        if self.display.ended.load(Ordering::Relaxed)
+            && let Some(watch) = watch.take()
+        {
+            conversation.has_ended(watch.token);
+        }
+    }
+
+    /// Carries out what was typed. A login without a password asks for it.
+    fn carry_out(
+        &mut self,
+        runtime: &Runtime,
+        conversation: &mut Conversation,
+        line: &str,
+    ) -> anyhow::Result<Result<Answered, Error>> {
+        if let Some(name) = login_without_password(line.as_bytes())
+            // Ctrl-C and Ctrl-D here mean that they thought better of it.
+            && let Typed::Line(password) = self.lines.password("Password: ")?
+        {
+            return Ok(runtime.block_on(patiently(conversation.log_in(name, Password::attempt(&password)))));
+        }
+        Ok(runtime.block_on(patiently(conversation.say(line.as_bytes()))))
+    }
+
+    /// Asks whether the sessions that were opened are to end with the client. Without an answer they stay.
+    fn part(&mut self, runtime: &Runtime, conversation: &mut Conversation, watch: Option<Watch>) -> anyhow::Result<()> {
+        let users: Vec<&str> = conversation.opened().collect();
+        let question = match users[..] {
+            [] => return Ok(()),
+            [user] => format!("End the session of {}? [Y/n] ", visible(user)),
+            _ => format!("End the sessions of {}? [Y/n] ", visible(&users.join(", "))),
+        };
+        let ends = loop {
+            let Typed::Line(answer) = self.lines.line(&question)? else { break false };
+            match answer.trim().to_lowercase().as_str() {
+                "" | "y" | "yes" => break true,
+                "n" | "no" => break false,
+                _ => output::print(format_args!("Not carried out, because this is the end: {}", visible(&answer)))?,
+            }
+        };
+        drop(watch);
+        if !ends {
+            output::print("It stays open, for whoever has its token.")?;
+            return Ok(());
+        }
+        let ended = runtime.block_on(patiently(async { timeout(GRACE, conversation.end_sessions()).await }));
+        match ended {
+            Ok(Ok(())) => output::print("It has ended.")?,
+            Ok(Err(why)) => output::print(format_args!("It could not be ended: {}", visible(&why)))?,
+            Err(_) => output::print("It could not be ended: no answer")?,
+        }
+        Ok(())
+    }
+
+    /// Learns names from an answer, and gives what is shown of it to the user `reader`.
+    fn take_in(&mut self, mut answered: Answered, reader: &str) -> String {
+        match (&answered.echo, &mut answered.reply) {
+            (Echo::Send(name), Reply::Sent) => self.display.learn([name.clone()]),
+            (_, Reply::Online(names)) => {
+                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+                self.display.learn(names);
+            }
+            (_, Reply::Inbox(senders)) => self.display.shown.take_before(senders),
+            (_, Reply::History(messages)) if !messages.is_empty() => {
+                return render::history(messages, reader, &self.clock).trim_end().to_owned();
+            }
+            (_, Reply::Status(receipts)) if !receipts.is_empty() => {
+                return render::status(receipts, &self.clock).trim_end().to_owned();
+            }
+            _ => {}
+        }
+        visible(&answered.line()).into_owned()
+    }
+}

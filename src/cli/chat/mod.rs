@@ -1,0 +1,8 @@
+//! The commands of those who chat, and what they have in common.
+
+pub(super) mod account;
+pub(super) mod client;
+pub(super) mod remote;
+pub(super) mod render;
+pub(super) mod script;
+pub(super) mod tokens;

@@ -1,0 +1,192 @@
+//! The client for scripts: `chatd login`, `logout`, `send`, `inbox`. Each is one line in a crontab; the exit status
+//! tells success.
+
+use std::io::{self, IsTerminal, Read};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::json;
+use tokio::task::spawn_blocking;
+
+use crate::cli::chat::account;
+use crate::cli::chat::account::Account;
+use crate::cli::chat::remote;
+use crate::cli::chat::remote::Remote;
+use crate::cli::chat::render::readable;
+use crate::cli::output;
+use crate::client::{self, is_empty};
+use crate::model::{LookupName, Password};
+use crate::protocol::text::{self, Echo};
+use crate::protocol::{Command, FromSender, Reply, Send, json};
+
+/// How long one request waits for mail.
+const WAIT: Duration = Duration::from_secs(50);
+/// Input beyond this is no message, in bytes; the server's own limit is lower.
+const INPUT_BYTES: u64 = 16 << 20;
+
+#[derive(Debug, Args)]
+pub struct Login {
+    /// The user name [default: $CHATD_USER]
+    user: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub struct Logout {
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub struct SendMessage {
+    #[command(flatten)]
+    remote: Remote,
+    /// Who is to have it
+    user: String,
+    /// The message; without one it is read from standard input
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    text: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Inbox {
+    #[command(flatten)]
+    remote: Remote,
+    /// Waits until there is a message
+    #[arg(long)]
+    wait: bool,
+    /// One JSON object a line for each message, ASCII only, the text exactly as it was sent
+    #[arg(long)]
+    json: bool,
+}
+
+impl Login {
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let user = self.user.clone().map_or_else(remote::user, |user| Ok(Some(user)))?;
+        let user = user.context("who? `chatd login USER`, or CHATD_USER")?;
+        account::run(&self.remote, Some(&user), async |account| {
+            let password = match account.password() {
+                Some(password) => password,
+                None => {
+                    let typed = rpassword::prompt_password(format!("Password of {user}: "));
+                    let hint = "no terminal to ask for the password (see CHATD_PASSWORD_FILE)";
+                    Password::attempt(&typed.context(hint)?)
+                }
+            };
+            account.log_in_for_good(password).await
+        })
+    }
+}
+
+impl Logout {
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        account::run(&self.remote, None, Account::log_out)
+    }
+}
+
+impl SendMessage {
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let typed = if self.text.is_empty() { input()? } else { self.text.join(" ") };
+        let Some(text) = as_sent(&typed) else { bail!("there is nothing to send") };
+        let recipient = LookupName::of(&self.user);
+        account::run(&self.remote, None, async |account| {
+            let send = Command::Send(Send { recipient: recipient.clone(), text: text.as_str().into() });
+            let asked = account.ask(async |link, token| link.call(&send.clone().with(token)).await).await;
+            let reply = asked.map_err(|error| match error.downcast_ref() {
+                Some(client::Error::Lost(_)) => error.context("the message may have been sent, or not"),
+                _ => error,
+            });
+            match reply? {
+                Reply::Sent => Ok(()),
+                other => bail!("{}", text::render(&Echo::Send(self.user.clone()), &other)),
+            }
+        })
+    }
+}
+
+impl Inbox {
+    /// A page is printed before the next is asked for, and asking for the next is what takes a page off the server's
+    /// queue. So whatever goes wrong in between, a full disk or a closed pipe or the end of this process, leaves the
+    /// messages there.
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        output::require()?;
+        account::run(&self.remote, None, async |account| {
+            let mut reply = account.mail(Duration::ZERO).await?;
+            while self.wait && is_empty(&reply) {
+                reply = account.mail(WAIT).await?;
+            }
+            let came = !is_empty(&reply);
+            while !is_empty(&reply) {
+                let Reply::Inbox(senders) = &reply else { bail!("{}", text::render(&Echo::Inbox, &reply)) };
+                let page = self.page(senders);
+                // On a thread of its own, because a full pipe may take nothing for as long as it likes.
+                account.unless_interrupted(spawn_blocking(move || output::print(page))).await???;
+                reply = account.mail(Duration::ZERO).await?;
+            }
+            if came {
+                account.ask(async |link, token| link.call(&Command::Ack.with(token)).await).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn page(&self, senders: &[FromSender]) -> String {
+        if !self.json {
+            return readable(senders);
+        }
+        let mut lines = String::new();
+        for from in senders {
+            for message in &from.messages {
+                let line = json!({
+                    "from": from.username.as_str(), "msg_from": from.sender, "msg_to": from.recipient,
+                    "msg": &*message.text,
+                });
+                lines.push_str(&json::ascii(&line));
+                lines.push('\n');
+            }
+        }
+        lines
+    }
+}
+
+/// All of standard input; what is no UTF-8 becomes U+FFFD, because the wire carries only text.
+fn input() -> anyhow::Result<String> {
+    if io::stdin().is_terminal() {
+        output::note("The message, Ctrl-D after the last line:");
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(INPUT_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > INPUT_BYTES {
+        bail!("the input is too long for a message");
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A text as it travels: the lines of it with LF between them, for CR LF would end the request; no empty lines at the
+/// end; the blanks that the document has around it. `None` for one with nothing in it.
+fn as_sent(text: &str) -> Option<String> {
+    let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches('\r')).collect();
+    let text = lines.join("\n");
+    let text = text.trim_end_matches('\n');
+    (!text.trim().is_empty()).then(|| format!(" {text} \r\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::chat::script::as_sent;
+
+    #[test]
+    fn lines_are_joined_by_lf() {
+        let sent = |text| as_sent(text).unwrap_or_default();
+        assert_eq!(sent("halo"), " halo \r\n");
+        assert_eq!(sent("halo\n"), " halo \r\n");
+        assert_eq!(sent("a\r\nb\r\r\n\nc\r\n\r\n"), " a\nb\n\nc \r\n");
+        assert_eq!(sent("a\rb"), " a\rb \r\n");
+        for nothing in ["", "\n", " \r\n\t\n"] {
+            assert_eq!(as_sent(nothing), None, "{nothing:?}");
+        }
+    }
+}

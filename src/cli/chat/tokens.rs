@@ -1,0 +1,125 @@
+//! What the client keeps between runs, under `$XDG_STATE_HOME/chatd`: tokens, one file for each account, and the lines
+//! typed. Everything is the owner's alone.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::client::Address;
+use crate::model::Token;
+
+/// Where the client keeps what it keeps. Made when it is first needed.
+pub fn folder() -> anyhow::Result<PathBuf> {
+    let folder = place().context(NOWHERE)?;
+    make(&folder)?;
+    Ok(folder)
+}
+
+const NOWHERE: &str = "neither XDG_STATE_HOME nor HOME says where to keep things";
+
+fn place() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("chatd"))
+}
+
+fn make(folder: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| folder.display().to_string())
+}
+
+/// The logins at one server. Where there is no place to keep any, there are none.
+pub struct Logins {
+    folder: Option<PathBuf>,
+}
+
+impl Logins {
+    /// Those at this address. Nothing is made before something is kept.
+    pub fn at(address: &Address) -> Logins {
+        Logins { folder: place().map(|place| place.join("sessions").join(file_name(&address.to_string()))) }
+    }
+
+    /// Makes sure that something can be kept.
+    pub fn prepare(&self) -> anyhow::Result<()> {
+        make(self.folder.as_ref().context(NOWHERE)?)
+    }
+
+    /// Who logged in last with `chatd login`.
+    pub fn current_user(&self) -> anyhow::Result<Option<String>> {
+        self.folder.as_ref().map_or(Ok(None), |folder| read(&folder.join("user")))
+    }
+
+    /// The user's token, which may have ended meanwhile.
+    pub fn token(&self, user: &str) -> anyhow::Result<Option<Token>> {
+        let Some(file) = self.token_file(user) else { return Ok(None) };
+        Ok(read(&file)?.and_then(|text| Token::parse(&text)))
+    }
+
+    /// Keeps a token.
+    pub fn keep(&self, user: &str, token: Token) -> anyhow::Result<()> {
+        self.prepare()?;
+        write(&self.token_file(user).context(NOWHERE)?, &token.reveal())
+    }
+
+    /// Makes this user the one meant where none is named.
+    pub fn make_current(&self, user: &str) -> anyhow::Result<()> {
+        write(&self.folder.as_ref().context(NOWHERE)?.join("user"), user)
+    }
+
+    /// Forgets the user's token.
+    pub fn forget(&self, user: &str) -> anyhow::Result<()> {
+        let Some(file) = self.token_file(user) else { return Ok(()) };
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context(file.display().to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    fn token_file(&self, user: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(format!("token-{}", file_name(user))))
+    }
+}
+
+/// Whole or not at all, and for nobody else's eyes from the beginning.
+fn write(file: &Path, line: &str) -> anyhow::Result<()> {
+    let new = file.with_extension(format!("new-{}", std::process::id()));
+    let written =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|mut open| {
+            writeln!(open, "{line}")?;
+            fs::rename(&new, file)
+        });
+    written.with_context(|| file.display().to_string())
+}
+
+/// The first line of a file; `None` where there is none.
+fn read(file: &Path) -> anyhow::Result<Option<String>> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(text.lines().next().filter(|line| !line.is_empty()).map(str::to_owned)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(file.display().to_string()),
+    }
+}
+
+/// A name that is a file name whatever it holds: all but ASCII letters, digits, `-` and `_` is spelled in hex. A dot
+/// is spelled too, because `with_extension` cuts there.
+fn file_name(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let spelled = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") };
+    name.bytes().map(spelled).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::chat::tokens::file_name;
+
+    #[test]
+    fn no_name_leaves_its_folder() {
+        assert_eq!(file_name("messi"), "messi");
+        assert_eq!(file_name("../x"), "%2e%2e%2fx");
+        assert_eq!(file_name("[::1]:8889"), "%5b%3a%3a1%5d%3a8889");
+        assert_eq!(file_name("josé"), "jos%c3%a9");
+    }
+}

@@ -1,0 +1,91 @@
+//! From settings to the parts of the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tracing::warn;
+
+use crate::auth::password::{OWASP_MINIMUM, Passwords};
+use crate::auth::throttle::{Rate, Rates, Throttle};
+use crate::cli::serve::cost;
+use crate::cli::serve::live::Live;
+use crate::config::Config;
+use crate::repository::Repository;
+use crate::service::{Rules, Service};
+use crate::transport::admission::ConnectionLimits;
+use crate::transport::charge::Memory;
+use crate::transport::line::connection::Settings;
+
+/// How long a connection may wait at a stop for the proof that its last replies arrived.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// Files that are open besides connections: the store, its readers, the log, the listeners.
+const OTHER_FILES: u64 = 64;
+
+/// Lets the process have as many files open as the system gives it, since each connection is one.
+pub fn allow_files(config: &Config) -> anyhow::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let wanted = config.limits.connections as u64 + OTHER_FILES;
+    if most < wanted {
+        warn!(most, wanted, "the system gives this process fewer open files than limits.connections wants");
+    }
+    Ok(())
+}
+
+/// The service on a store.
+pub fn service(repository: Arc<dyn Repository>, config: &Config) -> anyhow::Result<Arc<Service>> {
+    let cost = cost(config);
+    if cost.memory_kib < OWASP_MINIMUM.memory_kib || cost.iterations < OWASP_MINIMUM.iterations {
+        warn!(?cost, "password hashes are cheaper than OWASP's minimum: for tests only");
+    }
+    let passwords = Passwords::start(cost, config.password.threads, config.password.queue)?;
+    let throttle = Throttle::new(rates(config), config.throttle.buckets);
+    Ok(Arc::new(Service::new(repository, passwords, throttle, rules(config))))
+}
+
+/// How often one may try to log in.
+pub fn rates(config: &Config) -> Rates {
+    let throttle = &config.throttle;
+    Rates {
+        address: Rate { per_minute: throttle.address_per_minute, per_hour: throttle.address_per_hour },
+        account: Rate { per_minute: throttle.account_per_minute, per_hour: throttle.account_per_hour },
+    }
+}
+
+/// What the service goes by.
+pub fn rules(config: &Config) -> Rules {
+    Rules {
+        idle_expiry: config.session.idle_expiry.0,
+        sessions_per_user: config.session.per_user,
+        drained_senders: config.protocol.drained_senders,
+        inbox_reply_bytes: config.delivery.reply_bytes,
+        inbox_reply_messages: config.delivery.reply_messages,
+        wait_at_most: config.delivery.wait_at_most.0,
+        history_messages: config.delivery.history_messages,
+    }
+}
+
+/// What each connection goes by.
+pub fn settings(live: &Live, memory: Arc<Memory>) -> Settings {
+    Settings {
+        line: live.line,
+        memory,
+        min_bytes_per_second: live.min_bytes_per_second,
+        write_timeout: live.write_timeout,
+        peer_timeout: live.peer_timeout,
+        confirm_after: live.confirm_after,
+        linger: LINGER,
+    }
+}
+
+/// How many connections there may be.
+pub fn connection_limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits {
+        total: config.limits.connections,
+        per_address: config.limits.connections_per_address,
+        per_account: config.limits.connections_per_account,
+        unauthenticated: config.limits.unauthenticated_connections,
+    }
+}

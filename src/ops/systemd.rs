@@ -1,0 +1,43 @@
+//! What systemd hands to a service and wants to hear from it: listeners that outlive the process, when it is ready, when it
+//! stops, and that it is alive. Without systemd all of this does nothing. Knows nothing of what is served.
+
+use std::io;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tracing::warn;
+
+use crate::transport::stream;
+
+/// The listeners that were made before this process began, with the names that their `.socket` units give them.
+pub fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
+    let inherited = sd_notify::listen_fds_with_names()?;
+    inherited.map(|(fd, name)| Ok((name, stream::inherited_listener(fd)?))).collect()
+}
+
+/// Clients can connect from now on; `status` is what `systemctl status` shows.
+pub fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The end has begun.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+}
+
+/// The process lives and gets on with its work.
+pub fn alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
+/// How often [`alive`] is to be said at the least, if anybody listens.
+pub fn alive_every() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero())
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd cannot be told how the service is");
+    }
+}

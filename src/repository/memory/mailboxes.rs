@@ -1,0 +1,337 @@
+//! Who has what waiting, and who holds it, in memory: the short tail of the log by recipient, the leases, and how much
+//! more lies on disk. Nothing here touches the disk; a backend calls in after its commits, and the rules of
+//! delivery (nothing twice without a fault, nothing lost, older before newer) are kept here alone.
+//!
+//! A message is in one of four places: `waiting` here, `held` by a lease, on disk only, or read.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::Mutex as AsyncMutex;
+
+mod account;
+mod room;
+mod unread;
+
+use crate::model::{MessageId, UserId};
+use crate::repository::Totals;
+use crate::repository::arrivals::Arrival;
+use crate::repository::memory::mailboxes::account::{Mailbox, Sender};
+pub use crate::repository::memory::mailboxes::room::{Caps, Reserve};
+pub use crate::repository::memory::mailboxes::unread::{Evicted, Unread, Waiting};
+
+/// What [`Mailboxes::take`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// These are leased now; there may be none.
+    Leased(Vec<Waiting>),
+    /// First load what lies on disk: it is older than what is in memory.
+    LoadFirst,
+}
+
+/// Messages and bytes of text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    messages: u64,
+    bytes: u64,
+}
+
+impl Amount {
+    fn add(&mut self, other: Amount) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+
+    fn subtract(&mut self, other: Amount) {
+        self.messages = self.messages.saturating_sub(other.messages);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+}
+
+/// Everybody's waiting mail.
+#[derive(Debug)]
+pub struct Mailboxes {
+    caps: Caps,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    boxes: FxHashMap<UserId, Mailbox>,
+    /// Up to here the disk finds messages by recipient; the tail comes after it.
+    watermark: MessageId,
+    /// Where that was when this process began.
+    first_watermark: MessageId,
+    /// All unread mail.
+    total: Amount,
+    /// Confirmed, and not yet durably so.
+    confirmed: Vec<(UserId, Vec<Waiting>)>,
+    /// Accounts that went while this process ran: what is still on its way to them goes nowhere.
+    removed: HashSet<UserId>,
+}
+
+impl Mailboxes {
+    /// Mailboxes as they stand on disk up to `watermark`: messages and bytes by user.
+    pub fn new(caps: Caps, on_disk: &Totals, watermark: MessageId) -> Mailboxes {
+        let mut inner = Inner {
+            boxes: FxHashMap::default(),
+            watermark,
+            first_watermark: watermark,
+            total: Amount::default(),
+            confirmed: Vec::new(),
+            removed: HashSet::new(),
+        };
+        for (user, (messages, bytes)) in on_disk {
+            let unread = Amount { messages: *messages, bytes: *bytes };
+            inner.boxes.insert(*user, Mailbox { unread, on_disk: *messages, ..Mailbox::default() });
+            inner.total.add(unread);
+        }
+        Mailboxes { caps, inner: Mutex::new(inner) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// To make room for messages that are about to be written.
+    pub fn reserve(&self) -> Reserve<'_> {
+        Reserve { caps: self.caps, inner: self.inner() }
+    }
+
+    /// Gives back the room of a message that was not written.
+    pub fn unreserve(&self, recipient: UserId, sender: UserId, bytes: u64) {
+        self.inner().forget(recipient, sender, Amount { messages: 1, bytes });
+    }
+
+    /// Takes in messages that were written; room was reserved for each.
+    pub fn deliver(&self, messages: impl Iterator<Item = (UserId, Waiting)>) {
+        let mut inner = self.inner();
+        for (recipient, message) in messages {
+            let mailbox = inner.boxes.entry(recipient).or_default();
+            mailbox.note_sender(message.sender, message.id);
+            mailbox.waiting.push(message);
+            mailbox.tell_who_waits();
+        }
+    }
+
+    /// Hears of mail that comes for `recipient` from now on, or comes back.
+    pub fn arrival(&self, recipient: UserId) -> Arrival {
+        Arrival::new(self.inner().boxes.entry(recipient).or_default().arrival.get_or_insert_default().clone())
+    }
+
+    /// Has all who wait for `recipient`'s mail look, because some of them may not any more.
+    pub fn let_all_look(&self, recipient: UserId) {
+        if let Some(arrival) = self.inner().boxes.get(&recipient).and_then(|mailbox| mailbox.arrival.as_ref()) {
+            arrival.notify_waiters();
+        }
+    }
+
+    /// Takes in unread messages of the tail as the log had them at start.
+    pub fn restore(&self, messages: impl Iterator<Item = (UserId, Waiting)>) {
+        let messages: Vec<_> = messages.collect();
+        let mut inner = self.inner();
+        for (recipient, message) in &messages {
+            let one = Amount { messages: 1, bytes: message.bytes };
+            let mailbox = inner.boxes.entry(*recipient).or_default();
+            mailbox.unread.add(one);
+            mailbox.senders.entry(message.sender).or_default().unread.add(one);
+            inner.total.add(one);
+        }
+        drop(inner);
+        self.deliver(messages.into_iter());
+    }
+
+    /// Notes the sender of a message that was read before this process began.
+    pub fn note_sender(&self, recipient: UserId, sender: UserId, id: MessageId) {
+        self.inner().boxes.entry(recipient).or_default().note_sender(sender, id);
+    }
+
+    /// Leases what waits, oldest first: at least one message, and no more than so many, and no more than `bytes` of text
+    /// if there are several.
+    pub fn take(&self, recipient: UserId, messages: usize, bytes: u64) -> Taken {
+        let mut inner = self.inner();
+        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return Taken::Leased(Vec::new()) };
+        if mailbox.on_disk > 0 {
+            return Taken::LoadFirst;
+        }
+        let mut taken = Vec::new();
+        let mut room = bytes;
+        while let Some(message) =
+            mailbox.waiting.pop_if(|message| taken.is_empty() || message.bytes <= room && taken.len() < messages)
+        {
+            room = room.saturating_sub(message.bytes);
+            mailbox.held.insert(message.id, message.bytes);
+            taken.push(message);
+        }
+        if !mailbox.waiting.is_empty() {
+            mailbox.tell_who_waits();
+        }
+        Taken::Leased(taken)
+    }
+
+    /// The lock that whoever loads from disk must hold, so that two do not load the same.
+    pub fn load_lock(&self, recipient: UserId) -> Arc<AsyncMutex<()>> {
+        self.inner().boxes.entry(recipient).or_default().load_lock.get_or_insert_default().clone()
+    }
+
+    /// Begins to load all that is unread on disk, up to the message named. `None`: there is nothing.
+    pub fn begin_load(&self, recipient: UserId) -> Option<MessageId> {
+        let mut inner = self.inner();
+        let watermark = inner.watermark;
+        let mailbox = inner.boxes.get_mut(&recipient).filter(|mailbox| mailbox.on_disk > 0)?;
+        mailbox.read_while_loading = Some(BTreeSet::new());
+        Some(watermark)
+    }
+
+    /// Puts in a piece of what was unread on disk; the pieces come oldest first, and after all of them
+    /// [`Mailboxes::end_load`]. In pieces, because nobody else gets at the mailboxes meanwhile.
+    pub fn load(&self, recipient: UserId, piece: impl Iterator<Item = Waiting>) {
+        let mut inner = self.inner();
+        let first_watermark = inner.first_watermark;
+        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
+        for message in piece {
+            let id = message.id;
+            if id <= first_watermark && mailbox.counted_to < Some(id) {
+                mailbox.counted_to = Some(id);
+                let one = Amount { messages: 1, bytes: message.bytes };
+                mailbox.senders.entry(message.sender).or_default().unread.add(one);
+            }
+            let was_read = mailbox.read_while_loading.as_ref().is_some_and(|read| read.contains(&id));
+            if !was_read && !mailbox.held.contains_key(&id) && !mailbox.waiting.contains(id) {
+                mailbox.waiting.put_back(message);
+                mailbox.on_disk = mailbox.on_disk.saturating_sub(1);
+            }
+        }
+    }
+
+    /// All that was unread on disk up to `watermark` was put in.
+    pub fn end_load(&self, recipient: UserId, watermark: MessageId) {
+        let mut inner = self.inner();
+        let none_came_since = inner.watermark == watermark;
+        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
+        mailbox.read_while_loading = None;
+        if none_came_since {
+            mailbox.on_disk = 0;
+        }
+    }
+
+    /// Ends a lease without proof: the messages wait again, before newer ones.
+    pub fn release(&self, recipient: UserId, messages: Vec<Waiting>) {
+        let mut inner = self.inner();
+        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
+        for message in messages {
+            if mailbox.held.remove(&message.id).is_some() {
+                mailbox.waiting.put_back(message);
+            }
+        }
+        mailbox.tell_who_waits();
+    }
+
+    /// Ends a lease with proof. The messages stay held until [`Mailboxes::read`].
+    pub fn confirm(&self, recipient: UserId, messages: Vec<Waiting>) {
+        self.inner().confirmed.push((recipient, messages));
+    }
+
+    /// Whether anything was confirmed since the last call of [`Mailboxes::take_confirmed`].
+    pub fn has_confirmed(&self) -> bool {
+        !self.inner().confirmed.is_empty()
+    }
+
+    /// What was confirmed since the last call.
+    pub fn take_confirmed(&self) -> Vec<(UserId, Vec<Waiting>)> {
+        std::mem::take(&mut self.inner().confirmed)
+    }
+
+    /// Puts back what [`Mailboxes::take_confirmed`] gave and could not be written.
+    pub fn put_back_confirmed(&self, confirmed: Vec<(UserId, Vec<Waiting>)>) {
+        self.inner().confirmed.extend(confirmed);
+    }
+
+    /// The disk knows that these were read.
+    pub fn read(&self, confirmed: &[(UserId, Vec<Waiting>)]) {
+        for (recipient, messages) in confirmed {
+            // Others get at the mailboxes between two leases.
+            let mut inner = self.inner();
+            let inner = &mut *inner;
+            let Some(mailbox) = inner.boxes.get_mut(recipient) else { continue };
+            for message in messages {
+                if mailbox.held.remove(&message.id).is_none() {
+                    continue; // It was forgotten with its account.
+                }
+                let one = Amount { messages: 1, bytes: message.bytes };
+                mailbox.forget(message.sender, one);
+                inner.total.subtract(one);
+                if let Some(read) = &mut mailbox.read_while_loading {
+                    read.insert(message.id);
+                }
+            }
+        }
+    }
+
+    /// What of the tail up to `to` is not yet durably read, for those of `recipients` who have any.
+    pub fn unread_up_to(&self, to: MessageId, recipients: &[UserId]) -> Vec<(UserId, Unread)> {
+        let inner = self.inner();
+        let after = inner.watermark;
+        let unread = |recipient: &UserId| Some((*recipient, inner.boxes.get(recipient)?.unread_between(after, to)?));
+        recipients.iter().filter_map(unread).collect()
+    }
+
+    /// The disk can now find all messages up to `watermark` by recipient, those to `recipients` among them for the first
+    /// time: their texts need no memory any more. Gives them, because to free so many takes milliseconds.
+    pub fn evict(&self, watermark: MessageId, recipients: impl Iterator<Item = UserId>) -> Vec<Evicted> {
+        let mut inner = self.inner();
+        inner.watermark = watermark;
+        let mut evicted = Vec::new();
+        for recipient in recipients {
+            let Some(mailbox) = inner.boxes.get_mut(&recipient) else { continue };
+            evicted.push(mailbox.evict(watermark));
+            if mailbox.unread.messages == 0 && mailbox.senders.is_empty() && !mailbox.is_waited_for() {
+                inner.boxes.remove(&recipient);
+            }
+        }
+        evicted
+    }
+
+    /// Who wrote to `recipient` in the tail, each with the first message; of all, or of these.
+    pub fn tail_senders(&self, recipient: UserId, among: Option<&[UserId]>) -> Vec<(MessageId, UserId)> {
+        let inner = self.inner();
+        let Some(mailbox) = inner.boxes.get(&recipient) else { return Vec::new() };
+        let first = |id: &UserId, sender: &Sender| Some((sender.first_in_tail?, *id));
+        match among {
+            None => mailbox.senders.iter().filter_map(|(id, sender)| first(id, sender)).collect(),
+            Some(among) => among.iter().filter_map(|id| first(id, mailbox.senders.get(id)?)).collect(),
+        }
+    }
+
+    /// Forgets all that waited for an account that is gone, and takes nothing for it any more.
+    pub fn remove(&self, recipient: UserId) {
+        let mut inner = self.inner();
+        inner.removed.insert(recipient);
+        if let Some(mailbox) = inner.boxes.remove(&recipient) {
+            mailbox.tell_who_waits();
+            inner.total.subtract(mailbox.unread);
+            // To free so many takes milliseconds, and nobody has to wait for that.
+            drop(inner);
+            drop(mailbox);
+        }
+    }
+
+    /// All unread mail: messages and bytes.
+    pub fn total(&self) -> (u64, u64) {
+        let Amount { messages, bytes } = self.inner().total;
+        (messages, bytes)
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, recipient: UserId, sender: UserId, amount: Amount) {
+        if let Some(mailbox) = self.boxes.get_mut(&recipient) {
+            mailbox.forget(sender, amount);
+            self.total.subtract(amount);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

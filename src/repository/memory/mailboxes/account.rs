@@ -1,0 +1,109 @@
+//! The mailbox of one account, as memory knows it: what waits, what is held, and who sent it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+
+use crate::model::{MessageId, UserId};
+use crate::repository::memory::mailboxes::Amount;
+use crate::repository::memory::mailboxes::unread::{Evicted, Queue, Unread};
+
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    /// Leased to nobody, as far as memory knows it.
+    pub waiting: Queue,
+    /// Leased, or confirmed and not yet durably so; with the length of each text.
+    pub held: BTreeMap<MessageId, u64>,
+    /// All that waits or is held, on disk and here.
+    pub unread: Amount,
+    /// How many of `unread` are only on disk.
+    pub on_disk: u64,
+    /// Held while loading: one at a time.
+    pub load_lock: Option<Arc<AsyncMutex<()>>>,
+    /// What became read while somebody loads from an older view of the disk.
+    pub read_while_loading: Option<BTreeSet<MessageId>>,
+    /// Who has something unread here or wrote to this user in the tail.
+    pub senders: FxHashMap<UserId, Sender>,
+    /// Up to here, what was on disk when this process began was loaded, and `senders` counts it.
+    pub counted_to: Option<MessageId>,
+    /// Those who wait for mail.
+    pub arrival: Option<Arc<Notify>>,
+}
+
+/// Who wrote to a user.
+#[derive(Debug, Default)]
+pub struct Sender {
+    /// The first message of his in the tail.
+    pub first_in_tail: Option<MessageId>,
+    /// What of his is unread; not what lay on disk when this process began and was not loaded yet.
+    pub unread: Amount,
+}
+
+impl Mailbox {
+    /// Wakes one of those who wait for mail, or makes the next who waits look again.
+    pub fn tell_who_waits(&self) {
+        if let Some(arrival) = &self.arrival {
+            // One is enough: it takes all there is, and what it leaves, it is told of again.
+            arrival.notify_one();
+        }
+    }
+
+    /// Whether somebody listens.
+    pub fn is_waited_for(&self) -> bool {
+        self.arrival.as_ref().is_some_and(|arrival| Arc::strong_count(arrival) > 1)
+    }
+
+    /// Takes note of a message of the tail.
+    pub fn note_sender(&mut self, sender: UserId, id: MessageId) {
+        let first = self.senders.entry(sender).or_default().first_in_tail.get_or_insert(id);
+        *first = id.min(*first);
+    }
+
+    /// What a sender had here is read, or was not written.
+    pub fn forget(&mut self, sender: UserId, amount: Amount) {
+        self.unread.subtract(amount);
+        if let Some(known) = self.senders.get_mut(&sender) {
+            known.unread.subtract(amount);
+        }
+        self.forget_idle_sender(sender);
+    }
+
+    /// Keeps no word of a sender of whom there is nothing to remember.
+    pub fn forget_idle_sender(&mut self, sender: UserId) {
+        if self.senders.get(&sender).is_some_and(Sender::is_idle) {
+            self.senders.remove(&sender);
+        }
+    }
+
+    /// What of the messages after `after` and up to `to` is unread; `None` where all was read.
+    pub fn unread_between(&self, after: MessageId, to: MessageId) -> Option<Unread> {
+        let held = self.held.range((Excluded(after), Included(to))).map(|(id, bytes)| (*id, *bytes));
+        let one = |(id, bytes): (MessageId, u64)| Unread { messages: 1, bytes, oldest: id };
+        self.waiting.between(after, to).chain(held).map(one).reduce(|a, b| Unread {
+            messages: a.messages + b.messages,
+            bytes: a.bytes + b.bytes,
+            oldest: a.oldest.min(b.oldest),
+        })
+    }
+
+    /// Forgets what the disk finds from now on.
+    pub fn evict(&mut self, watermark: MessageId) -> Evicted {
+        for sender in self.senders.values_mut() {
+            sender.first_in_tail = sender.first_in_tail.filter(|first| *first > watermark);
+        }
+        self.senders.retain(|_, sender| !sender.is_idle());
+        let (indexed, evicted) = self.waiting.take_up_to(watermark);
+        self.on_disk += indexed;
+        evicted
+    }
+}
+
+impl Sender {
+    /// There is nothing to remember of him.
+    pub fn is_idle(&self) -> bool {
+        self.first_in_tail.is_none() && self.unread.messages == 0
+    }
+}

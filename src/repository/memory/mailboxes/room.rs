@@ -1,0 +1,58 @@
+//! How much unread mail a user may have, and what of it each sender may take: no more than there is still room for. So one
+//! sender fills half of a mailbox, and a second finds half of it free; whoever has not written yet is let in as long as there
+//! is room at all.
+
+use std::sync::MutexGuard;
+
+use crate::model::UserId;
+use crate::repository::memory::mailboxes::{Amount, Inner};
+
+/// How much unread mail a user may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of text.
+    pub bytes: u64,
+}
+
+impl Caps {
+    /// Whether a sender who has `share` of the `unread` mail may add a text of so many bytes.
+    fn allow(self, unread: Amount, share: Amount, bytes: u64) -> bool {
+        let free = self.messages.saturating_sub(unread.messages);
+        let free_bytes = self.bytes.saturating_sub(unread.bytes);
+        share.messages < free && share.bytes.saturating_add(bytes) <= free_bytes
+    }
+}
+
+/// Makes room for many messages at once; nobody else gets at the mailboxes meanwhile.
+pub struct Reserve<'a> {
+    pub(super) caps: Caps,
+    pub(super) inner: MutexGuard<'a, Inner>,
+}
+
+impl Reserve<'_> {
+    /// Makes room for one. `false`: the recipient's mailbox is gone or full, or the sender has too much of it.
+    pub fn room(&mut self, recipient: UserId, sender: UserId, bytes: u64) -> bool {
+        let inner = &mut *self.inner;
+        if !inner.removed.is_empty() && inner.removed.contains(&recipient) {
+            return false;
+        }
+        let mailbox = inner.boxes.entry(recipient).or_default();
+        let share = &mut mailbox.senders.entry(sender).or_default().unread;
+        if !self.caps.allow(mailbox.unread, *share, bytes) {
+            mailbox.forget_idle_sender(sender);
+            return false;
+        }
+        let one = Amount { messages: 1, bytes };
+        share.add(one);
+        mailbox.unread.add(one);
+        inner.total.add(one);
+        true
+    }
+
+    /// Gives back the room of one.
+    pub fn give_back(&mut self, recipient: UserId, sender: UserId, bytes: u64) {
+        self.inner.forget(recipient, sender, Amount { messages: 1, bytes });
+    }
+}

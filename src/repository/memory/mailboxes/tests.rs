@@ -1,0 +1,434 @@
+//! The mailboxes against a plain model, and the disk played by a set: any order of deliveries, leases, evictions, loads
+//! from older views of the disk, failed commits and restarts. Nothing lost, nothing twice, nothing out of order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use crate::repository::memory::mailboxes::*;
+
+const USERS: usize = 3;
+/// Messages that are taken at once.
+const MOST: usize = 7;
+const CAPS: Caps = Caps { messages: 40, bytes: 300 };
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send {
+        to: usize,
+        from: i64,
+        bytes: u64,
+        written: bool,
+    },
+    Take {
+        of: usize,
+        bytes: u64,
+    },
+    /// The disk is read as it is now, or as it will be when the first piece is put in.
+    BeginLoad {
+        of: usize,
+        view_of_now: bool,
+    },
+    /// The next so many of what was found are put in.
+    LoadPiece {
+        of: usize,
+        messages: usize,
+    },
+    EndLoad {
+        of: usize,
+    },
+    Release(prop::sample::Index),
+    Confirm(prop::sample::Index),
+    Commit {
+        written: bool,
+    },
+    Evict {
+        keep: usize,
+    },
+    Remove {
+        of: usize,
+    },
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let of = 0..USERS;
+    prop_oneof![
+        8 => (of.clone(), 1..4i64, 0..20u64, prop::bool::weighted(0.9))
+            .prop_map(|(to, from, bytes, written)| Step::Send { to, from, bytes, written }),
+        5 => (of.clone(), 1..60u64).prop_map(|(of, bytes)| Step::Take { of, bytes }),
+        3 => (of.clone(), any::<bool>()).prop_map(|(of, view_of_now)| Step::BeginLoad { of, view_of_now }),
+        3 => (of.clone(), 1..9usize).prop_map(|(of, messages)| Step::LoadPiece { of, messages }),
+        3 => of.clone().prop_map(|of| Step::EndLoad { of }),
+        3 => any::<prop::sample::Index>().prop_map(Step::Release),
+        3 => any::<prop::sample::Index>().prop_map(Step::Confirm),
+        4 => prop::bool::weighted(0.8).prop_map(|written| Step::Commit { written }),
+        2 => (0..6usize).prop_map(|keep| Step::Evict { keep }),
+        1 => prop::bool::weighted(0.05).prop_flat_map(move |rare| {
+            if rare { of.clone().prop_map(|of| Step::Remove { of }).boxed() } else { Just(Step::Restart).boxed() }
+        }),
+    ]
+}
+
+/// A message as the log has it.
+#[derive(Clone, Debug)]
+struct Logged {
+    recipient: usize,
+    sender: i64,
+    bytes: u64,
+    read: bool,
+    /// It is counted among its sender's; not what was on disk at a restart, until it is loaded.
+    counted: bool,
+}
+
+struct Load {
+    watermark: MessageId,
+    view: Option<VecDeque<Waiting>>,
+}
+
+/// The disk, the leases that are out, and the mailboxes under test.
+struct World {
+    log: BTreeMap<i64, Logged>,
+    watermark: i64,
+    next: i64,
+    leases: Vec<(usize, Vec<Waiting>)>,
+    loads: BTreeMap<usize, Load>,
+    removed: [bool; USERS],
+    boxes: Mailboxes,
+}
+
+fn user(index: usize) -> UserId {
+    UserId(index as i64 + 1)
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            log: BTreeMap::new(),
+            watermark: 0,
+            next: 1,
+            leases: Vec::new(),
+            loads: BTreeMap::new(),
+            removed: [false; USERS],
+            boxes: Mailboxes::new(CAPS, &Totals::new(), MessageId(0)),
+        }
+    }
+
+    fn waiting(id: i64, logged: &Logged) -> Waiting {
+        Waiting { id: MessageId(id), sender: UserId(logged.sender), bytes: logged.bytes, content: None }
+    }
+
+    /// What the disk finds for a load.
+    fn view(&self, of: usize, watermark: MessageId) -> VecDeque<Waiting> {
+        let rows = self.log.range(..=watermark.0).filter(|(_, m)| m.recipient == of && !m.read);
+        rows.map(|(id, m)| Self::waiting(*id, m)).collect()
+    }
+
+    fn held(&self) -> Vec<MessageId> {
+        let confirmed = self.boxes.inner().confirmed.clone();
+        let leases = self.leases.iter().flat_map(|(_, m)| m.iter().map(|m| m.id));
+        leases.chain(confirmed.iter().flat_map(|(_, m)| m.iter().map(|m| m.id))).collect()
+    }
+
+    /// Unread and in nobody's hands, in order.
+    fn free(&self, of: usize) -> Vec<MessageId> {
+        let held = self.held();
+        let unread = self.log.iter().filter(|(_, m)| m.recipient == of && !m.read);
+        unread.map(|(id, _)| MessageId(*id)).filter(|id| !held.contains(id)).collect()
+    }
+
+    fn unread(&self, of: usize) -> (u64, u64) {
+        let unread = self.log.values().filter(|m| m.recipient == of && !m.read);
+        unread.fold((0, 0), |sum, m| (sum.0 + 1, sum.1 + m.bytes))
+    }
+
+    /// Of those whom the mailbox counts.
+    fn share(&self, of: usize, sender: i64) -> (u64, u64) {
+        let theirs = |m: &&Logged| m.recipient == of && m.sender == sender && m.counted && !m.read;
+        self.log.values().filter(theirs).fold((0, 0), |sum, m| (sum.0 + 1, sum.1 + m.bytes))
+    }
+
+    fn take(&mut self, of: usize, bytes: u64) -> Option<Vec<Waiting>> {
+        let free = self.free(of);
+        match self.boxes.take(user(of), MOST, bytes) {
+            Taken::LoadFirst => None,
+            Taken::Leased(taken) => {
+                let ids: Vec<MessageId> = taken.iter().map(|m| m.id).collect();
+                assert!(free.starts_with(&ids), "{ids:?} was handed out where {free:?} waits");
+                assert_eq!(ids.is_empty(), free.is_empty(), "nothing was handed out where {free:?} waits");
+                let sum: u64 = taken.iter().map(|m| m.bytes).sum();
+                assert!(taken.len() <= MOST, "{} messages", taken.len());
+                assert!(sum <= bytes || sum == taken[0].bytes, "{sum} bytes where {bytes} were wanted");
+                Some(taken)
+            }
+        }
+    }
+
+    fn begin_load(&mut self, of: usize, view_of_now: bool) {
+        if self.loads.contains_key(&of) {
+            return; // The lock is held.
+        }
+        if let Some(watermark) = self.boxes.begin_load(user(of)) {
+            let view = view_of_now.then(|| self.view(of, watermark));
+            self.loads.insert(of, Load { watermark, view });
+        }
+    }
+
+    fn load_piece(&mut self, of: usize, messages: usize) {
+        if let Some(Load { watermark, view }) = self.loads.remove(&of) {
+            let mut view = view.unwrap_or_else(|| self.view(of, watermark));
+            let piece: Vec<Waiting> = view.drain(..messages.min(view.len())).collect();
+            for message in &piece {
+                self.log.get_mut(&message.id.0).expect("the view is of the log").counted = true;
+            }
+            self.boxes.load(user(of), piece.into_iter());
+            self.loads.insert(of, Load { watermark, view: Some(view) });
+        }
+    }
+
+    fn end_load(&mut self, of: usize) {
+        self.load_piece(of, usize::MAX);
+        if let Some(load) = self.loads.remove(&of) {
+            self.boxes.end_load(user(of), load.watermark);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Send { to, from, bytes, written } => {
+                let (messages, text) = self.unread(to);
+                let (share, share_bytes) = self.share(to, from);
+                let (free, free_bytes) = (CAPS.messages - messages, CAPS.bytes - text);
+                let fits = !self.removed[to] && share < free && share_bytes + bytes <= free_bytes;
+                assert_eq!(self.boxes.reserve().room(user(to), UserId(from), bytes), fits);
+                if !fits {
+                    return;
+                }
+                if !written {
+                    return self.boxes.unreserve(user(to), UserId(from), bytes);
+                }
+                let logged = Logged { recipient: to, sender: from, bytes, read: false, counted: true };
+                self.boxes.deliver([(user(to), Self::waiting(self.next, &logged))].into_iter());
+                self.log.insert(self.next, logged);
+                self.next += 1;
+            }
+            Step::Take { of, bytes } => {
+                if let Some(taken) = self.take(of, bytes) {
+                    self.leases.push((of, taken));
+                }
+            }
+            Step::BeginLoad { of, view_of_now } => self.begin_load(of, view_of_now),
+            Step::LoadPiece { of, messages } => self.load_piece(of, messages),
+            Step::EndLoad { of } => self.end_load(of),
+            Step::Release(index) if !self.leases.is_empty() => {
+                let (of, messages) = self.leases.swap_remove(index.index(self.leases.len()));
+                self.boxes.release(user(of), messages);
+            }
+            Step::Confirm(index) if !self.leases.is_empty() => {
+                let (of, messages) = self.leases.swap_remove(index.index(self.leases.len()));
+                self.boxes.confirm(user(of), messages);
+            }
+            Step::Release(_) | Step::Confirm(_) => {}
+            Step::Commit { written } => {
+                let confirmed = self.boxes.take_confirmed();
+                if !written {
+                    return self.boxes.put_back_confirmed(confirmed);
+                }
+                for message in confirmed.iter().flat_map(|(_, messages)| messages) {
+                    let logged = self.log.get_mut(&message.id.0).expect("what was leased is in the log");
+                    assert!(!logged.read || self.removed[logged.recipient], "{message:?} was read twice");
+                    logged.read = true;
+                }
+                self.boxes.read(&confirmed);
+            }
+            Step::Evict { keep } => {
+                let tail: Vec<i64> = self.log.range(self.watermark + 1..).map(|(id, _)| *id).collect();
+                if let Some(to) = tail.len().checked_sub(keep + 1).map(|last| tail[last]) {
+                    let everybody: Vec<UserId> = (0..USERS).map(user).collect();
+                    let mut unread = BTreeMap::new();
+                    for (id, m) in self.log.range(self.watermark + 1..=to).filter(|(_, m)| !m.read) {
+                        let one = Unread { messages: 0, bytes: 0, oldest: MessageId(*id) };
+                        let total = unread.entry(user(m.recipient)).or_insert(one);
+                        total.messages += 1;
+                        total.bytes += m.bytes;
+                    }
+                    let told = self.boxes.unread_up_to(MessageId(to), &everybody);
+                    assert!(told.into_iter().eq(unread), "up to {to}");
+                    self.watermark = to;
+                    drop(self.boxes.evict(MessageId(to), everybody.into_iter()));
+                }
+            }
+            Step::Remove { of } => {
+                self.removed[of] = true;
+                self.log.values_mut().filter(|m| m.recipient == of).for_each(|m| m.read = true);
+                self.boxes.remove(user(of));
+            }
+            Step::Restart => self.restart(),
+        }
+    }
+
+    fn restart(&mut self) {
+        let mut totals = Totals::new();
+        for m in self.log.range(..=self.watermark).map(|(_, m)| m).filter(|m| !m.read) {
+            let total = totals.entry(user(m.recipient)).or_default();
+            *total = (total.0 + 1, total.1 + m.bytes);
+        }
+        for (id, m) in &mut self.log {
+            m.counted = *id > self.watermark;
+        }
+        self.leases.clear();
+        self.loads.clear();
+        self.removed = [false; USERS];
+        self.boxes = Mailboxes::new(CAPS, &totals, MessageId(self.watermark));
+        let tail = self.log.range(self.watermark + 1..);
+        for (id, m) in tail.clone().filter(|(_, m)| m.read) {
+            self.boxes.note_sender(user(m.recipient), UserId(m.sender), MessageId(*id));
+        }
+        let unread = tail.filter(|(_, m)| !m.read);
+        self.boxes.restore(unread.map(|(id, m)| (user(m.recipient), Self::waiting(*id, m))));
+    }
+
+    fn check_counts(&self) {
+        let mut total = (0, 0);
+        for of in 0..USERS {
+            let unread = self.unread(of);
+            let kept = self.boxes.inner().boxes.get(&user(of)).map_or((0, 0), |m| (m.unread.messages, m.unread.bytes));
+            assert_eq!(kept, unread, "unread of {of}");
+            total = (total.0 + unread.0, total.1 + unread.1);
+        }
+        assert_eq!(self.boxes.total(), total);
+    }
+
+    /// Those whom the disk knows and those whom the tail knows are together all who ever wrote, in order.
+    fn check_senders(&self, of: usize) {
+        let mut ever: Vec<(UserId, i64)> = Vec::new();
+        for (id, m) in self.log.iter().filter(|(_, m)| m.recipient == of) {
+            if ever.iter().all(|(sender, _)| sender.0 != m.sender) {
+                ever.push((UserId(m.sender), *id));
+            }
+        }
+        let watermark = self.boxes.inner().watermark;
+        let mut tail = self.boxes.tail_senders(user(of), None);
+        tail.sort_unstable();
+        let mut told: Vec<UserId> = Vec::new();
+        let disk = ever.iter().filter(|(_, first)| *first <= watermark.0).map(|(sender, _)| *sender);
+        for sender in disk.chain(tail.into_iter().map(|(_, sender)| sender)) {
+            if !told.contains(&sender) {
+                told.push(sender);
+            }
+        }
+        assert!(told.iter().eq(ever.iter().map(|(sender, _)| sender)), "{told:?} where {ever:?} wrote");
+    }
+
+    /// Every lease is dropped, every load runs to its end, and each mailbox is emptied.
+    fn drain(&mut self) {
+        for of in 0..USERS {
+            self.end_load(of);
+        }
+        for (of, messages) in std::mem::take(&mut self.leases) {
+            self.boxes.release(user(of), messages);
+        }
+        for of in 0..USERS {
+            let mut drained = Vec::new();
+            let expected = self.free(of);
+            loop {
+                match self.take(of, 25) {
+                    None => {
+                        self.begin_load(of, true);
+                        self.end_load(of);
+                    }
+                    Some(taken) if taken.is_empty() => break,
+                    Some(taken) => {
+                        drained.extend(taken.iter().map(|m| m.id));
+                        self.leases.push((of, taken));
+                    }
+                }
+            }
+            assert_eq!(drained, expected);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn nothing_is_lost_or_handed_out_twice(steps in prop::collection::vec(step(), 1..120)) {
+        let mut world = World::new();
+        for step in steps {
+            world.step(step);
+            world.check_counts();
+        }
+        (0..USERS).filter(|of| !world.removed[*of]).for_each(|of| world.check_senders(of));
+        world.drain();
+    }
+}
+
+#[test]
+fn an_eviction_during_a_load_hides_nothing() {
+    let mut world = World::new();
+    let send = || Step::Send { to: 0, from: 1, bytes: 10, written: true };
+    (0..3).for_each(|_| world.step(send()));
+    world.step(Step::Evict { keep: 0 });
+    world.step(Step::BeginLoad { of: 0, view_of_now: true });
+    world.step(send());
+    world.step(Step::Evict { keep: 0 });
+    world.step(Step::EndLoad { of: 0 });
+    assert_eq!(world.take(0, 1), None, "the fourth is on disk");
+    world.drain();
+}
+
+#[test]
+fn what_is_read_during_a_load_does_not_come_back() {
+    let mut world = World::new();
+    (0..3).for_each(|_| world.step(Step::Send { to: 0, from: 1, bytes: 10, written: true }));
+    let taken = world.take(0, 20).expect("all is in memory");
+    world.step(Step::Evict { keep: 0 });
+    world.step(Step::BeginLoad { of: 0, view_of_now: true });
+    world.boxes.confirm(user(0), taken);
+    world.step(Step::Commit { written: true });
+    world.step(Step::EndLoad { of: 0 });
+    world.drain();
+}
+
+/// A lease of many messages that goes back among many more, and a first load among as many: each message costs the same,
+/// however many there are. With a list in which each looks for its place, this takes minutes.
+#[test]
+fn what_goes_back_and_what_is_loaded_costs_the_same_however_much_waits() {
+    const MANY: i64 = 800_000;
+    let boxes = Mailboxes::new(Caps { messages: 1 << 40, bytes: 1 << 40 }, &Totals::new(), MessageId(0));
+    let message = |id| Waiting { id: MessageId(id), sender: UserId(2), bytes: 1, content: None };
+    let me = user(0);
+    for id in 1..=MANY {
+        assert!(boxes.reserve().room(me, UserId(2), 1));
+        boxes.deliver([(me, message(id))].into_iter());
+    }
+    let begun = Instant::now();
+    let take = |messages| match boxes.take(me, messages, u64::MAX) {
+        Taken::Leased(taken) => taken,
+        Taken::LoadFirst => panic!("all is in memory"),
+    };
+    let (older, newer) = (take(MANY as usize / 4), take(MANY as usize / 4));
+    boxes.release(me, older);
+    boxes.release(me, newer);
+    let middle = MessageId(MANY / 2);
+    drop(boxes.evict(middle, [me].into_iter()));
+    assert_eq!(boxes.begin_load(me), Some(middle));
+    boxes.load(me, (1..=MANY / 2).map(message));
+    boxes.end_load(me, middle);
+    let all = take(usize::MAX);
+    assert!(all.iter().map(|message| message.id.0).eq(1..=MANY));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_flooder_leaves_room_for_everybody_else() {
+    let boxes = Mailboxes::new(Caps { messages: 1000, bytes: 1 << 30 }, &Totals::new(), MessageId(0));
+    let room = |sender| boxes.reserve().room(user(0), UserId(sender), 1);
+    let flood = |sender| (0..2000).filter(|_| room(sender)).count();
+    assert_eq!(flood(1), 500, "one has half");
+    assert!(room(100), "and whoever comes is let in");
+    assert_eq!((2..=9).map(flood).sum::<usize>(), 498, "each of nine has half of what is left");
+    assert!(room(101));
+    assert!(!room(101), "until there is nothing");
+}

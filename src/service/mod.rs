@@ -1,0 +1,380 @@
+//! The rules: a request and who asks in, a reply out. Sees no socket and no spelling; every rule can be tried without
+//! either. What it says OK to is durable.
+
+mod caller;
+mod wait;
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::net::IpAddr;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tracing::{debug, info, warn};
+
+pub use self::caller::{Authenticated, Caller, Outcome, TokenState};
+use crate::auth::password::{Passwords, Share, Verdict};
+use crate::auth::throttle::Throttle;
+use crate::model::{Message, MessageId, Password, SessionId, Token, UserId};
+use crate::ops::metrics::Tally;
+use crate::protocol::{Command, FromSender, Past, Person, Receipt, Refusal, Reply, Send};
+use crate::repository::{self, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
+pub use crate::repository::{Each, EndedSession, Lease};
+use crate::transport::charge::network;
+
+/// How many messages `history` shows that was not told a number.
+const HISTORY: usize = 20;
+
+/// What an administrator may set; changes take effect with the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// A session ends when its token was not shown for this long.
+    pub idle_expiry: Duration,
+    /// How many sessions a user may have; those go first that were not used for longest.
+    pub sessions_per_user: usize,
+    /// Whether an inbox names senders all of whose mail was read.
+    pub drained_senders: bool,
+    /// How much text one inbox reply holds at the most, in bytes, unless a single message is longer.
+    pub inbox_reply_bytes: u64,
+    /// How many messages one inbox reply holds at the most.
+    pub inbox_reply_messages: usize,
+    /// How long a `wait` lasts at the most.
+    pub wait_at_most: Duration,
+    /// How many messages one reply to `history` or `status` tells of at the most.
+    pub history_messages: usize,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// From where.
+    pub address: IpAddr,
+    /// How much text the next reply may have, in bytes, unless a single message is longer.
+    pub reply_bytes: u64,
+}
+
+/// The service; one for the whole program.
+pub struct Service {
+    repository: Arc<dyn Repository>,
+    passwords: Passwords,
+    throttle: Throttle,
+    rules: RwLock<Rules>,
+    refused_logins: Tally,
+    refused_sends: Tally,
+}
+
+/// Why a login can be refused, and why a message can.
+const LOGIN_REASONS: [&str; 5] = ["unknown_user", "wrong_password", "throttled", "busy", "unavailable"];
+const SEND_REASONS: [&str; 5] = ["unknown_token", "unknown_recipient", "inbox_full", "stored_full", "unavailable"];
+
+impl Service {
+    /// A service on a store.
+    pub fn new(repository: Arc<dyn Repository>, passwords: Passwords, throttle: Throttle, rules: Rules) -> Service {
+        Service {
+            repository,
+            passwords,
+            throttle,
+            rules: RwLock::new(rules),
+            refused_logins: Tally::of(&LOGIN_REASONS),
+            refused_sends: Tally::of(&SEND_REASONS),
+        }
+    }
+
+    /// Logins that were refused, by reason.
+    pub fn refused_logins(&self) -> &Tally {
+        &self.refused_logins
+    }
+
+    /// Messages that were refused, by reason.
+    pub fn refused_sends(&self) -> &Tally {
+        &self.refused_sends
+    }
+
+    /// Counts logins.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
+    }
+
+    /// Takes new rules; requests in hand keep the old ones.
+    pub fn set_rules(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(|broken| broken.into_inner()) = rules;
+    }
+
+    fn rules(&self) -> Rules {
+        *self.rules.read().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// Finds out who asks: once for each request, before it is carried out.
+    pub async fn authenticate(&self, token: Option<Token>) -> Caller {
+        let Some(token) = token else { return Caller::Anonymous };
+        let steady = self.repository.clock().steady();
+        let unused_since = steady.before(self.rules().idle_expiry);
+        match self.repository.session(token.hash(), steady, unused_since).await {
+            Ok(Some(session)) => Caller::User(Authenticated { token, session, at: self.repository.clock().now() }),
+            Ok(None) => Caller::Dead,
+            Err(_) => Caller::Unknown,
+        }
+    }
+
+    /// Carries out one command.
+    pub async fn handle(&self, peer: &Peer, caller: Caller, command: Command) -> Outcome {
+        let result = match command {
+            Command::Auth { username, password } => {
+                let login = self.auth(peer, &username, &password).await;
+                login.inspect_err(|refusal| self.refused_logins.count(refusal.reason()))
+            }
+            Command::Send(send) => return self.send(peer, Each::from([(caller, send)])).await.remove(0),
+            Command::Inbox => self.inbox(peer, &caller).await,
+            Command::Show => self.show(&caller).await,
+            Command::Logout => self.logout(peer, &caller).await,
+            Command::Wait { at_most } => {
+                let never_interrupted = pending::<Result<(), Infallible>>();
+                let Ok(outcome) = Box::pin(self.wait(peer, caller, at_most, never_interrupted)).await;
+                return outcome;
+            }
+            Command::Ack => self.ack(&caller).await,
+            Command::History { username, before, count } => self.history(peer, &caller, &username, before, count).await,
+            Command::Status { username } => self.status(&caller, &username).await,
+        };
+        result.unwrap_or_else(|refusal| caller.is_refused(refusal))
+    }
+
+    /// Carries out several `send`s of one connection with one wait; the outcomes are in the same order.
+    pub async fn send(&self, peer: &Peer, sends: Each<(Caller, Send)>) -> Each<Outcome> {
+        let mut messages = Each::with_capacity(sends.len());
+        let mut outcomes = Each::with_capacity(sends.len());
+        for (caller, send) in sends {
+            outcomes.push(match self.accept(peer, &caller, send).await {
+                Ok(message) => {
+                    messages.push(message);
+                    caller.hears(Reply::Sent)
+                }
+                Err(refusal) => {
+                    self.refused_sends.count(refusal.reason());
+                    caller.is_refused(refusal)
+                }
+            });
+        }
+        if messages.is_empty() {
+            return outcomes;
+        }
+        let queued = self.repository.send(messages).await;
+        let accepted = outcomes.iter_mut().filter(|outcome| outcome.reply == Reply::Sent);
+        for (place, outcome) in accepted.enumerate() {
+            let refusal = match queued.as_ref().map(|queued| queued.get(place)) {
+                Ok(Some(Queued::Stored(_))) => continue,
+                Ok(Some(Queued::InboxFull)) => Refusal::InboxFull,
+                Ok(Some(Queued::StoredFull)) => Refusal::StoredFull,
+                Ok(Some(Queued::NoSpace | Queued::Unfit) | None) | Err(_) => Refusal::Unavailable,
+            };
+            self.refused_sends.count(refusal.reason());
+            outcome.reply = refusal.into();
+        }
+        outcomes
+    }
+
+    /// What is to be queued, if the sender may.
+    async fn accept(&self, peer: &Peer, caller: &Caller, send: Send) -> Result<NewMessage, Refusal> {
+        let Authenticated { session, at, .. } = caller.user()?;
+        let recipient = self.repository.recipient(&send.recipient).await.map_err(unavailable)?;
+        let recipient = recipient.ok_or(Refusal::UnknownRecipient)?;
+        debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
+        Ok(NewMessage { sender: session.user.id, recipient, sent_at: *at, text: send.text })
+    }
+
+    /// Whether a session has not ended.
+    pub fn is_open(&self, session: SessionId) -> bool {
+        self.repository.is_open(session)
+    }
+
+    /// Tells of each session that ends from now on.
+    pub fn ended_sessions(&self) -> broadcast::Receiver<EndedSession> {
+        self.repository.ended_sessions()
+    }
+
+    /// How much text one reply has at the most, in bytes, unless a single message is longer.
+    pub fn reply_bytes(&self) -> u64 {
+        self.rules().inbox_reply_bytes
+    }
+
+    /// Ends the sessions that were idle for too long.
+    pub async fn tidy(&self) {
+        let unused_since = self.repository.clock().steady().before(self.rules().idle_expiry);
+        match self.repository.tidy_sessions(unused_since).await {
+            Ok(0) | Err(_) => {}
+            Ok(ended) => info!(ended, "idle sessions ended"),
+        }
+    }
+
+    async fn auth(&self, peer: &Peer, username: &str, password: &Password) -> Result<Outcome, Refusal> {
+        let user = self.repository.user_named(username).await.map_err(unavailable)?;
+        // Where somebody is logged in from is known to the account, be the session older than this process.
+        if let Some(user) = &user
+            && self
+                .repository
+                .addresses(user.id)
+                .await
+                .map_err(unavailable)?
+                .iter()
+                .any(|from| network(*from) == network(peer.address))
+        {
+            self.throttle.remember(peer.address, username);
+        }
+        let attempt = match self.throttle.attempt(peer.address, username).await {
+            Ok(attempt) => attempt,
+            Err(retry_after) => {
+                warn!(address = %peer.address, user = ?username, ?retry_after, "login refused: throttled");
+                return Err(Refusal::Throttled { retry_after });
+            }
+        };
+        // The password of an account that is shut is not looked at: right or wrong, the answer and its cost are those of
+        // an account that is not there.
+        let hash = match user.as_ref().filter(|user| !user.disabled) {
+            Some(user) => match self.repository.password_hash(user.id).await {
+                Ok(hash) => hash,
+                Err(_) => {
+                    attempt.unchecked();
+                    return Err(Refusal::Unavailable);
+                }
+            },
+            None => None,
+        };
+        let (network, address) = attempt.share();
+        let share = Share { known: attempt.is_known(), network, address };
+        let Ok(verdict) = self.passwords.verify(password.spellings(), hash, share).await else {
+            attempt.unchecked();
+            return Err(Refusal::Busy);
+        };
+        let Some(user) = user else {
+            warn!(address = %peer.address, user = ?username, "login refused: no such user");
+            return Err(Refusal::UnknownUser);
+        };
+        if user.disabled {
+            warn!(address = %peer.address, user = user.username.as_str(), "login refused: the account is disabled");
+            return Err(Refusal::UnknownUser);
+        }
+        let rehashed = match verdict {
+            Verdict::Wrong => {
+                warn!(address = %peer.address, user = user.username.as_str(), "login refused: wrong password");
+                return Err(Refusal::WrongPassword);
+            }
+            Verdict::Right => None,
+            Verdict::RightWith { new_hash } => Some(new_hash),
+        };
+        attempt.succeeded();
+        let token = Token::generate();
+        let session = NewSession {
+            user: user.id,
+            token: token.hash(),
+            address: peer.address.to_string().into(),
+            created_at: self.repository.clock().steady(),
+            most: self.rules().sessions_per_user,
+            rehashed,
+        };
+        if !self.repository.open_session(session).await.map_err(unavailable)? {
+            return Err(Refusal::UnknownUser);
+        }
+        info!(address = %peer.address, user = user.username.as_str(), "login");
+        Ok(Outcome { reply: Reply::LoggedIn { token }, token: TokenState::Living, lease: None })
+    }
+
+    async fn inbox(&self, peer: &Peer, caller: &Caller) -> Result<Outcome, Refusal> {
+        let Authenticated { token, session, .. } = caller.user()?;
+        let Rules { drained_senders, inbox_reply_bytes, inbox_reply_messages: messages, .. } = self.rules();
+        let bytes = inbox_reply_bytes.min(peer.reply_bytes);
+        let want = Want { messages, bytes, drained_senders, session: Some(session.id) };
+        let delivery = self.repository.lease(session.user.id, want).await.map_err(unavailable)?;
+        // A session that ended meanwhile was handed nothing.
+        self.authenticate(Some(*token)).await.user()?;
+        let messages = delivery.lease.as_ref().map_or(0, Lease::len);
+        debug!(address = %peer.address, user = session.user.username.as_str(), messages, "inbox");
+        let reply = self.inbox_reply(session, delivery.senders).await?;
+        Ok(Outcome { lease: delivery.lease, ..caller.hears(reply) })
+    }
+
+    async fn inbox_reply(&self, reader: &Session, handed_out: Vec<(UserId, Vec<Message>)>) -> Result<Reply, Refusal> {
+        let mut senders: Vec<FromSender> = Vec::with_capacity(handed_out.len());
+        for (sender, messages) in handed_out {
+            let Some(sender) = self.repository.user(sender).await.map_err(unavailable)? else { continue };
+            // A removed account and a later one of the same name share a key, as a JSON object wants it.
+            if let Some(same) = senders.iter_mut().find(|from| from.username == sender.username) {
+                same.messages.extend(messages);
+                same.messages.sort_by_key(|message| message.id);
+                continue;
+            }
+            senders.push(FromSender {
+                username: sender.username.clone(),
+                sender: sender.display_name.to_string(),
+                recipient: reader.user.display_name.to_string(),
+                messages,
+            });
+        }
+        Ok(Reply::Inbox(senders))
+    }
+
+    async fn show(&self, caller: &Caller) -> Result<Outcome, Refusal> {
+        caller.user()?;
+        let online = self.repository.online().await.map_err(unavailable)?;
+        Ok(caller.hears(Reply::Online(online)))
+    }
+
+    async fn logout(&self, peer: &Peer, caller: &Caller) -> Result<Outcome, Refusal> {
+        let &Authenticated { token, ref session, .. } = caller.user()?;
+        match self.repository.end_session(session.id).await {
+            Ok(true) => {
+                info!(address = %peer.address, user = session.user.username.as_str(), "logout");
+                Ok(Outcome { reply: Reply::LoggedOut { token }, token: TokenState::Dead, lease: None })
+            }
+            Ok(false) => Err(Refusal::UnknownToken),
+            Err(_) => Err(Refusal::Unavailable),
+        }
+    }
+
+    /// The connection has confirmed what it was handed; says so when that is durable.
+    async fn ack(&self, caller: &Caller) -> Result<Outcome, Refusal> {
+        caller.user()?;
+        self.repository.confirmed().await.map_err(unavailable)?;
+        Ok(caller.hears(Reply::Acknowledged))
+    }
+
+    async fn history(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        username: &str,
+        before: Option<MessageId>,
+        count: Option<u64>,
+    ) -> Result<Outcome, Refusal> {
+        let me = &caller.user()?.session.user;
+        let other = self.repository.user_named(username).await.map_err(unavailable)?;
+        let other = other.ok_or(Refusal::UnknownRecipient)?;
+        let Rules { history_messages, inbox_reply_bytes, .. } = self.rules();
+        let count = count.map_or(HISTORY, |count| usize::try_from(count).unwrap_or(usize::MAX));
+        let page =
+            Page { before, messages: count.min(history_messages), bytes: inbox_reply_bytes.min(peer.reply_bytes) };
+        let entries = self.repository.conversation(me.id, other.id, page).await.map_err(unavailable)?;
+        let person =
+            |user: &User| Person { username: user.username.clone(), display_name: user.display_name.to_string() };
+        let past = |Entry { message, sender, read_at, .. }: Entry| {
+            let (from, to) = if sender == me.id { (me, &other) } else { (&other, me) };
+            Past { message, from: person(from), to: person(to), read_at }
+        };
+        Ok(caller.hears(Reply::History(entries.into_iter().map(past).collect())))
+    }
+
+    async fn status(&self, caller: &Caller, username: &str) -> Result<Outcome, Refusal> {
+        let me = &caller.user()?.session.user;
+        let other = self.repository.user_named(username).await.map_err(unavailable)?;
+        let other = other.ok_or(Refusal::UnknownRecipient)?;
+        let most = self.rules().history_messages;
+        let receipts = self.repository.receipts(me.id, other.id, most).await.map_err(unavailable)?;
+        let receipts = receipts.into_iter().map(|(id, sent_at, read_at)| Receipt { id, sent_at, read_at });
+        Ok(caller.hears(Reply::Status(receipts.collect())))
+    }
+}
+
+/// The store has logged what went wrong.
+fn unavailable(_: repository::Error) -> Refusal {
+    Refusal::Unavailable
+}

@@ -1,0 +1,331 @@
+//! Who is connected, counted: in all, from each address, of each account, and those who have not shown a living token
+//! ("unauthenticated"). Where there is no room, the unauthenticated connection that was silent for the longest goes; who has
+//! shown a token never does, because the clients in use do not come back by themselves. Knows no socket and no protocol.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::model::SessionId;
+use crate::transport::charge::{Account, Holder, Payer};
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// In all.
+    pub total: usize,
+    /// From one address, or from one IPv6 network of 64 bits.
+    pub per_address: usize,
+    /// That have shown a token of one account.
+    pub per_account: usize,
+    /// Of those who have not shown a living token.
+    pub unauthenticated: usize,
+}
+
+/// Who is connected.
+#[derive(Debug)]
+pub struct Connections {
+    begun: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    limits: ConnectionLimits,
+    total: usize,
+    /// By network, and of those who are authenticated also by account.
+    counts: Account,
+    unauthenticated: HashMap<u64, Arc<Record>>,
+    authenticated: HashMap<u64, (Arc<Record>, Holder)>,
+    by_session: HashMap<SessionId, Vec<u64>>,
+    /// The number of the next connection.
+    next: u64,
+}
+
+/// What is known of one connection from outside.
+#[derive(Debug)]
+struct Record {
+    number: u64,
+    network: Payer,
+    /// When the peer last said something, in milliseconds since the start; [`BUSY`] while it waits for us.
+    heard: AtomicU64,
+    /// How far the login is, of which a token was shown: one of the four below.
+    login: AtomicU8,
+    /// The login has ended.
+    ended: Notify,
+    task: OnceLock<AbortHandle>,
+}
+
+/// A peer that waits for an answer is not silent.
+const BUSY: u64 = u64::MAX;
+
+const NONE: u8 = 0;
+const LIVING: u8 = 1;
+const LOGGED_OUT: u8 = 2;
+const REVOKED: u8 = 3;
+
+/// A connection's place in the counts; given up when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    connections: Arc<Connections>,
+    record: Arc<Record>,
+    /// Whose the living token is that was shown last.
+    shown: Option<Holder>,
+}
+
+/// By which a connection can be closed to make room.
+#[derive(Debug)]
+pub struct Eviction(Arc<Record>);
+
+/// The account has as many connections as one may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany;
+
+impl Connections {
+    /// Nobody yet.
+    pub fn new(limits: ConnectionLimits) -> Arc<Connections> {
+        let state = State {
+            limits,
+            total: 0,
+            counts: Account::default(),
+            unauthenticated: HashMap::new(),
+            authenticated: HashMap::new(),
+            by_session: HashMap::new(),
+            next: 0,
+        };
+        Arc::new(Connections { begun: Instant::now(), state: Mutex::new(state) })
+    }
+
+    /// Takes other limits. Who is there stays.
+    pub fn set_limits(&self, limits: ConnectionLimits) {
+        self.state().limits = limits;
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.state().total
+    }
+
+    /// Gives a slot to a connection from `address`, if need be that of an unauthenticated one: of the same address where
+    /// that has as many as it may.
+    pub fn enter(self: &Arc<Connections>, address: IpAddr) -> Option<Slot> {
+        let network = Payer::at(address);
+        let mut state = self.state();
+        if state.counts.of(network) >= state.limits.per_address {
+            let silent = state.longest_silent(|record| record.network == network)?;
+            state.evict(&silent);
+        }
+        if state.total >= state.limits.total || state.unauthenticated.len() >= state.limits.unauthenticated {
+            let evicted = state.longest_silent(|_| true).or_else(|| state.newest_of_the_most(network))?;
+            state.evict(&evicted);
+        }
+        state.total += 1;
+        state.counts.add(network, 1);
+        let number = state.next;
+        state.next += 1;
+        let record = Arc::new(Record {
+            number,
+            network,
+            heard: self.now().into(),
+            login: NONE.into(),
+            ended: Notify::new(),
+            task: OnceLock::new(),
+        });
+        state.unauthenticated.insert(number, record.clone());
+        drop(state);
+        Some(Slot { connections: self.clone(), record, shown: None })
+    }
+
+    /// A session has ended: its connections are unauthenticated from now on. `revoked`: nobody asked for it on the wire.
+    pub fn session_ended(&self, session: SessionId, revoked: bool) {
+        let mut state = self.state();
+        for number in state.by_session.remove(&session).unwrap_or_default() {
+            let Some((record, holder)) = state.authenticated.remove(&number) else { continue };
+            state.counts.subtract(Payer::Account(holder.user), 1);
+            state.put_out(record, self.now(), if revoked { REVOKED } else { LOGGED_OUT });
+        }
+    }
+
+    /// The sessions of which a token was shown.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.state().by_session.keys().copied().collect()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(BUSY - 1)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The one of these unauthenticated that was silent for the longest.
+    fn longest_silent(&self, may_go: impl Fn(&Record) -> bool) -> Option<Arc<Record>> {
+        let heard = |record: &Record| record.heard.load(Ordering::Relaxed);
+        let silent = self.can_go().filter(|record| may_go(record) && heard(record) != BUSY);
+        silent.min_by_key(|record| (heard(record), record.number)).cloned()
+    }
+
+    /// The newest unauthenticated of the network that has the most of them, if that is more than `newcomer` would have.
+    fn newest_of_the_most(&self, newcomer: Payer) -> Option<Arc<Record>> {
+        let mut counts = Account::default();
+        self.unauthenticated.values().for_each(|record| counts.add(record.network, 1));
+        let newest = self.can_go().max_by_key(|record| (counts.of(record.network), record.number))?;
+        (counts.of(newest.network) > counts.of(newcomer) + 1).then(|| newest.clone())
+    }
+
+    fn can_go(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.unauthenticated.values().filter(|record| record.task.get().is_some())
+    }
+
+    /// Ends a connection, and takes it off the counts at once.
+    fn evict(&mut self, record: &Record) {
+        record.task.get().inspect(|task| task.abort());
+        self.unauthenticated.remove(&record.number);
+        self.leave(record);
+    }
+
+    fn leave(&mut self, record: &Record) {
+        self.total -= 1;
+        self.counts.subtract(record.network, 1);
+    }
+
+    /// Takes an authenticated connection off the count of its account.
+    fn detach(&mut self, number: u64) -> Option<Arc<Record>> {
+        let (record, holder) = self.authenticated.remove(&number)?;
+        self.counts.subtract(Payer::Account(holder.user), 1);
+        if let Some(numbers) = self.by_session.get_mut(&holder.session) {
+            numbers.retain(|other| *other != number);
+            if numbers.is_empty() {
+                self.by_session.remove(&holder.session);
+            }
+        }
+        Some(record)
+    }
+
+    fn put_out(&mut self, record: Arc<Record>, now: u64, login: u8) {
+        record.heard.store(now, Ordering::Relaxed);
+        record.login.store(login, Ordering::Release);
+        record.ended.notify_waiters();
+        self.unauthenticated.insert(record.number, record);
+    }
+}
+
+impl Slot {
+    /// How to be evicted, once it is known which task has the slot.
+    pub fn eviction(&self) -> Eviction {
+        Eviction(self.record.clone())
+    }
+
+    /// Whether a living token was shown last.
+    pub fn is_authenticated(&self) -> bool {
+        self.record.login.load(Ordering::Acquire) == LIVING
+    }
+
+    /// Whose that token is.
+    pub fn holder(&self) -> Option<Holder> {
+        self.shown.filter(|_| self.is_authenticated())
+    }
+
+    /// Whether a token of this login was shown last, which has not ended.
+    pub fn belongs_to(&self, holder: &Holder) -> bool {
+        self.shown.as_ref() == Some(holder) && self.is_authenticated()
+    }
+
+    /// The peer has said something, be it half a line, or has taken something.
+    pub fn touch(&self) {
+        if !self.is_authenticated() {
+            self.record.heard.store(self.connections.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// The peer waits for an answer.
+    pub fn mark_busy(&self) {
+        if !self.is_authenticated() {
+            self.record.heard.store(BUSY, Ordering::Relaxed);
+        }
+    }
+
+    /// A living token was shown: the connection is its account's from now on, if that may have one more.
+    pub fn authenticate(&mut self, holder: Holder) -> Result<(), TooMany> {
+        let mut state = self.connections.state();
+        let number = self.record.number;
+        let account = Payer::Account(holder.user);
+        let is_its_already = state.authenticated.get(&number).is_some_and(|(_, former)| former.user == holder.user);
+        if !is_its_already && state.counts.of(account) >= state.limits.per_account {
+            return Err(TooMany);
+        }
+        // Who is in neither was evicted, and this task ends.
+        let Some(record) = state.detach(number).or_else(|| state.unauthenticated.remove(&number)) else {
+            return Ok(());
+        };
+        state.counts.add(account, 1);
+        record.login.store(LIVING, Ordering::Release);
+        state.by_session.entry(holder.session).or_default().push(number);
+        state.authenticated.insert(number, (record, holder));
+        self.shown = Some(holder);
+        Ok(())
+    }
+
+    /// A token that is none was shown, or the session was ended here.
+    pub fn forget_token(&mut self) {
+        if self.shown.take().is_some() {
+            self.record.login.store(NONE, Ordering::Release);
+            let mut state = self.connections.state();
+            if let Some(record) = state.detach(self.record.number) {
+                state.put_out(record, self.connections.now(), NONE);
+            }
+        }
+    }
+
+    /// Ready when the session of the token that was shown last has ended.
+    pub async fn session_ended(&self) {
+        loop {
+            let ended = self.record.ended.notified();
+            if matches!(self.record.login.load(Ordering::Acquire), LOGGED_OUT | REVOKED) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Ready when it was ended otherwise than by a logout.
+    pub async fn revoked(&self) {
+        loop {
+            let ended = self.record.ended.notified();
+            if self.record.login.load(Ordering::Acquire) == REVOKED {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Eviction {
+    /// The connection ends when this is aborted.
+    pub fn attach_task(self, task: AbortHandle) {
+        // This is made once for each slot, so nothing is there yet.
+        let _ = self.0.task.set(task);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.connections.state();
+        let number = self.record.number;
+        // Who is in neither was evicted, and is off the counts.
+        if let Some(record) = state.detach(number).or_else(|| state.unauthenticated.remove(&number)) {
+            state.leave(&record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,363 @@
+//! Who is charged for what. Whatever one connection, one account or one address can make the server hold has a share, a
+//! deadline, and is given back when its cause ends. All of it is here:
+//!
+//! | what | who is charged | share | deadline | given back |
+//! |---|---|---|---|---|
+//! | a connection | its address: [`network`] | `limits.connections_per_address` | `limits.peer_timeout`, and it makes room for another one while it shows no living token | when it ends |
+//! | an authenticated connection | the account of the token that it showed last | `limits.connections_per_account` | the same | when it ends, shows another token, or the session ends |
+//! | a request line beyond the short limit | the account | as much of `limits.buffered_bytes` as stays free beside it | `limits.write_timeout` and what `limits.min_bytes_per_second` allows | when the line was carried out or refused, or the session ends |
+//! | replies beyond [`UNCHARGED`] that were not written | the account | as much of `limits.buffered_reply_bytes` as stays free beside it | the same | when they are written; when the session is revoked, the connection ends |
+//! | requests that were not taken | the connection | one read | none: they cost no more | they are taken when the replies before them are written |
+//! | a password hash and its place in the queue | the address, or the account where it is known there | [`crate::auth::password`], [`crate::auth::throttle`] | the queue is bounded | when the peer is gone |
+//! | a turn at the readers | the account | [`crate::fair`] | each turn is bounded | when the peer is gone |
+//!
+//! The connections are counted in [`crate::transport::admission`]; the bytes are counted here.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::model::{SessionId, UserId};
+
+/// What is read of a connection at once, at the most, in bytes.
+pub const READ: usize = 64 << 10;
+/// The same of one that has shown no living token.
+pub const READ_UNAUTHENTICATED: usize = 4 << 10;
+/// No further request is taken while more than this is unwritten, in bytes.
+pub const UNREAD: usize = 8 << 10;
+/// Bytes of replies that a connection may have unwritten at nobody's charge.
+pub const UNCHARGED: usize = 32 << 10;
+
+/// Whose a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The login.
+    pub session: SessionId,
+    /// The account.
+    pub user: UserId,
+}
+
+/// Who is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Payer {
+    /// An account.
+    Account(UserId),
+    /// What counts as one address: a [`network`].
+    Network(IpAddr),
+}
+
+impl Payer {
+    /// Whoever is at this address.
+    pub fn at(address: IpAddr) -> Payer {
+        Payer::Network(network(address))
+    }
+}
+
+/// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
+
+/// How much each payer has of something.
+#[derive(Debug, Default)]
+pub struct Account {
+    by_payer: HashMap<Payer, usize>,
+}
+
+impl Account {
+    /// What `payer` has.
+    pub fn of(&self, payer: Payer) -> usize {
+        self.by_payer.get(&payer).copied().unwrap_or(0)
+    }
+
+    /// Charges `payer`.
+    pub fn add(&mut self, payer: Payer, amount: usize) {
+        *self.by_payer.entry(payer).or_default() += amount;
+    }
+
+    /// Gives back to `payer`.
+    pub fn subtract(&mut self, payer: Payer, amount: usize) {
+        if let Some(has) = self.by_payer.get_mut(&payer) {
+            *has = has.saturating_sub(amount);
+            if *has == 0 {
+                self.by_payer.remove(&payer);
+            }
+        }
+    }
+
+    /// How many have something.
+    pub fn payers(&self) -> usize {
+        self.by_payer.len()
+    }
+
+    /// Whether nobody has anything.
+    pub fn is_empty(&self) -> bool {
+        self.by_payer.is_empty()
+    }
+}
+
+/// The memory that long lines and long replies may take. One for the whole server.
+#[derive(Debug)]
+pub struct Memory {
+    /// For request lines beyond the short limit.
+    pub lines: Arc<Pool>,
+    /// For replies beyond [`UNCHARGED`] that were not written.
+    pub replies: Arc<Pool>,
+}
+
+impl Memory {
+    /// So many bytes for each.
+    pub fn new(lines: usize, replies: usize) -> Memory {
+        Memory { lines: Pool::new(lines), replies: Pool::new(replies) }
+    }
+
+    /// Takes other sizes. Who has more than there is keeps it.
+    pub fn resize(&self, lines: usize, replies: usize) {
+        self.lines.state().size = lines;
+        self.replies.state().size = replies;
+    }
+}
+
+/// Bytes that payers share. Each may have as many as then stay free, and its fair part of the whole in any case: where that
+/// is not free, the oldest charge of whoever has the most is cut. Only who is alone may have more, and that once.
+#[derive(Debug)]
+pub struct Pool {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    size: usize,
+    taken: usize,
+    by_payer: Account,
+    /// Those that are not empty, in the order in which they began.
+    charges: BTreeMap<u64, Entry>,
+    /// The number of the next.
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    payer: Payer,
+    bytes: usize,
+    cut: Arc<Cut>,
+}
+
+/// Whether a charge was cut, and who wants to know.
+#[derive(Debug, Default)]
+struct Cut {
+    is_cut: AtomicBool,
+    told: Notify,
+}
+
+impl Pool {
+    fn new(size: usize) -> Arc<Pool> {
+        let state = State { size, taken: 0, by_payer: Account::default(), charges: BTreeMap::new(), next: 0 };
+        Arc::new(Pool { state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A charge of nothing yet.
+    pub fn charge(self: &Arc<Pool>, payer: Payer) -> Charge {
+        Charge { pool: self.clone(), payer, number: None, cut: Arc::default() }
+    }
+
+    /// How many bytes are taken.
+    pub fn taken(&self) -> usize {
+        self.state().taken
+    }
+}
+
+impl State {
+    fn free(&self) -> usize {
+        self.size.saturating_sub(self.taken)
+    }
+
+    /// How much more `payer` may have; `holds`: some of what it has is the same charge's.
+    fn room(&self, payer: Payer, holds: bool) -> usize {
+        let mine = self.by_payer.of(payer);
+        if self.charges.len() == usize::from(holds) {
+            return self.free();
+        }
+        // One part stays for whoever comes next.
+        let payers = self.by_payer.payers() + usize::from(mine == 0);
+        let fair = self.size / (payers + 1);
+        (self.free().saturating_sub(mine) / 2).max(fair.saturating_sub(mine))
+    }
+
+    /// Makes `wanted` bytes free that are not `payer`'s.
+    fn make_room(&mut self, payer: Payer, wanted: usize) {
+        while self.free() < wanted {
+            let others = self.charges.iter().filter(|(_, entry)| entry.payer != payer);
+            let of_the_most = others.map(|(number, entry)| (self.by_payer.of(entry.payer), Reverse(*number))).max();
+            let Some((_, Reverse(number))) = of_the_most else { return };
+            if let Some(entry) = self.remove(number) {
+                entry.cut.is_cut.store(true, Ordering::Release);
+                entry.cut.told.notify_waiters();
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.charges.remove(&number)?;
+        self.taken -= entry.bytes;
+        self.by_payer.subtract(entry.payer, entry.bytes);
+        Some(entry)
+    }
+}
+
+/// Bytes of a pool that are charged to somebody; given back when dropped.
+#[derive(Debug)]
+pub struct Charge {
+    pool: Arc<Pool>,
+    payer: Payer,
+    /// Under which the pool knows it, once it is not empty.
+    number: Option<u64>,
+    cut: Arc<Cut>,
+}
+
+impl Charge {
+    /// Changes the charge to `bytes`, or leaves it as it is where there is no room for so many.
+    pub fn set(&mut self, bytes: usize) -> bool {
+        let mut state = self.pool.state();
+        let former = self.number.and_then(|number| state.charges.get(&number)).map_or(0, |entry| entry.bytes);
+        // Nobody can have more than there is.
+        let bytes = bytes.min(state.size.max(former));
+        if bytes > former {
+            let more = bytes - former;
+            if self.is_cut() || more > state.room(self.payer, former > 0) {
+                return false;
+            }
+            state.make_room(self.payer, more);
+        }
+        if bytes == former {
+            return true;
+        }
+        let next = state.next;
+        let number = *self.number.get_or_insert(next);
+        state.next = next.max(number + 1);
+        state.remove(number);
+        if bytes > 0 {
+            state.taken += bytes;
+            state.by_payer.add(self.payer, bytes);
+            state.charges.insert(number, Entry { payer: self.payer, bytes, cut: self.cut.clone() });
+        }
+        true
+    }
+
+    /// Takes up to `bytes`, as many as there is room for; gives how many.
+    pub fn take_up_to(&mut self, bytes: usize) -> usize {
+        let bytes = bytes.min(self.pool.state().room(self.payer, false));
+        // Others may have come in between.
+        if self.set(bytes) { bytes } else { 0 }
+    }
+
+    /// Whether somebody else needed the room more.
+    pub fn is_cut(&self) -> bool {
+        self.cut.is_cut.load(Ordering::Acquire)
+    }
+
+    /// Ready when that is so.
+    pub async fn cut(&self) {
+        let told = self.cut.told.notified();
+        if !self.is_cut() {
+            told.await;
+        }
+    }
+
+    /// Who is charged.
+    pub fn payer(&self) -> Payer {
+        self.payer
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.pool.state().remove(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::transport::charge::*;
+
+    fn account(number: i64) -> Payer {
+        Payer::Account(UserId(number))
+    }
+
+    /// As many charges as an account can get.
+    fn all_that_one_gets(pool: &Arc<Pool>, number: i64) -> Vec<Charge> {
+        let mut charges: Vec<Charge> = (0..10).map(|_| pool.charge(account(number))).collect();
+        charges.iter_mut().for_each(|charge| _ = charge.take_up_to(10_000));
+        charges
+    }
+
+    #[test]
+    fn however_many_accounts_take_all_they_can_each_other_one_gets_its_part() {
+        const SIZE: usize = 100_000;
+        let pool = Pool::new(SIZE);
+        let mut held = Vec::new();
+        for number in 1..=20_u8 {
+            held.push(all_that_one_gets(&pool, number.into()));
+            let mine = pool.state().by_payer.of(account(number.into()));
+            assert!(mine >= SIZE / usize::from(number) / 2, "account {number} has {mine}");
+            assert!(pool.taken() <= SIZE);
+        }
+        let mut another = pool.charge(account(99));
+        assert!(another.set(SIZE / 22), "{} are taken", pool.taken());
+        let cut = held.iter().flatten().filter(|charge| charge.is_cut()).count();
+        assert!(cut > 0 && !another.is_cut() && pool.taken() <= SIZE);
+        held.clear();
+        drop(another);
+        assert_eq!(pool.taken(), 0);
+        assert!(pool.state().by_payer.is_empty() && pool.state().charges.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_may_have_all_of_it_once_and_until_another_comes() {
+        let pool = Pool::new(1000);
+        let mut first = pool.charge(account(1));
+        assert!(first.set(5000), "nobody can have more than there is");
+        assert_eq!(pool.taken(), 1000);
+        assert!(!pool.charge(account(1)).set(1), "not twice");
+        let mut other = pool.charge(account(2));
+        assert!(!other.set(334), "a third is fair, because a third one may come");
+        assert!(other.set(333));
+        first.cut().await;
+        assert!(!first.set(1001) && first.set(0), "it is over");
+        assert_eq!(pool.taken(), 333);
+        let mut again = pool.charge(account(1));
+        assert!(!again.set(334) && again.set(333) && !other.is_cut());
+    }
+
+    #[test]
+    fn one_account_leaves_as_much_as_it_has() {
+        let pool = Pool::new(1000);
+        let [mut first, mut second, mut third] = [(); 3].map(|()| pool.charge(account(1)));
+        assert!(first.set(400));
+        assert!(!second.set(101) && second.set(100));
+        assert!(!third.set(1), "the account has its share");
+        assert!(first.set(300) && third.set(100));
+    }
+
+    #[test]
+    fn one_address_is_an_ipv4_address_or_an_ipv6_network() {
+        let payer = |text: &str| Payer::at(text.parse().expect("an address"));
+        assert_eq!(payer("2001:db8::1"), payer("2001:db8::ffff:ffff:ffff:ffff"));
+        assert_ne!(payer("2001:db8::1"), payer("2001:db8:0:1::1"));
+        assert_eq!(payer("192.0.2.1"), payer("::ffff:192.0.2.1"));
+        assert_ne!(payer("192.0.2.1"), payer("192.0.2.2"));
+    }
+}

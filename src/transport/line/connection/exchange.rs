@@ -1,0 +1,142 @@
+//! Requests in the order in which they came: each is carried out and answered before the next, save `send`s, which are
+//! carried out together.
+
+use std::io;
+
+use tokio::task::coop::consume_budget;
+
+use crate::protocol::{Command, Refusal, Reply, Request, Send};
+use crate::service::{Caller, Each, TokenState};
+use crate::transport::line::connection::gone::may_take_long;
+use crate::transport::line::connection::incoming::charge_connection;
+use crate::transport::line::connection::{Connection, Over};
+use crate::transport::line::framer::Frame;
+use crate::transport::stream::Stream;
+
+/// Requests of one connection that are taken together, at the most.
+const TOGETHER: usize = 256;
+
+/// A request with its place in the stream, or why there is none.
+type Asked = (u64, Result<Request, Refusal>);
+
+impl<S: Stream> Connection<'_, S> {
+    /// The next request that has arrived whole.
+    async fn next_request(&mut self) -> Option<Asked> {
+        loop {
+            let held = self.lines.capacity();
+            let (at, refusal) = match self.lines.next_frame()? {
+                Frame::Line { bytes, at } => return Some((at, self.dialect.parse(bytes))),
+                Frame::Empty { at } => (at, Refusal::UnknownCommand),
+                Frame::TooLong { at, .. } => (at, Refusal::LineTooLong),
+                Frame::NeedsAdmission { head, at } => {
+                    let token = self.dialect.parse_head(head);
+                    match self.admit(token, held).await {
+                        Ok(long_line) => {
+                            self.long_line = Some(long_line);
+                            self.lines.admit();
+                            continue;
+                        }
+                        Err(refusal) => {
+                            self.lines.discard();
+                            (at, refusal)
+                        }
+                    }
+                }
+            };
+            self.dialect.pass();
+            return Some((at, Err(refusal)));
+        }
+    }
+
+    /// Answers the requests that have arrived. Those `send`s that stand together are carried out together, which
+    /// is what makes pipelining worth its while. Gives a reason where the connection is to be closed.
+    pub(super) async fn answer_all(&mut self) -> io::Result<Option<Over>> {
+        let mut sends = Each::new();
+        while let Some((at, request)) = self.next_request().await {
+            // Who asks a thousand things at once must not keep the others waiting for all of the answers.
+            consume_budget().await;
+            self.slot.mark_busy();
+            let first = std::mem::take(&mut self.first);
+            match self.authenticate(at, request).await {
+                Ok((caller, Request { command: Command::Send(send), .. })) => {
+                    sends.push((caller, send));
+                    if sends.len() == TOGETHER {
+                        self.send(&mut sends).await?;
+                    }
+                }
+                Ok((caller, Request { command, .. })) => {
+                    self.send(&mut sends).await?;
+                    self.carry_out(caller, command).await?;
+                }
+                Err(refusal) => {
+                    self.send(&mut sends).await?;
+                    self.reply(&refusal.into());
+                    self.flush_if_long().await?;
+                    if first && refusal == Refusal::Http {
+                        self.flush().await?;
+                        return Ok(Some(Over::Closed));
+                    }
+                }
+            }
+        }
+        self.send(&mut sends).await?;
+        self.flush().await?;
+        self.slot.touch();
+        Ok(None)
+    }
+
+    /// Finds out who asks, and whose the connection is. Who asks again has read what was written before; but who shows a
+    /// token that is good for nothing proves nothing.
+    async fn authenticate(&mut self, at: u64, request: Result<Request, Refusal>) -> Result<(Caller, Request), Refusal> {
+        let request = request.inspect_err(|_| self.handed_out.request(at))?;
+        let caller = self.service.authenticate(request.token).await;
+        if caller.token() != TokenState::Dead {
+            self.handed_out.request(at);
+        }
+        match charge_connection(&mut self.slot, self.service, &caller) {
+            // Who has too many connections can log out still.
+            Err(refusal) if request.command != Command::Logout => Err(refusal),
+            _ => Ok((caller, request)),
+        }
+    }
+
+    async fn carry_out(&mut self, caller: Caller, command: Command) -> io::Result<()> {
+        let (outcome, promised) = match command {
+            // Who knows of `wait` knows how to confirm.
+            Command::Wait { at_most } => (Box::pin(self.wait(caller, at_most)).await?, true),
+            command => {
+                if command == Command::Ack && caller.token() == TokenState::Living {
+                    self.handed_out.acknowledged();
+                }
+                if may_have_a_long_reply(&command) {
+                    self.reserve();
+                }
+                match may_take_long(&command) {
+                    true => (Box::pin(self.unless_gone(caller, command)).await?, false),
+                    false => (self.service.handle(&self.peer, caller, command).await, false),
+                }
+            }
+        };
+        if let Reply::LoggedIn { token } = outcome.reply {
+            let caller = self.service.authenticate(Some(token)).await;
+            // Where the account has too many connections, this one hears so with its next request.
+            let _ = charge_connection(&mut self.slot, self.service, &caller);
+        }
+        self.reply_and_hand_out(outcome, promised).await
+    }
+
+    async fn send(&mut self, sends: &mut Each<(Caller, Send)>) -> io::Result<()> {
+        if sends.is_empty() {
+            return Ok(());
+        }
+        for outcome in self.service.send(&self.peer, std::mem::take(sends)).await {
+            self.reply(&outcome);
+        }
+        self.flush_if_long().await
+    }
+}
+
+/// Whether the reply may be so long that memory is set aside for it first.
+fn may_have_a_long_reply(command: &Command) -> bool {
+    matches!(command, Command::Inbox | Command::History { .. } | Command::Status { .. } | Command::Show)
+}

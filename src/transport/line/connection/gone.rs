@@ -1,0 +1,36 @@
+//! Work for a peer that may go while it waits: what costs much is not done for one that is gone.
+
+use std::io;
+use std::pin::pin;
+
+use tokio::time::sleep;
+
+use crate::protocol::Command;
+use crate::service::{Caller, Outcome};
+use crate::transport::line::connection::{ASK_EVERY, Connection};
+use crate::transport::stream::{PeerState, Stream};
+
+/// Whether a command may wait its turn for long, and changes nothing that the peer, once gone, would want to be changed.
+pub fn may_take_long(command: &Command) -> bool {
+    matches!(command, Command::Auth { .. } | Command::History { .. } | Command::Status { .. })
+}
+
+impl<S: Stream> Connection<'_, S> {
+    /// Carries out a command, unless the peer resets the connection or its TCP gives up meanwhile: then no more is done. A
+    /// peer that has only ended its stream still reads.
+    pub(super) async fn unless_gone(&mut self, caller: Caller, command: Command) -> io::Result<Outcome> {
+        let (service, peer) = (self.service, self.peer.clone());
+        let mut work = pin!(service.handle(&peer, caller, command));
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut work => return Ok(outcome),
+                () = sleep(ASK_EVERY) => {
+                    if self.stream.peer_state()? == PeerState::Gone {
+                        return Err(io::ErrorKind::ConnectionReset.into());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Replies that were not written yet, and the memory that they take in the name of an account. A peer that does not read
+//! gets no more replies made, and is waited for no longer than the settings say.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep_until};
+
+use crate::protocol::Refusal;
+use crate::service::{Outcome, TokenState};
+use crate::transport::admission::Slot;
+use crate::transport::charge::{Charge, Payer, UNCHARGED, UNREAD};
+use crate::transport::line::connection::{Connection, Settings};
+use crate::transport::stream::{PeerState, Stream};
+
+/// An idle connection keeps no more room than this for its next reply, in bytes: a short one.
+const IDLE_CAPACITY: usize = 128;
+/// The least text that a reply may have, in bytes; there is always room for so much.
+const LEAST_TEXT: usize = UNCHARGED / 2;
+
+impl<S: Stream> Connection<'_, S> {
+    pub(super) fn reply(&mut self, outcome: &Outcome) {
+        if outcome.token == TokenState::Dead {
+            self.slot.forget_token();
+        }
+        self.dialect.render(&outcome.reply, &mut self.out);
+    }
+
+    /// Sets memory aside for a reply that may be long, as much as its account may have; the reply gets no longer than that.
+    pub(super) fn reserve(&mut self) {
+        self.peer.reply_bytes = LEAST_TEXT as u64;
+        if let Some(holder) = self.slot.holder() {
+            let mut charge = self.settings.memory.replies.charge(Payer::Account(holder.user));
+            let room = charge.take_up_to(usize::try_from(self.service.reply_bytes()).unwrap_or(usize::MAX));
+            self.peer.reply_bytes = room.max(LEAST_TEXT) as u64;
+            self.out_charge = Some(charge);
+        }
+    }
+
+    pub(super) async fn reply_and_hand_out(&mut self, outcome: Outcome, promised: bool) -> io::Result<()> {
+        if outcome.lease.is_none() {
+            self.reply_if_there_is_room(&outcome);
+            return self.flush_if_long().await;
+        }
+        // Requests that lie in the socket already were written without knowing this reply.
+        let received = self.lines.received() + self.stream.unread()?;
+        let ended = self.stream.peer_state()? == PeerState::Ended;
+        let is_said = self.reply_if_there_is_room(&outcome);
+        if let Some(lease) = outcome.lease.filter(|_| is_said) {
+            self.handed_out.made(lease, received, ended);
+            if promised {
+                self.handed_out.promised();
+            }
+        }
+        self.flush().await
+    }
+
+    /// A long reply may lie here for as long as the peer is slow to take it, so it is charged to the account; where there is
+    /// no room for it, the peer hears that the server is busy, and messages in it wait again.
+    fn reply_if_there_is_room(&mut self, outcome: &Outcome) -> bool {
+        let before = self.out.len();
+        self.reply(outcome);
+        let held = self.out.capacity();
+        if held <= UNCHARGED {
+            self.out_charge = None;
+            return true;
+        }
+        if self.out_charge.is_none()
+            && let Some(holder) = self.slot.holder()
+        {
+            self.out_charge = Some(self.settings.memory.replies.charge(Payer::Account(holder.user)));
+        }
+        let has_room = self.out_charge.as_mut().is_some_and(|charge| charge.set(held));
+        if !has_room {
+            self.out.truncate(before);
+            self.out.shrink_to_fit();
+            self.out_charge = None;
+            self.dialect.render_instead(Refusal::Busy, &mut self.out);
+        }
+        has_room
+    }
+
+    /// Writes the replies, if there are so many that the peer should take them before it gets more.
+    pub(super) async fn flush_if_long(&mut self) -> io::Result<()> {
+        if self.out.len() >= UNREAD { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes all replies.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        let Connection { stream, out, out_charge, slot, settings, .. } = self;
+        let mut taking = Taking { slot, charge: out_charge.as_ref(), settings, bytes: out.len(), deadline: None };
+        let mut written = 0;
+        while written < out.len() {
+            match taking.wait(stream.write(&out[written..])).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                some => written += some,
+            }
+        }
+        taking.wait(stream.flush()).await?;
+        out.clear();
+        out.shrink_to(IDLE_CAPACITY);
+        *out_charge = None;
+        if !self.handed_out.is_empty() {
+            self.handed_out.written(Instant::now());
+        }
+        Ok(())
+    }
+}
+
+/// A peer that is to take replies.
+struct Taking<'a> {
+    slot: &'a Slot,
+    charge: Option<&'a Charge>,
+    settings: &'a Settings,
+    /// How many bytes there are to take.
+    bytes: usize,
+    /// When all of them must be taken, once the peer has kept us waiting.
+    deadline: Option<Instant>,
+}
+
+impl Taking<'_> {
+    /// Does what is nearly always done at once, and then needs no clock. While the peer keeps us waiting, it is a silent one.
+    async fn wait<T>(&mut self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let mut work = pin!(work);
+        match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+            Poll::Ready(done) => done,
+            Poll::Pending => {
+                self.slot.touch();
+                let done = Box::pin(self.wait_long(work)).await;
+                self.slot.mark_busy();
+                done
+            }
+        }
+    }
+
+    async fn wait_long<T>(&mut self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let now = Instant::now();
+        let deadline = *self.deadline.get_or_insert_with(|| now + self.settings.patience(self.bytes));
+        let cut = async {
+            match self.charge {
+                Some(charge) => charge.cut().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = sleep_until(deadline.min(now + self.settings.write_timeout)) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes its replies too slowly"))
+            }
+            () = self.slot.revoked() => Err(io::Error::other("the session has ended")),
+            () = cut => Err(io::Error::other("others needed the memory of a reply that was not taken")),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! A connection whose client waits: it sits still, and sees meanwhile whether anybody is still there to read.
+
+use std::io;
+use std::time::Duration;
+
+use crate::service::{Caller, Outcome};
+use crate::transport::charge::READ;
+use crate::transport::line::connection::{Connection, Event};
+use crate::transport::stream::Stream;
+
+/// Who sends more than this behind a `wait`, in bytes, does not want to wait.
+const BEHIND: usize = READ;
+
+impl<S: Stream> Connection<'_, S> {
+    /// Carries out a `wait`. A peer that is gone is handed nothing.
+    pub(super) async fn wait(&mut self, caller: Caller, at_most: Duration) -> io::Result<Outcome> {
+        self.flush().await?;
+        // It has been carried out.
+        self.long_line = None;
+        // Nothing is set aside while nothing comes; a reply for which there is no room then waits in the queue.
+        self.reserve();
+        self.out_charge = None;
+        let (service, peer) = (self.service, self.peer.clone());
+        service.wait(&peer, caller, at_most, self.no_more_use()).await
+    }
+
+    /// Ready when the server stops, the peer ends its stream, or more comes than is kept for later.
+    async fn no_more_use(&mut self) -> io::Result<()> {
+        loop {
+            match self.next_event().await? {
+                Event::Bytes if self.lines.buffered() < BEHIND => {}
+                Event::Quiet => self.check_quiet().await?,
+                Event::Bytes | Event::Ended | Event::Stopped | Event::LineOver(_) => return Ok(()),
+            }
+        }
+    }
+}

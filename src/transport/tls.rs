@@ -1,0 +1,207 @@
+//! TLS on the server's side: a certificate that can be changed while the server runs, and an encrypted stream as the
+//! session wants it. Knows nothing of what is said.
+
+mod identity;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{PoisonError, RwLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::transport::stream::{PeerState, Stream};
+pub use crate::transport::tls::identity::{BadIdentity, Identity, Validity};
+
+/// Makes TCP connections into TLS connections.
+#[derive(Debug)]
+pub struct Tls {
+    identity: RwLock<Identity>,
+    handshake_timeout: Duration,
+}
+
+impl Tls {
+    /// As this identity; a handshake may take so long.
+    pub fn new(identity: Identity, handshake_timeout: Duration) -> Tls {
+        Tls { identity: RwLock::new(identity), handshake_timeout }
+    }
+
+    /// The identity that connections see.
+    pub fn identity(&self) -> Identity {
+        self.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Connections from now on see this identity.
+    pub fn set_identity(&self, identity: Identity) {
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+
+    /// Shakes hands, unless the peer does not speak TLS.
+    pub async fn accept(&self, tcp: TcpStream) -> io::Result<Accepted> {
+        timeout(self.handshake_timeout, self.shake_hands(tcp)).await?
+    }
+
+    async fn shake_hands(&self, tcp: TcpStream) -> io::Result<Accepted> {
+        let mut first = [0];
+        if tcp.peek(&mut first).await? == 1 && is_text(first[0]) {
+            return Ok(Accepted::Plain(tcp));
+        }
+        let config = self.identity().config();
+        let records = Records { tcp, place: Place::default() };
+        let inner = TlsAcceptor::from(config).accept(records).await?;
+        Ok(Accepted::Tls(TlsStream { inner: Box::new(inner), more: false }))
+    }
+}
+
+/// How a peer at the TLS port began.
+pub enum Accepted {
+    /// With a handshake, which has succeeded.
+    Tls(TlsStream),
+    /// With text: a client that was not told to speak TLS. Nothing of it was read yet.
+    Plain(TcpStream),
+}
+
+/// Whether a connection that begins so is one of text. A handshake begins with a control character.
+fn is_text(first: u8) -> bool {
+    first.is_ascii_graphic() || first.is_ascii_whitespace()
+}
+
+/// Whether a connection in the clear begins as a TLS handshake does (RFC 8446, section 5.1).
+pub fn begins_handshake(bytes: &[u8]) -> bool {
+    matches!(bytes, [22, 3, ..])
+}
+
+/// A TLS connection.
+pub struct TlsStream {
+    inner: Box<tokio_rustls::server::TlsStream<Records>>,
+    /// The last read was filled to the brim, so there may be more that was decrypted already.
+    more: bool,
+}
+
+/// More than that is never decrypted and not read.
+const DECRYPTED: u64 = 64 * 1024;
+
+impl AsyncRead for TlsStream {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.inner).poll_read(context, buf));
+        self.more = buf.remaining() == 0;
+        Poll::Ready(match read {
+            // Many clients end the connection without a word of TLS; what they sent was whole lines or is discarded.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            read => read,
+        })
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+impl Stream for TlsStream {
+    fn unread(&self) -> io::Result<u64> {
+        let (records, _) = self.inner.get_ref();
+        let decrypted = if self.more { DECRYPTED } else { 0 };
+        Ok(records.tcp.unread()? + records.place.taken + decrypted)
+    }
+
+    fn unacknowledged(&self) -> io::Result<u64> {
+        let (records, session) = self.inner.get_ref();
+        Ok(records.tcp.unacknowledged()? + u64::from(session.wants_write()))
+    }
+
+    fn peer_state(&self) -> io::Result<PeerState> {
+        self.inner.get_ref().0.tcp.peer_state()
+    }
+}
+
+/// The TCP stream beneath, with an eye on where records end: half a record is read but gives nothing yet.
+struct Records {
+    tcp: TcpStream,
+    place: Place,
+}
+
+/// Where in a record the stream is.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Place {
+    /// The last two bytes of the header: how long the rest is.
+    length: [u8; 2],
+    /// Bytes of this record that have come.
+    taken: u64,
+}
+
+/// The header of a record (RFC 8446, 5.1); its length stands at its end.
+const HEADER: u64 = 5;
+
+impl Place {
+    fn advance(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.taken < HEADER {
+                self.length = [self.length[1], *first];
+                self.taken += 1;
+                bytes = rest;
+            }
+            if self.taken >= HEADER {
+                let missing = HEADER + u64::from(u16::from_be_bytes(self.length)) - self.taken;
+                let here = bytes.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
+                bytes = &bytes[here..];
+                self.taken = if here as u64 == missing { 0 } else { self.taken + here as u64 };
+            }
+        }
+    }
+}
+
+impl AsyncRead for Records {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.tcp).poll_read(context, buf));
+        self.place.advance(&buf.filled()[before..]);
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Records {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(context, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::transport::tls::*;
+
+    #[test]
+    fn half_a_record_is_counted_and_a_whole_one_is_not() {
+        let record = |length: u16| [&[23, 3, 3][..], &length.to_be_bytes(), &vec![0; length.into()]].concat();
+        let stream = [record(1), record(0), record(300)].concat();
+        for cut in 0..=stream.len() {
+            let (mut at_once, mut in_pieces) = (Place::default(), Place::default());
+            at_once.advance(&stream[..cut]);
+            stream[..cut].chunks(3).for_each(|piece| in_pieces.advance(piece));
+            let begun = [0, 6, 11, 316].into_iter().rfind(|begin| *begin <= cut).expect("0 is one");
+            assert_eq!(at_once.taken, (cut - begun) as u64);
+            assert_eq!(in_pieces.taken, at_once.taken);
+        }
+    }
+}
