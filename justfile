@@ -21,6 +21,10 @@ ci:
 bench *arguments:
     cargo bench --bench load -- {{arguments}}
 
+# What an innocent user notices when somebody attacks; rows such as 9 or 13-lines
+attacks *arguments:
+    cargo bench --bench attacks -- {{arguments}}
+
 # One fuzz target: framer, parser, json, name, config or text; wants nightly Rust and cargo-fuzz
 fuzz target *arguments:
     cd fuzz && cargo +nightly fuzz run {{target}} {{arguments}}

@@ -15,10 +15,11 @@
 //! | `load/idle.rs` | the memory of connections that say nothing |
 //! | `load/fill.rs`, `load/stored.rs` | millions of messages; what they slow down |
 //! | `load/directory.rs` | a million accounts and sessions: start, memory, admin commands |
-//! | `load/servers.rs` | starting, looking at and stopping processes |
+//! | `load/servers.rs` | starting and stopping processes |
+//! | `load/yardsticks.rs` | Redis, and the server that stores nothing |
 //! | `load/chatd.rs` | a chatd with accounts, and copies of it |
 //! | `load/ceiling.rs` | the server that stores nothing |
-//! | `load/interrupt.rs` | Ctrl-C |
+//! | `load/interrupt.rs`, `load/signals.rs` | Ctrl-C |
 //! | `load/figures.rs`, `load/table.rs`, `load/goals.rs` | medians, what is printed of them, what they should be |
 
 #[path = "load/ceiling.rs"]
@@ -45,6 +46,8 @@ mod probes;
 mod rows;
 #[path = "load/servers.rs"]
 mod servers;
+#[path = "load/signals.rs"]
+mod signals;
 #[path = "load/stored.rs"]
 mod stored;
 #[path = "load/table.rs"]
@@ -53,6 +56,8 @@ mod table;
 mod talk;
 #[path = "load/wire.rs"]
 mod wire;
+#[path = "load/yardsticks.rs"]
+mod yardsticks;
 
 use anyhow::{Context, Result, ensure};
 use chatd::Chatd;
@@ -62,7 +67,6 @@ use goals::Goal;
 use interrupt::Interrupt;
 use probes::Reader;
 use rows::{Pace, Row, Subject};
-use servers::Server;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -171,7 +175,7 @@ fn main() -> ExitCode {
 
 /// Measures one thing after the other, prints each when it is done, and in the end whether it is as it should be.
 fn measure_all(options: &Options) -> Result<()> {
-    let interrupt = Interrupt::install()?;
+    let interrupt = signals::take_over()?;
     servers::allow_connections(most_connections(options).max(options.idle))?;
     fs::create_dir_all(&options.dir).with_context(|| format!("cannot make {}", options.dir.display()))?;
     // Declared before the servers, so that it is removed after they are gone.
@@ -181,7 +185,7 @@ fn measure_all(options: &Options) -> Result<()> {
         .with_context(|| format!("cannot make a temporary directory in {}", options.dir.display()))?;
     table::print_sync(&options.dir.display().to_string(), syncs_ms(directory.path())?);
     if options.target != Target::Chatd {
-        println!("{}", servers::version("redis-server")?);
+        println!("{}", yardsticks::version("redis-server")?);
     }
 
     let bench = Bench { options, directory: directory.path(), interrupt: &interrupt };
@@ -258,12 +262,12 @@ impl Bench<'_> {
         let (ceiling, redis);
         if let Some((address, requests)) = chatd {
             subjects.push(Subject { who: Who::Chatd, address, requests });
-            ceiling = Server::ceiling(&self.subdirectory("ceiling")?, self.interrupt)?;
+            ceiling = yardsticks::ceiling(&self.subdirectory("ceiling")?, self.interrupt)?;
             subjects.push(Subject { who: Who::Ceiling, address: ceiling.address, requests });
         }
         let to_redis = Requests::redis(&self.recipients(), options.text_bytes, options.seed);
         if options.target != Target::Chatd {
-            redis = Server::redis(&self.subdirectory("redis")?, most, self.interrupt)?;
+            redis = yardsticks::redis(&self.subdirectory("redis")?, most, self.interrupt)?;
             subjects.push(Subject { who: Who::Redis, address: redis.address, requests: &to_redis });
         }
 

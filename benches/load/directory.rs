@@ -3,6 +3,7 @@
 
 use crate::chatd::Chatd;
 use crate::figures::median;
+use crate::idle::resident_bytes;
 use crate::interrupt::Interrupt;
 use crate::talk::Talk;
 use crate::wire::Requests;
@@ -41,7 +42,7 @@ pub fn measure(chatd: &Chatd, accounts: usize, requests: &Requests, interrupt: &
     let begun = Instant::now();
     let server = chatd.start(interrupt)?;
     let start_ms = milliseconds(begun);
-    let resident_mb = server.resident_bytes()? as f64 / 1e6;
+    let resident_mb = resident_bytes(&server)? as f64 / 1e6;
     let add_ms = added(chatd, "beside", interrupt)?;
 
     let quiet = slowest(server.address, requests, interrupt)?;

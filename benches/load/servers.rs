@@ -1,7 +1,7 @@
 //! The processes under load: started in a directory of their own, looked at from outside, stopped, and gone when their
 //! value is dropped. Knows nothing of how they are measured, nor of chatd more than of any other.
 
-use crate::interrupt::Interrupt;
+use super::interrupt::Interrupt;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -24,7 +24,7 @@ const ASK_EVERY: Duration = Duration::from_micros(250);
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Open files beside the connections: listeners, databases, logs, standard streams.
-const SPARE_FILES: usize = 256;
+pub const SPARE_FILES: usize = 256;
 
 /// A server under load; killed on drop.
 pub struct Server {
@@ -33,30 +33,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `redis-server` with its data in `directory`: each write on the disk before its reply.
-    ///
-    /// Snapshots and rewrites of the log in the background are off, so that the yardstick is Redis at its best.
-    pub fn redis(directory: &Path, connections: usize, interrupt: &Interrupt) -> Result<Self> {
-        let address = free_address()?;
-        let mut command = Command::new("redis-server");
-        command
-            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
-            .args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
-            .args(["--auto-aof-rewrite-percentage", "0", "--daemonize", "no"])
-            .args(["--tcp-backlog", "4096", "--maxclients", &(connections + SPARE_FILES).to_string()])
-            .current_dir(directory);
-        Self::start(command, address, &directory.join("redis.log"), interrupt)
-    }
-
-    /// Starts the server that stores nothing. It is this very program, but a process of its own, so that its cost is
-    /// not the generator's.
-    pub fn ceiling(directory: &Path, interrupt: &Interrupt) -> Result<Self> {
-        let address = free_address()?;
-        let mut command = Command::new(std::env::current_exe().context("cannot find this program itself")?);
-        command.args(["--ceiling", &address.to_string()]);
-        Self::start(command, address, &directory.join("ceiling.log"), interrupt)
-    }
-
     /// Starts `command` and waits until it accepts connections at `address`; quotes what it wrote if it does not.
     pub fn start(mut command: Command, address: SocketAddr, log: &Path, interrupt: &Interrupt) -> Result<Self> {
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -99,15 +75,9 @@ impl Server {
         }
     }
 
-    /// The memory that the server takes up, in bytes: what of its address space is resident. The kernel's share, such
-    /// as the buffers of its sockets, is not in it.
-    pub fn resident_bytes(&self) -> Result<u64> {
-        // `status` says it too, but adds counters of the processors up only now and then.
-        let path = format!("/proc/{}/smaps_rollup", self.process.id());
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let resident = text.lines().find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB"));
-        let kib: u64 = resident.with_context(|| format!("{path} has no line `Rss: … kB`"))?.trim().parse()?;
-        Ok(kib * 1024)
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 }
 
@@ -128,13 +98,6 @@ pub fn allow_connections(connections: usize) -> Result<()> {
             .with_context(|| format!("cannot raise the limit on open files from {soft} to {wanted} (`ulimit -n`)"))?;
     }
     Ok(())
-}
-
-/// The first line that `program --version` prints; fails with advice if there is no such program.
-pub fn version(program: &str) -> Result<String> {
-    let output = Command::new(program).arg("--version").output().map_err(|error| missing(program, error))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// What to tell of a program that cannot be run.

@@ -1,5 +1,6 @@
 //! Nobody gets in, nothing falls over. Each prints the figure that it shows.
 //!
+//! - `attacks`: the attacks of `cargo bench --bench attacks`, each for a moment
 //! - `crowds`: many at once, and those who do nothing right; with CHATD_SLOW set, very many
 //! - `flood`: lines of the log that a client can cause
 //! - `half_open`: peers that vanish without a word
@@ -11,6 +12,7 @@
 //! - `secrets`: text that hurts
 //! - `throttle`: logins that are refused before the password is looked at
 
+mod attacks;
 mod crowds;
 mod flood;
 mod half_open;
