@@ -75,6 +75,7 @@ pub static ROWS: [Attack; 14] = [
         label: "12",
         what: "12,000 connections of one account with a living token, from 12 addresses",
         steps: &[Send, Arrive, Login],
+        brief_settings: "limits.connections = 200\nlimits.connections_per_account = 100\n",
         attack: crowds::one_account,
         ..USUAL
     },
