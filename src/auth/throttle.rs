@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::transport::charge::network;
+use crate::charge::network;
 
 /// Wrong attempts that are let through; 0 for any number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -162,7 +162,7 @@ mod tests {
 
     use tracing_subscriber::layer::SubscriberExt;
 
-    use crate::ops::journal::*;
+    use super::*;
 
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 

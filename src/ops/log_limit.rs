@@ -107,7 +107,7 @@ mod tests {
     use tracing::{debug, error, info};
     use tracing_subscriber::layer::SubscriberExt;
 
-    use crate::ops::log_limit::*;
+    use super::*;
 
     /// Counts what comes through.
     struct Counting(Arc<AtomicUsize>);

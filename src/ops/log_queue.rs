@@ -149,7 +149,7 @@ impl LogQueue {
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    use crate::ops::log_queue::*;
+    use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -177,7 +177,7 @@ impl Collector for Page {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::metrics::*;
+    use super::*;
 
     #[test]
     fn buckets_hold_what_took_no_longer_and_all_that_is_in_smaller_ones() {

@@ -70,7 +70,7 @@ pub async fn death() -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::vital::*;
+    use super::*;
 
     #[tokio::test]
     async fn a_thread_and_a_task_that_panic_are_told_of() {

@@ -209,8 +209,8 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::*;
     use crate::model::{LookupName, Password};
-    use crate::protocol::client::*;
     use crate::protocol::json::render;
     use crate::protocol::{Command, Send};
 

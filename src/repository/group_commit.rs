@@ -94,7 +94,7 @@ impl<J> Jobs<J> {
 
 #[cfg(test)]
 mod tests {
-    use crate::repository::group_commit::*;
+    use super::*;
 
     #[tokio::test]
     async fn takes_what_waits_and_no_more() {

@@ -1,9 +1,9 @@
 //! Who asks, and what a request comes to. A request is authenticated once; everything after it goes by what that found.
 
+use crate::charge::Holder;
 use crate::model::{Timestamp, Token};
 use crate::protocol::{Refusal, Reply};
 use crate::repository::{Lease, Session};
-use crate::transport::charge::Holder;
 
 /// Whether the token of a request is that of a living session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

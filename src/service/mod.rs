@@ -16,12 +16,12 @@ use tracing::{debug, info, warn};
 pub use self::caller::{Authenticated, Caller, Outcome, TokenState};
 use crate::auth::password::{Passwords, Share, Verdict};
 use crate::auth::throttle::Throttle;
+use crate::charge::network;
 use crate::model::{Message, MessageId, Password, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, FromSender, Past, Person, Receipt, Refusal, Reply, Send};
 use crate::repository::{self, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
 pub use crate::repository::{Each, EndedSession, Lease};
-use crate::transport::charge::network;
 
 /// How many messages `history` shows that was not told a number.
 const HISTORY: usize = 20;

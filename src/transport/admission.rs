@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::charge::{Account, Holder, Payer};
 use crate::model::SessionId;
-use crate::transport::charge::{Account, Holder, Payer};
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

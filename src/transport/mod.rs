@@ -1,7 +1,6 @@
 //! How requests and replies travel: streams, TLS, who may be connected, and what proves that a reply arrived.
 
 pub mod admission;
-pub mod charge;
 pub mod confirmation;
 pub mod line;
 pub mod stream;

@@ -189,7 +189,7 @@ impl AsyncWrite for Records {
 
 #[cfg(test)]
 mod tests {
-    use crate::transport::tls::*;
+    use super::*;
 
     #[test]
     fn half_a_record_is_counted_and_a_whole_one_is_not() {

@@ -1,6 +1,6 @@
 use tokio::sync::oneshot::error::TryRecvError;
 
-use crate::auth::password::*;
+use super::*;
 
 const CHEAP: Cost = Cost { memory_kib: 8, iterations: 1, parallelism: 1 };
 const SOMEBODY: Share = Share { known: false, network: 1, address: 1 };

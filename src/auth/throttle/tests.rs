@@ -1,6 +1,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::auth::throttle::*;
+use super::*;
 
 const RATES: Rates =
     Rates { address: Rate { per_minute: 10, per_hour: 60 }, account: Rate { per_minute: 5, per_hour: 20 } };

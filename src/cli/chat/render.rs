@@ -59,7 +59,7 @@ fn paragraph(sender: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::chat::render::*;
+    use super::*;
     use crate::model::{Message, MessageId, Username};
     use crate::protocol::Person;
 

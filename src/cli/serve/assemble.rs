@@ -8,13 +8,13 @@ use tracing::warn;
 
 use crate::auth::password::{OWASP_MINIMUM, Passwords};
 use crate::auth::throttle::{Rate, Rates, Throttle};
+use crate::charge::Memory;
 use crate::cli::serve::cost;
 use crate::cli::serve::live::Live;
 use crate::config::Config;
 use crate::repository::Repository;
 use crate::service::{Rules, Service};
 use crate::transport::admission::ConnectionLimits;
-use crate::transport::charge::Memory;
 use crate::transport::line::connection::Settings;
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.

@@ -31,6 +31,7 @@ use super::log::{self, LogLevel};
 use super::{cost, open, runtime, settings_file, storage, warn_about};
 use crate::admin::path::socket_of;
 use crate::admin::server::AdminSocket;
+use crate::charge::Memory;
 use crate::config::{BadConfig, Config, Loaded};
 use crate::ops::log_queue::LogQueue;
 use crate::ops::systemd;
@@ -38,7 +39,6 @@ use crate::ops::vital;
 use crate::repository::sqlite::{Role, database_path};
 use crate::repository::{self, OpenError, Repository};
 use crate::server::{Dialect, Server};
-use crate::transport::charge::Memory;
 use crate::transport::tls::Tls;
 
 #[derive(Debug, Args)]

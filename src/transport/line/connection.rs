@@ -19,11 +19,11 @@ use tokio::time::sleep_until;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::debug;
 
+use crate::charge::{Charge, Memory};
 use crate::protocol::Refusal;
 use crate::protocol::dialect::Dialect;
 use crate::service::{Peer, Service};
 use crate::transport::admission::Slot;
-use crate::transport::charge::{Charge, Memory};
 use crate::transport::confirmation::HandedOut;
 use crate::transport::line::connection::incoming::LongLine;
 use crate::transport::line::framer::{Ending, LineLimits, Lines};

@@ -272,7 +272,7 @@ impl Lines {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::transport::line::framer::*;
+    use super::*;
 
     const LIMITS: LineLimits = LineLimits { short: 8, long: 16 };
 

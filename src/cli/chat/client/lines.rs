@@ -206,7 +206,7 @@ fn worth_remembering(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::chat::client::lines::*;
+    use super::*;
 
     #[test]
     fn no_password_is_remembered() {

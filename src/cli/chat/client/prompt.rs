@@ -241,7 +241,7 @@ impl Helper for Words {}
 mod tests {
     use rustyline::history::DefaultHistory;
 
-    use crate::cli::chat::client::prompt::*;
+    use super::*;
 
     #[test]
     fn commands_and_names_are_completed() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::repository::memory::mailboxes::*;
+use super::*;
 
 const USERS: usize = 3;
 /// Messages that are taken at once.

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::time::{Instant, sleep_until};
 
+use crate::charge::{Charge, Payer, READ, READ_UNAUTHENTICATED};
 use crate::model::Token;
 use crate::protocol::Refusal;
 use crate::service::{Caller, Service, TokenState};
 use crate::transport::admission::Slot;
-use crate::transport::charge::{Charge, Payer, READ, READ_UNAUTHENTICATED};
 use crate::transport::line::connection::{Connection, Settings};
 use crate::transport::line::framer::Lines;
 use crate::transport::stream::Stream;

@@ -9,10 +9,10 @@ use std::task::Poll;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
+use crate::charge::{Charge, Payer, UNCHARGED, UNREAD};
 use crate::protocol::Refusal;
 use crate::service::{Outcome, TokenState};
 use crate::transport::admission::Slot;
-use crate::transport::charge::{Charge, Payer, UNCHARGED, UNREAD};
 use crate::transport::line::connection::{Connection, Settings};
 use crate::transport::stream::{PeerState, Stream};
 

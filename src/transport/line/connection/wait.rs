@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::charge::READ;
 use crate::service::{Caller, Outcome};
-use crate::transport::charge::READ;
 use crate::transport::line::connection::{Connection, Event};
 use crate::transport::stream::Stream;
 

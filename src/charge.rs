@@ -291,7 +291,7 @@ impl Drop for Charge {
 
 #[cfg(test)]
 mod tests {
-    use crate::transport::charge::*;
+    use super::*;
 
     fn account(number: i64) -> Payer {
         Payer::Account(UserId(number))
