@@ -45,13 +45,13 @@ enum Command {
     Serve(serve::Serve),
     /// Accounts
     #[command(subcommand)]
-    User(user::User),
+    User(user::UserCommand),
     /// Logins
     #[command(subcommand)]
-    Session(session::Session),
+    Session(session::SessionCommand),
     /// Settings
     #[command(subcommand)]
-    Config(config::Config),
+    Config(config::ConfigCommand),
     /// The database and copies of it
     #[command(subcommand)]
     Db(db::Db),
@@ -66,7 +66,7 @@ enum Command {
     Client(client::Client),
     /// Logs in for `chatd send` and `chatd inbox`; the password comes from $CHATD_PASSWORD, $CHATD_PASSWORD_FILE or the
     /// terminal
-    Login(script::Login),
+    Login(script::LoginCommand),
     /// Ends that login
     Logout(script::Logout),
     /// Sends a message, as of a script: df -h | chatd send messi

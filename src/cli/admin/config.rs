@@ -9,7 +9,7 @@ use crate::cli::{log, output};
 use crate::config::{BadConfig, Loaded, MANUAL};
 
 #[derive(Debug, Subcommand)]
-pub enum Config {
+pub enum ConfigCommand {
     /// Says whether the service could start with the settings, and if not, everything that it would fail at
     ///
     /// Addresses, certificate and database are tried, as the owner of the database's directory where root asks; nothing is
@@ -25,9 +25,9 @@ pub enum Config {
     Example,
 }
 
-impl Config {
+impl ConfigCommand {
     pub fn run(&self, read: impl FnOnce() -> Result<(Loaded, Vec<String>), BadConfig>) -> anyhow::Result<ExitCode> {
-        if let Config::Example = self {
+        if let ConfigCommand::Example = self {
             output::print(MANUAL)?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -38,7 +38,7 @@ impl Config {
             warnings.iter().for_each(|warning| output::note(format_args!("chatd: warning: {warning}")));
         };
         warn(&loaded.warnings);
-        if let Config::Check { reload } = self {
+        if let ConfigCommand::Check { reload } = self {
             let mut found = match reload {
                 true => check::before_reload(&loaded),
                 false => check::before_start(&loaded, mistakes.is_empty())?,

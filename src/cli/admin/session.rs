@@ -12,7 +12,7 @@ use crate::cli::output;
 use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
-pub enum Session {
+pub enum SessionCommand {
     /// Lists the sessions, oldest first; when each was last used may be an hour old
     List {
         /// As JSON
@@ -37,12 +37,12 @@ pub struct Which {
     all: bool,
 }
 
-impl Session {
+impl SessionCommand {
     pub async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         let mut administration = Administration::new(config)?;
         let result = match self {
-            Session::List { json } => list(&mut administration, *json).await,
-            Session::Revoke(which) => which.revoke(&mut administration).await,
+            SessionCommand::List { json } => list(&mut administration, *json).await,
+            SessionCommand::Revoke(which) => which.revoke(&mut administration).await,
         };
         administration.close().await?;
         result.map(|()| ExitCode::SUCCESS)

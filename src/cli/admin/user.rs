@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::model::{Label, Password, Token, Username};
 
 #[derive(Debug, Subcommand)]
-pub enum User {
+pub enum UserCommand {
     /// Adds an account
     Add {
         /// The user name, as it is typed at login
@@ -79,10 +79,10 @@ pub struct PasswordSource {
     generate: bool,
 }
 
-impl User {
+impl UserCommand {
     pub async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         let mut administration = match self {
-            User::Add { .. } => Administration::of_first_account(config)?,
+            UserCommand::Add { .. } => Administration::of_first_account(config)?,
             _ => Administration::new(config)?,
         };
         let result = self.act(config, &mut administration).await;
@@ -92,9 +92,9 @@ impl User {
 
     async fn act(&self, config: &Config, administration: &mut Administration<'_>) -> anyhow::Result<()> {
         match self {
-            User::Add { .. } => self.add(config, administration).await?,
-            User::List { json } => list(administration.accounts().await?, *json)?,
-            User::Passwd { name, password } => {
+            UserCommand::Add { .. } => self.add(config, administration).await?,
+            UserCommand::List { json } => list(administration.accounts().await?, *json)?,
+            UserCommand::Passwd { name, password } => {
                 let hash = Command::PasswordHash { name: name.clone() };
                 let former = match administration.ask(hash).await? {
                     Reply::PasswordHash { hash } => hash.with_context(|| no_account(name))?,
@@ -107,15 +107,15 @@ impl User {
                 password.store(name, administration, set(hash), set(former), undone).await?;
                 output::done(format_args!("{name}: password changed, sessions ended"));
             }
-            User::Disable { name } => {
+            UserCommand::Disable { name } => {
                 administration.carry_out(Command::SetDisabled { name: name.clone(), disabled: true }).await?;
                 output::done(format_args!("{name} disabled, sessions ended"));
             }
-            User::Enable { name } => {
+            UserCommand::Enable { name } => {
                 administration.carry_out(Command::SetDisabled { name: name.clone(), disabled: false }).await?;
                 output::done(format_args!("{name} enabled"));
             }
-            User::Remove { name } => {
+            UserCommand::Remove { name } => {
                 let unread = administration.carry_out(Command::RemoveAccount { name: name.clone() }).await?;
                 output::done(format_args!("{name} removed, {unread} unread messages discarded"));
             }
@@ -124,7 +124,7 @@ impl User {
     }
 
     async fn add(&self, config: &Config, administration: &mut Administration<'_>) -> anyhow::Result<()> {
-        let User::Add { name, display_name, country, if_not_exists, password } = self else { return Ok(()) };
+        let UserCommand::Add { name, display_name, country, if_not_exists, password } = self else { return Ok(()) };
         let username = Username::parse(name).with_context(|| format!("{name:?}"))?;
         let display_name = display_name.as_ref().map_or_else(|| Ok((&username).into()), |name| Label::parse(name));
         let display_name = display_name.context("--name")?;

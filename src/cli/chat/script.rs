@@ -27,7 +27,7 @@ const WAIT: Duration = Duration::from_secs(50);
 const INPUT_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
-pub struct Login {
+pub struct LoginCommand {
     /// The user name [default: $CHATD_USER]
     user: Option<String>,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub struct Inbox {
     json: bool,
 }
 
-impl Login {
+impl LoginCommand {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let user = self.user.clone().map_or_else(remote::user, |user| Ok(Some(user)))?;
         let user = user.context("who? `chatd login USER`, or CHATD_USER")?;
