@@ -9,8 +9,8 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::unistd::geteuid;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::path::{Address, socket_of};
-use super::protocol::{Answer, Command, Question, REPLY_BYTES, Reply, VERSION};
+use super::path::{SocketPath, socket_of};
+use super::protocol::{AdminCommand, AdminReply, AdminResponse, Question, REPLY_BYTES, VERSION};
 
 /// Why a question has no answer: a line for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ pub enum NoAnswer {
 }
 
 /// Asks the server of a database one thing, which it may take `limit` to begin to answer.
-pub fn ask(database: &Path, command: Command, limit: Duration) -> Result<Reply, NoAnswer> {
+pub fn ask(database: &Path, command: AdminCommand, limit: Duration) -> Result<AdminReply, NoAnswer> {
     let path = socket_of(database);
     let socket = connect(&path, limit).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => NoAnswer::NoServer(path.clone()),
@@ -49,12 +49,12 @@ pub fn ask(database: &Path, command: Command, limit: Duration) -> Result<Reply, 
     (&socket).write_all(&question).map_err(failed)?;
     let mut line = Vec::new();
     BufReader::new(&socket).take(REPLY_BYTES as u64).read_until(b'\n', &mut line).map_err(failed)?;
-    let answer: Answer = serde_json::from_slice(&line).map_err(|error| failed(error.into()))?;
+    let answer: AdminResponse = serde_json::from_slice(&line).map_err(|error| failed(error.into()))?;
     answer.result.map_err(NoAnswer::Refused)
 }
 
 fn connect(path: &Path, limit: Duration) -> io::Result<Socket> {
-    let address = Address::of(path)?;
+    let address = SocketPath::of(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_read_timeout(Some(limit))?;
     socket.set_write_timeout(Some(limit))?;

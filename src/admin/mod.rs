@@ -10,71 +10,71 @@ pub mod path;
 pub mod protocol;
 pub mod server;
 
-use self::protocol::{Account, Command, Login, Reply};
+use self::protocol::{AdminCommand, AdminReply, ListedAccount, ListedSession};
 use crate::model::{Label, SessionId, Timestamp, UserId, Username};
 use crate::repository::{Added, Error, NewUser, Pace, Repository, RoomInside, User};
 
 /// Answers a question. An error is a line for the administrator.
-pub async fn execute(repository: &dyn Repository, command: Command) -> Result<Reply, String> {
+pub async fn execute(repository: &dyn Repository, command: AdminCommand) -> Result<AdminReply, String> {
     let store = |error: Error| format!("the store has not done it: {error}");
     Ok(match command {
-        Command::Health => {
+        AdminCommand::Health => {
             // Goes through the writer: while that hangs, the server is not well.
             repository.confirmed().await.map_err(store)?;
             if !repository.status().await.map_err(store)?.has_room {
                 return Err("no space on the disk: every send is refused, and mail can be read".to_owned());
             }
-            Reply::Done { count: 0 }
+            AdminReply::Done { count: 0 }
         }
-        Command::Account { name } => {
+        AdminCommand::Account { name } => {
             let found = repository.account(username(&name)?).await.map_err(store)?;
             let mut found = accounts(repository, found.into_iter().collect()).await.map_err(store)?;
-            Reply::Account { account: found.pop() }
+            AdminReply::Account { account: found.pop() }
         }
-        Command::Accounts { after } => {
+        AdminCommand::Accounts { after } => {
             let page = repository.accounts(UserId(after)).await.map_err(store)?;
-            Reply::Accounts { accounts: accounts(repository, page).await.map_err(store)? }
+            AdminReply::Accounts { accounts: accounts(repository, page).await.map_err(store)? }
         }
-        Command::AddAccount { name, display_name, country, password_hash } => {
+        AdminCommand::AddAccount { name, display_name, country, password_hash } => {
             let display_name = Label::parse(&display_name).map_err(|error| format!("{display_name:?}: {error}"))?;
             let country = Label::parse_or_none(&country).map_err(|error| format!("{country:?}: {error}"))?;
             let new = NewUser { username: username(&name)?, display_name, country, password_hash };
-            Reply::Added { is_new: repository.add_user(new).await.map_err(store)? == Added::Added }
+            AdminReply::Added { is_new: repository.add_user(new).await.map_err(store)? == Added::Added }
         }
-        Command::PasswordHash { name } => {
+        AdminCommand::PasswordHash { name } => {
             let user = find(repository, &name).await?.id;
-            Reply::PasswordHash { hash: repository.password_hash(user).await.map_err(store)? }
+            AdminReply::PasswordHash { hash: repository.password_hash(user).await.map_err(store)? }
         }
-        Command::SetPassword { name, password_hash } => {
+        AdminCommand::SetPassword { name, password_hash } => {
             let user = find(repository, &name).await?.id;
             repository.set_password(user, password_hash).await.map_err(store)?;
-            Reply::Done { count: 1 }
+            AdminReply::Done { count: 1 }
         }
-        Command::SetDisabled { name, disabled } => {
+        AdminCommand::SetDisabled { name, disabled } => {
             let user = find(repository, &name).await?.id;
             repository.set_disabled(user, disabled).await.map_err(store)?;
-            Reply::Done { count: 1 }
+            AdminReply::Done { count: 1 }
         }
-        Command::RemoveAccount { name } => {
+        AdminCommand::RemoveAccount { name } => {
             let user = find(repository, &name).await?.id;
-            Reply::Done { count: repository.remove_user(user).await.map_err(store)?.unread }
+            AdminReply::Done { count: repository.remove_user(user).await.map_err(store)?.unread }
         }
-        Command::Logins { after, of } => {
+        AdminCommand::Logins { after, of } => {
             let of = match of {
                 Some(name) => Some(find(repository, &name).await?.id),
                 None => None,
             };
             let logins = repository.logins(SessionId(after), of).await.map_err(store)?;
-            Reply::Logins { logins: logins.into_iter().map(login).collect() }
+            AdminReply::Logins { logins: logins.into_iter().map(login).collect() }
         }
-        Command::EndSessions { ids } => {
+        AdminCommand::EndSessions { ids } => {
             let ids = ids.into_iter().map(SessionId).collect();
-            Reply::Done { count: repository.end_sessions(ids).await.map_err(store)? }
+            AdminReply::Done { count: repository.end_sessions(ids).await.map_err(store)? }
         }
-        Command::GiveBack => {
+        AdminCommand::GiveBack => {
             let room = repository.give_back(Pace::Steady).await.map_err(store)?;
             let RoomInside { given_bytes, free_bytes, can_be_given } = room;
-            Reply::Room { given_bytes, free_bytes, can_be_given }
+            AdminReply::Room { given_bytes, free_bytes, can_be_given }
         }
     })
 }
@@ -91,14 +91,14 @@ async fn find(repository: &dyn Repository, name: &str) -> Result<User, String> {
     found.filter(|user| user.username == wanted).ok_or_else(nobody)
 }
 
-async fn accounts(repository: &dyn Repository, users: Vec<User>) -> Result<Vec<Account>, Error> {
+async fn accounts(repository: &dyn Repository, users: Vec<User>) -> Result<Vec<ListedAccount>, Error> {
     let stored = repository.stored(users.iter().map(|user| user.id).collect()).await?;
     Ok(users.into_iter().zip(stored).map(|(user, stored)| account(user, stored)).collect())
 }
 
-fn account(user: User, stored_bytes: u64) -> Account {
+fn account(user: User, stored_bytes: u64) -> ListedAccount {
     let Timestamp(created_at) = user.created_at;
-    Account {
+    ListedAccount {
         id: user.id.0,
         username: user.username.to_string(),
         display_name: user.display_name.into(),
@@ -109,8 +109,8 @@ fn account(user: User, stored_bytes: u64) -> Account {
     }
 }
 
-fn login(login: crate::repository::Login) -> Login {
-    Login {
+fn login(login: crate::repository::StoredSession) -> ListedSession {
+    ListedSession {
         id: login.id.0,
         username: login.username.to_string(),
         address: login.address,

@@ -29,24 +29,24 @@ pub fn socket_of(database: &Path) -> PathBuf {
 }
 
 /// An address of a socket, good for as long as this is kept.
-pub struct Address {
+pub struct SocketPath {
     path: PathBuf,
     /// The directory, where its own path is too long.
     _directory: Option<File>,
 }
 
-impl Address {
+impl SocketPath {
     /// The address of the socket at `path`.
-    pub fn of(path: &Path) -> io::Result<Address> {
+    pub fn of(path: &Path) -> io::Result<SocketPath> {
         if path.as_os_str().len() <= ADDRESS_BYTES {
-            return Ok(Address { path: path.to_owned(), _directory: None });
+            return Ok(SocketPath { path: path.to_owned(), _directory: None });
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let directory = File::options().read(true).custom_flags(flags).open(parent)?;
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
-        Ok(Address { path, _directory: Some(directory) })
+        Ok(SocketPath { path, _directory: Some(directory) })
     }
 
     /// As `bind` and `connect` take it.

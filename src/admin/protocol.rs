@@ -16,13 +16,13 @@ pub struct Question {
     /// [`VERSION`].
     pub version: u32,
     /// What is asked.
-    pub command: Command,
+    pub command: AdminCommand,
 }
 
 /// What can be asked.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Command {
+pub enum AdminCommand {
     /// Whether the server is well.
     Health,
     /// The living account whose name differs from this in no more than case.
@@ -88,17 +88,17 @@ pub enum Command {
 
 /// What was answered, as it is sent.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Answer {
+pub struct AdminResponse {
     /// The [`VERSION`] of the server.
     pub version: u32,
     /// The reply, or a line that says why there is none.
-    pub result: Result<Reply, String>,
+    pub result: Result<AdminReply, String>,
 }
 
 /// What can be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reply {
+pub enum AdminReply {
     /// It is done.
     Done {
         /// To how many sessions, or how many messages went with it.
@@ -112,12 +112,12 @@ pub enum Reply {
     /// An account, if there is one.
     Account {
         /// It.
-        account: Option<Account>,
+        account: Option<ListedAccount>,
     },
     /// A page of accounts; none at the end.
     Accounts {
         /// They.
-        accounts: Vec<Account>,
+        accounts: Vec<ListedAccount>,
     },
     /// A PHC string; none where the account went meanwhile.
     PasswordHash {
@@ -127,7 +127,7 @@ pub enum Reply {
     /// A page of sessions; none at the end.
     Logins {
         /// They.
-        logins: Vec<Login>,
+        logins: Vec<ListedSession>,
     },
     /// Room inside the database.
     Room {
@@ -142,7 +142,7 @@ pub enum Reply {
 
 /// An account as an administrator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
+pub struct ListedAccount {
     /// Its number.
     pub id: i64,
     /// Its name on the wire.
@@ -162,7 +162,7 @@ pub struct Account {
 
 /// A session as an administrator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Login {
+pub struct ListedSession {
     /// Its number.
     pub id: i64,
     /// Whose it is.
@@ -176,20 +176,20 @@ pub struct Login {
 }
 
 /// Names the command alone: hashes of passwords are nobody's to read in a log.
-impl std::fmt::Debug for Command {
+impl std::fmt::Debug for AdminCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = match self {
-            Command::Health => "health",
-            Command::Account { .. } => "account",
-            Command::Accounts { .. } => "accounts",
-            Command::AddAccount { .. } => "add_account",
-            Command::PasswordHash { .. } => "password_hash",
-            Command::SetPassword { .. } => "set_password",
-            Command::SetDisabled { .. } => "set_disabled",
-            Command::RemoveAccount { .. } => "remove_account",
-            Command::Logins { .. } => "logins",
-            Command::EndSessions { .. } => "end_sessions",
-            Command::GiveBack => "give_back",
+            AdminCommand::Health => "health",
+            AdminCommand::Account { .. } => "account",
+            AdminCommand::Accounts { .. } => "accounts",
+            AdminCommand::AddAccount { .. } => "add_account",
+            AdminCommand::PasswordHash { .. } => "password_hash",
+            AdminCommand::SetPassword { .. } => "set_password",
+            AdminCommand::SetDisabled { .. } => "set_disabled",
+            AdminCommand::RemoveAccount { .. } => "remove_account",
+            AdminCommand::Logins { .. } => "logins",
+            AdminCommand::EndSessions { .. } => "end_sessions",
+            AdminCommand::GiveBack => "give_back",
         };
         f.write_str(name)
     }

@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::execute;
-use super::path::{Address, socket_of};
-use super::protocol::{Answer, Command, QUESTION_BYTES, Question, VERSION};
+use super::path::{SocketPath, socket_of};
+use super::protocol::{AdminCommand, AdminResponse, QUESTION_BYTES, Question, VERSION};
 use crate::ops::log_limit::NOT_LIMITED;
 use crate::repository::Repository;
 
@@ -46,7 +46,7 @@ impl AdminSocket {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let address = Address::of(&path)?;
+        let address = SocketPath::of(&path)?;
         // The process's umask keeps others out from the first moment on; this takes the right to execute away, too.
         let listener = UnixListener::bind(address.path())?;
         let socket = AdminSocket { path, listener, spares: Arc::default() };
@@ -154,7 +154,7 @@ async fn answer(mut stream: UnixStream, repository: &dyn Repository) -> io::Resu
         }
         Err(why) => Err(why),
     };
-    let mut answer = serde_json::to_vec(&Answer { version: VERSION, result })?;
+    let mut answer = serde_json::to_vec(&AdminResponse { version: VERSION, result })?;
     answer.push(b'\n');
     for piece in answer.chunks(64 << 10) {
         timeout(PATIENCE, write.write_all(piece)).await??;
@@ -162,7 +162,7 @@ async fn answer(mut stream: UnixStream, repository: &dyn Repository) -> io::Resu
     write.shutdown().await
 }
 
-fn parse(line: &[u8]) -> Result<Command, String> {
+fn parse(line: &[u8]) -> Result<AdminCommand, String> {
     if line.len() >= QUESTION_BYTES || line.last() != Some(&b'\n') {
         return Err(format!("a question is one line of at most {QUESTION_BYTES} bytes"));
     }

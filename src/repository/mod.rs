@@ -16,7 +16,7 @@ pub use self::arrivals::Arrival;
 pub use self::lease::Lease;
 pub(crate) use self::lease::LeaseKeeper;
 pub use self::open::{Store, open};
-pub use self::records::{Added, EndedSession, Login, NewUser, Session, User};
+pub use self::records::{Added, EndedSession, NewUser, Session, StoredSession, User};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -225,7 +225,7 @@ pub trait Repository: Send + Sync {
     /// `now`; that need not be durable before [`Repository::tidy_sessions`].
     fn session(&self, token: TokenHash, now: Timestamp, unused_since: Timestamp) -> Answer<'_, Option<Session>>;
     /// The first living sessions after this one, oldest first, of one account or of all; none only at the end. From disk.
-    fn logins(&self, after: SessionId, of: Option<UserId>) -> Answer<'_, Vec<Login>>;
+    fn logins(&self, after: SessionId, of: Option<UserId>) -> Answer<'_, Vec<StoredSession>>;
     /// From where an account's living sessions were opened.
     fn addresses(&self, user: UserId) -> Answer<'_, Vec<IpAddr>>;
     /// Users with a living session, in the order of their oldest.

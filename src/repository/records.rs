@@ -63,7 +63,7 @@ pub struct Session {
 
 /// A living session as the disk has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
+pub struct StoredSession {
     /// Its place in the order of logins.
     pub id: SessionId,
     /// Whose it is.

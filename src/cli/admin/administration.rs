@@ -9,7 +9,7 @@ use anyhow::{anyhow, bail};
 
 use crate::admin::client::{self, NoAnswer};
 use crate::admin::execute;
-use crate::admin::protocol::{Account, Command, Login, Reply};
+use crate::admin::protocol::{AdminCommand, AdminReply, ListedAccount, ListedSession};
 use crate::cli::{open, output};
 use crate::config::Config;
 use crate::repository::sqlite::{Role, database_path};
@@ -39,7 +39,7 @@ impl<'a> Administration<'a> {
     }
 
     /// Has one thing done or told.
-    pub async fn ask(&mut self, command: Command) -> anyhow::Result<Reply> {
+    pub async fn ask(&mut self, command: AdminCommand) -> anyhow::Result<AdminReply> {
         if self.offline.is_none() {
             match client::ask(&self.database, command.clone(), LIMIT) {
                 Err(NoAnswer::NoServer(_)) => {
@@ -59,42 +59,42 @@ impl<'a> Administration<'a> {
     }
 
     /// Has something done; gives how many sessions or messages it was about.
-    pub async fn carry_out(&mut self, command: Command) -> anyhow::Result<u64> {
+    pub async fn carry_out(&mut self, command: AdminCommand) -> anyhow::Result<u64> {
         match self.ask(command).await? {
-            Reply::Done { count } => Ok(count),
+            AdminReply::Done { count } => Ok(count),
             other => Err(unexpected(&other)),
         }
     }
 
     /// The living account whose name differs from this in no more than case.
-    pub async fn account(&mut self, name: &str) -> anyhow::Result<Option<Account>> {
+    pub async fn account(&mut self, name: &str) -> anyhow::Result<Option<ListedAccount>> {
         // To ask is no reason to make a database: what comes after may be refused.
         if self.role == Role::Founder && self.offline.is_none() && !self.database.exists() {
             return Ok(None);
         }
-        match self.ask(Command::Account { name: name.to_owned() }).await? {
-            Reply::Account { account } => Ok(account),
+        match self.ask(AdminCommand::Account { name: name.to_owned() }).await? {
+            AdminReply::Account { account } => Ok(account),
             other => Err(unexpected(&other)),
         }
     }
 
     /// All living accounts.
-    pub async fn accounts(&mut self) -> anyhow::Result<Vec<Account>> {
-        let mut all: Vec<Account> = Vec::new();
+    pub async fn accounts(&mut self) -> anyhow::Result<Vec<ListedAccount>> {
+        let mut all: Vec<ListedAccount> = Vec::new();
         loop {
             let after = all.last().map_or(0, |account| account.id);
-            match self.ask(Command::Accounts { after }).await? {
-                Reply::Accounts { accounts } if accounts.is_empty() => return Ok(all),
-                Reply::Accounts { accounts } => all.extend(accounts),
+            match self.ask(AdminCommand::Accounts { after }).await? {
+                AdminReply::Accounts { accounts } if accounts.is_empty() => return Ok(all),
+                AdminReply::Accounts { accounts } => all.extend(accounts),
                 other => return Err(unexpected(&other)),
             }
         }
     }
 
     /// A page of living sessions after this one, of one account or of all; none at the end.
-    pub async fn logins(&mut self, after: i64, of: Option<&str>) -> anyhow::Result<Vec<Login>> {
-        match self.ask(Command::Logins { after, of: of.map(str::to_owned) }).await? {
-            Reply::Logins { logins } => Ok(logins),
+    pub async fn logins(&mut self, after: i64, of: Option<&str>) -> anyhow::Result<Vec<ListedSession>> {
+        match self.ask(AdminCommand::Logins { after, of: of.map(str::to_owned) }).await? {
+            AdminReply::Logins { logins } => Ok(logins),
             other => Err(unexpected(&other)),
         }
     }
@@ -103,8 +103,8 @@ impl<'a> Administration<'a> {
     pub async fn give_back(&mut self) -> anyhow::Result<RoomInside> {
         let mut sum = 0;
         loop {
-            let (given_bytes, free_bytes, can_be_given) = match self.ask(Command::GiveBack).await? {
-                Reply::Room { given_bytes, free_bytes, can_be_given } => (given_bytes, free_bytes, can_be_given),
+            let (given_bytes, free_bytes, can_be_given) = match self.ask(AdminCommand::GiveBack).await? {
+                AdminReply::Room { given_bytes, free_bytes, can_be_given } => (given_bytes, free_bytes, can_be_given),
                 other => return Err(unexpected(&other)),
             };
             sum += given_bytes;
@@ -124,6 +124,6 @@ impl<'a> Administration<'a> {
 }
 
 /// What no server of this version answers.
-pub fn unexpected(reply: &Reply) -> anyhow::Error {
+pub fn unexpected(reply: &AdminReply) -> anyhow::Error {
     anyhow!("the server answers something else than was asked: {reply:?}")
 }

@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::admin::client::{self, NoAnswer};
 use crate::admin::path::socket_of;
-use crate::admin::protocol::Command;
+use crate::admin::protocol::AdminCommand;
 use crate::cli::output;
 use crate::cli::serve::certificate::{Notice, date, notice};
 use crate::client::certificate::shown_at;
@@ -57,7 +57,7 @@ impl Health {
 /// Asks at the socket beside the database; gives where that is. No error: there is none for who asks.
 fn ask_as_administrator(config: &Config, limit: Duration) -> Result<PathBuf, Option<NoAnswer>> {
     let database = database_path(&config.database.url).map_err(|_| None)?;
-    match client::ask(&database, Command::Health, limit) {
+    match client::ask(&database, AdminCommand::Health, limit) {
         Ok(_) => Ok(socket_of(&database)),
         Err(error @ (NoAnswer::Late(..) | NoAnswer::Refused(_))) => Err(Some(error)),
         Err(_) => Err(None),

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::admin::protocol::{Command, Login};
+use crate::admin::protocol::{AdminCommand, ListedSession};
 use crate::cli::admin::administration::Administration;
 use crate::cli::output;
 use crate::config::Config;
@@ -52,7 +52,7 @@ impl SessionCommand {
 impl Which {
     async fn revoke(&self, administration: &mut Administration<'_>) -> anyhow::Result<()> {
         let ended = match self.id {
-            Some(id) => match administration.carry_out(Command::EndSessions { ids: vec![id] }).await? {
+            Some(id) => match administration.carry_out(AdminCommand::EndSessions { ids: vec![id] }).await? {
                 0 => anyhow::bail!("{id}: there is no such session"),
                 ended => ended,
             },
@@ -63,7 +63,7 @@ impl Which {
                     let Some(last) = logins.last() else { break ended };
                     after = last.id;
                     let ids = logins.iter().map(|login| login.id).collect();
-                    ended += administration.carry_out(Command::EndSessions { ids }).await?;
+                    ended += administration.carry_out(AdminCommand::EndSessions { ids }).await?;
                 }
             }
         };
@@ -73,7 +73,7 @@ impl Which {
 }
 
 async fn list(administration: &mut Administration<'_>, as_json: bool) -> anyhow::Result<()> {
-    let mut all: Vec<Login> = Vec::new();
+    let mut all: Vec<ListedSession> = Vec::new();
     loop {
         let logins = administration.logins(all.last().map_or(0, |login| login.id), None).await?;
         if logins.is_empty() {
@@ -94,7 +94,7 @@ async fn list(administration: &mut Administration<'_>, as_json: bool) -> anyhow:
         return Ok(output::print(serde_json::to_string_pretty(&sessions)?)?);
     }
     let mut lines = String::new();
-    for Login { id, username, address, created_at, last_used_at } in &all {
+    for ListedSession { id, username, address, created_at, last_used_at } in &all {
         let (since, used) = (time(*created_at), time(*last_used_at));
         lines.push_str(&format!("{id}: {username} from {address}, since {since}, used {used}\n"));
     }

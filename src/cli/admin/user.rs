@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::admin::protocol::{Account, Command, Reply};
+use crate::admin::protocol::{AdminCommand, AdminReply, ListedAccount};
 use crate::auth::password;
 use crate::cli::admin::administration::{Administration, unexpected};
 use crate::cli::{cost, output};
@@ -95,28 +95,28 @@ impl UserCommand {
             UserCommand::Add { .. } => self.add(config, administration).await?,
             UserCommand::List { json } => list(administration.accounts().await?, *json)?,
             UserCommand::Passwd { name, password } => {
-                let hash = Command::PasswordHash { name: name.clone() };
+                let hash = AdminCommand::PasswordHash { name: name.clone() };
                 let former = match administration.ask(hash).await? {
-                    Reply::PasswordHash { hash } => hash.with_context(|| no_account(name))?,
+                    AdminReply::PasswordHash { hash } => hash.with_context(|| no_account(name))?,
                     other => return Err(unexpected(&other)),
                 };
                 let password = password.get(name)?;
                 let hash = password::hash(password.text.reveal(), cost(config))?;
-                let set = |password_hash| Command::SetPassword { name: name.clone(), password_hash };
+                let set = |password_hash| AdminCommand::SetPassword { name: name.clone(), password_hash };
                 let undone = "the former password is in force again; the sessions ended";
                 password.store(name, administration, set(hash), set(former), undone).await?;
                 output::done(format_args!("{name}: password changed, sessions ended"));
             }
             UserCommand::Disable { name } => {
-                administration.carry_out(Command::SetDisabled { name: name.clone(), disabled: true }).await?;
+                administration.carry_out(AdminCommand::SetDisabled { name: name.clone(), disabled: true }).await?;
                 output::done(format_args!("{name} disabled, sessions ended"));
             }
             UserCommand::Enable { name } => {
-                administration.carry_out(Command::SetDisabled { name: name.clone(), disabled: false }).await?;
+                administration.carry_out(AdminCommand::SetDisabled { name: name.clone(), disabled: false }).await?;
                 output::done(format_args!("{name} enabled"));
             }
             UserCommand::Remove { name } => {
-                let unread = administration.carry_out(Command::RemoveAccount { name: name.clone() }).await?;
+                let unread = administration.carry_out(AdminCommand::RemoveAccount { name: name.clone() }).await?;
                 output::done(format_args!("{name} removed, {unread} unread messages discarded"));
             }
         }
@@ -139,13 +139,13 @@ impl UserCommand {
         }
         let password = password.get(username.as_str())?;
         let name = username.to_string();
-        let add = Command::AddAccount {
+        let add = AdminCommand::AddAccount {
             name: name.clone(),
             display_name: display_name.into(),
             country: country.into(),
             password_hash: password::hash(password.text.reveal(), cost(config))?,
         };
-        let remove = Command::RemoveAccount { name: name.clone() };
+        let remove = AdminCommand::RemoveAccount { name: name.clone() };
         password.store(&name, administration, add, remove, "the account was removed again").await?;
         output::done(format_args!("{username} added"));
         Ok(())
@@ -160,7 +160,7 @@ fn name_taken(name: &str) -> anyhow::Error {
     anyhow!("{name}: there is such an account already (names differ in more than case)")
 }
 
-fn list(mut users: Vec<Account>, as_json: bool) -> anyhow::Result<()> {
+fn list(mut users: Vec<ListedAccount>, as_json: bool) -> anyhow::Result<()> {
     users.sort_by(|one, other| one.username.cmp(&other.username));
     if as_json {
         let users: Vec<_> = users
@@ -198,13 +198,13 @@ impl NewPassword {
         &self,
         name: &str,
         administration: &mut Administration<'_>,
-        change: Command,
-        undo: Command,
+        change: AdminCommand,
+        undo: AdminCommand,
         undone: &str,
     ) -> anyhow::Result<()> {
         let change = async {
             match administration.ask(change).await? {
-                Reply::Added { is_new: false } => Err(name_taken(name)),
+                AdminReply::Added { is_new: false } => Err(name_taken(name)),
                 _ => Ok(()),
             }
         };

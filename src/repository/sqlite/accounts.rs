@@ -15,7 +15,7 @@ use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::ops::vital;
 use crate::repository::memory::directory::{Directory, Loader};
 use crate::repository::memory::event::{Event, SessionRecord};
-use crate::repository::{Login, User};
+use crate::repository::{StoredSession, User};
 
 /// How many rows an administrator's query reads at a time.
 const PAGE: i64 = 1_000;
@@ -242,13 +242,13 @@ pub async fn accounts(readers: &SqlitePool, after: UserId) -> sqlx::Result<Vec<U
 }
 
 /// The first living sessions after this one, of one account or of all.
-pub async fn logins(readers: &SqlitePool, after: SessionId, of: Option<UserId>) -> sqlx::Result<Vec<Login>> {
+pub async fn logins(readers: &SqlitePool, after: SessionId, of: Option<UserId>) -> sqlx::Result<Vec<StoredSession>> {
     type Row = (i64, String, i64, i64, String);
     let rows: Vec<Row> = match of {
         None => sqlx::query_as(LOGINS).bind(after.0).bind(PAGE).fetch_all(readers).await?,
         Some(user) => sqlx::query_as(LOGINS_OF).bind(after.0).bind(PAGE).bind(user.0).fetch_all(readers).await?,
     };
-    let login = |(id, name, created_at, last_used_at, address): Row| Login {
+    let login = |(id, name, created_at, last_used_at, address): Row| StoredSession {
         id: SessionId(id),
         username: Username::stored(&name),
         created_at: Timestamp(created_at),

@@ -54,9 +54,9 @@ use self::readers::Readers;
 use self::shared::Shared;
 use self::writer::Job;
 use super::{
-    Added, Answer, Arrival, Delivery, Each, EndedSession, Entry, Error, Lease, LeaseKeeper, Login, NewMessage,
-    NewSession, NewUser, OpenError, Options, Pace, Page, Queued, Receipt, Removed, Repository, RoomInside, Session,
-    Status, User, Want,
+    Added, Answer, Arrival, Delivery, Each, EndedSession, Entry, Error, Lease, LeaseKeeper, NewMessage, NewSession,
+    NewUser, OpenError, Options, Pace, Page, Queued, Receipt, Removed, Repository, RoomInside, Session, Status,
+    StoredSession, User, Want,
 };
 use crate::clock::Steady;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
@@ -204,7 +204,7 @@ impl Repository for SqliteRepository {
         Answer::ready(self.shared.directory().session(&token, now, unused_since))
     }
 
-    fn logins(&self, after: SessionId, of: Option<UserId>) -> Answer<'_, Vec<Login>> {
+    fn logins(&self, after: SessionId, of: Option<UserId>) -> Answer<'_, Vec<StoredSession>> {
         Answer::pending(async move { accounts::logins(&self.logins, after, of).await.map_err(unread_accounts) })
     }
 
