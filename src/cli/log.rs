@@ -14,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-use crate::config::{BadConfig, Log, LogFormat};
+use crate::config::{BadConfig, LogConfig, LogFormat};
 use crate::ops::journal::{Entries, Journal};
 use crate::ops::log_limit::{Limited, LogLimit};
 use crate::ops::log_queue;
@@ -30,7 +30,7 @@ pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
 pub struct LogWriter(Arc<LogQueue>);
 
 /// Logs as the settings say.
-pub fn start(settings: &Log) -> anyhow::Result<(LogLevel, LogWriter)> {
+pub fn start(settings: &LogConfig) -> anyhow::Result<(LogLevel, LogWriter)> {
     let (filter, handle) = reload::Layer::new(filter(&settings.level)?);
     let limit = Arc::new(LogLimit::default());
     let stderr = Stderr(File::from(io::stderr().as_fd().try_clone_to_owned()?));

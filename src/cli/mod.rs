@@ -21,7 +21,7 @@ use self::chat::{client, script};
 use self::output::Unprinted;
 use crate::auth::password::Cost;
 use crate::clock::Clock;
-use crate::config::{BadConfig, Config, Loaded};
+use crate::config::{BadConfig, Config, LoadedConfig};
 use crate::repository::sqlite::{self, Role};
 use crate::repository::{self, OpenError, Options, Store};
 
@@ -161,7 +161,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// What comes before a command that changes accounts or sessions.
-fn administer(loaded: Loaded) -> anyhow::Result<Config> {
+fn administer(loaded: LoadedConfig) -> anyhow::Result<Config> {
     log::start_quietly();
     say_what_is_used(&loaded)?;
     privileges::become_owner_of(&sqlite::database_path(&loaded.config.database.url)?)?;
@@ -169,7 +169,7 @@ fn administer(loaded: Loaded) -> anyhow::Result<Config> {
 }
 
 /// Before anything is done: a command that is typed in another directory, or by another user, may mean another database.
-fn say_what_is_used(loaded: &Loaded) -> anyhow::Result<()> {
+fn say_what_is_used(loaded: &LoadedConfig) -> anyhow::Result<()> {
     warn_about(loaded);
     let database = absolute(&sqlite::database_path(&loaded.config.database.url)?);
     output::note(format_args!("chatd: database {}, {}", database.display(), settings_file(loaded)));
@@ -177,7 +177,7 @@ fn say_what_is_used(loaded: &Loaded) -> anyhow::Result<()> {
 }
 
 /// Where the settings are from, in words.
-fn settings_file(loaded: &Loaded) -> String {
+fn settings_file(loaded: &LoadedConfig) -> String {
     loaded
         .file
         .as_deref()
@@ -211,12 +211,12 @@ fn options(config: &Config) -> Options {
 }
 
 fn cost(config: &Config) -> Cost {
-    let crate::config::Password { memory_kib, iterations, parallelism, .. } = config.password;
+    let crate::config::PasswordConfig { memory_kib, iterations, parallelism, .. } = config.password;
     Cost { memory_kib, iterations, parallelism }
 }
 
 /// Says what is odd about the settings.
-fn warn_about(loaded: &Loaded) {
+fn warn_about(loaded: &LoadedConfig) {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

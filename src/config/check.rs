@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
 use super::range::{self, Range};
-use super::{BadConfig, Config, Listen, Metrics, Server, Span};
+use super::{BadConfig, Config, Listen, Metrics, ServerConfig, Span};
 use crate::auth::password;
 
 /// What is wrong with the value of one setting, by itself.
@@ -149,7 +149,7 @@ pub(super) fn together(config: &Config) -> Vec<(&'static [&'static str], String)
     wrong
 }
 
-impl Server {
+impl ServerConfig {
     /// Whether passwords may come in unencrypted at this address; `key` is the setting that names it.
     pub fn allows_plaintext_at(&self, key: &str, address: SocketAddr) -> Result<(), BadConfig> {
         if address.ip().is_loopback() || self.allow_plaintext {

@@ -14,7 +14,7 @@ use super::{BadConfig, Config, check, place};
 
 /// Settings with where they came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The settings.
     pub config: Config,
     /// The file that was read, if there was one.
@@ -40,14 +40,14 @@ const OTHER_VARIABLES: [&str; 7] = [
 ];
 
 /// Reads the settings. `flags` are `key=value` from the command line.
-pub fn load(asked: Option<&Path>, flags: &[String]) -> Result<Loaded, BadConfig> {
+pub fn load(asked: Option<&Path>, flags: &[String]) -> Result<LoadedConfig, BadConfig> {
     let (loaded, mistakes) = read(asked, flags)?;
     BadConfig::all(mistakes)?;
     Ok(loaded)
 }
 
 /// The same for one who wants to find more mistakes: a setting with a mistake has its default, or a rule is broken.
-pub fn read(asked: Option<&Path>, flags: &[String]) -> Result<(Loaded, Vec<String>), BadConfig> {
+pub fn read(asked: Option<&Path>, flags: &[String]) -> Result<(LoadedConfig, Vec<String>), BadConfig> {
     let mut sources = Sources { known: keys(), ..Sources::default() };
     if let Some(state) = std::env::var_os("STATE_DIRECTORY") {
         // systemd names the service's own directory; several would be separated by colons.
@@ -67,7 +67,7 @@ pub fn read(asked: Option<&Path>, flags: &[String]) -> Result<(Loaded, Vec<Strin
     let together = check::together(&config).into_iter().filter(|(keys, _)| !keys.iter().any(|key| bad.contains(*key)));
     mistakes.extend(together.map(|(_, why)| why));
     let file_unasked = found.as_ref().is_some_and(|found| found.unasked);
-    Ok((Loaded { set, config, file: found.map(|found| found.path), file_unasked, warnings }, mistakes))
+    Ok((LoadedConfig { set, config, file: found.map(|found| found.path), file_unasked, warnings }, mistakes))
 }
 
 /// What was read so far.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::load::{Loaded, keys, load, read};
+pub use self::load::{LoadedConfig, keys, load, read};
 pub use self::place::SYSTEM_FILE;
 pub use self::value::{Listen, Span};
 
@@ -22,23 +22,23 @@ pub use self::value::{Listen, Span};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where to listen.
-    pub server: Server,
+    pub server: ServerConfig,
     /// Where to store.
     pub database: Database,
     /// What a password hash costs.
-    pub password: Password,
+    pub password: PasswordConfig,
     /// How often one may try to log in.
-    pub throttle: Throttle,
+    pub throttle: ThrottleConfig,
     /// Details of the wire.
     pub protocol: Protocol,
     /// Logins.
-    pub session: Session,
+    pub session: SessionConfig,
     /// How mail leaves the queue.
-    pub delivery: Delivery,
+    pub delivery: DeliveryConfig,
     /// How much is too much.
     pub limits: Limits,
     /// What is logged.
-    pub log: Log,
+    pub log: LogConfig,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -46,7 +46,7 @@ pub struct Config {
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Server {
+pub struct ServerConfig {
     /// The JSON wire.
     pub listen: SocketAddr,
     /// The document's dialogue, for people.
@@ -63,9 +63,9 @@ pub struct Server {
     pub threads: usize,
 }
 
-impl Default for Server {
-    fn default() -> Server {
-        Server {
+impl Default for ServerConfig {
+    fn default() -> ServerConfig {
+        ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8889)),
             text_listen: Listen(None),
             tls_listen: Listen(None),
@@ -105,7 +105,7 @@ impl Default for Database {
 /// What a password hash costs, and how many at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Password {
+pub struct PasswordConfig {
     /// Memory of one hash, in KiB.
     pub memory_kib: u32,
     /// Passes over it.
@@ -118,16 +118,16 @@ pub struct Password {
     pub queue: usize,
 }
 
-impl Default for Password {
-    fn default() -> Password {
-        Password { memory_kib: 19 * 1024, iterations: 2, parallelism: 1, threads: 1, queue: 1024 }
+impl Default for PasswordConfig {
+    fn default() -> PasswordConfig {
+        PasswordConfig { memory_kib: 19 * 1024, iterations: 2, parallelism: 1, threads: 1, queue: 1024 }
     }
 }
 
 /// Wrong logins that are let through before they have to wait; 0: any number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Throttle {
+pub struct ThrottleConfig {
     /// From one address, in a minute.
     pub address_per_minute: u32,
     /// In an hour.
@@ -140,9 +140,9 @@ pub struct Throttle {
     pub buckets: usize,
 }
 
-impl Default for Throttle {
-    fn default() -> Throttle {
-        Throttle {
+impl Default for ThrottleConfig {
+    fn default() -> ThrottleConfig {
+        ThrottleConfig {
             address_per_minute: 10,
             address_per_hour: 60,
             account_per_minute: 5,
@@ -163,23 +163,23 @@ pub struct Protocol {
 /// Logins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Session {
+pub struct SessionConfig {
     /// A session that is not used for this long ends.
     pub idle_expiry: Span,
     /// Sessions of one user; the oldest go first.
     pub per_user: usize,
 }
 
-impl Default for Session {
-    fn default() -> Session {
-        Session { idle_expiry: Span::days(30), per_user: 100 }
+impl Default for SessionConfig {
+    fn default() -> SessionConfig {
+        SessionConfig { idle_expiry: Span::days(30), per_user: 100 }
     }
 }
 
 /// How mail leaves the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Delivery {
+pub struct DeliveryConfig {
     /// A reply that the peer's TCP has and that was not broken off for this long has arrived; `0s`: no such rule.
     pub confirm_after: Span,
     /// What was read stays in the log for this long.
@@ -194,9 +194,9 @@ pub struct Delivery {
     pub history_messages: usize,
 }
 
-impl Default for Delivery {
-    fn default() -> Delivery {
-        Delivery {
+impl Default for DeliveryConfig {
+    fn default() -> DeliveryConfig {
+        DeliveryConfig {
             confirm_after: Span::seconds(15),
             keep_delivered: Span::days(30),
             reply_bytes: 8 << 20,
@@ -269,16 +269,16 @@ impl Default for Limits {
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Log {
+pub struct LogConfig {
     /// `error`, `warn`, `info`, `debug`, `trace`, or tracing's directives.
     pub level: String,
     /// How lines look on stderr.
     pub format: LogFormat,
 }
 
-impl Default for Log {
-    fn default() -> Log {
-        Log { level: "info".to_owned(), format: LogFormat::Text }
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig { level: "info".to_owned(), format: LogFormat::Text }
     }
 }
 

@@ -17,7 +17,7 @@ const VARIABLE: &str = "CHATD_CONFIG";
 
 /// A settings file that was found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundFile {
     pub path: PathBuf,
     pub bytes: Vec<u8>,
     /// Nobody named it: it lies in the working directory.
@@ -25,12 +25,12 @@ pub(super) struct Found {
 }
 
 /// The file that was asked for, that of `$CHATD_CONFIG`, `./chat.toml`, `/etc/chatd/chat.toml`, or none.
-pub(super) fn find(asked: Option<&Path>) -> Result<Option<Found>, BadConfig> {
+pub(super) fn find(asked: Option<&Path>) -> Result<Option<FoundFile>, BadConfig> {
     // An empty variable counts as none, as all others of ours do.
     let variable = std::env::var_os(VARIABLE).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
     if let Some(path) = asked.map(Path::to_owned).or(variable) {
         let bytes = File::open(&path).and_then(read).map_err(|error| unreadable(&path, &error))?;
-        return Ok(Some(Found { path, bytes, unasked: false }));
+        return Ok(Some(FoundFile { path, bytes, unasked: false }));
     }
     for (name, unasked) in [(HERE, true), (SYSTEM_FILE, false)] {
         let path = PathBuf::from(name);
@@ -45,7 +45,7 @@ pub(super) fn find(asked: Option<&Path>) -> Result<Option<Found>, BadConfig> {
             trust(&it, &directory, geteuid())?;
         }
         let bytes = read(file).map_err(|error| unreadable(&path, &error))?;
-        return Ok(Some(Found { path, bytes, unasked }));
+        return Ok(Some(FoundFile { path, bytes, unasked }));
     }
     Ok(None)
 }

@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::cli::serve::check;
 use crate::cli::{log, output};
-use crate::config::{BadConfig, Loaded, MANUAL};
+use crate::config::{BadConfig, LoadedConfig, MANUAL};
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -26,7 +26,10 @@ pub enum ConfigCommand {
 }
 
 impl ConfigCommand {
-    pub fn run(&self, read: impl FnOnce() -> Result<(Loaded, Vec<String>), BadConfig>) -> anyhow::Result<ExitCode> {
+    pub fn run(
+        &self,
+        read: impl FnOnce() -> Result<(LoadedConfig, Vec<String>), BadConfig>,
+    ) -> anyhow::Result<ExitCode> {
         if let ConfigCommand::Example = self {
             output::print(MANUAL)?;
             return Ok(ExitCode::SUCCESS);

@@ -14,7 +14,7 @@ use super::certificate::{self, Notice};
 use super::listen::ENDPOINTS;
 use crate::cli::admin::privileges;
 use crate::cli::{options, runtime, storage};
-use crate::config::{BadConfig, Config, Loaded, SYSTEM_FILE};
+use crate::config::{BadConfig, Config, LoadedConfig, SYSTEM_FILE};
 use crate::repository::sqlite;
 
 /// What was found.
@@ -31,7 +31,7 @@ impl Findings {
 }
 
 /// What a reload would fail at: the rest of it is in use by the running server.
-pub fn before_reload(loaded: &Loaded) -> Findings {
+pub fn before_reload(loaded: &LoadedConfig) -> Findings {
     let mut found = Findings::default();
     match certificate::configured(&loaded.config, false) {
         Ok(Some(identity)) => match certificate::notice(identity.validity(), SystemTime::now()) {
@@ -46,7 +46,7 @@ pub fn before_reload(loaded: &Loaded) -> Findings {
 
 /// What a start would fail at. Root acts as the service's user from here on, who is the owner of the database's directory.
 /// Addresses are not tried where a setting is wrong: it may have been one of them.
-pub fn before_start(loaded: &Loaded, with_addresses: bool) -> anyhow::Result<Findings> {
+pub fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Result<Findings> {
     let config = &loaded.config;
     let database = sqlite::database_path(&config.database.url);
     let Ok(path) = &database else {
@@ -147,7 +147,7 @@ fn address_of(text: &str) -> Option<SocketAddr> {
 }
 
 /// Whether systemd lets the service write where the database is. Asked only about the settings that the service reads.
-fn sandbox(loaded: &Loaded, database: &Path) -> Result<(), BadConfig> {
+fn sandbox(loaded: &LoadedConfig, database: &Path) -> Result<(), BadConfig> {
     if loaded.file.as_deref() != Some(Path::new(SYSTEM_FILE)) || !Path::new("/run/systemd/system").exists() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::cost;
 use crate::auth::password;
 use crate::cli::output;
-use crate::config::{Config, Listen, Loaded};
+use crate::config::{Config, Listen, LoadedConfig};
 use crate::model::{Label, Username};
 use crate::ops::vital;
 use crate::repository::{NewUser, Repository};
@@ -21,7 +21,7 @@ const PASSWORD: &str = "surabaya";
 const TEXT_PORT: u16 = 8890;
 
 /// Keeps the demonstration to this machine and to a database of its own, and says which settings that overrides.
-pub fn confine(loaded: &mut Loaded) {
+pub fn confine(loaded: &mut LoadedConfig) {
     let before = loaded.config.clone();
     let Config { server, database, .. } = &mut loaded.config;
     let here = |address: SocketAddr| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());

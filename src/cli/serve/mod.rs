@@ -32,7 +32,7 @@ use super::{cost, open, runtime, settings_file, storage, warn_about};
 use crate::admin::path::socket_of;
 use crate::admin::server::AdminSocket;
 use crate::charge::Memory;
-use crate::config::{BadConfig, Config, Loaded};
+use crate::config::{BadConfig, Config, LoadedConfig};
 use crate::ops::log_queue::LogQueue;
 use crate::ops::systemd;
 use crate::ops::vital;
@@ -53,7 +53,7 @@ pub struct Serve {
 const DRAIN: Duration = assemble::LINGER.saturating_add(Duration::from_secs(1));
 
 impl Serve {
-    pub fn run(&self, load: impl Fn() -> Result<Loaded, BadConfig>) -> anyhow::Result<ExitCode> {
+    pub fn run(&self, load: impl Fn() -> Result<LoadedConfig, BadConfig>) -> anyhow::Result<ExitCode> {
         let load = || {
             let mut loaded = load()?;
             if self.demo {
@@ -69,10 +69,10 @@ impl Serve {
 
     async fn serve(
         &self,
-        loaded: Loaded,
+        loaded: LoadedConfig,
         level: LogLevel,
         log: Arc<LogQueue>,
-        load: impl Fn() -> Result<Loaded, BadConfig>,
+        load: impl Fn() -> Result<LoadedConfig, BadConfig>,
     ) -> anyhow::Result<ExitCode> {
         assemble::allow_files(&loaded.config)?;
         // From here on no signal ends the process by itself.

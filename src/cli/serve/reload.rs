@@ -11,7 +11,7 @@ use super::certificate;
 use super::live::{self, Live};
 use crate::cli::log::LogLevel;
 use crate::cli::serve::assemble;
-use crate::config::{BadConfig, Config, Loaded};
+use crate::config::{BadConfig, Config, LoadedConfig};
 use crate::server::Server;
 use crate::service::Service;
 use crate::transport::tls::Tls;
@@ -34,7 +34,7 @@ pub struct Reload<L> {
     pub tls: Option<Arc<Tls>>,
 }
 
-impl<L: Fn() -> Result<Loaded, BadConfig>> Reload<L> {
+impl<L: Fn() -> Result<LoadedConfig, BadConfig>> Reload<L> {
     /// Reads the settings again and puts them in force, or says why they stay as they were.
     pub fn run(&self) {
         match self.try_run() {
@@ -44,7 +44,7 @@ impl<L: Fn() -> Result<Loaded, BadConfig>> Reload<L> {
     }
 
     fn try_run(&self) -> Result<(), BadConfig> {
-        let Loaded { config, warnings, .. } = (self.load)()?;
+        let LoadedConfig { config, warnings, .. } = (self.load)()?;
         let live = Live::of(&config);
         // What can fail comes first, certificates too, so that nothing is changed by half.
         let identity = certificate::successor(&live.identity, self.tls.as_deref(), SystemTime::now())?;
