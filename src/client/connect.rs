@@ -48,7 +48,7 @@ pub enum NoConnection {
     NameTimedOut(u64),
     /// None of the addresses let us in.
     #[error("{}", Tried(.0, .1))]
-    Nobody(Vec<Attempt>, u64),
+    Nobody(Vec<FailedAttempt>, u64),
     /// The name cannot stand in a certificate.
     #[error("TLS needs a host name or an IP address, and this is neither")]
     NameForTls,
@@ -74,20 +74,20 @@ pub enum NoConnection {
 
 /// An address, and why it did not let us in; `None`: it did not answer in time.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct FailedAttempt {
     address: SocketAddr,
     failure: Option<io::Error>,
 }
 
 /// Attempts as a person reads them, and how long they had.
-struct Tried<'a>(&'a [Attempt], &'a u64);
+struct Tried<'a>(&'a [FailedAttempt], &'a u64);
 
 impl fmt::Display for Tried<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             [] => f.write_str("the name has no address"),
-            [Attempt { failure: Some(failure), .. }] => failure.fmt(f),
-            [Attempt { failure: None, .. }] => write!(f, "timed out after {} s", self.1),
+            [FailedAttempt { failure: Some(failure), .. }] => failure.fmt(f),
+            [FailedAttempt { failure: None, .. }] => write!(f, "timed out after {} s", self.1),
             several => {
                 write!(f, "no connection within {} s, tried ", self.1)?;
                 for (place, attempt) in several.iter().enumerate() {
@@ -136,12 +136,12 @@ pub(super) async fn shake_hands(
 /// The first connection is taken, and the other attempts end.
 async fn race(addresses: Vec<SocketAddr>, deadline: Deadline) -> Result<TcpStream, NoConnection> {
     let mut left = interleaved(addresses).into_iter();
-    let mut tried: Vec<Attempt> = Vec::new();
+    let mut tried: Vec<FailedAttempt> = Vec::new();
     let mut attempts = JoinSet::new();
     loop {
         if let Some(address) = left.next() {
             let place = tried.len();
-            tried.push(Attempt { address, failure: None });
+            tried.push(FailedAttempt { address, failure: None });
             attempts.spawn(async move { (place, TcpStream::connect(address).await) });
         }
         let next_attempt = if left.len() > 0 { Instant::now() + ATTEMPT_DELAY } else { deadline.at }.min(deadline.at);

@@ -42,7 +42,7 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub struct ServerAddress {
     host: String,
     port: u16,
 }
@@ -52,21 +52,21 @@ pub struct Address {
 #[error("an address is HOST:PORT, for example 127.0.0.1:8889 or [::1]:8889")]
 pub struct BadAddress;
 
-impl FromStr for Address {
+impl FromStr for ServerAddress {
     type Err = BadAddress;
 
-    fn from_str(text: &str) -> Result<Address, BadAddress> {
+    fn from_str(text: &str) -> Result<ServerAddress, BadAddress> {
         let (host, port) = text.rsplit_once(':').ok_or(BadAddress)?;
         let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let host = bracketed.unwrap_or(host);
         if host.is_empty() || (bracketed.is_none() && host.contains(':')) || host.contains(char::is_whitespace) {
             return Err(BadAddress);
         }
-        Ok(Address { host: host.to_owned(), port: port.parse().map_err(|_| BadAddress)? })
+        Ok(ServerAddress { host: host.to_owned(), port: port.parse().map_err(|_| BadAddress)? })
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.contains(':') {
             true => write!(f, "[{}]:{}", self.host, self.port),
@@ -77,18 +77,18 @@ impl fmt::Display for Address {
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ClientError {
     /// No connection came about: nothing was asked.
     #[error("{address}: {why}")]
     Unreachable {
         /// The server.
-        address: Address,
+        address: ServerAddress,
         /// What was tried, and what came of it.
         why: NoConnection,
     },
     /// The server speaks TLS, and this end does not: nothing was carried out.
     #[error("{0}: the server speaks TLS on this port: connect with --tls (CHATD_TLS=yes)")]
-    Encrypted(Address),
+    Encrypted(ServerAddress),
     /// The connection broke: whether the request was carried out is not known.
     #[error("the connection was lost: {0}")]
     Lost(io::Error),
@@ -101,17 +101,17 @@ pub enum Error {
 }
 
 /// What went wrong stands in the text alone and is no source, so that whoever prints all causes says it once.
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Error {
-        Error::Lost(error)
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> ClientError {
+        ClientError::Lost(error)
     }
 }
 
 /// A server, and how to speak with it.
 #[derive(Clone)]
-pub struct Server {
+pub struct RemoteServer {
     /// Where it listens.
-    pub address: Address,
+    pub address: ServerAddress,
     /// Whom to trust, where what is said is to be encrypted.
     pub tls: Option<TlsConnector>,
 }
@@ -119,18 +119,18 @@ pub struct Server {
 /// The stream of bytes, encrypted or not.
 type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// A connection. Dropped while it is [held](Connection::hold) it ends with a reset.
-pub struct Connection {
+/// A connection. Dropped while it is [held](ClientConnection::hold) it ends with a reset.
+pub struct ClientConnection {
     stream: Wire,
-    address: Address,
+    address: ServerAddress,
     /// The server answered that it does not know `wait`.
     polls: bool,
 }
 
-impl Server {
+impl RemoteServer {
     async fn connect(&self) -> Result<Wire, NoConnection> {
         let deadline = Deadline::new();
-        let Address { host, port } = &self.address;
+        let ServerAddress { host, port } = &self.address;
         let stream = connect::connect(host, *port, deadline).await?;
         prepare(&stream);
         let Some(tls) = &self.tls else { return Ok(Either::Left(stream)) };
@@ -148,40 +148,40 @@ fn prepare(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
 }
 
-impl Connection {
+impl ClientConnection {
     /// Connects to a server.
-    pub async fn open(server: &Server) -> Result<Connection, Error> {
+    pub async fn open(server: &RemoteServer) -> Result<ClientConnection, ClientError> {
         let address = server.address.clone();
         match server.connect().await {
-            Ok(stream) => Ok(Connection { stream, address, polls: false }),
-            Err(why) => Err(Error::Unreachable { address, why }),
+            Ok(stream) => Ok(ClientConnection { stream, address, polls: false }),
+            Err(why) => Err(ClientError::Unreachable { address, why }),
         }
     }
 
-    /// Asks, and waits for the reply. After [`Error::Lost`] the connection is of no use any more.
-    pub async fn call(&mut self, request: &Request) -> Result<Reply, Error> {
+    /// Asks, and waits for the reply. After [`ClientError::Lost`] the connection is of no use any more.
+    pub async fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
         self.call_within(request, REPLY).await
     }
 
-    async fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Reply, Error> {
+    async fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Reply, ClientError> {
         let line = write(request)?;
-        let late = |_| Err(Error::Lost(io::Error::other(format!("no reply within {} s", limit.as_secs()))));
+        let late = |_| Err(ClientError::Lost(io::Error::other(format!("no reply within {} s", limit.as_secs()))));
         let reply = timeout(limit, self.exchange(&line)).await.unwrap_or_else(late)?;
         match read(&reply)? {
-            Reply::Refused(Refusal::WantsTls) => Err(Error::Encrypted(self.address.clone())),
+            Reply::Refused(Refusal::WantsTls) => Err(ClientError::Encrypted(self.address.clone())),
             reply => Ok(reply),
         }
     }
 
     /// All of the reply must be read, its last byte too: a server takes unread bytes for an unread reply.
-    async fn exchange(&mut self, line: &[u8]) -> Result<Vec<u8>, Error> {
+    async fn exchange(&mut self, line: &[u8]) -> Result<Vec<u8>, ClientError> {
         self.stream.write_all(line).await?;
         self.stream.flush().await?;
         let mut reply = Vec::new();
         while !reply.ends_with(b"\r\n\r\n") {
             let read = self.stream.read_buf(&mut reply).await;
             if begins_tls(&reply) {
-                return Err(Error::Encrypted(self.address.clone()));
+                return Err(ClientError::Encrypted(self.address.clone()));
             }
             // A port for people ends its lines otherwise, so the end that is waited for would never come.
             if reply.first().is_some_and(|first| *first != b'{') {
@@ -224,10 +224,10 @@ impl Connection {
     }
 }
 
-impl Connection {
+impl ClientConnection {
     /// Waits for mail for as long as `patience` says, and gives what [`Command::Inbox`] would, empty in the end. A
     /// server that cannot wait is asked again and again.
-    pub async fn mail(&mut self, token: Token, patience: Duration) -> Result<Reply, Error> {
+    pub async fn mail(&mut self, token: Token, patience: Duration) -> Result<Reply, ClientError> {
         let give_up = Instant::now() + patience;
         loop {
             let reply = self.ask_for_mail(token, give_up.saturating_duration_since(Instant::now())).await?;
@@ -238,7 +238,7 @@ impl Connection {
         }
     }
 
-    async fn ask_for_mail(&mut self, token: Token, at_most: Duration) -> Result<Reply, Error> {
+    async fn ask_for_mail(&mut self, token: Token, at_most: Duration) -> Result<Reply, ClientError> {
         if !self.polls {
             // The wire has whole seconds.
             let at_most = Duration::from_secs(at_most.as_secs());
@@ -269,10 +269,10 @@ mod tests {
     #[test]
     fn an_address_is_host_and_port() {
         for good in ["127.0.0.1:8889", "[::1]:8889", "chat.example:1", "localhost:65535"] {
-            assert_eq!(good.parse::<Address>().map(|address| address.to_string()), Ok(good.to_owned()));
+            assert_eq!(good.parse::<ServerAddress>().map(|address| address.to_string()), Ok(good.to_owned()));
         }
         for bad in ["", "8889", "host", "host:", ":8889", "::1:8889", "host:99999", "a b:1", "[]:1"] {
-            assert_eq!(bad.parse::<Address>(), Err(BadAddress), "{bad:?}");
+            assert_eq!(bad.parse::<ServerAddress>(), Err(BadAddress), "{bad:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::cli::chat::remote::Remote;
 use crate::cli::chat::tokens::Logins;
 use crate::cli::output;
 use crate::client::link::Link;
-use crate::client::{self, Server};
+use crate::client::{self, RemoteServer};
 use crate::model::{LookupName, Password, Token};
 use crate::protocol::text::{self, Echo};
 use crate::protocol::{Command, Refusal, Reply, Request};
@@ -50,7 +50,7 @@ impl Signals {
 
 /// A user at a server.
 pub struct Account {
-    server: Server,
+    server: RemoteServer,
     link: Link,
     logins: Logins,
     user: LookupName,
@@ -112,7 +112,7 @@ impl Account {
     /// Asks with the session that was kept, or in a session of this run where there is none or it has ended.
     pub async fn ask(
         &mut self,
-        say: impl AsyncFn(&mut Link, Token) -> Result<Reply, client::Error>,
+        say: impl AsyncFn(&mut Link, Token) -> Result<Reply, client::ClientError>,
     ) -> anyhow::Result<Reply> {
         if let Some(token) = self.token()? {
             let Account { link, signals, .. } = self;

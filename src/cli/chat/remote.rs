@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::admin::user::first_line;
-use crate::client::{Address, Server, tls};
+use crate::client::{RemoteServer, ServerAddress, tls};
 use crate::config::BadConfig;
 use crate::model::Password;
 
@@ -18,7 +18,7 @@ const DEFAULT: &str = "127.0.0.1:8889";
 pub struct Remote {
     /// The server [default: $CHATD_CONNECT, else 127.0.0.1:8889]
     #[arg(long, value_name = "HOST:PORT")]
-    connect: Option<Address>,
+    connect: Option<ServerAddress>,
     /// Encrypts, and checks who the server is [default: $CHATD_TLS, else no, unless authorities are named]
     #[arg(long)]
     tls: bool,
@@ -30,7 +30,7 @@ pub struct Remote {
 
 impl Remote {
     /// The server that is meant, and how to speak with it.
-    pub fn server(&self) -> Result<Server, BadConfig> {
+    pub fn server(&self) -> Result<RemoteServer, BadConfig> {
         let authorities = match &self.tls_ca {
             Some(file) => Some(file.clone()),
             None => variable("CHATD_TLS_CA")?.map(PathBuf::from),
@@ -47,10 +47,10 @@ impl Remote {
             Some(other) => return Err(BadConfig::new(format!("CHATD_TLS={other:?}: it is yes or no"))),
         };
         let connector = || tls::connector(authorities.as_deref()).map_err(|why| BadConfig::new(why.to_string()));
-        Ok(Server { address: self.address()?, tls: on.then(connector).transpose()? })
+        Ok(RemoteServer { address: self.address()?, tls: on.then(connector).transpose()? })
     }
 
-    fn address(&self) -> Result<Address, BadConfig> {
+    fn address(&self) -> Result<ServerAddress, BadConfig> {
         if let Some(address) = &self.connect {
             return Ok(address.clone());
         }

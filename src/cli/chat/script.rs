@@ -96,7 +96,7 @@ impl SendMessage {
             let send = Command::Send(Send { recipient: recipient.clone(), text: text.as_str().into() });
             let asked = account.ask(async |link, token| link.call(&send.clone().with(token)).await).await;
             let reply = asked.map_err(|error| match error.downcast_ref() {
-                Some(client::Error::Lost(_)) => error.context("the message may have been sent, or not"),
+                Some(client::ClientError::Lost(_)) => error.context("the message may have been sent, or not"),
                 _ => error,
             });
             match reply? {

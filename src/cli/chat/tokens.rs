@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::client::Address;
+use crate::client::ServerAddress;
 use crate::model::Token;
 
 /// Where the client keeps what it keeps. Made when it is first needed.
@@ -38,7 +38,7 @@ pub struct Logins {
 
 impl Logins {
     /// Those at this address. Nothing is made before something is kept.
-    pub fn at(address: &Address) -> Logins {
+    pub fn at(address: &ServerAddress) -> Logins {
         Logins { folder: place().map(|place| place.join("sessions").join(file_name(&address.to_string()))) }
     }
 

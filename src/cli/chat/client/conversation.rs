@@ -2,7 +2,7 @@
 //! neither terminal nor pipe.
 
 use crate::client::link::Link;
-use crate::client::{Error, Server};
+use crate::client::{ClientError, RemoteServer};
 use crate::model::{LookupName, Password, Token};
 use crate::protocol::client::Unreadable;
 use crate::protocol::text::{self, Echo};
@@ -40,12 +40,12 @@ impl Answered {
 
 impl Conversation {
     /// One that has not begun.
-    pub fn new(server: Server) -> Conversation {
+    pub fn new(server: RemoteServer) -> Conversation {
         Conversation { link: Link::new(server), token: None, username: String::new(), opened: Vec::new() }
     }
 
     /// Connects, so that a wrong address is told before anything is typed.
-    pub async fn connect(&mut self) -> Result<(), Error> {
+    pub async fn connect(&mut self) -> Result<(), ClientError> {
         self.link.connection().await.map(drop)
     }
 
@@ -60,7 +60,7 @@ impl Conversation {
     }
 
     /// Carries out what was typed.
-    pub async fn say(&mut self, line: &[u8]) -> Result<Answered, Error> {
+    pub async fn say(&mut self, line: &[u8]) -> Result<Answered, ClientError> {
         let (echo, request) = text::parse(line, self.token);
         match request {
             Ok(request) => self.ask(echo, request).await,
@@ -69,13 +69,13 @@ impl Conversation {
     }
 
     /// Logs in with a password that was not typed in the line.
-    pub async fn log_in(&mut self, username: &str, password: Password) -> Result<Answered, Error> {
+    pub async fn log_in(&mut self, username: &str, password: Password) -> Result<Answered, ClientError> {
         let command = Command::Auth { username: LookupName::of(username), password };
         let request = Request { token: None, command };
         self.ask(Echo::Auth(username.to_owned()), request).await
     }
 
-    async fn ask(&mut self, echo: Echo, request: Request) -> Result<Answered, Error> {
+    async fn ask(&mut self, echo: Echo, request: Request) -> Result<Answered, ClientError> {
         let reply = self.link.call(&request).await?;
         match (&reply, request.token) {
             (Reply::LoggedIn { token }, _) => {
@@ -131,10 +131,10 @@ impl Conversation {
 }
 
 /// What is shown in place of a reply that did not come.
-pub fn failure(error: &Error) -> String {
+pub fn failure(error: &ClientError) -> String {
     match error {
-        Error::Unreadable(Unreadable::Words(words)) => format!("Error, {words}"),
-        Error::Lost(_) => format!("Error, {error}: it may have been carried out, or not"),
+        ClientError::Unreadable(Unreadable::Words(words)) => format!("Error, {words}"),
+        ClientError::Lost(_) => format!("Error, {error}: it may have been carried out, or not"),
         other => format!("Error, {other}"),
     }
 }

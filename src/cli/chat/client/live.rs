@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::cli::chat::client::lines::Print;
 use crate::cli::chat::render::readable;
 use crate::client::link::Link;
-use crate::client::{Error, Server};
+use crate::client::{ClientError, RemoteServer};
 use crate::model::{Token, visible};
 use crate::protocol::{FromSender, Refusal, Reply};
 
@@ -95,7 +95,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn start(runtime: &Handle, server: &Server, token: Token, display: Display) -> Watch {
+    pub fn start(runtime: &Handle, server: &RemoteServer, token: Token, display: Display) -> Watch {
         display.ended.store(false, Ordering::Relaxed);
         let task = runtime.spawn(watch(server.clone(), token, display));
         Watch { token, task: task.abort_handle() }
@@ -109,7 +109,7 @@ impl Drop for Watch {
 }
 
 /// The next request says that what came with the last one was shown, so it is not asked before that is true.
-async fn watch(server: Server, token: Token, display: Display) {
+async fn watch(server: RemoteServer, token: Token, display: Display) {
     let mut link = Link::new(server.clone());
     // How long until the next attempt, while the server cannot be reached.
     let mut lost: Option<Duration> = None;
@@ -151,6 +151,6 @@ async fn watch(server: Server, token: Token, display: Display) {
     }
 }
 
-fn is_lost(error: &Error) -> String {
+fn is_lost(error: &ClientError) -> String {
     format!("({}: trying again)\n", visible(&error.to_string()))
 }

@@ -18,7 +18,7 @@ use crate::cli::chat::client::conversation::{Conversation, failure, login_withou
 use crate::cli::chat::remote;
 use crate::cli::chat::remote::Remote;
 use crate::cli::{output, runtime};
-use crate::client::Error;
+use crate::client::ClientError;
 use crate::model::visible;
 
 #[derive(Debug, Args)]
@@ -55,7 +55,7 @@ async fn converse(mut conversation: Conversation) -> anyhow::Result<bool> {
         };
         let (worked, shown) = match answered {
             Ok(answered) => (answered.worked(), answered.line()),
-            Err(error @ Error::Unreachable { .. }) => return Err(error.into()),
+            Err(error @ ClientError::Unreachable { .. }) => return Err(error.into()),
             Err(error) => (false, failure(&error)),
         };
         all_worked &= worked;

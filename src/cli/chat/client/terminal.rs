@@ -16,7 +16,7 @@ use crate::cli::chat::client::prompt;
 use crate::cli::chat::client::prompt::Words;
 use crate::cli::chat::render;
 use crate::cli::output;
-use crate::client::{Error, Server};
+use crate::client::{ClientError, RemoteServer};
 use crate::model::{Password, visible};
 use crate::protocol::Reply;
 use crate::protocol::text::Echo;
@@ -36,7 +36,7 @@ const LONG: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Speaks with the person until they have enough.
-pub fn converse(runtime: &Runtime, server: &Server) -> anyhow::Result<()> {
+pub fn converse(runtime: &Runtime, server: &RemoteServer) -> anyhow::Result<()> {
     // Before anything else, so that what is typed meanwhile waits unseen.
     let mut terminal = Terminal::open(runtime)?;
     let mut conversation = Conversation::new(server.clone());
@@ -123,7 +123,7 @@ impl Terminal {
         runtime: &Runtime,
         conversation: &mut Conversation,
         line: &str,
-    ) -> anyhow::Result<Result<Answered, Error>> {
+    ) -> anyhow::Result<Result<Answered, ClientError>> {
         if let Some(name) = login_without_password(line.as_bytes())
             // Ctrl-C and Ctrl-D here mean that they thought better of it.
             && let Typed::Line(password) = self.lines.password("Password: ")?
