@@ -12,7 +12,7 @@ pub mod server;
 
 use self::protocol::{AdminCommand, AdminReply, ListedAccount, ListedSession};
 use crate::model::{Label, SessionId, Timestamp, UserId, Username};
-use crate::repository::{Added, Error, NewUser, Pace, Repository, RoomInside, User};
+use crate::repository::{AddUserResult, Error, NewUser, Pace, Repository, RoomInside, User};
 
 /// Answers a question. An error is a line for the administrator.
 pub async fn execute(repository: &dyn Repository, command: AdminCommand) -> Result<AdminReply, String> {
@@ -39,7 +39,7 @@ pub async fn execute(repository: &dyn Repository, command: AdminCommand) -> Resu
             let display_name = Label::parse(&display_name).map_err(|error| format!("{display_name:?}: {error}"))?;
             let country = Label::parse_or_none(&country).map_err(|error| format!("{country:?}: {error}"))?;
             let new = NewUser { username: username(&name)?, display_name, country, password_hash };
-            AdminReply::Added { is_new: repository.add_user(new).await.map_err(store)? == Added::Added }
+            AdminReply::Added { is_new: repository.add_user(new).await.map_err(store)? == AddUserResult::Added }
         }
         AdminCommand::PasswordHash { name } => {
             let user = find(repository, &name).await?.id;

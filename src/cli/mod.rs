@@ -23,7 +23,7 @@ use crate::auth::password::Cost;
 use crate::clock::Clock;
 use crate::config::{BadConfig, Config, LoadedConfig};
 use crate::repository::sqlite::{self, Role};
-use crate::repository::{self, OpenError, Options, Store};
+use crate::repository::{self, OpenError, Store, StoreOptions};
 
 /// A persistent chat service: one binary, an embedded database, a line protocol over TCP.
 #[derive(Debug, Parser)]
@@ -198,8 +198,8 @@ async fn open(config: &Config, role: Role) -> Result<Store, OpenError> {
     repository::open(&config.database.url, &options(config), role).await
 }
 
-fn options(config: &Config) -> Options {
-    Options {
+fn options(config: &Config) -> StoreOptions {
+    StoreOptions {
         inbox_messages: config.limits.inbox_messages,
         inbox_bytes: config.limits.inbox_bytes,
         stored_bytes: config.limits.stored_bytes,

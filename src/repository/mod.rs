@@ -16,7 +16,7 @@ pub use self::arrivals::Arrival;
 pub use self::lease::Lease;
 pub(crate) use self::lease::LeaseKeeper;
 pub use self::open::{Store, open};
-pub use self::records::{Added, EndedSession, NewUser, Session, StoredSession, User};
+pub use self::records::{AddUserResult, EndedSession, NewUser, Session, StoredSession, User};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,7 +33,7 @@ use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, 
 use crate::ops::metrics::Durations;
 
 /// One of something for each message of a packet: nearly always one message, and then not on the heap.
-pub type Each<T> = SmallVec<[T; 1]>;
+pub type PerMessage<T> = SmallVec<[T; 1]>;
 
 /// The store could not do it, or does not know whether it did. Logged by the store, with its source.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ pub struct NewMessage {
 
 /// What became of one message of [`Repository::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queued {
+pub enum SendResult {
     /// It is on stable storage.
     Stored(MessageId),
     /// The recipient's unread mail is at its cap.
@@ -93,7 +93,7 @@ pub enum Queued {
 
 /// Which part of an inbox is wanted.
 #[derive(Clone, Copy, Debug)]
-pub struct Want {
+pub struct InboxQuery {
     /// Messages, at the most, but one at least.
     pub messages: usize,
     /// Stop before the texts are longer than this together, but give one message at least.
@@ -115,7 +115,7 @@ pub struct Delivery {
 
 /// A message of the log, read or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct StoredMessage {
     /// Number, time and text.
     pub message: Message,
     /// Who sent it.
@@ -127,11 +127,11 @@ pub struct Entry {
 }
 
 /// What became of a message: its number, when it was sent and when it was read, once that is durable.
-pub type Receipt = (MessageId, Timestamp, Option<Timestamp>);
+pub type StoredReceipt = (MessageId, Timestamp, Option<Timestamp>);
 
 /// Which part of a conversation is wanted.
 #[derive(Clone, Copy, Debug)]
-pub struct Page {
+pub struct HistoryQuery {
     /// Only messages before this one.
     pub before: Option<MessageId>,
     /// Messages, at the most: the newest there are.
@@ -171,7 +171,7 @@ pub struct RoomInside {
 
 /// How the store is doing, for metrics and health.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Status {
+pub struct StoreStatus {
     /// Messages that wait, leased or not.
     pub unread_messages: u64,
     /// Their texts, in bytes.
@@ -213,7 +213,7 @@ pub trait Repository: Send + Sync {
     /// The first living accounts after this one, in the order of their numbers, none only at the end. From disk.
     fn accounts(&self, after: UserId) -> Answer<'_, Vec<User>>;
     /// Makes an account.
-    fn add_user(&self, user: NewUser) -> Answer<'_, Added>;
+    fn add_user(&self, user: NewUser) -> Answer<'_, AddUserResult>;
     /// Gives an account another password and ends its sessions.
     fn set_password(&self, user: UserId, password_hash: String) -> Answer<'_, ()>;
     /// Shuts an account, which ends its sessions, or opens it again.
@@ -244,9 +244,9 @@ pub trait Repository: Send + Sync {
     fn ended_sessions(&self) -> broadcast::Receiver<EndedSession>;
 
     /// Queues messages, each on its own: one that is refused spoils no other. Same order as asked.
-    fn send(&self, messages: Each<NewMessage>) -> Answer<'_, Each<Queued>>;
+    fn send(&self, messages: PerMessage<NewMessage>) -> Answer<'_, PerMessage<SendResult>>;
     /// Hands out what waits for `recipient` and is leased to nobody, oldest first.
-    fn lease(&self, recipient: UserId, want: Want) -> Answer<'_, Delivery>;
+    fn lease(&self, recipient: UserId, want: InboxQuery) -> Answer<'_, Delivery>;
 
     /// Hears of the next mail for `recipient`.
     fn arrival(&self, recipient: UserId) -> Answer<'_, Arrival>;
@@ -254,9 +254,9 @@ pub trait Repository: Send + Sync {
     fn confirmed(&self) -> Answer<'_, ()>;
 
     /// A part of what two people wrote to each other, oldest first. Changes nothing.
-    fn conversation(&self, one: UserId, other: UserId, page: Page) -> Answer<'_, Vec<Entry>>;
+    fn conversation(&self, one: UserId, other: UserId, page: HistoryQuery) -> Answer<'_, Vec<StoredMessage>>;
     /// What became of the newest messages of `sender` to `recipient`, oldest first, at most so many.
-    fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<Receipt>>;
+    fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<StoredReceipt>>;
 
     /// Removes what was read before `read_before` from the log; gives how many messages.
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;
@@ -266,7 +266,7 @@ pub trait Repository: Send + Sync {
     /// does not jump.
     fn clock(&self) -> &Steady;
     /// How the store is doing.
-    fn status(&self) -> Answer<'_, Status>;
+    fn status(&self) -> Answer<'_, StoreStatus>;
     /// Ready when the writer has carried out a transaction that changes nothing, or has been refused it. An error: nothing
     /// writes any more.
     fn answers(&self) -> Answer<'_, ()>;
@@ -278,7 +278,7 @@ pub trait Repository: Send + Sync {
 
 /// How to open a store.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct StoreOptions {
     /// Unread messages a user may have.
     pub inbox_messages: u64,
     /// Unread text a user may have, in bytes.

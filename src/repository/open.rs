@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::sqlite::{self, Role};
-use super::{OpenError, Options, Repository};
+use super::{OpenError, Repository, StoreOptions};
 
 /// A store that was opened.
 pub struct Store {
@@ -14,7 +14,7 @@ pub struct Store {
 }
 
 /// Opens the store at `url` for `role`.
-pub async fn open(url: &str, options: &Options, role: Role) -> Result<Store, OpenError> {
+pub async fn open(url: &str, options: &StoreOptions, role: Role) -> Result<Store, OpenError> {
     match url.split_once("://") {
         Some(("sqlite", _)) => {
             let repository = sqlite::open(url, options, role).await?;

@@ -45,7 +45,7 @@ pub struct NewUser {
 
 /// What became of [`add_user`](super::Repository::add_user).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Added {
+pub enum AddUserResult {
     /// It is there.
     Added,
     /// A living account has this name, or one that differs only in case.

@@ -20,8 +20,10 @@ use crate::charge::network;
 use crate::model::{Message, MessageId, Password, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, FromSender, Past, Person, Receipt, Refusal, Reply, Send};
-use crate::repository::{self, Entry, NewMessage, NewSession, Page, Queued, Repository, Session, User, Want};
-pub use crate::repository::{Each, EndedSession, Lease};
+use crate::repository::{
+    self, HistoryQuery, InboxQuery, NewMessage, NewSession, Repository, SendResult, Session, StoredMessage, User,
+};
+pub use crate::repository::{EndedSession, Lease, PerMessage};
 
 /// How many messages `history` shows that was not told a number.
 const HISTORY: usize = 20;
@@ -124,7 +126,7 @@ impl Service {
                 let login = self.auth(peer, &username, &password).await;
                 login.inspect_err(|refusal| self.refused_logins.count(refusal.reason()))
             }
-            Command::Send(send) => return self.send(peer, Each::from([(caller, send)])).await.remove(0),
+            Command::Send(send) => return self.send(peer, PerMessage::from([(caller, send)])).await.remove(0),
             Command::Inbox => self.inbox(peer, &caller).await,
             Command::Show => self.show(&caller).await,
             Command::Logout => self.logout(peer, &caller).await,
@@ -141,9 +143,9 @@ impl Service {
     }
 
     /// Carries out several `send`s of one connection with one wait; the outcomes are in the same order.
-    pub async fn send(&self, peer: &Peer, sends: Each<(Caller, Send)>) -> Each<Outcome> {
-        let mut messages = Each::with_capacity(sends.len());
-        let mut outcomes = Each::with_capacity(sends.len());
+    pub async fn send(&self, peer: &Peer, sends: PerMessage<(Caller, Send)>) -> PerMessage<Outcome> {
+        let mut messages = PerMessage::with_capacity(sends.len());
+        let mut outcomes = PerMessage::with_capacity(sends.len());
         for (caller, send) in sends {
             outcomes.push(match self.accept(peer, &caller, send).await {
                 Ok(message) => {
@@ -163,10 +165,10 @@ impl Service {
         let accepted = outcomes.iter_mut().filter(|outcome| outcome.reply == Reply::Sent);
         for (place, outcome) in accepted.enumerate() {
             let refusal = match queued.as_ref().map(|queued| queued.get(place)) {
-                Ok(Some(Queued::Stored(_))) => continue,
-                Ok(Some(Queued::InboxFull)) => Refusal::InboxFull,
-                Ok(Some(Queued::StoredFull)) => Refusal::StoredFull,
-                Ok(Some(Queued::NoSpace | Queued::Unfit) | None) | Err(_) => Refusal::Unavailable,
+                Ok(Some(SendResult::Stored(_))) => continue,
+                Ok(Some(SendResult::InboxFull)) => Refusal::InboxFull,
+                Ok(Some(SendResult::StoredFull)) => Refusal::StoredFull,
+                Ok(Some(SendResult::NoSpace | SendResult::Unfit) | None) | Err(_) => Refusal::Unavailable,
             };
             self.refused_sends.count(refusal.reason());
             outcome.reply = refusal.into();
@@ -283,7 +285,7 @@ impl Service {
         let Authenticated { token, session, .. } = caller.user()?;
         let Rules { drained_senders, inbox_reply_bytes, inbox_reply_messages: messages, .. } = self.rules();
         let bytes = inbox_reply_bytes.min(peer.reply_bytes);
-        let want = Want { messages, bytes, drained_senders, session: Some(session.id) };
+        let want = InboxQuery { messages, bytes, drained_senders, session: Some(session.id) };
         let delivery = self.repository.lease(session.user.id, want).await.map_err(unavailable)?;
         // A session that ended meanwhile was handed nothing.
         self.authenticate(Some(*token)).await.user()?;
@@ -351,12 +353,15 @@ impl Service {
         let other = other.ok_or(Refusal::UnknownRecipient)?;
         let Rules { history_messages, inbox_reply_bytes, .. } = self.rules();
         let count = count.map_or(HISTORY, |count| usize::try_from(count).unwrap_or(usize::MAX));
-        let page =
-            Page { before, messages: count.min(history_messages), bytes: inbox_reply_bytes.min(peer.reply_bytes) };
+        let page = HistoryQuery {
+            before,
+            messages: count.min(history_messages),
+            bytes: inbox_reply_bytes.min(peer.reply_bytes),
+        };
         let entries = self.repository.conversation(me.id, other.id, page).await.map_err(unavailable)?;
         let person =
             |user: &User| Person { username: user.username.clone(), display_name: user.display_name.to_string() };
-        let past = |Entry { message, sender, read_at, .. }: Entry| {
+        let past = |StoredMessage { message, sender, read_at, .. }: StoredMessage| {
             let (from, to) = if sender == me.id { (me, &other) } else { (&other, me) };
             Past { message, from: person(from), to: person(to), read_at }
         };

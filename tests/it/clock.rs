@@ -10,7 +10,7 @@ use std::time::Duration;
 use chatd::clock::{Clock, Source};
 use chatd::model::{SessionId, Timestamp, Token, UserId};
 use chatd::repository::sqlite::SqliteRepository;
-use chatd::repository::{NewMessage, NewSession, Options, Repository};
+use chatd::repository::{NewMessage, NewSession, Repository, StoreOptions};
 
 use crate::database::tamper;
 use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, reopen, settle};
@@ -55,8 +55,8 @@ impl Machine {
         self.running.fetch_add(time, Ordering::Relaxed);
     }
 
-    fn options(self: &Arc<Machine>) -> Options {
-        Options { clock: Clock::of(self.clone()), ..OPTIONS }
+    fn options(self: &Arc<Machine>) -> StoreOptions {
+        StoreOptions { clock: Clock::of(self.clone()), ..OPTIONS }
     }
 }
 

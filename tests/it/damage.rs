@@ -7,7 +7,7 @@ use std::thread;
 
 use chatd::model::{MessageId, UserId};
 use chatd::repository::sqlite::{self, Role};
-use chatd::repository::{Options, Page, Repository, Status};
+use chatd::repository::{HistoryQuery, Repository, StoreOptions, StoreStatus};
 
 use crate::database::tamper;
 use crate::repository::{ALL, OPTIONS, add_users, crash, lease, open, quick_folder, reopen, send};
@@ -16,7 +16,7 @@ use crate::support::{Folder, SENT, Server, texts};
 const NOTICE: &str = "[This message is damaged on the server's disk.";
 /// Messages that are indexed, and as many that are not.
 const HALF: usize = 30;
-const LONG_TAIL: Options = Options { tail_messages: 1_000, ..OPTIONS };
+const LONG_TAIL: StoreOptions = StoreOptions { tail_messages: 1_000, ..OPTIONS };
 
 /// Different in each message, and not all of it ASCII.
 fn text(number: usize) -> String {
@@ -52,14 +52,14 @@ async fn after_a_crash() -> (tempfile::TempDir, Vec<UserId>) {
 struct Seen {
     inbox: Vec<String>,
     history: Vec<String>,
-    status: Status,
+    status: StoreStatus,
 }
 
 /// Reads all mail as its reader does. `None`: the server does not start, or does not answer.
 async fn look(folder: &Path, users: &[UserId]) -> Option<Seen> {
     let url = format!("sqlite://{}", folder.join("chat.db").display());
     let repository = sqlite::open(&url, &LONG_TAIL, Role::Server).await.ok()?;
-    let page = Page { before: None, messages: 1_000, bytes: u64::MAX };
+    let page = HistoryQuery { before: None, messages: 1_000, bytes: u64::MAX };
     let history = repository.conversation(users[1], users[0], page).await;
     let inbox = repository.lease(users[1], ALL).await;
     let status = repository.status().await.expect("the store works");

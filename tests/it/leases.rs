@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chatd::model::{SessionId, Timestamp, Token, UserId};
 use chatd::repository::sqlite::{self, SqliteRepository};
-use chatd::repository::{NewSession, Repository, Want};
+use chatd::repository::{InboxQuery, NewSession, Repository};
 
 use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, send, settle, texts};
 use crate::support::{Folder, NO_SESSION, SENT, Server, texts as texts_of};
@@ -32,7 +32,7 @@ async fn a_lease_ends_with_its_session_whatever_ends_that() {
         let users = add_users(&repository, 2).await;
         let (_, session) = log_in(&repository, users[1], 2).await;
         send(&repository, users[0], users[1], "text").await;
-        let held = lease(&repository, users[1], Want { session: Some(session), ..ALL }).await;
+        let held = lease(&repository, users[1], InboxQuery { session: Some(session), ..ALL }).await;
         assert!(lease(&repository, users[1], ALL).await.lease.is_none(), "it is held");
         match cause {
             "expiry" => {
@@ -57,7 +57,7 @@ async fn a_lease_ends_with_its_session_whatever_ends_that() {
             1,
             "{cause}: a lease that is over confirms nothing"
         );
-        let late = lease(&repository, users[1], Want { session: Some(session), ..ALL }).await;
+        let late = lease(&repository, users[1], InboxQuery { session: Some(session), ..ALL }).await;
         assert!(late.lease.is_none(), "{cause}: nothing is handed to a session that has ended");
     }
 }

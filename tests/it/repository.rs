@@ -10,7 +10,9 @@ use std::time::Duration;
 use chatd::clock::Clock;
 use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
 use chatd::repository::sqlite::{self, Role, SqliteRepository};
-use chatd::repository::{Delivery, Lease, NewMessage, NewUser, Options, Page, Queued, Repository, Want};
+use chatd::repository::{
+    Delivery, HistoryQuery, InboxQuery, Lease, NewMessage, NewUser, Repository, SendResult, StoreOptions,
+};
 use chatd::transport::confirmation::{HandedOut, QUIET_AFTER_END};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -19,7 +21,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
 const USERS: usize = 3;
-pub const OPTIONS: Options = Options {
+pub const OPTIONS: StoreOptions = StoreOptions {
     inbox_messages: 100_000,
     inbox_bytes: 1 << 30,
     stored_bytes: 0,
@@ -33,13 +35,13 @@ fn database(folder: &Path) -> PathBuf {
     folder.join("chat.db")
 }
 
-pub async fn open(folder: &Path, options: &Options) -> SqliteRepository {
+pub async fn open(folder: &Path, options: &StoreOptions) -> SqliteRepository {
     let url = format!("sqlite://{}", database(folder).display());
     sqlite::open(&url, options, Role::Server).await.expect("it opens")
 }
 
 /// An orderly stop, and a start in `folder`.
-pub async fn reopen(repository: SqliteRepository, folder: &Path, options: &Options) -> SqliteRepository {
+pub async fn reopen(repository: SqliteRepository, folder: &Path, options: &StoreOptions) -> SqliteRepository {
     repository.close().await.expect("it closes");
     drop(repository);
     open(folder, options).await
@@ -63,13 +65,13 @@ pub fn message(sender: UserId, recipient: UserId, text: &str) -> NewMessage {
 
 pub async fn send(repository: &SqliteRepository, sender: UserId, recipient: UserId, text: &str) -> MessageId {
     let queued = repository.send([message(sender, recipient, text)].into()).await.expect("the store works");
-    let [Queued::Stored(id)] = queued[..] else { panic!("{queued:?}") };
+    let [SendResult::Stored(id)] = queued[..] else { panic!("{queued:?}") };
     id
 }
 
-pub const ALL: Want = Want { messages: usize::MAX, bytes: u64::MAX, drained_senders: false, session: None };
+pub const ALL: InboxQuery = InboxQuery { messages: usize::MAX, bytes: u64::MAX, drained_senders: false, session: None };
 
-pub async fn lease(repository: &SqliteRepository, recipient: UserId, want: Want) -> Delivery {
+pub async fn lease(repository: &SqliteRepository, recipient: UserId, want: InboxQuery) -> Delivery {
     repository.lease(recipient, want).await.expect("the store works")
 }
 
@@ -180,7 +182,7 @@ impl World {
 
     async fn lease(&mut self, of: usize, bytes: u64) -> usize {
         let free = self.free(of);
-        let delivery = lease(self.store(), self.users[of], Want { bytes, drained_senders: true, ..ALL }).await;
+        let delivery = lease(self.store(), self.users[of], InboxQuery { bytes, drained_senders: true, ..ALL }).await;
         let senders: Vec<UserId> = delivery.senders.iter().map(|(sender, _)| *sender).collect();
         assert_eq!(senders, self.first_ever(of), "the order of senders");
         let mut ids = Vec::new();
@@ -211,7 +213,7 @@ impl World {
                 let messages = sent.iter().map(|s| message(self.users[s.from], self.users[s.to], &s.text)).collect();
                 let queued = self.store().send(messages).await.expect("the store works");
                 for (queued, sent) in queued.into_iter().zip(sent) {
-                    let Queued::Stored(id) = queued else { panic!("{queued:?}") };
+                    let SendResult::Stored(id) = queued else { panic!("{queued:?}") };
                     assert!(self.log.insert(id, sent).is_none(), "{id} was given out twice");
                 }
             }
@@ -285,7 +287,7 @@ async fn mail_is_in_order_on_both_sides_of_the_watermark() {
     for text in &all {
         send(&repository, users[0], users[1], text).await;
     }
-    let first = lease(&repository, users[1], Want { bytes: 10, ..ALL }).await;
+    let first = lease(&repository, users[1], InboxQuery { bytes: 10, ..ALL }).await;
     assert_eq!(texts(&first), all[..10]);
     let rest = lease(&repository, users[1], ALL).await;
     assert_eq!(texts(&rest), all[10..]);
@@ -320,24 +322,27 @@ async fn every_character_comes_back_from_the_disk() {
 async fn a_full_inbox_refuses_and_takes_again_what_was_made_room_for() {
     let folder = tempfile::tempdir().expect("a directory can be made");
     // One sender may have as much as there is still room for: three of five.
-    let options = Options { inbox_messages: 5, inbox_bytes: 10, ..OPTIONS };
+    let options = StoreOptions { inbox_messages: 5, inbox_bytes: 10, ..OPTIONS };
     let repository = open(folder.path(), &options).await;
     let users = add_users(&repository, 2).await;
     let of = |texts: &[&str]| texts.iter().map(|text| message(users[0], users[1], text)).collect();
     let queued = repository.send(of(&["1", "2", "3", "4"])).await.expect("the store works");
-    assert!(matches!(queued[..], [Queued::Stored(_), Queued::Stored(_), Queued::Stored(_), Queued::InboxFull]));
+    assert!(matches!(
+        queued[..],
+        [SendResult::Stored(_), SendResult::Stored(_), SendResult::Stored(_), SendResult::InboxFull]
+    ));
     let delivery = lease(&repository, users[1], ALL).await;
     assert_eq!(texts(&delivery), ["1", "2", "3"]);
     let queued = repository.send(of(&["5"])).await.expect("the store works");
-    assert_eq!(queued[..], [Queued::InboxFull], "leased is unread");
+    assert_eq!(queued[..], [SendResult::InboxFull], "leased is unread");
     delivery.lease.expect("it holds something").confirm();
     settle(&repository).await;
     let queued = repository.send(of(&["12345678901", "1234567890", "1"])).await.expect("the store works");
-    assert!(matches!(queued[..], [Queued::InboxFull, Queued::Stored(_), Queued::InboxFull]), "{queued:?}");
+    assert!(matches!(queued[..], [SendResult::InboxFull, SendResult::Stored(_), SendResult::InboxFull]), "{queued:?}");
     // Another's inbox is not full for that.
     send(&repository, users[1], users[0], "hal").await;
     let repository = reopen(repository, folder.path(), &options).await;
-    assert_eq!(repository.send(of(&["1"])).await.expect("the store works")[..], [Queued::InboxFull]);
+    assert_eq!(repository.send(of(&["1"])).await.expect("the store works")[..], [SendResult::InboxFull]);
 }
 
 #[tokio::test]
@@ -349,12 +354,12 @@ async fn retention_removes_what_was_read_and_never_what_was_not() {
         send(&repository, users[0], users[1], &i.to_string()).await;
         send(&repository, users[1], users[0], &i.to_string()).await;
     }
-    let read = lease(&repository, users[1], Want { bytes: 20, ..ALL }).await;
+    let read = lease(&repository, users[1], InboxQuery { bytes: 20, ..ALL }).await;
     let read_texts = texts(&read).len();
     assert!(read_texts > 5);
     read.lease.expect("it holds something").confirm();
     let repository = reopen(repository, folder.path(), &OPTIONS).await;
-    let held = lease(&repository, users[1], Want { bytes: 4, ..ALL }).await;
+    let held = lease(&repository, users[1], InboxQuery { bytes: 4, ..ALL }).await;
     let later = Timestamp(Timestamp::now().0 + 60_000);
     assert_eq!(repository.prune(Timestamp(1)).await.expect("the store works"), 0, "nothing is so old");
     assert_eq!(repository.prune(later).await.expect("the store works"), read_texts as u64);
@@ -385,7 +390,7 @@ async fn retention_counts_age_and_not_what_is_indexed() {
     // After a crash, too, it is known who wrote first.
     let copy = crash(folder.path());
     let after = open(copy.path(), &OPTIONS).await;
-    let drained = Want { drained_senders: true, ..ALL };
+    let drained = InboxQuery { drained_senders: true, ..ALL };
     let senders = lease(&after, users[1], drained).await.senders;
     assert_eq!(senders.iter().map(|(sender, _)| *sender).collect::<Vec<_>>(), [users[0]]);
     // What is indexed later names the messages that are gone, which does no harm.
@@ -423,7 +428,7 @@ async fn a_time_beyond_the_digits_of_the_log_refuses_one_message_and_not_the_sto
         let unfit = NewMessage { sent_at, ..message(users[0], users[1], "unfit") };
         let fit = message(users[0], users[1], "fit");
         let queued = repository.send([unfit, fit].into_iter().collect()).await.expect("the store works");
-        assert!(matches!(queued[..], [Queued::Unfit, Queued::Stored(_)]), "{queued:?}");
+        assert!(matches!(queued[..], [SendResult::Unfit, SendResult::Stored(_)]), "{queued:?}");
     }
     assert_eq!(repository.status().await.expect("the store works").unread_messages, 2);
     assert_eq!(texts(&lease(&repository, users[1], ALL).await), ["fit", "fit"]);
@@ -438,8 +443,8 @@ async fn an_account_is_removed_with_mail_in_every_place() {
         send(&repository, users[0], users[1], &i.to_string()).await;
     }
     send(&repository, users[0], users[0], "mine").await;
-    let out = lease(&repository, users[1], Want { bytes: 5, ..ALL }).await;
-    let confirmed = lease(&repository, users[1], Want { bytes: 5, ..ALL }).await;
+    let out = lease(&repository, users[1], InboxQuery { bytes: 5, ..ALL }).await;
+    let confirmed = lease(&repository, users[1], InboxQuery { bytes: 5, ..ALL }).await;
     confirmed.lease.expect("it holds something").confirm();
     settle(&repository).await;
     assert_eq!(repository.remove_user(users[1]).await.expect("the store works").unread, 15);
@@ -467,7 +472,7 @@ async fn handing_out(count: usize) -> (tempfile::TempDir, SqliteRepository, User
 }
 
 async fn one(repository: &SqliteRepository, user: UserId) -> Lease {
-    lease(repository, user, Want { bytes: 1, ..ALL }).await.lease.expect("one waits")
+    lease(repository, user, InboxQuery { bytes: 1, ..ALL }).await.lease.expect("one waits")
 }
 
 async fn unread(repository: &SqliteRepository) -> u64 {
@@ -563,7 +568,7 @@ async fn an_old_conversation_is_found_without_walking_the_runs() {
     db.close().await.expect("it closes");
     let mut before = None;
     for (newest, count) in [(29, 12), (17, 12), (5, 6)] {
-        let page = Page { before, messages: 12, bytes: u64::MAX };
+        let page = HistoryQuery { before, messages: 12, bytes: u64::MAX };
         let entries = repository.conversation(users[0], users[1], page).await.expect("the others' is not read");
         let texts: Vec<_> = entries.iter().map(|entry| entry.message.text.to_string()).collect();
         assert_eq!(texts, (newest + 1 - count..=newest).map(|i| i.to_string()).collect::<Vec<_>>());
@@ -584,7 +589,7 @@ async fn who_looks_back_often_does_not_keep_others_waiting() {
         send(&repository, users[0], users[1], &format!("{i}")).await;
         send(&repository, users[2], users[1], &format!("{i}")).await;
     }
-    let page = Page { before: None, messages: 1000, bytes: u64::MAX };
+    let page = HistoryQuery { before: None, messages: 1000, bytes: u64::MAX };
     let answered = std::sync::Arc::new(AtomicUsize::new(0));
     let mut often = Vec::new();
     for _ in 0..200 {

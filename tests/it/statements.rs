@@ -10,7 +10,7 @@ use std::thread;
 
 use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
 use chatd::repository::sqlite::{self, Role, SqliteRepository};
-use chatd::repository::{NewUser, Options, Pace, Page, Repository, Want};
+use chatd::repository::{HistoryQuery, InboxQuery, NewUser, Pace, Repository, StoreOptions};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -166,7 +166,7 @@ async fn log_in_beside(beside: &SqliteRepository, user: UserId) {
 
 /// Mail in the index and in the tail, looked at, read and removed.
 async fn mail(mut repository: SqliteRepository, folder: &Path, users: &[UserId]) -> SqliteRepository {
-    let few = Want { messages: usize::MAX, bytes: 3, drained_senders: true, session: None };
+    let few = InboxQuery { messages: usize::MAX, bytes: 3, drained_senders: true, session: None };
     for i in 0..20 {
         send(&repository, users[i % 2], users[1], "text").await;
         send(&repository, users[1], users[0], "text").await;
@@ -191,11 +191,11 @@ async fn mail(mut repository: SqliteRepository, folder: &Path, users: &[UserId])
     thread::spawn(move || tamper(&path, unfinished)).join().expect("it is SQL");
     repository = open(folder, &OPTIONS).await;
     drop(lease(&repository, users[1], few).await);
-    let page = Page { before: Some(MessageId(30)), messages: 5, bytes: 1_000 };
+    let page = HistoryQuery { before: Some(MessageId(30)), messages: 5, bytes: 1_000 };
     assert_eq!(repository.conversation(users[0], users[1], page).await.expect("the store works").len(), 5);
     send(&repository, users[0], users[1], "in the tail").await;
     assert!(!repository.receipts(users[0], users[1], 50).await.expect("the store works").is_empty());
-    let page = Page { before: None, messages: 50, bytes: 1_000_000 };
+    let page = HistoryQuery { before: None, messages: 50, bytes: 1_000_000 };
     assert!(!repository.conversation(users[0], users[1], page).await.expect("the store works").is_empty());
     repository
 }
@@ -243,7 +243,7 @@ fn every_statement_is_carried_out_with_a_row_that_it_finds_or_changes() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
         let folder = quick_folder();
-        let options: &Options = &OPTIONS;
+        let options: &StoreOptions = &OPTIONS;
         let repository = open(folder.path(), options).await;
         let users = add_users(&repository, 3).await;
         accounts_and_sessions(&repository, folder.path(), &users).await;

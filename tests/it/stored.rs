@@ -5,7 +5,7 @@ use std::path::Path;
 
 use chatd::model::{Timestamp, UserId};
 use chatd::repository::sqlite::{self, Role, SqliteRepository};
-use chatd::repository::{Options, Queued, Repository};
+use chatd::repository::{Repository, SendResult, StoreOptions};
 use tokio::time::timeout;
 
 use crate::repository::{ALL, OPTIONS, add_users, crash, lease, message, open, quick_folder, reopen, send, settle};
@@ -18,7 +18,7 @@ async fn stored(repository: &SqliteRepository, users: &[UserId]) -> Vec<u64> {
     repository.stored(users.to_vec()).await.expect("the store works")
 }
 
-async fn try_send(repository: &SqliteRepository, from: UserId, to: UserId) -> Queued {
+async fn try_send(repository: &SqliteRepository, from: UserId, to: UserId) -> SendResult {
     repository.send([message(from, to, &"x".repeat(100))].into()).await.expect("the store works")[0]
 }
 
@@ -41,18 +41,18 @@ async fn verify(folder: &Path) {
 #[tokio::test]
 async fn one_user_does_not_fill_the_disk_with_mail_that_was_read() {
     let folder = quick_folder();
-    let options = Options { stored_bytes: 2_000, ..OPTIONS };
+    let options = StoreOptions { stored_bytes: 2_000, ..OPTIONS };
     let repository = open(folder.path(), &options).await;
     let users = add_users(&repository, 2).await;
     for _ in 0..10 {
-        assert!(matches!(try_send(&repository, users[0], users[0]).await, Queued::Stored(_)));
+        assert!(matches!(try_send(&repository, users[0], users[0]).await, SendResult::Stored(_)));
         read(&repository, users[0]).await;
     }
     assert_eq!(stored(&repository, &users).await, [2_000, 0]);
-    assert_eq!(try_send(&repository, users[0], users[0]).await, Queued::StoredFull);
-    assert_eq!(try_send(&repository, users[0], users[1]).await, Queued::StoredFull);
+    assert_eq!(try_send(&repository, users[0], users[0]).await, SendResult::StoredFull);
+    assert_eq!(try_send(&repository, users[0], users[1]).await, SendResult::StoredFull);
     // Whoever is written to is not charged, and another is not refused.
-    assert!(matches!(try_send(&repository, users[1], users[0]).await, Queued::Stored(_)));
+    assert!(matches!(try_send(&repository, users[1], users[0]).await, SendResult::Stored(_)));
     assert_eq!(
         repository.status().await.expect("the store works").unread_messages,
         1,
@@ -60,10 +60,10 @@ async fn one_user_does_not_fill_the_disk_with_mail_that_was_read() {
     );
 
     let repository = reopen(repository, folder.path(), &options).await;
-    assert_eq!(try_send(&repository, users[0], users[0]).await, Queued::StoredFull);
+    assert_eq!(try_send(&repository, users[0], users[0]).await, SendResult::StoredFull);
     assert_eq!(repository.prune(later()).await.expect("the store works"), 10);
     assert_eq!(stored(&repository, &users).await, [0, 200]);
-    assert!(matches!(try_send(&repository, users[0], users[0]).await, Queued::Stored(_)));
+    assert!(matches!(try_send(&repository, users[0], users[0]).await, SendResult::Stored(_)));
     repository.close().await.expect("it closes");
     verify(folder.path()).await;
 }

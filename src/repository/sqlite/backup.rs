@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::copy_sum::{self, CopySum};
 use super::paths::{beside, directory_of, failed, sync_directory_of};
-use super::{Options, lock, schema};
+use super::{StoreOptions, lock, schema};
 use crate::repository::OpenError;
 
 /// After the name of a copy that is not finished; a process number follows.
@@ -48,7 +48,7 @@ impl Drop for Unfinished {
 
 /// Copies `database` into the new file `to`, with a checksum beside it, whoever uses it meanwhile. What was committed before
 /// this began is in it.
-pub async fn backup(database: &Path, to: &Path, options: &Options) -> Result<(), OpenError> {
+pub async fn backup(database: &Path, to: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     lock::check_files_of_server(database)?;
     if schema::version(database, options).await?.is_none() {
         return Err(OpenError::Missing(database.to_owned()));
@@ -68,7 +68,7 @@ pub async fn backup(database: &Path, to: &Path, options: &Options) -> Result<(),
     put(&unfinished.path, to).inspect_err(|_| _ = fs::remove_file(copy_sum::path_of(to)))
 }
 
-async fn copy(database: &Path, to: &Unfinished, options: &Options) -> Result<(), OpenError> {
+async fn copy(database: &Path, to: &Unfinished, options: &StoreOptions) -> Result<(), OpenError> {
     let path = &to.path;
     let connect = schema::connect_options(database, options).read_only(true).disable_statement_logging();
     let mut connection = connect.connect().await.map_err(|e| failed(database, e))?;
@@ -131,7 +131,7 @@ fn put(unfinished: &Path, to: &Path) -> Result<(), OpenError> {
 }
 
 /// The copy that is made before a migration; its name says from which schema.
-pub async fn before_migration(database: &Path, schema: i64, options: &Options) -> Result<PathBuf, OpenError> {
+pub async fn before_migration(database: &Path, schema: i64, options: &StoreOptions) -> Result<PathBuf, OpenError> {
     let name = |number: u32| match number {
         1 => beside(database, &format!(".schema-{schema}")),
         _ => beside(database, &format!(".schema-{schema}-{number}")),

@@ -9,7 +9,7 @@ use super::compaction;
 use crate::model::{SessionId, Timestamp, UserId};
 use crate::repository::memory::event::{Event, SessionRecord};
 use crate::repository::memory::stored::Amount;
-use crate::repository::{Added, NewSession, NewUser, User};
+use crate::repository::{AddUserResult, NewSession, NewUser, User};
 
 /// `json_each` has columns of its own, `id` among them, so those of the table are named with it.
 const NOTE_USES: &str = "UPDATE session SET last_used_at = used.value ->> 1
@@ -59,7 +59,7 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
     /// Done, or refused for its name.
-    User(Added),
+    User(AddUserResult),
     /// This many rows.
     Rows(u64),
 }
@@ -142,10 +142,10 @@ async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sq
                 removed: false,
                 created_at: now,
             };
-            Ok((Changed::User(Added::Added), Event::UserStored(Box::new(user))))
+            Ok((Changed::User(AddUserResult::Added), Event::UserStored(Box::new(user))))
         }
         Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {
-            Ok((Changed::User(Added::NameTaken), Event::Nothing))
+            Ok((Changed::User(AddUserResult::NameTaken), Event::Nothing))
         }
         Err(e) => Err(e),
     }

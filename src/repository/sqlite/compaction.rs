@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::change::Change;
 use super::lock::Lock;
 use super::paths::failed;
-use super::{Options, SqliteRepository, schema, unread_log};
+use super::{SqliteRepository, StoreOptions, schema, unread_log};
 use crate::repository::{Error, OpenError, Pace, RoomInside};
 
 /// How long one commit gives back pages: others wait for it.
@@ -82,7 +82,7 @@ async fn pages_of(db: &mut SqliteConnection) -> sqlx::Result<u64> {
 }
 
 /// Lets a database that is still to be made give back room later.
-pub async fn prepare(database: &Path, options: &Options) -> Result<(), OpenError> {
+pub async fn prepare(database: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     let connect = schema::connect_options(database, options).create_if_missing(true);
     let failed = |error: sqlx::Error| failed(database, error);
     let mut db = SqliteConnection::connect_with(&connect).await.map_err(failed)?;
@@ -93,7 +93,7 @@ pub async fn prepare(database: &Path, options: &Options) -> Result<(), OpenError
 const INCREMENTAL: &str = "PRAGMA auto_vacuum = INCREMENTAL";
 
 /// Makes the database anew, without free pages, while no server runs. Afterwards it can give back room beside one.
-pub async fn make_anew(database: &Path, options: &Options) -> Result<(), OpenError> {
+pub async fn make_anew(database: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     let mut lock = Lock::take(database)?;
     lock.hold(database)?;
     lock.sign_for_now().map_err(|e| failed(database, e))?;

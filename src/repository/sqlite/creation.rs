@@ -9,10 +9,10 @@ use sqlx::Connection;
 use super::companion::OF_SQLITE;
 use super::paths::{beside, failed, remove, sync_directory_of};
 use super::{compaction, schema};
-use crate::repository::{OpenError, Options};
+use crate::repository::{OpenError, StoreOptions};
 
 /// Makes a database where there is none, or one that was never finished. The caller holds the lock.
-pub async fn make(database: &Path, options: &Options) -> Result<(), OpenError> {
+pub async fn make(database: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     let making = beside(database, ".making");
     remove(&making)?;
     for suffix in OF_SQLITE {

@@ -11,7 +11,7 @@ use super::checksum::{Content, Damage, NOTICE};
 use super::contents::{self, Stored};
 use super::readers::Readers;
 use crate::model::{Message, MessageId, Timestamp, UserId};
-use crate::repository::{Entry, Page, Receipt};
+use crate::repository::{HistoryQuery, StoredMessage, StoredReceipt};
 
 /// How many parts of a conversation one turn reads at the most.
 const PARTS: i64 = 64;
@@ -47,8 +47,8 @@ pub async fn conversation(
     damage: &Damage,
     one: UserId,
     other: UserId,
-    page: Page,
-) -> sqlx::Result<Vec<Entry>> {
+    page: HistoryQuery,
+) -> sqlx::Result<Vec<StoredMessage>> {
     let look = Look { readers, from: one, to: other, both: true, before: page.before, most: page.messages };
     let ids = look.back().await?;
     let mut reader = readers.turn(one).await?;
@@ -68,7 +68,7 @@ pub async fn conversation(
 }
 
 /// A message between two people; `None`: the index says so, but it is one of others.
-fn entry(row: Stored, one: UserId, other: UserId, damage: &Damage) -> Option<Entry> {
+fn entry(row: Stored, one: UserId, other: UserId, damage: &Damage) -> Option<StoredMessage> {
     let Content { id, sender, recipient, sent_at, .. } = row.content();
     let (id, mut sender, mut recipient) = (MessageId(id), UserId(sender), UserId(recipient));
     let theirs = [(one, other), (other, one)];
@@ -87,7 +87,7 @@ fn entry(row: Stored, one: UserId, other: UserId, damage: &Damage) -> Option<Ent
         }
     };
     let message = Message { id, sent_at: Timestamp(sent_at), text };
-    Some(Entry { message, sender, recipient, read_at: row.read_at.map(Timestamp) })
+    Some(StoredMessage { message, sender, recipient, read_at: row.read_at.map(Timestamp) })
 }
 
 /// What became of the newest messages of `sender` to `recipient`, oldest first.
@@ -96,7 +96,7 @@ pub async fn receipts(
     sender: UserId,
     recipient: UserId,
     messages: usize,
-) -> sqlx::Result<Vec<Receipt>> {
+) -> sqlx::Result<Vec<StoredReceipt>> {
     let look = Look { readers, from: sender, to: recipient, both: false, before: None, most: messages };
     let ids = look.back().await?;
     let mut reader = readers.turn(sender).await?;

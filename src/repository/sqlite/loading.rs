@@ -28,13 +28,13 @@ use crate::repository::group_commit::Queue;
 use crate::repository::memory::directory::Directory;
 use crate::repository::memory::mailboxes::{Caps, Mailboxes};
 use crate::repository::memory::stored::Stored;
-use crate::repository::{OpenError, Options, Totals};
+use crate::repository::{OpenError, StoreOptions, Totals};
 
 /// How many jobs may wait for the writer before connections are held back.
 const QUEUE: usize = 8192;
 
 /// Makes a store of what was opened.
-pub async fn load(opened: Opened, options: &Options, role: Role) -> Result<SqliteRepository, OpenError> {
+pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<SqliteRepository, OpenError> {
     let Opened { database, mut lock, mut db, is_new, former } = opened;
     let failed = |e: sqlx::Error| paths::failed(&database, e);
     let mut progress = schema::progress(&mut db).await.map_err(failed)?;

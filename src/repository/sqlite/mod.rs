@@ -54,9 +54,9 @@ use self::readers::Readers;
 use self::shared::Shared;
 use self::writer::Job;
 use super::{
-    Added, Answer, Arrival, Delivery, Each, EndedSession, Entry, Error, Lease, LeaseKeeper, NewMessage, NewSession,
-    NewUser, OpenError, Options, Pace, Page, Queued, Receipt, Removed, Repository, RoomInside, Session, Status,
-    StoredSession, User, Want,
+    AddUserResult, Answer, Arrival, Delivery, EndedSession, Error, HistoryQuery, InboxQuery, Lease, LeaseKeeper,
+    NewMessage, NewSession, NewUser, OpenError, Pace, PerMessage, Removed, Repository, RoomInside, SendResult, Session,
+    StoreOptions, StoreStatus, StoredMessage, StoredReceipt, StoredSession, User,
 };
 use crate::clock::Steady;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
@@ -93,7 +93,7 @@ pub struct SqliteRepository {
 }
 
 /// Opens the database at `url` for `role`.
-pub async fn open(url: &str, options: &Options, role: Role) -> Result<SqliteRepository, OpenError> {
+pub async fn open(url: &str, options: &StoreOptions, role: Role) -> Result<SqliteRepository, OpenError> {
     let opened = opening::open(url, options, role).await.map_err(disk::explain)?;
     loading::load(opened, options, role).await.map_err(disk::explain)
 }
@@ -179,11 +179,11 @@ impl Repository for SqliteRepository {
         })
     }
 
-    fn add_user(&self, user: NewUser) -> Answer<'_, Added> {
+    fn add_user(&self, user: NewUser) -> Answer<'_, AddUserResult> {
         Answer::pending(async move {
             match self.change(Change::AddUser(user)).await? {
                 Changed::User(added) => Ok(added),
-                Changed::Rows(_) => Ok(Added::Added),
+                Changed::Rows(_) => Ok(AddUserResult::Added),
             }
         })
     }
@@ -235,7 +235,7 @@ impl Repository for SqliteRepository {
         Answer::pending(self.tidy_in_pieces(unused_since))
     }
 
-    fn send(&self, messages: Each<NewMessage>) -> Answer<'_, Each<Queued>> {
+    fn send(&self, messages: PerMessage<NewMessage>) -> Answer<'_, PerMessage<SendResult>> {
         Answer::pending(async move {
             let (answer, queued) = oneshot::channel();
             self.jobs.push(Job::Send(messages, answer)).await.map_err(|_| stopped())?;
@@ -243,7 +243,7 @@ impl Repository for SqliteRepository {
         })
     }
 
-    fn lease(&self, recipient: UserId, want: Want) -> Answer<'_, Delivery> {
+    fn lease(&self, recipient: UserId, want: InboxQuery) -> Answer<'_, Delivery> {
         Answer::pending(async move {
             let logged = |error: sqlx::Error| {
                 error!(%error, "an inbox could not be read");
@@ -280,13 +280,13 @@ impl Repository for SqliteRepository {
         Answer::pending(async move { self.rows(Change::Nothing).await.map(drop) })
     }
 
-    fn conversation(&self, one: UserId, other: UserId, page: Page) -> Answer<'_, Vec<Entry>> {
+    fn conversation(&self, one: UserId, other: UserId, page: HistoryQuery) -> Answer<'_, Vec<StoredMessage>> {
         Answer::pending(async move {
             history::conversation(&self.readers, &self.shared.damage, one, other, page).await.map_err(unread_log)
         })
     }
 
-    fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<Receipt>> {
+    fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<StoredReceipt>> {
         Answer::pending(async move {
             history::receipts(&self.readers, sender, recipient, messages).await.map_err(unread_log)
         })
@@ -304,10 +304,10 @@ impl Repository for SqliteRepository {
         &self.shared.time
     }
 
-    fn status(&self) -> Answer<'_, Status> {
+    fn status(&self) -> Answer<'_, StoreStatus> {
         let (users, sessions) = self.shared.directory().counts();
         let (unread_messages, unread_bytes) = self.shared.mailboxes.total();
-        Answer::ready(Status {
+        Answer::ready(StoreStatus {
             unread_messages,
             unread_bytes,
             sessions: sessions as u64,
@@ -398,7 +398,7 @@ pub fn database_path(url: &str) -> Result<PathBuf, OpenError> {
 
 /// The schema of a database; `None` when there is none yet. Fails where opening would for good, and makes no file: where no
 /// WAL is, nobody has the database open, and SQLite is told so.
-pub async fn schema_of(database: &Path, options: &Options) -> Result<Option<i64>, OpenError> {
+pub async fn schema_of(database: &Path, options: &StoreOptions) -> Result<Option<i64>, OpenError> {
     let alone = !paths::beside(database, "-wal").exists();
     let connect = schema::connect_options(database, options).read_only(true).immutable(alone);
     schema::version_with(database, connect).await

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::acknowledged::{self, Acknowledged};
 use super::lock::{self, Lock};
 use super::{Role, backup, companion, creation, disk, failure, files, paths, restore, schema};
-use crate::repository::{OpenError, Options};
+use crate::repository::{OpenError, StoreOptions};
 
 /// What was opened.
 pub struct Opened {
@@ -26,7 +26,7 @@ pub struct Opened {
 }
 
 /// Opens the database at `url`, after all that has to be done to its files first.
-pub async fn open(url: &str, options: &Options, role: Role) -> Result<Opened, OpenError> {
+pub async fn open(url: &str, options: &StoreOptions, role: Role) -> Result<Opened, OpenError> {
     let database = paths::path_of(url)?;
     match role {
         Role::Admin => {}

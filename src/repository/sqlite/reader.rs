@@ -14,7 +14,7 @@ use super::checksum::NOTICE;
 use super::contents::{self, Stored};
 use crate::model::{Message, MessageId, Timestamp, UserId};
 use crate::repository::memory::mailboxes::{Taken, Waiting};
-use crate::repository::{Delivery, Want};
+use crate::repository::{Delivery, InboxQuery};
 
 /// What the index has of a message: sender, number, bytes of text.
 type Indexed = (i64, i64, u64);
@@ -43,7 +43,7 @@ const PIECE: usize = 1024;
 
 impl SqliteRepository {
     /// Leases what waits in memory, after loading what is older from disk.
-    pub(super) async fn take(&self, recipient: UserId, want: Want) -> Result<Vec<Waiting>, sqlx::Error> {
+    pub(super) async fn take(&self, recipient: UserId, want: InboxQuery) -> Result<Vec<Waiting>, sqlx::Error> {
         loop {
             match self.shared.mailboxes.take(recipient, want.messages, want.bytes) {
                 Taken::Leased(taken) => return Ok(taken),
@@ -126,7 +126,7 @@ impl SqliteRepository {
         &self,
         recipient: UserId,
         taken: &[Waiting],
-        want: Want,
+        want: InboxQuery,
     ) -> Result<Delivery, sqlx::Error> {
         let missing: Vec<i64> = taken.iter().filter(|m| m.content.is_none()).map(|m| m.id.0).collect();
         let mut stored = HashMap::new();
@@ -162,7 +162,12 @@ impl SqliteRepository {
     }
 
     /// The senders of these messages, or all who ever wrote, in the order of their first message ever.
-    async fn senders(&self, recipient: UserId, taken: &[Waiting], want: Want) -> Result<Vec<UserId>, sqlx::Error> {
+    async fn senders(
+        &self,
+        recipient: UserId,
+        taken: &[Waiting],
+        want: InboxQuery,
+    ) -> Result<Vec<UserId>, sqlx::Error> {
         let mut among: Vec<UserId> = taken.iter().map(|message| message.sender).collect();
         among.sort_unstable();
         among.dedup();

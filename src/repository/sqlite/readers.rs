@@ -11,7 +11,7 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 use super::{Role, paths, schema};
 use crate::fair::{Turn, Turns};
 use crate::model::UserId;
-use crate::repository::{OpenError, Options};
+use crate::repository::{OpenError, StoreOptions};
 
 /// How many read at once.
 const AT_ONCE: u32 = 2;
@@ -38,7 +38,7 @@ impl Reader {
 
 impl Readers {
     /// Opens them.
-    pub async fn open(database: &Path, options: &Options, role: Role) -> Result<Readers, OpenError> {
+    pub async fn open(database: &Path, options: &StoreOptions, role: Role) -> Result<Readers, OpenError> {
         let pool = pool(AT_ONCE, database, options, role).await?;
         Ok(Readers { pool, turns: Turns::new(AT_ONCE as usize) })
     }
@@ -57,7 +57,7 @@ impl Readers {
 
 /// So many connections that only read. A server opens them at the start and keeps them: later, connections of clients may
 /// have taken all descriptors.
-pub async fn pool(count: u32, database: &Path, options: &Options, role: Role) -> Result<SqlitePool, OpenError> {
+pub async fn pool(count: u32, database: &Path, options: &StoreOptions, role: Role) -> Result<SqlitePool, OpenError> {
     let pool = SqlitePoolOptions::new().max_connections(count).idle_timeout(None).max_lifetime(None);
     let pool = pool.connect_lazy_with(schema::connect_options(database, options).read_only(true));
     let mut open = Vec::new();

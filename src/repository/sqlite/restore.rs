@@ -11,7 +11,7 @@ use super::copy_sum::CopySum;
 use super::lock::Lock;
 use super::paths::{beside, failed, remove, sync_directory_of};
 use super::verify::{self, Findings};
-use super::{Options, companion};
+use super::{StoreOptions, companion};
 use crate::repository::OpenError;
 
 /// The copy, until it has its place.
@@ -43,7 +43,12 @@ pub struct Restored {
 
 /// Puts a copy of `from` in the place of `database`, which no server may have open, and which is kept under another name.
 /// The copy is verified first, and compared with its checksum.
-pub async fn restore(mut from: Source, database: &Path, aside: &str, options: &Options) -> Result<Restored, OpenError> {
+pub async fn restore(
+    mut from: Source,
+    database: &Path,
+    aside: &str,
+    options: &StoreOptions,
+) -> Result<Restored, OpenError> {
     let mut lock = Lock::take(database)?;
     lock.hold(database)?;
     lock.sign_for_now().map_err(|e| failed(database, e))?;
@@ -68,7 +73,7 @@ pub async fn restore(mut from: Source, database: &Path, aside: &str, options: &O
     Ok(Restored { findings, aside: former.then(|| beside(database, &aside)) })
 }
 
-async fn check(from: &Source, copy: &Path, options: &Options) -> Result<Findings, OpenError> {
+async fn check(from: &Source, copy: &Path, options: &StoreOptions) -> Result<Findings, OpenError> {
     if let Some(checksum) = from.checksum {
         checksum.check(copy, &from.path).await?;
     }

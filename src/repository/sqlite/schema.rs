@@ -12,7 +12,7 @@ use super::files::{self, Found};
 use super::paths::{beside, failed};
 use super::restore;
 use crate::model::{MessageId, UserId};
-use crate::repository::{OpenError, Options, Totals};
+use crate::repository::{OpenError, StoreOptions, Totals};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -28,12 +28,12 @@ pub fn known_version() -> i64 {
 }
 
 /// Options for any connection to this database.
-pub fn connect_options(database: &Path, options: &Options) -> SqliteConnectOptions {
+pub fn connect_options(database: &Path, options: &StoreOptions) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(database).busy_timeout(options.busy_timeout)
 }
 
 /// The schema of a database; `None` when there is none yet. Refuses what is not ours or is too new, and writes nothing.
-pub async fn version(database: &Path, options: &Options) -> Result<Option<i64>, OpenError> {
+pub async fn version(database: &Path, options: &StoreOptions) -> Result<Option<i64>, OpenError> {
     version_with(database, connect_options(database, options).read_only(true)).await
 }
 
@@ -83,7 +83,7 @@ fn is_of_now(error: &sqlx::Error) -> bool {
 }
 
 /// The connection that writes: WAL, every commit on stable storage, both read back.
-pub async fn writer(database: &Path, options: &Options) -> Result<SqliteConnection, OpenError> {
+pub async fn writer(database: &Path, options: &StoreOptions) -> Result<SqliteConnection, OpenError> {
     let connect = connect_options(database, options)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)

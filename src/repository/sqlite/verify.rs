@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use super::checksum::Content;
 use super::direct::{Direct, Failure};
 use super::paths::{beside, failed};
-use super::{Options, lock, schema};
+use super::{StoreOptions, lock, schema};
 use crate::repository::OpenError;
 
 /// What a whole database holds.
@@ -93,7 +93,7 @@ const MUST_BE_NONE: [(&str, &str); 9] = [
 ];
 
 /// Reads all of a database, as it stands at this moment if it is in use, and says what is in it or what is wrong with it.
-pub async fn verify(database: &Path, options: &Options) -> Result<Findings, OpenError> {
+pub async fn verify(database: &Path, options: &StoreOptions) -> Result<Findings, OpenError> {
     // Before and after, because the files may be changed meanwhile.
     lock::check_files_of_server(database)?;
     let findings = read(database, options).await;
@@ -101,7 +101,7 @@ pub async fn verify(database: &Path, options: &Options) -> Result<Findings, Open
     findings
 }
 
-async fn read(database: &Path, options: &Options) -> Result<Findings, OpenError> {
+async fn read(database: &Path, options: &StoreOptions) -> Result<Findings, OpenError> {
     let Some(version) = schema::version(database, options).await? else {
         return Err(OpenError::Missing(database.to_owned()));
     };
@@ -113,7 +113,7 @@ async fn read(database: &Path, options: &Options) -> Result<Findings, OpenError>
 }
 
 /// A file that nobody has open is read without making the companions that SQLite makes else.
-fn open(database: &Path, options: &Options) -> SqliteConnectOptions {
+fn open(database: &Path, options: &StoreOptions) -> SqliteConnectOptions {
     let at_rest = !beside(database, "-wal").exists();
     schema::connect_options(database, options).read_only(true).immutable(at_rest).disable_statement_logging()
 }

@@ -34,7 +34,7 @@ use crate::repository::group_commit::Jobs;
 use crate::repository::memory::event::Event;
 use crate::repository::memory::mailboxes::Waiting;
 use crate::repository::memory::stored::Amount;
-use crate::repository::{Each, Error, NewMessage, Queued};
+use crate::repository::{Error, NewMessage, PerMessage, SendResult};
 
 /// Who waits for a piece of work.
 type Asker<T> = oneshot::Sender<Result<T, Error>>;
@@ -42,7 +42,7 @@ type Asker<T> = oneshot::Sender<Result<T, Error>>;
 /// A piece of work and who waits for it.
 pub enum Job {
     /// Messages of one connection.
-    Send(Each<NewMessage>, Asker<Each<Queued>>),
+    Send(PerMessage<NewMessage>, Asker<PerMessage<SendResult>>),
     /// Something else.
     Change(Change, Asker<Changed>),
     /// Leases were confirmed; the mailboxes know which.
@@ -92,14 +92,14 @@ pub struct Writer {
 /// One batch, taken apart.
 #[derive(Default)]
 struct Batch {
-    sends: Vec<(Each<NewMessage>, Asker<Each<Queued>>)>,
+    sends: Vec<(PerMessage<NewMessage>, Asker<PerMessage<SendResult>>)>,
     changes: Vec<(Change, Asker<Changed>)>,
 }
 
 /// What a batch did, to be told once it is committed.
 struct Done {
     delivered: Vec<(UserId, Waiting)>,
-    queued: Vec<Each<Queued>>,
+    queued: Vec<PerMessage<SendResult>>,
     changed: Vec<(Changed, Event)>,
 }
 

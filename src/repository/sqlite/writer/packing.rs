@@ -9,7 +9,7 @@ use crate::model::{MessageId, UserId};
 use crate::repository::memory::mailboxes::Waiting;
 use crate::repository::sqlite::checksum::{BYTES, Content};
 use crate::repository::sqlite::packed::{Packed, USER, WIDE};
-use crate::repository::{Each, NewMessage, Queued};
+use crate::repository::{NewMessage, PerMessage, SendResult};
 
 pub(super) const LOG: &str = "INSERT INTO message (id, sender, recipient, sent_at, checksum, text)
     SELECT ?2 + key, CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 10) AS INTEGER),
@@ -20,8 +20,8 @@ impl Writer {
     /// Gives each message its number and its place in the bind, or says why it gets none.
     pub(super) fn pack(
         &self,
-        sends: &[(Each<NewMessage>, impl Sized)],
-    ) -> (Packed, Vec<(UserId, Waiting)>, Vec<Each<Queued>>) {
+        sends: &[(PerMessage<NewMessage>, impl Sized)],
+    ) -> (Packed, Vec<(UserId, Waiting)>, Vec<PerMessage<SendResult>>) {
         let count = sends.iter().map(|(messages, _)| messages.len()).sum();
         let text: usize = sends.iter().flat_map(|(messages, _)| messages).map(|message| message.text.len()).sum();
         let mut packed =
@@ -34,14 +34,14 @@ impl Writer {
             let queued = messages.iter().map(|message| {
                 let bytes = message.text.len() as u64;
                 if !has_room {
-                    return Queued::NoSpace;
+                    return SendResult::NoSpace;
                 }
                 if !reserve.room(message.recipient, message.sender, bytes) {
-                    return Queued::InboxFull;
+                    return SendResult::InboxFull;
                 }
                 if !charging.charge(message.sender, bytes) {
                     reserve.give_back(message.recipient, message.sender, bytes);
-                    return Queued::StoredFull;
+                    return SendResult::StoredFull;
                 }
                 let id = MessageId(self.next_id + packed.rows() as i64);
                 let columns = [(message.sender.0, USER), (message.recipient.0, USER), (message.sent_at.0, WIDE)];
@@ -51,11 +51,11 @@ impl Writer {
                     error!(%error, "a message was refused");
                     reserve.give_back(message.recipient, message.sender, bytes);
                     charging.give_back(message.sender, bytes);
-                    return Queued::Unfit;
+                    return SendResult::Unfit;
                 }
                 let content = Some((message.sent_at, message.text.clone()));
                 delivered.push((message.recipient, Waiting { id, sender: message.sender, bytes, content }));
-                Queued::Stored(id)
+                SendResult::Stored(id)
             });
             queued.collect()
         });

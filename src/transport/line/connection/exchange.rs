@@ -6,7 +6,7 @@ use std::io;
 use tokio::task::coop::consume_budget;
 
 use crate::protocol::{Command, Refusal, Reply, Request, Send};
-use crate::service::{Caller, Each, TokenState};
+use crate::service::{Caller, PerMessage, TokenState};
 use crate::transport::line::connection::gone::may_take_long;
 use crate::transport::line::connection::incoming::charge_connection;
 use crate::transport::line::connection::{Connection, Over};
@@ -51,7 +51,7 @@ impl<S: Stream> Connection<'_, S> {
     /// Answers the requests that have arrived. Those `send`s that stand together are carried out together, which
     /// is what makes pipelining worth its while. Gives a reason where the connection is to be closed.
     pub(super) async fn answer_all(&mut self) -> io::Result<Option<Over>> {
-        let mut sends = Each::new();
+        let mut sends = PerMessage::new();
         while let Some((at, request)) = self.next_request().await {
             // Who asks a thousand things at once must not keep the others waiting for all of the answers.
             consume_budget().await;
@@ -125,7 +125,7 @@ impl<S: Stream> Connection<'_, S> {
         self.reply_and_hand_out(outcome, promised).await
     }
 
-    async fn send(&mut self, sends: &mut Each<(Caller, Send)>) -> io::Result<()> {
+    async fn send(&mut self, sends: &mut PerMessage<(Caller, Send)>) -> io::Result<()> {
         if sends.is_empty() {
             return Ok(());
         }
