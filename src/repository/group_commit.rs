@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 /// Puts jobs into the writer's queue. When the queue is full the caller waits, and so does its client.
-pub struct Queue<J> {
+pub struct JobQueue<J> {
     jobs: mpsc::Sender<J>,
 }
 
-impl<J> Clone for Queue<J> {
-    fn clone(&self) -> Queue<J> {
-        Queue { jobs: self.jobs.clone() }
+impl<J> Clone for JobQueue<J> {
+    fn clone(&self) -> JobQueue<J> {
+        JobQueue { jobs: self.jobs.clone() }
     }
 }
 
@@ -26,11 +26,11 @@ impl<J> Clone for Queue<J> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stopped;
 
-impl<J> Queue<J> {
+impl<J> JobQueue<J> {
     /// A queue of at most `length` jobs, and the end that the writer holds.
-    pub fn new(length: usize) -> (Queue<J>, Jobs<J>) {
+    pub fn new(length: usize) -> (JobQueue<J>, Jobs<J>) {
         let (sender, receiver) = mpsc::channel(length);
-        (Queue { jobs: sender }, Jobs { jobs: receiver })
+        (JobQueue { jobs: sender }, Jobs { jobs: receiver })
     }
 
     /// Hands a job over, waiting for room.
@@ -56,14 +56,14 @@ const TURNS: usize = 4;
 /// by 15 %.
 const ENOUGH: usize = 48;
 
-/// The writer's end of a [`Queue`].
+/// The writer's end of a [`JobQueue`].
 pub struct Jobs<J> {
     jobs: mpsc::Receiver<J>,
 }
 
 impl<J> Jobs<J> {
     /// Waits for a first job, lets everybody have a turn who is ready to bring one too, and then takes all that wait, up
-    /// to `most`, into `batch`. `false` when every [`Queue`] is gone and nothing is left. For a thread that does nothing
+    /// to `most`, into `batch`. `false` when every [`JobQueue`] is gone and nothing is left. For a thread that does nothing
     /// else: it looks again a number of times before it sleeps.
     pub async fn take(&mut self, batch: &mut Vec<J>, most: usize) -> bool {
         let before = batch.len();
@@ -98,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn takes_what_waits_and_no_more() {
-        let (queue, mut jobs) = Queue::new(8);
+        let (queue, mut jobs) = JobQueue::new(8);
         for job in 0..5 {
             queue.push(job).await.expect("the writer lives");
         }
@@ -112,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_holds_its_callers_back() {
-        let (queue, mut jobs) = Queue::new(1);
+        let (queue, mut jobs) = JobQueue::new(1);
         queue.push('a').await.expect("the writer lives");
         assert_eq!(queue.try_push('b'), Err('b'));
         let waiting = tokio::spawn({
@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_queued_before_the_end_is_still_taken() {
-        let (queue, mut jobs) = Queue::new(2);
+        let (queue, mut jobs) = JobQueue::new(2);
         queue.push(1).await.expect("the writer lives");
         drop(queue);
         let mut batch = Vec::new();

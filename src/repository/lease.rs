@@ -8,33 +8,33 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use rustc_hash::FxHashMap;
 
 use crate::model::{SessionId, UserId};
-use crate::repository::memory::mailboxes::Waiting;
+use crate::repository::memory::mailboxes::UnreadMessage;
 
 /// A hold on messages that were handed to one connection. Dropped, it puts them back into the queue.
 pub struct Lease {
-    held: Arc<Held>,
+    held: Arc<HeldMessages>,
     /// What ends it besides its own end.
     session: Option<(SessionId, u64, Arc<Leases>)>,
 }
 
-struct Held {
+struct HeldMessages {
     keeper: Arc<dyn LeaseKeeper>,
     recipient: UserId,
     count: usize,
     /// Empty once the lease is over.
-    messages: Mutex<Vec<Waiting>>,
+    messages: Mutex<Vec<UnreadMessage>>,
 }
 
 /// Who takes a lease back.
 pub(crate) trait LeaseKeeper: Send + Sync {
     /// They were read. Becomes durable by and by; until then they stay leased.
-    fn confirm(&self, recipient: UserId, messages: Vec<Waiting>);
+    fn confirm(&self, recipient: UserId, messages: Vec<UnreadMessage>);
     /// They may not have been read.
-    fn release(&self, recipient: UserId, messages: Vec<Waiting>);
+    fn release(&self, recipient: UserId, messages: Vec<UnreadMessage>);
 }
 
-impl Held {
-    fn take(&self) -> Vec<Waiting> {
+impl HeldMessages {
+    fn take(&self) -> Vec<UnreadMessage> {
         std::mem::take(&mut *self.messages.lock().unwrap_or_else(|broken| broken.into_inner()))
     }
 
@@ -47,8 +47,8 @@ impl Held {
 }
 
 impl Lease {
-    pub(crate) fn new(keeper: Arc<dyn LeaseKeeper>, recipient: UserId, messages: Vec<Waiting>) -> Lease {
-        let held = Held { keeper, recipient, count: messages.len(), messages: Mutex::new(messages) };
+    pub(crate) fn new(keeper: Arc<dyn LeaseKeeper>, recipient: UserId, messages: Vec<UnreadMessage>) -> Lease {
+        let held = HeldMessages { keeper, recipient, count: messages.len(), messages: Mutex::new(messages) };
         Lease { held: Arc::new(held), session: None }
     }
 
@@ -94,7 +94,7 @@ impl fmt::Debug for Lease {
 }
 
 /// Each with a number, so that one of very many is found.
-type BySession = FxHashMap<SessionId, FxHashMap<u64, Weak<Held>>>;
+type BySession = FxHashMap<SessionId, FxHashMap<u64, Weak<HeldMessages>>>;
 
 /// All leases that end with a session.
 #[derive(Default)]
@@ -118,7 +118,7 @@ impl Leases {
         }
     }
 
-    fn note(&self, session: SessionId, held: Weak<Held>) -> u64 {
+    fn note(&self, session: SessionId, held: Weak<HeldMessages>) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.all().entry(session).or_default().insert(number, held);
         number

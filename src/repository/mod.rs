@@ -356,4 +356,4 @@ pub enum OpenError {
 }
 
 /// Counts by user, as the backends keep them.
-pub(crate) type Totals = BTreeMap<UserId, (u64, u64)>;
+pub(crate) type UnreadTotals = BTreeMap<UserId, (u64, u64)>;

@@ -23,53 +23,53 @@ use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::repository::{Session, User};
 
 /// A place in one of the two vectors.
-type Place = u32;
+type Position = u32;
 /// No place: the end of a list.
-const NONE: Place = Place::MAX;
+const NONE: Position = Position::MAX;
 
 /// All accounts and living sessions.
 #[derive(Debug, Default)]
 pub struct Directory {
-    accounts: Vec<Account>,
+    accounts: Vec<AccountSessions>,
     /// Places of accounts, by number.
-    numbers: HashTable<Place>,
+    numbers: HashTable<Position>,
     /// Places of living accounts, by name.
-    names: HashTable<Place>,
+    names: HashTable<Position>,
     /// Living sessions and, where `free` says so, ended ones.
-    sessions: Vec<Live>,
-    free: Vec<Place>,
+    sessions: Vec<LiveSession>,
+    free: Vec<Position>,
     /// Places of sessions, by token.
-    tokens: HashTable<Place>,
+    tokens: HashTable<Position>,
     /// Places of sessions, by number.
-    logins: HashTable<Place>,
+    logins: HashTable<Position>,
     /// Each user's oldest session, and the account's place: the order of `show`.
-    oldest: BTreeMap<SessionId, Place>,
+    oldest: BTreeMap<SessionId, Position>,
 }
 
 /// An account and the ends of the list of its sessions.
 #[derive(Debug)]
-struct Account {
+struct AccountSessions {
     user: Arc<User>,
-    oldest: Place,
-    newest: Place,
+    oldest: Position,
+    newest: Position,
 }
 
 #[derive(Debug)]
-struct Live {
+struct LiveSession {
     token: TokenHash,
     id: SessionId,
     /// When it was last used, as the database knows.
     stored_use: Timestamp,
     /// When it was last used, as this process knows, in milliseconds as [`Timestamp`] has them.
     last_use: AtomicI64,
-    account: Place,
+    account: Position,
     /// The sessions of the same account before and after this one.
-    older: Place,
-    newer: Place,
+    older: Position,
+    newer: Position,
     address: Option<IpAddr>,
 }
 
-impl Live {
+impl LiveSession {
     fn last_use(&self) -> Timestamp {
         Timestamp(self.last_use.load(Ordering::Relaxed))
     }
@@ -81,7 +81,7 @@ impl Live {
 
 /// What a look at some of the sessions found.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct SessionScan {
     /// Sessions that were not used for too long.
     pub idle: Vec<SessionId>,
     /// Sessions of whose last use the database has not heard for long, with that use.
@@ -95,12 +95,12 @@ fn hash(key: impl Hash) -> u64 {
 }
 
 /// As a place in a vector.
-fn index(place: Place) -> usize {
+fn index(place: Position) -> usize {
     place as usize
 }
 
-fn place(index: usize) -> Place {
-    Place::try_from(index).expect("four billion accounts or sessions do not fit into memory")
+fn place(index: usize) -> Position {
+    Position::try_from(index).expect("four billion accounts or sessions do not fit into memory")
 }
 
 impl Directory {
@@ -194,8 +194,8 @@ impl Directory {
 
     /// Looks at the next `most` sessions from `from` on: which were not used since `unused_since`, and which were used at
     /// least `millis` after the database last heard of it.
-    pub fn look_at_sessions(&self, from: usize, most: usize, unused_since: Timestamp, millis: i64) -> Found {
-        let mut found = Found::default();
+    pub fn look_at_sessions(&self, from: usize, most: usize, unused_since: Timestamp, millis: i64) -> SessionScan {
+        let mut found = SessionScan::default();
         let end = self.sessions.len().min(from.saturating_add(most));
         for live in self.sessions[from.min(end)..end].iter().filter(|live| live.account != NONE) {
             let last_use = live.last_use();
@@ -215,20 +215,20 @@ impl Directory {
         (self.names.len(), self.tokens.len())
     }
 
-    fn numbered(&self, id: UserId) -> Option<Place> {
+    fn numbered(&self, id: UserId) -> Option<Position> {
         self.numbers.find(hash(id), |place| self.accounts[index(*place)].user.id == id).copied()
     }
 
-    fn named(&self, name: &str) -> Option<Place> {
+    fn named(&self, name: &str) -> Option<Position> {
         self.names.find(hash(name), |place| self.accounts[index(*place)].user.username.as_str() == name).copied()
     }
 
-    fn login(&self, id: SessionId) -> Option<Place> {
+    fn login(&self, id: SessionId) -> Option<Position> {
         self.logins.find(hash(id), |place| self.sessions[index(*place)].id == id).copied()
     }
 
     /// The places of an account's sessions, oldest first.
-    fn sessions_of(&self, account: Place) -> impl Iterator<Item = Place> {
+    fn sessions_of(&self, account: Position) -> impl Iterator<Item = Position> {
         let mut next = self.accounts[index(account)].oldest;
         std::iter::from_fn(move || {
             let place = (next != NONE).then_some(next)?;
@@ -256,7 +256,7 @@ impl Directory {
             }
             None => {
                 let at = place(self.accounts.len());
-                self.accounts.push(Account { user: Arc::new(user), oldest: NONE, newest: NONE });
+                self.accounts.push(AccountSessions { user: Arc::new(user), oldest: NONE, newest: NONE });
                 let accounts = &self.accounts;
                 self.numbers.insert_unique(hash(id), at, |place| hash(accounts[index(*place)].user.id));
                 at
@@ -265,7 +265,7 @@ impl Directory {
         let accounts = &self.accounts;
         let user = &accounts[index(place)].user;
         if !removed && self.named(user.username.as_str()) != Some(place) {
-            let by_name = |place: &Place| hash(accounts[index(*place)].user.username.as_str());
+            let by_name = |place: &Position| hash(accounts[index(*place)].user.username.as_str());
             self.names.insert_unique(hash(user.username.as_str()), place, by_name);
         }
     }
@@ -300,7 +300,7 @@ impl Directory {
             older = self.sessions[index(older)].older;
         }
         let last_use = AtomicI64::new(last_used_at.0);
-        let live = Live { token, id, stored_use: last_used_at, last_use, account, older, newer, address };
+        let live = LiveSession { token, id, stored_use: last_used_at, last_use, account, older, newer, address };
         let at = match self.free.pop() {
             Some(at) => {
                 self.sessions[index(at)] = live;
@@ -322,7 +322,7 @@ impl Directory {
     /// Ends a session, if there is one.
     fn end(&mut self, id: SessionId, ended: &mut Ended) {
         let Some(at) = self.login(id) else { return };
-        let Live { token, account, older, newer, .. } = self.sessions[index(at)];
+        let LiveSession { token, account, older, newer, .. } = self.sessions[index(at)];
         let former = self.oldest_of(account);
         self.link(older, newer, account, newer, older);
         self.order(account, former);
@@ -346,7 +346,14 @@ impl Directory {
     }
 
     /// Makes `after_older` follow `older`, and `before_newer` precede `newer`, in the list of an account's sessions.
-    fn link(&mut self, older: Place, newer: Place, account: Place, after_older: Place, before_newer: Place) {
+    fn link(
+        &mut self,
+        older: Position,
+        newer: Position,
+        account: Position,
+        after_older: Position,
+        before_newer: Position,
+    ) {
         match older {
             NONE => self.accounts[index(account)].oldest = after_older,
             older => self.sessions[index(older)].newer = after_older,
@@ -357,12 +364,12 @@ impl Directory {
         }
     }
 
-    fn oldest_of(&self, account: Place) -> Option<SessionId> {
+    fn oldest_of(&self, account: Position) -> Option<SessionId> {
         self.sessions.get(index(self.accounts[index(account)].oldest)).map(|live| live.id)
     }
 
     /// Keeps the order of `show`, after an account's oldest session was `former`.
-    fn order(&mut self, account: Place, former: Option<SessionId>) {
+    fn order(&mut self, account: Position, former: Option<SessionId>) {
         let now = self.oldest_of(account);
         if now != former {
             former.map(|former| self.oldest.remove(&former));
@@ -371,7 +378,7 @@ impl Directory {
     }
 }
 
-fn take_out(table: &mut HashTable<Place>, hash: u64, at: Place) {
+fn take_out(table: &mut HashTable<Position>, hash: u64, at: Position) {
     if let Ok(entry) = table.find_entry(hash, |place| *place == at) {
         entry.remove();
     }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::stored::Amount;
+use super::stored::StoredAmount;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId};
 use crate::repository::User;
 
@@ -42,7 +42,7 @@ pub enum Event {
     /// A session ended because its user asked for it.
     LoggedOut(SessionId),
     /// Messages of these senders were removed from the log.
-    MessagesRemoved(Vec<(UserId, Amount)>),
+    MessagesRemoved(Vec<(UserId, StoredAmount)>),
     /// The database has heard when these sessions were last used.
     UsesStored(Vec<(SessionId, Timestamp)>),
 }

@@ -15,35 +15,35 @@ mod room;
 mod unread;
 
 use crate::model::{MessageId, UserId};
-use crate::repository::Totals;
+use crate::repository::UnreadTotals;
 use crate::repository::arrivals::Arrival;
 use crate::repository::memory::mailboxes::account::{Mailbox, Sender};
-pub use crate::repository::memory::mailboxes::room::{Caps, Reserve};
-pub use crate::repository::memory::mailboxes::unread::{Evicted, Unread, Waiting};
+pub use crate::repository::memory::mailboxes::room::{InboxLimits, Reserve};
+pub use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadMessage};
 
 /// What [`Mailboxes::take`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum TakeResult {
     /// These are leased now; there may be none.
-    Leased(Vec<Waiting>),
+    Leased(Vec<UnreadMessage>),
     /// First load what lies on disk: it is older than what is in memory.
     LoadFirst,
 }
 
 /// Messages and bytes of text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Amount {
+pub(crate) struct UnreadAmount {
     messages: u64,
     bytes: u64,
 }
 
-impl Amount {
-    fn add(&mut self, other: Amount) {
+impl UnreadAmount {
+    fn add(&mut self, other: UnreadAmount) {
         self.messages += other.messages;
         self.bytes += other.bytes;
     }
 
-    fn subtract(&mut self, other: Amount) {
+    fn subtract(&mut self, other: UnreadAmount) {
         self.messages = self.messages.saturating_sub(other.messages);
         self.bytes = self.bytes.saturating_sub(other.bytes);
     }
@@ -52,7 +52,7 @@ impl Amount {
 /// Everybody's waiting mail.
 #[derive(Debug)]
 pub struct Mailboxes {
-    caps: Caps,
+    caps: InboxLimits,
     inner: Mutex<Inner>,
 }
 
@@ -64,26 +64,26 @@ struct Inner {
     /// Where that was when this process began.
     first_watermark: MessageId,
     /// All unread mail.
-    total: Amount,
+    total: UnreadAmount,
     /// Confirmed, and not yet durably so.
-    confirmed: Vec<(UserId, Vec<Waiting>)>,
+    confirmed: Vec<(UserId, Vec<UnreadMessage>)>,
     /// Accounts that went while this process ran: what is still on its way to them goes nowhere.
     removed: HashSet<UserId>,
 }
 
 impl Mailboxes {
     /// Mailboxes as they stand on disk up to `watermark`: messages and bytes by user.
-    pub fn new(caps: Caps, on_disk: &Totals, watermark: MessageId) -> Mailboxes {
+    pub fn new(caps: InboxLimits, on_disk: &UnreadTotals, watermark: MessageId) -> Mailboxes {
         let mut inner = Inner {
             boxes: FxHashMap::default(),
             watermark,
             first_watermark: watermark,
-            total: Amount::default(),
+            total: UnreadAmount::default(),
             confirmed: Vec::new(),
             removed: HashSet::new(),
         };
         for (user, (messages, bytes)) in on_disk {
-            let unread = Amount { messages: *messages, bytes: *bytes };
+            let unread = UnreadAmount { messages: *messages, bytes: *bytes };
             inner.boxes.insert(*user, Mailbox { unread, on_disk: *messages, ..Mailbox::default() });
             inner.total.add(unread);
         }
@@ -101,11 +101,11 @@ impl Mailboxes {
 
     /// Gives back the room of a message that was not written.
     pub fn unreserve(&self, recipient: UserId, sender: UserId, bytes: u64) {
-        self.inner().forget(recipient, sender, Amount { messages: 1, bytes });
+        self.inner().forget(recipient, sender, UnreadAmount { messages: 1, bytes });
     }
 
     /// Takes in messages that were written; room was reserved for each.
-    pub fn deliver(&self, messages: impl Iterator<Item = (UserId, Waiting)>) {
+    pub fn deliver(&self, messages: impl Iterator<Item = (UserId, UnreadMessage)>) {
         let mut inner = self.inner();
         for (recipient, message) in messages {
             let mailbox = inner.boxes.entry(recipient).or_default();
@@ -128,11 +128,11 @@ impl Mailboxes {
     }
 
     /// Takes in unread messages of the tail as the log had them at start.
-    pub fn restore(&self, messages: impl Iterator<Item = (UserId, Waiting)>) {
+    pub fn restore(&self, messages: impl Iterator<Item = (UserId, UnreadMessage)>) {
         let messages: Vec<_> = messages.collect();
         let mut inner = self.inner();
         for (recipient, message) in &messages {
-            let one = Amount { messages: 1, bytes: message.bytes };
+            let one = UnreadAmount { messages: 1, bytes: message.bytes };
             let mailbox = inner.boxes.entry(*recipient).or_default();
             mailbox.unread.add(one);
             mailbox.senders.entry(message.sender).or_default().unread.add(one);
@@ -149,11 +149,11 @@ impl Mailboxes {
 
     /// Leases what waits, oldest first: at least one message, and no more than so many, and no more than `bytes` of text
     /// if there are several.
-    pub fn take(&self, recipient: UserId, messages: usize, bytes: u64) -> Taken {
+    pub fn take(&self, recipient: UserId, messages: usize, bytes: u64) -> TakeResult {
         let mut inner = self.inner();
-        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return Taken::Leased(Vec::new()) };
+        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return TakeResult::Leased(Vec::new()) };
         if mailbox.on_disk > 0 {
-            return Taken::LoadFirst;
+            return TakeResult::LoadFirst;
         }
         let mut taken = Vec::new();
         let mut room = bytes;
@@ -167,7 +167,7 @@ impl Mailboxes {
         if !mailbox.waiting.is_empty() {
             mailbox.tell_who_waits();
         }
-        Taken::Leased(taken)
+        TakeResult::Leased(taken)
     }
 
     /// The lock that whoever loads from disk must hold, so that two do not load the same.
@@ -186,7 +186,7 @@ impl Mailboxes {
 
     /// Puts in a piece of what was unread on disk; the pieces come oldest first, and after all of them
     /// [`Mailboxes::end_load`]. In pieces, because nobody else gets at the mailboxes meanwhile.
-    pub fn load(&self, recipient: UserId, piece: impl Iterator<Item = Waiting>) {
+    pub fn load(&self, recipient: UserId, piece: impl Iterator<Item = UnreadMessage>) {
         let mut inner = self.inner();
         let first_watermark = inner.first_watermark;
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
@@ -194,7 +194,7 @@ impl Mailboxes {
             let id = message.id;
             if id <= first_watermark && mailbox.counted_to < Some(id) {
                 mailbox.counted_to = Some(id);
-                let one = Amount { messages: 1, bytes: message.bytes };
+                let one = UnreadAmount { messages: 1, bytes: message.bytes };
                 mailbox.senders.entry(message.sender).or_default().unread.add(one);
             }
             let was_read = mailbox.read_while_loading.as_ref().is_some_and(|read| read.contains(&id));
@@ -217,7 +217,7 @@ impl Mailboxes {
     }
 
     /// Ends a lease without proof: the messages wait again, before newer ones.
-    pub fn release(&self, recipient: UserId, messages: Vec<Waiting>) {
+    pub fn release(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
         let mut inner = self.inner();
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
         for message in messages {
@@ -229,7 +229,7 @@ impl Mailboxes {
     }
 
     /// Ends a lease with proof. The messages stay held until [`Mailboxes::read`].
-    pub fn confirm(&self, recipient: UserId, messages: Vec<Waiting>) {
+    pub fn confirm(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
         self.inner().confirmed.push((recipient, messages));
     }
 
@@ -239,17 +239,17 @@ impl Mailboxes {
     }
 
     /// What was confirmed since the last call.
-    pub fn take_confirmed(&self) -> Vec<(UserId, Vec<Waiting>)> {
+    pub fn take_confirmed(&self) -> Vec<(UserId, Vec<UnreadMessage>)> {
         std::mem::take(&mut self.inner().confirmed)
     }
 
     /// Puts back what [`Mailboxes::take_confirmed`] gave and could not be written.
-    pub fn put_back_confirmed(&self, confirmed: Vec<(UserId, Vec<Waiting>)>) {
+    pub fn put_back_confirmed(&self, confirmed: Vec<(UserId, Vec<UnreadMessage>)>) {
         self.inner().confirmed.extend(confirmed);
     }
 
     /// The disk knows that these were read.
-    pub fn read(&self, confirmed: &[(UserId, Vec<Waiting>)]) {
+    pub fn read(&self, confirmed: &[(UserId, Vec<UnreadMessage>)]) {
         for (recipient, messages) in confirmed {
             // Others get at the mailboxes between two leases.
             let mut inner = self.inner();
@@ -259,7 +259,7 @@ impl Mailboxes {
                 if mailbox.held.remove(&message.id).is_none() {
                     continue; // It was forgotten with its account.
                 }
-                let one = Amount { messages: 1, bytes: message.bytes };
+                let one = UnreadAmount { messages: 1, bytes: message.bytes };
                 mailbox.forget(message.sender, one);
                 inner.total.subtract(one);
                 if let Some(read) = &mut mailbox.read_while_loading {
@@ -319,13 +319,13 @@ impl Mailboxes {
 
     /// All unread mail: messages and bytes.
     pub fn total(&self) -> (u64, u64) {
-        let Amount { messages, bytes } = self.inner().total;
+        let UnreadAmount { messages, bytes } = self.inner().total;
         (messages, bytes)
     }
 }
 
 impl Inner {
-    fn forget(&mut self, recipient: UserId, sender: UserId, amount: Amount) {
+    fn forget(&mut self, recipient: UserId, sender: UserId, amount: UnreadAmount) {
         if let Some(mailbox) = self.boxes.get_mut(&recipient) {
             mailbox.forget(sender, amount);
             self.total.subtract(amount);

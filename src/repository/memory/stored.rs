@@ -12,17 +12,17 @@ pub const PER_MESSAGE: u64 = 100;
 
 /// Messages of one account and their texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amount {
+pub struct StoredAmount {
     /// How many.
     pub messages: u64,
     /// Bytes of text.
     pub bytes: u64,
 }
 
-impl Amount {
+impl StoredAmount {
     /// One message.
-    pub fn one(bytes: u64) -> Amount {
-        Amount { messages: 1, bytes }
+    pub fn one(bytes: u64) -> StoredAmount {
+        StoredAmount { messages: 1, bytes }
     }
 
     /// What is charged for it, in bytes.
@@ -33,16 +33,16 @@ impl Amount {
 
 /// What everybody has stored.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredTotals {
     /// What one account may store, in bytes; 0 for any amount.
     most: u64,
     charges: Mutex<FxHashMap<UserId, u64>>,
 }
 
-impl Stored {
+impl StoredTotals {
     /// Nobody has stored anything.
-    pub fn new(most: u64) -> Stored {
-        Stored { most, charges: Mutex::default() }
+    pub fn new(most: u64) -> StoredTotals {
+        StoredTotals { most, charges: Mutex::default() }
     }
 
     /// What an account is charged for, in bytes.
@@ -56,12 +56,12 @@ impl Stored {
     }
 
     /// Adds what is stored already.
-    pub fn add(&self, sender: UserId, amount: Amount) {
+    pub fn add(&self, sender: UserId, amount: StoredAmount) {
         *self.charges().entry(sender).or_default() += amount.charge();
     }
 
     /// Takes off what is not stored any more.
-    pub fn subtract(&self, sender: UserId, amount: Amount) {
+    pub fn subtract(&self, sender: UserId, amount: StoredAmount) {
         subtract(&mut self.charges(), sender, amount);
     }
 
@@ -85,7 +85,7 @@ impl Charging<'_> {
     /// Charges a sender for one message. `false`: the account may not store as much.
     pub fn charge(&mut self, sender: UserId, bytes: u64) -> bool {
         let charged = self.charges.entry(sender).or_default();
-        let new = charged.saturating_add(Amount::one(bytes).charge());
+        let new = charged.saturating_add(StoredAmount::one(bytes).charge());
         let may = self.most == 0 || new <= self.most;
         if may {
             *charged = new;
@@ -95,11 +95,11 @@ impl Charging<'_> {
 
     /// Takes back the charge for one message that was not written.
     pub fn give_back(&mut self, sender: UserId, bytes: u64) {
-        subtract(&mut self.charges, sender, Amount::one(bytes));
+        subtract(&mut self.charges, sender, StoredAmount::one(bytes));
     }
 }
 
-fn subtract(charges: &mut FxHashMap<UserId, u64>, sender: UserId, amount: Amount) {
+fn subtract(charges: &mut FxHashMap<UserId, u64>, sender: UserId, amount: StoredAmount) {
     if let Some(charge) = charges.get_mut(&sender) {
         *charge = charge.saturating_sub(amount.charge());
         if *charge == 0 {

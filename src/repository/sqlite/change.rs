@@ -8,7 +8,7 @@ use super::compaction;
 
 use crate::model::{SessionId, Timestamp, UserId};
 use crate::repository::memory::event::{Event, SessionRecord};
-use crate::repository::memory::stored::Amount;
+use crate::repository::memory::stored::StoredAmount;
 use crate::repository::{AddUserResult, NewSession, NewUser, User};
 
 /// `json_each` has columns of its own, `id` among them, so those of the table are named with it.
@@ -282,7 +282,7 @@ async fn prune(
     }
     let count = |n: i64| u64::try_from(n).unwrap_or(0);
     let amount =
-        |(sender, messages, bytes)| (UserId(sender), Amount { messages: count(messages), bytes: count(bytes) });
+        |(sender, messages, bytes)| (UserId(sender), StoredAmount { messages: count(messages), bytes: count(bytes) });
     let removed = amounts.into_iter().map(amount).collect();
     Ok((Changed::Rows(ids.len() as u64), Event::MessagesRemoved(removed)))
 }

@@ -11,7 +11,7 @@ use super::direct::{Direct, Failure};
 use super::packed::{Packed, USER, WIDE};
 use crate::model::{MessageId, UserId};
 use crate::repository::memory::mailboxes::Mailboxes;
-use crate::repository::memory::stored::Amount;
+use crate::repository::memory::stored::StoredAmount;
 
 /// A message of the tail, without its text.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ pub struct Run {
     to: MessageId,
     recipients: Vec<UserId>,
     /// What each sender has stored by it.
-    stored: Vec<(UserId, Amount)>,
+    stored: Vec<(UserId, StoredAmount)>,
     /// Recipients and their messages, as JSON.
     mail: IntoIter<(UserId, String)>,
     /// The first message of each sender to each recipient.
@@ -230,8 +230,8 @@ impl Run {
 }
 
 /// The messages by sender, counted.
-fn stored(tail: &[Logged]) -> Vec<(UserId, Amount)> {
-    let mut stored: BTreeMap<UserId, Amount> = BTreeMap::new();
+fn stored(tail: &[Logged]) -> Vec<(UserId, StoredAmount)> {
+    let mut stored: BTreeMap<UserId, StoredAmount> = BTreeMap::new();
     for message in tail {
         let amount = stored.entry(message.sender).or_default();
         amount.messages += 1;

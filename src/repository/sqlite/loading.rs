@@ -24,11 +24,11 @@ use super::{Role, SqliteRepository, accounts, checkpoint, failure, jumps, paths,
 use crate::clock::Steady;
 use crate::model::MessageId;
 use crate::ops::vital;
-use crate::repository::group_commit::Queue;
+use crate::repository::group_commit::JobQueue;
 use crate::repository::memory::directory::Directory;
-use crate::repository::memory::mailboxes::{Caps, Mailboxes};
-use crate::repository::memory::stored::Stored;
-use crate::repository::{OpenError, StoreOptions, Totals};
+use crate::repository::memory::mailboxes::{InboxLimits, Mailboxes};
+use crate::repository::memory::stored::StoredTotals;
+use crate::repository::{OpenError, StoreOptions, UnreadTotals};
 
 /// How many jobs may wait for the writer before connections are held back.
 const QUEUE: usize = 8192;
@@ -40,7 +40,7 @@ pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<
     let mut progress = schema::progress(&mut db).await.map_err(failed)?;
     let lost = former.map_or(0, |(former, is_cut_short)| former.tell_loss(&mut progress, is_cut_short));
     let damage = Damage::new(progress.unchecked);
-    let (mut totals, mut rows) = (Totals::default(), Vec::new());
+    let (mut totals, mut rows) = (UnreadTotals::default(), Vec::new());
     if role == Role::Server {
         // One view, so that another process removes nothing meanwhile that is then counted twice or not at all.
         sqlx::query("BEGIN IMMEDIATE").execute(&mut db).await.map_err(failed)?;
@@ -58,10 +58,10 @@ pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<
         Role::Admin | Role::Founder => Ok((Directory::default(), None)),
     }
     .map_err(|e| paths::failed(&database, e))?;
-    let caps = Caps { messages: options.inbox_messages, bytes: options.inbox_bytes };
+    let caps = InboxLimits { messages: options.inbox_messages, bytes: options.inbox_bytes };
     let mailboxes = Mailboxes::new(caps, &totals, progress.watermark);
     let tail = fill(&mailboxes, rows, &directory, &damage);
-    let stored = Stored::new(options.stored_bytes);
+    let stored = StoredTotals::new(options.stored_bytes);
     if role == Role::Server {
         let failed = |failure: Failure| paths::failed(&database, failure);
         stored::load(&mut db, &stored, &tail).await.map_err(failed)?;
@@ -78,7 +78,7 @@ pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<
     if role == Role::Server {
         shared.look_for_room(&mut db).await;
     }
-    let (queue, jobs) = Queue::new(QUEUE);
+    let (queue, jobs) = JobQueue::new(QUEUE);
     let failed = |failure: Failure| paths::failed(&database, failure);
     let tail = (tail, Tail::new(options.tail_messages));
     let writer = Writer::new(shared.clone(), db, jobs, progress, tail, seen, note).await.map_err(failed)?;

@@ -60,8 +60,8 @@ use super::{
 };
 use crate::clock::Steady;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
-use crate::repository::group_commit::Queue;
-use crate::repository::memory::mailboxes::Waiting;
+use crate::repository::group_commit::JobQueue;
+use crate::repository::memory::mailboxes::UnreadMessage;
 
 /// What this process wants with the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub enum Role {
 /// A store in SQLite.
 pub struct SqliteRepository {
     shared: Arc<Shared>,
-    jobs: Queue<Job>,
+    jobs: JobQueue<Job>,
     readers: Readers,
     /// For what a login reads: that does not wait for anybody's history.
     logins: SqlitePool,
@@ -104,13 +104,13 @@ fn stopped() -> Error {
 }
 
 impl LeaseKeeper for Keeper {
-    fn confirm(&self, recipient: UserId, messages: Vec<Waiting>) {
+    fn confirm(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
         self.shared.mailboxes.confirm(recipient, messages);
         // Where the queue is full the writer is awake, and looks before each commit.
         let _ = self.jobs.try_push(Job::Confirm);
     }
 
-    fn release(&self, recipient: UserId, messages: Vec<Waiting>) {
+    fn release(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
         self.shared.mailboxes.release(recipient, messages);
     }
 }
@@ -118,7 +118,7 @@ impl LeaseKeeper for Keeper {
 /// What a lease holds of the store.
 struct Keeper {
     shared: Arc<Shared>,
-    jobs: Queue<Job>,
+    jobs: JobQueue<Job>,
 }
 
 impl SqliteRepository {

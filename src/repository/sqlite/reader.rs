@@ -13,7 +13,7 @@ use super::SqliteRepository;
 use super::checksum::NOTICE;
 use super::contents::{self, Stored};
 use crate::model::{Message, MessageId, Timestamp, UserId};
-use crate::repository::memory::mailboxes::{Taken, Waiting};
+use crate::repository::memory::mailboxes::{TakeResult, UnreadMessage};
 use crate::repository::{Delivery, InboxQuery};
 
 /// What the index has of a message: sender, number, bytes of text.
@@ -43,11 +43,11 @@ const PIECE: usize = 1024;
 
 impl SqliteRepository {
     /// Leases what waits in memory, after loading what is older from disk.
-    pub(super) async fn take(&self, recipient: UserId, want: InboxQuery) -> Result<Vec<Waiting>, sqlx::Error> {
+    pub(super) async fn take(&self, recipient: UserId, want: InboxQuery) -> Result<Vec<UnreadMessage>, sqlx::Error> {
         loop {
             match self.shared.mailboxes.take(recipient, want.messages, want.bytes) {
-                Taken::Leased(taken) => return Ok(taken),
-                Taken::LoadFirst => self.load(recipient).await?,
+                TakeResult::Leased(taken) => return Ok(taken),
+                TakeResult::LoadFirst => self.load(recipient).await?,
             }
         }
     }
@@ -75,7 +75,7 @@ impl SqliteRepository {
         drop(reader);
         found.sort_unstable_by_key(|(_, id, _)| *id);
         for piece in found.chunks(PIECE) {
-            let waiting = piece.iter().map(|(sender, id, bytes)| Waiting {
+            let waiting = piece.iter().map(|(sender, id, bytes)| UnreadMessage {
                 id: MessageId(*id),
                 sender: UserId(*sender),
                 bytes: *bytes,
@@ -125,7 +125,7 @@ impl SqliteRepository {
     pub(super) async fn deliver(
         &self,
         recipient: UserId,
-        taken: &[Waiting],
+        taken: &[UnreadMessage],
         want: InboxQuery,
     ) -> Result<Delivery, sqlx::Error> {
         let missing: Vec<i64> = taken.iter().filter(|m| m.content.is_none()).map(|m| m.id.0).collect();
@@ -165,7 +165,7 @@ impl SqliteRepository {
     async fn senders(
         &self,
         recipient: UserId,
-        taken: &[Waiting],
+        taken: &[UnreadMessage],
         want: InboxQuery,
     ) -> Result<Vec<UserId>, sqlx::Error> {
         let mut among: Vec<UserId> = taken.iter().map(|message| message.sender).collect();

@@ -12,7 +12,7 @@ use super::files::{self, Found};
 use super::paths::{beside, failed};
 use super::restore;
 use crate::model::{MessageId, UserId};
-use crate::repository::{OpenError, StoreOptions, Totals};
+use crate::repository::{OpenError, StoreOptions, UnreadTotals};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -169,7 +169,7 @@ pub async fn undo_unfinished_run(connection: &mut SqliteConnection, watermark: M
 }
 
 /// Unread mail up to the watermark, counted by user.
-pub async fn totals(connection: &mut SqliteConnection) -> sqlx::Result<Totals> {
+pub async fn totals(connection: &mut SqliteConnection) -> sqlx::Result<UnreadTotals> {
     let rows: Vec<(i64, i64, i64)> = sqlx::query_as("SELECT user, messages, bytes FROM mailbox WHERE messages > 0")
         .fetch_all(&mut *connection)
         .await?;

@@ -21,7 +21,7 @@ use crate::repository::lease::Leases;
 use crate::repository::memory::directory::Directory;
 use crate::repository::memory::event::{Ended, Event};
 use crate::repository::memory::mailboxes::Mailboxes;
-use crate::repository::memory::stored::Stored;
+use crate::repository::memory::stored::StoredTotals;
 use crate::repository::{EndedSession, Error};
 
 /// So many sessions may end before somebody who listens has heard of the first; else he hears that he missed some.
@@ -41,7 +41,7 @@ pub struct Shared {
     /// What was found damaged.
     pub damage: Damage,
     /// What everybody has stored.
-    pub stored: Stored,
+    pub stored: StoredTotals,
     /// Who holds what in the name of which session.
     pub leases: Arc<Leases>,
     /// Tells of sessions that end.
@@ -74,7 +74,7 @@ impl Shared {
         database: PathBuf,
         directory: Directory,
         mailboxes: Mailboxes,
-        stored: Stored,
+        stored: StoredTotals,
         damage: Damage,
         min_free_bytes: u64,
         time: Steady,

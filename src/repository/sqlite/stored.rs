@@ -9,7 +9,7 @@ use sqlx::types::Json;
 use super::direct::{Direct, Failure};
 use super::index::Logged;
 use crate::model::UserId;
-use crate::repository::memory::stored::{Amount, PER_MESSAGE, Stored};
+use crate::repository::memory::stored::{PER_MESSAGE, StoredAmount, StoredTotals};
 
 const ALL: &str = "SELECT user, messages, bytes FROM stored WHERE messages > 0";
 /// The count of some accounts, and what of the tail was removed and is therefore to be taken off again.
@@ -27,35 +27,35 @@ fn count(number: i64) -> u64 {
 }
 
 /// Counts everything at the start.
-pub async fn load(db: &mut Direct, stored: &Stored, tail: &[Logged]) -> Result<(), Failure> {
+pub async fn load(db: &mut Direct, stored: &StoredTotals, tail: &[Logged]) -> Result<(), Failure> {
     db.each(ALL, (), |row| {
-        let amount = Amount { messages: count(row.get(1)?), bytes: count(row.get(2)?) };
+        let amount = StoredAmount { messages: count(row.get(1)?), bytes: count(row.get(2)?) };
         stored.set(UserId(row.get(0)?), amount.charge());
         Ok(())
     })
     .await?;
-    tail.iter().for_each(|message| stored.add(message.sender, Amount::one(message.bytes)));
+    tail.iter().for_each(|message| stored.add(message.sender, StoredAmount::one(message.bytes)));
     Ok(())
 }
 
 /// Counts anew what these accounts have stored, after another process has removed some of it.
 pub async fn count_again(
     db: &mut Direct,
-    stored: &Stored,
+    stored: &StoredTotals,
     tail: &[Logged],
     users: &HashSet<UserId>,
 ) -> Result<(), Failure> {
     let mut in_tail: FxHashMap<UserId, u64> = FxHashMap::default();
     for message in tail.iter().filter(|message| users.contains(&message.sender)) {
-        *in_tail.entry(message.sender).or_default() += Amount::one(message.bytes).charge();
+        *in_tail.entry(message.sender).or_default() += StoredAmount::one(message.bytes).charge();
     }
     let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
     let ids = serde_json::to_string(&ids).expect("numbers are JSON");
     db.each(SOME, (ids,), |row| {
         let user = UserId(row.get(0)?);
         let in_tail = in_tail.get(&user).copied().unwrap_or(0);
-        let indexed = Amount { messages: count(row.get(1)?), bytes: count(row.get(2)?) };
-        let removed = Amount { messages: count(row.get(3)?), bytes: count(row.get(4)?) };
+        let indexed = StoredAmount { messages: count(row.get(1)?), bytes: count(row.get(2)?) };
+        let removed = StoredAmount { messages: count(row.get(3)?), bytes: count(row.get(4)?) };
         stored.set(user, (indexed.charge() + in_tail).saturating_sub(removed.charge()));
         Ok(())
     })

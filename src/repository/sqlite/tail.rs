@@ -8,7 +8,7 @@ use super::contents::is_corrupt;
 use super::schema::Progress;
 use crate::model::{MessageId, Timestamp, UserId};
 use crate::repository::memory::directory::Directory;
-use crate::repository::memory::mailboxes::Waiting;
+use crate::repository::memory::mailboxes::UnreadMessage;
 
 /// The messages after one and up to another. The text of what was read is not needed.
 const TAIL: &str = "SELECT m.id, CAST(m.sender AS INTEGER), CAST(m.recipient AS INTEGER), CAST(m.sent_at AS INTEGER),
@@ -75,7 +75,7 @@ async fn read_range(db: &mut SqliteConnection, after: i64, to: i64) -> sqlx::Res
 impl Row {
     /// To whom, what, and whether it was read. A damaged message may name a sender that nobody is; it then comes from its
     /// recipient, so that he hears of it.
-    pub fn waiting(self, directory: &Directory, damage: &Damage) -> (UserId, Waiting, bool) {
+    pub fn waiting(self, directory: &Directory, damage: &Damage) -> (UserId, UnreadMessage, bool) {
         let (id, recipient) = (MessageId(self.id), UserId(self.recipient));
         let mut sender = UserId(self.sender);
         let sent_at = Timestamp(self.sent_at);
@@ -94,6 +94,6 @@ impl Row {
                 }
             }
         });
-        (recipient, Waiting { id, sender, bytes: self.bytes, content }, self.read)
+        (recipient, UnreadMessage { id, sender, bytes: self.bytes, content }, self.read)
     }
 }

@@ -32,8 +32,8 @@ use super::shared::Shared;
 use crate::model::{MessageId, Timestamp, UserId};
 use crate::repository::group_commit::Jobs;
 use crate::repository::memory::event::Event;
-use crate::repository::memory::mailboxes::Waiting;
-use crate::repository::memory::stored::Amount;
+use crate::repository::memory::mailboxes::UnreadMessage;
+use crate::repository::memory::stored::StoredAmount;
 use crate::repository::{Error, NewMessage, PerMessage, SendResult};
 
 /// Who waits for a piece of work.
@@ -98,7 +98,7 @@ struct Batch {
 
 /// What a batch did, to be told once it is committed.
 struct Done {
-    delivered: Vec<(UserId, Waiting)>,
+    delivered: Vec<(UserId, UnreadMessage)>,
     queued: Vec<PerMessage<SendResult>>,
     changed: Vec<(Changed, Event)>,
 }
@@ -238,13 +238,13 @@ impl Writer {
         }
     }
 
-    async fn try_commit(&mut self, batch: &Batch, confirmed: &[(UserId, Vec<Waiting>)]) -> Result<Done, Failure> {
+    async fn try_commit(&mut self, batch: &Batch, confirmed: &[(UserId, Vec<UnreadMessage>)]) -> Result<Done, Failure> {
         let (packed, delivered, queued) = self.pack(&batch.sends);
         let result = self.write(packed, confirmed, &batch.changes).await;
         if result.is_err() {
             for (recipient, message) in &delivered {
                 self.shared.mailboxes.unreserve(*recipient, message.sender, message.bytes);
-                self.shared.stored.subtract(message.sender, Amount::one(message.bytes));
+                self.shared.stored.subtract(message.sender, StoredAmount::one(message.bytes));
             }
         }
         Ok(Done { delivered, queued, changed: result? })
@@ -253,7 +253,7 @@ impl Writer {
     async fn write(
         &mut self,
         packed: Packed,
-        confirmed: &[(UserId, Vec<Waiting>)],
+        confirmed: &[(UserId, Vec<UnreadMessage>)],
         changes: &[(Change, impl Sized)],
     ) -> Result<Vec<(Changed, Event)>, Failure> {
         let slice_is_due = self.run.as_mut().is_some_and(|run| run.is_due(packed.rows()));
@@ -297,7 +297,11 @@ impl Writer {
     }
 
     /// Takes what was read off the queue. What is not indexed yet is not counted on disk either.
-    async fn write_confirmed(&mut self, confirmed: &[(UserId, Vec<Waiting>)], now: Timestamp) -> Result<(), Failure> {
+    async fn write_confirmed(
+        &mut self,
+        confirmed: &[(UserId, Vec<UnreadMessage>)],
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         if confirmed.is_empty() {
             return Ok(());
         }

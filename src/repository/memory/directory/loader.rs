@@ -1,7 +1,7 @@
 //! All accounts and sessions at once, as a start reads them: in the order of their numbers, each once. Nothing need be
 //! looked for then, which halves the time that a million of both take.
 
-use super::{Account, Directory, Live, NONE, Place, hash, index, place};
+use super::{AccountSessions, Directory, LiveSession, NONE, Position, hash, index, place};
 use crate::model::UserId;
 use crate::repository::User;
 use crate::repository::memory::event::SessionRecord;
@@ -25,7 +25,7 @@ impl Loader {
         let at = place(self.ids.len());
         self.ids.push(user.id);
         let (number, name) = (hash(user.id), (!user.removed).then(|| hash(user.username.as_str())));
-        self.directory.accounts.push(Account { user: user.into(), oldest: NONE, newest: NONE });
+        self.directory.accounts.push(AccountSessions { user: user.into(), oldest: NONE, newest: NONE });
         let Directory { accounts, numbers, names, .. } = &mut self.directory;
         numbers.insert_unique(number, at, |at| hash(accounts[index(*at)].user.id));
         if let Some(name) = name {
@@ -49,7 +49,16 @@ impl Loader {
             }
         }
         let last_use = last_used_at.0.into();
-        sessions.push(Live { token, id, stored_use: last_used_at, last_use, account, older, newer: NONE, address });
+        sessions.push(LiveSession {
+            token,
+            id,
+            stored_use: last_used_at,
+            last_use,
+            account,
+            older,
+            newer: NONE,
+            address,
+        });
         tokens.insert_unique(hash(token), at, |at| hash(sessions[index(*at)].token));
         logins.insert_unique(hash(id), at, |at| hash(sessions[index(*at)].id));
     }
@@ -59,7 +68,7 @@ impl Loader {
         self.directory
     }
 
-    fn place_of(&self, id: UserId) -> Option<Place> {
+    fn place_of(&self, id: UserId) -> Option<Position> {
         // No account was ever deleted by us, so the numbers have no gaps, as a rule.
         let first = self.ids.first()?.0;
         let guess = usize::try_from(id.0.checked_sub(first)?).ok()?;

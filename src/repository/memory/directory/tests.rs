@@ -187,7 +187,7 @@ fn idle_and_used_sessions_are_found_in_pieces() {
     assert_eq!(looks, 4);
     assert_eq!(found, (vec![SessionId(3), SessionId(4)], vec![(SessionId(1), Timestamp(100))]));
     apply(&mut directory, Event::UsesStored(found.1));
-    assert_eq!(directory.look_at_sessions(0, 100, Timestamp(0), 50), Found::default());
+    assert_eq!(directory.look_at_sessions(0, 100, Timestamp(0), 50), SessionScan::default());
     assert!(directory.session(&token(3), Timestamp(4), Timestamp(5)).is_none(), "it was idle for too long");
 }
 

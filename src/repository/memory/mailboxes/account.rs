@@ -8,17 +8,17 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::model::{MessageId, UserId};
-use crate::repository::memory::mailboxes::Amount;
-use crate::repository::memory::mailboxes::unread::{Evicted, Queue, Unread};
+use crate::repository::memory::mailboxes::UnreadAmount;
+use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadQueue};
 
 #[derive(Debug, Default)]
 pub struct Mailbox {
     /// Leased to nobody, as far as memory knows it.
-    pub waiting: Queue,
+    pub waiting: UnreadQueue,
     /// Leased, or confirmed and not yet durably so; with the length of each text.
     pub held: BTreeMap<MessageId, u64>,
     /// All that waits or is held, on disk and here.
-    pub unread: Amount,
+    pub unread: UnreadAmount,
     /// How many of `unread` are only on disk.
     pub on_disk: u64,
     /// Held while loading: one at a time.
@@ -39,7 +39,7 @@ pub struct Sender {
     /// The first message of his in the tail.
     pub first_in_tail: Option<MessageId>,
     /// What of his is unread; not what lay on disk when this process began and was not loaded yet.
-    pub unread: Amount,
+    pub unread: UnreadAmount,
 }
 
 impl Mailbox {
@@ -63,7 +63,7 @@ impl Mailbox {
     }
 
     /// What a sender had here is read, or was not written.
-    pub fn forget(&mut self, sender: UserId, amount: Amount) {
+    pub fn forget(&mut self, sender: UserId, amount: UnreadAmount) {
         self.unread.subtract(amount);
         if let Some(known) = self.senders.get_mut(&sender) {
             known.unread.subtract(amount);

@@ -5,20 +5,20 @@
 use std::sync::MutexGuard;
 
 use crate::model::UserId;
-use crate::repository::memory::mailboxes::{Amount, Inner};
+use crate::repository::memory::mailboxes::{Inner, UnreadAmount};
 
 /// How much unread mail a user may have.
 #[derive(Clone, Copy, Debug)]
-pub struct Caps {
+pub struct InboxLimits {
     /// Messages.
     pub messages: u64,
     /// Bytes of text.
     pub bytes: u64,
 }
 
-impl Caps {
+impl InboxLimits {
     /// Whether a sender who has `share` of the `unread` mail may add a text of so many bytes.
-    fn allow(self, unread: Amount, share: Amount, bytes: u64) -> bool {
+    fn allow(self, unread: UnreadAmount, share: UnreadAmount, bytes: u64) -> bool {
         let free = self.messages.saturating_sub(unread.messages);
         let free_bytes = self.bytes.saturating_sub(unread.bytes);
         share.messages < free && share.bytes.saturating_add(bytes) <= free_bytes
@@ -27,7 +27,7 @@ impl Caps {
 
 /// Makes room for many messages at once; nobody else gets at the mailboxes meanwhile.
 pub struct Reserve<'a> {
-    pub(super) caps: Caps,
+    pub(super) caps: InboxLimits,
     pub(super) inner: MutexGuard<'a, Inner>,
 }
 
@@ -44,7 +44,7 @@ impl Reserve<'_> {
             mailbox.forget_idle_sender(sender);
             return false;
         }
-        let one = Amount { messages: 1, bytes };
+        let one = UnreadAmount { messages: 1, bytes };
         share.add(one);
         mailbox.unread.add(one);
         inner.total.add(one);
@@ -53,6 +53,6 @@ impl Reserve<'_> {
 
     /// Gives back the room of one.
     pub fn give_back(&mut self, recipient: UserId, sender: UserId, bytes: u64) {
-        self.inner.forget(recipient, sender, Amount { messages: 1, bytes });
+        self.inner.forget(recipient, sender, UnreadAmount { messages: 1, bytes });
     }
 }

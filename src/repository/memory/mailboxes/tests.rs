@@ -11,7 +11,7 @@ use super::*;
 const USERS: usize = 3;
 /// Messages that are taken at once.
 const MOST: usize = 7;
-const CAPS: Caps = Caps { messages: 40, bytes: 300 };
+const CAPS: InboxLimits = InboxLimits { messages: 40, bytes: 300 };
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -84,7 +84,7 @@ struct Logged {
 
 struct Load {
     watermark: MessageId,
-    view: Option<VecDeque<Waiting>>,
+    view: Option<VecDeque<UnreadMessage>>,
 }
 
 /// The disk, the leases that are out, and the mailboxes under test.
@@ -92,7 +92,7 @@ struct World {
     log: BTreeMap<i64, Logged>,
     watermark: i64,
     next: i64,
-    leases: Vec<(usize, Vec<Waiting>)>,
+    leases: Vec<(usize, Vec<UnreadMessage>)>,
     loads: BTreeMap<usize, Load>,
     removed: [bool; USERS],
     boxes: Mailboxes,
@@ -111,16 +111,16 @@ impl World {
             leases: Vec::new(),
             loads: BTreeMap::new(),
             removed: [false; USERS],
-            boxes: Mailboxes::new(CAPS, &Totals::new(), MessageId(0)),
+            boxes: Mailboxes::new(CAPS, &UnreadTotals::new(), MessageId(0)),
         }
     }
 
-    fn waiting(id: i64, logged: &Logged) -> Waiting {
-        Waiting { id: MessageId(id), sender: UserId(logged.sender), bytes: logged.bytes, content: None }
+    fn waiting(id: i64, logged: &Logged) -> UnreadMessage {
+        UnreadMessage { id: MessageId(id), sender: UserId(logged.sender), bytes: logged.bytes, content: None }
     }
 
     /// What the disk finds for a load.
-    fn view(&self, of: usize, watermark: MessageId) -> VecDeque<Waiting> {
+    fn view(&self, of: usize, watermark: MessageId) -> VecDeque<UnreadMessage> {
         let rows = self.log.range(..=watermark.0).filter(|(_, m)| m.recipient == of && !m.read);
         rows.map(|(id, m)| Self::waiting(*id, m)).collect()
     }
@@ -149,11 +149,11 @@ impl World {
         self.log.values().filter(theirs).fold((0, 0), |sum, m| (sum.0 + 1, sum.1 + m.bytes))
     }
 
-    fn take(&mut self, of: usize, bytes: u64) -> Option<Vec<Waiting>> {
+    fn take(&mut self, of: usize, bytes: u64) -> Option<Vec<UnreadMessage>> {
         let free = self.free(of);
         match self.boxes.take(user(of), MOST, bytes) {
-            Taken::LoadFirst => None,
-            Taken::Leased(taken) => {
+            TakeResult::LoadFirst => None,
+            TakeResult::Leased(taken) => {
                 let ids: Vec<MessageId> = taken.iter().map(|m| m.id).collect();
                 assert!(free.starts_with(&ids), "{ids:?} was handed out where {free:?} waits");
                 assert_eq!(ids.is_empty(), free.is_empty(), "nothing was handed out where {free:?} waits");
@@ -178,7 +178,7 @@ impl World {
     fn load_piece(&mut self, of: usize, messages: usize) {
         if let Some(Load { watermark, view }) = self.loads.remove(&of) {
             let mut view = view.unwrap_or_else(|| self.view(of, watermark));
-            let piece: Vec<Waiting> = view.drain(..messages.min(view.len())).collect();
+            let piece: Vec<UnreadMessage> = view.drain(..messages.min(view.len())).collect();
             for message in &piece {
                 self.log.get_mut(&message.id.0).expect("the view is of the log").counted = true;
             }
@@ -269,7 +269,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        let mut totals = Totals::new();
+        let mut totals = UnreadTotals::new();
         for m in self.log.range(..=self.watermark).map(|(_, m)| m).filter(|m| !m.read) {
             let total = totals.entry(user(m.recipient)).or_default();
             *total = (total.0 + 1, total.1 + m.bytes);
@@ -396,8 +396,8 @@ fn what_is_read_during_a_load_does_not_come_back() {
 #[test]
 fn what_goes_back_and_what_is_loaded_costs_the_same_however_much_waits() {
     const MANY: i64 = 800_000;
-    let boxes = Mailboxes::new(Caps { messages: 1 << 40, bytes: 1 << 40 }, &Totals::new(), MessageId(0));
-    let message = |id| Waiting { id: MessageId(id), sender: UserId(2), bytes: 1, content: None };
+    let boxes = Mailboxes::new(InboxLimits { messages: 1 << 40, bytes: 1 << 40 }, &UnreadTotals::new(), MessageId(0));
+    let message = |id| UnreadMessage { id: MessageId(id), sender: UserId(2), bytes: 1, content: None };
     let me = user(0);
     for id in 1..=MANY {
         assert!(boxes.reserve().room(me, UserId(2), 1));
@@ -405,8 +405,8 @@ fn what_goes_back_and_what_is_loaded_costs_the_same_however_much_waits() {
     }
     let begun = Instant::now();
     let take = |messages| match boxes.take(me, messages, u64::MAX) {
-        Taken::Leased(taken) => taken,
-        Taken::LoadFirst => panic!("all is in memory"),
+        TakeResult::Leased(taken) => taken,
+        TakeResult::LoadFirst => panic!("all is in memory"),
     };
     let (older, newer) = (take(MANY as usize / 4), take(MANY as usize / 4));
     boxes.release(me, older);
@@ -423,7 +423,7 @@ fn what_goes_back_and_what_is_loaded_costs_the_same_however_much_waits() {
 
 #[test]
 fn a_flooder_leaves_room_for_everybody_else() {
-    let boxes = Mailboxes::new(Caps { messages: 1000, bytes: 1 << 30 }, &Totals::new(), MessageId(0));
+    let boxes = Mailboxes::new(InboxLimits { messages: 1000, bytes: 1 << 30 }, &UnreadTotals::new(), MessageId(0));
     let room = |sender| boxes.reserve().room(user(0), UserId(sender), 1);
     let flood = |sender| (0..2000).filter(|_| room(sender)).count();
     assert_eq!(flood(1), 500, "one has half");

@@ -9,7 +9,7 @@ use crate::model::{MessageId, Timestamp, UserId};
 
 /// A message that nobody has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct UnreadMessage {
     /// Its place in the log.
     pub id: MessageId,
     /// Who sent it.
@@ -33,14 +33,14 @@ pub struct Unread {
 
 /// What waits, in the order of the numbers.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub struct UnreadQueue {
     /// As it came: each has a higher number than the one before.
-    new: VecDeque<Waiting>,
+    new: VecDeque<UnreadMessage>,
     /// What came back from a lease or from the disk, anywhere among the others.
-    back: BTreeMap<MessageId, Waiting>,
+    back: BTreeMap<MessageId, UnreadMessage>,
 }
 
-impl Queue {
+impl UnreadQueue {
     pub fn is_empty(&self) -> bool {
         self.new.is_empty() && self.back.is_empty()
     }
@@ -51,7 +51,7 @@ impl Queue {
     }
 
     /// Takes in what was sent just now.
-    pub fn push(&mut self, message: Waiting) {
+    pub fn push(&mut self, message: UnreadMessage) {
         match self.new.back().is_none_or(|last| last.id < message.id) {
             true => self.new.push_back(message),
             false => self.put_back(message),
@@ -59,12 +59,12 @@ impl Queue {
     }
 
     /// Takes in what was sent at any time.
-    pub fn put_back(&mut self, message: Waiting) {
+    pub fn put_back(&mut self, message: UnreadMessage) {
         self.back.insert(message.id, message);
     }
 
     /// Takes out the oldest, if it is as wanted.
-    pub fn pop_if(&mut self, wanted: impl FnOnce(&Waiting) -> bool) -> Option<Waiting> {
+    pub fn pop_if(&mut self, wanted: impl FnOnce(&UnreadMessage) -> bool) -> Option<UnreadMessage> {
         let Some(back) = self.back.first_entry() else { return self.new.pop_front_if(|message| wanted(message)) };
         match self.new.front().is_some_and(|new| new.id < *back.key()) {
             true => self.new.pop_front_if(|message| wanted(message)),
@@ -86,12 +86,12 @@ impl Queue {
         let new = std::mem::replace(&mut self.new, newer);
         let newer = self.back.split_off(&MessageId(to.0.saturating_add(1)));
         let back = std::mem::replace(&mut self.back, newer);
-        ((new.len() + back.len()) as u64, Evicted { _queue: Queue { new, back } })
+        ((new.len() + back.len()) as u64, Evicted { _queue: UnreadQueue { new, back } })
     }
 }
 
 /// Messages that nobody needs any more. To free so many takes milliseconds.
 #[derive(Debug)]
 pub struct Evicted {
-    _queue: Queue,
+    _queue: UnreadQueue,
 }

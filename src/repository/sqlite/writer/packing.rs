@@ -6,7 +6,7 @@ use tracing::error;
 
 use super::Writer;
 use crate::model::{MessageId, UserId};
-use crate::repository::memory::mailboxes::Waiting;
+use crate::repository::memory::mailboxes::UnreadMessage;
 use crate::repository::sqlite::checksum::{BYTES, Content};
 use crate::repository::sqlite::packed::{Packed, USER, WIDE};
 use crate::repository::{NewMessage, PerMessage, SendResult};
@@ -21,7 +21,7 @@ impl Writer {
     pub(super) fn pack(
         &self,
         sends: &[(PerMessage<NewMessage>, impl Sized)],
-    ) -> (Packed, Vec<(UserId, Waiting)>, Vec<PerMessage<SendResult>>) {
+    ) -> (Packed, Vec<(UserId, UnreadMessage)>, Vec<PerMessage<SendResult>>) {
         let count = sends.iter().map(|(messages, _)| messages.len()).sum();
         let text: usize = sends.iter().flat_map(|(messages, _)| messages).map(|message| message.text.len()).sum();
         let mut packed =
@@ -54,7 +54,7 @@ impl Writer {
                     return SendResult::Unfit;
                 }
                 let content = Some((message.sent_at, message.text.clone()));
-                delivered.push((message.recipient, Waiting { id, sender: message.sender, bytes, content }));
+                delivered.push((message.recipient, UnreadMessage { id, sender: message.sender, bytes, content }));
                 SendResult::Stored(id)
             });
             queued.collect()
