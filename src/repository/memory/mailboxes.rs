@@ -18,7 +18,7 @@ use crate::model::{MessageId, UserId};
 use crate::repository::UnreadTotals;
 use crate::repository::arrivals::Arrival;
 use crate::repository::memory::mailboxes::account::{Mailbox, Sender};
-pub use crate::repository::memory::mailboxes::room::{InboxLimits, Reserve};
+pub use crate::repository::memory::mailboxes::room::{InboxLimits, Reservation};
 pub use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadMessage};
 
 /// What [`Mailboxes::take`] found.
@@ -95,8 +95,8 @@ impl Mailboxes {
     }
 
     /// To make room for messages that are about to be written.
-    pub fn reserve(&self) -> Reserve<'_> {
-        Reserve { caps: self.caps, inner: self.inner() }
+    pub fn reserve(&self) -> Reservation<'_> {
+        Reservation { caps: self.caps, inner: self.inner() }
     }
 
     /// Gives back the room of a message that was not written.

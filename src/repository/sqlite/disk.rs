@@ -62,7 +62,7 @@ const RESERVE: &str = ".reserve";
 
 /// Space set aside, so that on a full disk what was read can still be taken off the queue.
 #[derive(Debug)]
-pub struct Reserve {
+pub struct DiskReserve {
     path: PathBuf,
 }
 
@@ -97,10 +97,10 @@ pub fn explain(error: OpenError) -> OpenError {
     }
 }
 
-impl Reserve {
+impl DiskReserve {
     /// The reserve beside a database; not made yet.
-    pub fn beside(database: &Path) -> Reserve {
-        Reserve { path: beside(database, RESERVE) }
+    pub fn beside(database: &Path) -> DiskReserve {
+        DiskReserve { path: beside(database, RESERVE) }
     }
 
     /// Sets the space aside, if it is not already.

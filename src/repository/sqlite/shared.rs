@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::checkpoint::Log;
 use super::checksum::Damage;
 use super::direct::{Direct, Failure};
-use super::disk::{self, Reserve, Room};
+use super::disk::{self, DiskReserve, Room};
 use super::failure;
 use super::identity::Identity;
 use crate::clock::Steady;
@@ -47,7 +47,7 @@ pub struct Shared {
     /// Tells of sessions that end.
     pub ended_sessions: broadcast::Sender<EndedSession>,
     /// Space set aside for when the disk is full.
-    pub reserve: Reserve,
+    pub reserve: DiskReserve,
     min_free_bytes: u64,
     /// Room on the disk when it was last looked at.
     pub free_bytes: AtomicU64,
@@ -80,7 +80,7 @@ impl Shared {
         time: Steady,
     ) -> Shared {
         Shared {
-            reserve: Reserve::beside(&database),
+            reserve: DiskReserve::beside(&database),
             database,
             directory: RwLock::new(directory),
             mailboxes,

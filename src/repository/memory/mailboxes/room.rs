@@ -26,12 +26,12 @@ impl InboxLimits {
 }
 
 /// Makes room for many messages at once; nobody else gets at the mailboxes meanwhile.
-pub struct Reserve<'a> {
+pub struct Reservation<'a> {
     pub(super) caps: InboxLimits,
     pub(super) inner: MutexGuard<'a, Inner>,
 }
 
-impl Reserve<'_> {
+impl Reservation<'_> {
     /// Makes room for one. `false`: the recipient's mailbox is gone or full, or the sender has too much of it.
     pub fn room(&mut self, recipient: UserId, sender: UserId, bytes: u64) -> bool {
         let inner = &mut *self.inner;
