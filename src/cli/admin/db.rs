@@ -13,8 +13,8 @@ use crate::cli::admin::privileges;
 use crate::cli::{open, options, output, runtime};
 use crate::config::Config;
 use crate::repository::sqlite::copy_sum::{self, CopySum};
-use crate::repository::sqlite::restore::Source;
-use crate::repository::sqlite::verify::Findings;
+use crate::repository::sqlite::restore::BackupCopy;
+use crate::repository::sqlite::verify::DatabaseFindings;
 use crate::repository::sqlite::{
     Role, backup, compaction, database_path, restore as replacement, verify as verification,
 };
@@ -165,7 +165,7 @@ async fn back_up(config: &Config, database: &Path, to: &Path) -> anyhow::Result<
 }
 
 /// Opens a copy that is whole in itself, while the command is still who started it.
-fn open_copy(file: &Path) -> anyhow::Result<Source> {
+fn open_copy(file: &Path) -> anyhow::Result<BackupCopy> {
     let name = file.display();
     let log = file.with_file_name(format!("{}-wal", file.file_name().unwrap_or_default().to_string_lossy()));
     if log.metadata().is_ok_and(|log| log.len() > 0) {
@@ -175,10 +175,10 @@ fn open_copy(file: &Path) -> anyhow::Result<Source> {
         );
     }
     let checksum = CopySum::beside(file)?;
-    Ok(Source { path: file.to_owned(), file: File::open(file).with_context(|| name.to_string())?, checksum })
+    Ok(BackupCopy { path: file.to_owned(), file: File::open(file).with_context(|| name.to_string())?, checksum })
 }
 
-async fn restore(config: &Config, database: &Path, file: &Path, from: Source) -> anyhow::Result<()> {
+async fn restore(config: &Config, database: &Path, file: &Path, from: BackupCopy) -> anyhow::Result<()> {
     let aside = format!(".before-restore-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
     let restored = replacement::restore(from, database, &aside, &options(config)).await?;
     let found = describe(restored.findings);
@@ -189,8 +189,8 @@ async fn restore(config: &Config, database: &Path, file: &Path, from: Source) ->
     Ok(())
 }
 
-fn describe(findings: Findings) -> String {
-    let Findings { schema, users, sessions, messages, unread, unchecked } = findings;
+fn describe(findings: DatabaseFindings) -> String {
+    let DatabaseFindings { schema, users, sessions, messages, unread, unchecked } = findings;
     let old = match unchecked {
         0 => String::new(),
         old => format!(", {old} of them without a checksum, because they are older than those"),

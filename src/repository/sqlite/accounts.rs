@@ -10,7 +10,7 @@ use rusqlite::types::FromSqlError;
 use rustc_hash::FxHashSet;
 use sqlx::SqlitePool;
 
-use super::direct::{Direct, Failure};
+use super::direct::{Failure, WalConnection};
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::ops::vital;
 use crate::repository::memory::directory::{Directory, Loader};
@@ -36,18 +36,18 @@ const LOGINS_OF: &str = "SELECT s.id, u.name, s.created_at, s.last_used_at, s.ad
     FROM session s JOIN user u ON u.id = s.user WHERE s.id > ?1 AND s.user = ?3 ORDER BY s.id LIMIT ?2";
 
 /// All accounts and sessions, and the last change of the feed that is certainly among them.
-pub async fn load(db: &mut Direct) -> Result<(Directory, i64), Failure> {
+pub async fn load(db: &mut WalConnection) -> Result<(Directory, i64), Failure> {
     let seen = last_change(db).await?;
     let count = |row: &Row<'_>| row.get::<_, i64>(0).map(|count| usize::try_from(count).unwrap_or(0));
     let users = db.row("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'user'), 0)", count).await?;
     let sessions = db.row("SELECT count(*) FROM session", count).await?;
     let mut loader = Loader::with_capacity(users.min(MOST_FORESEEN), sessions);
     // To read the rows takes as long as to put them in their places, so another thread does that meanwhile.
-    let (rows, taken) = sync_channel::<Vec<Loaded>>(BATCHES);
+    let (rows, taken) = sync_channel::<Vec<LoadedRow>>(BATCHES);
     let filling = vital::spawn("directory", move || {
         taken.into_iter().flatten().for_each(|row| match row {
-            Loaded::User(user) => loader.user(user),
-            Loaded::Session(session) => loader.session(session),
+            LoadedRow::User(user) => loader.user(user),
+            LoadedRow::Session(session) => loader.session(session),
         });
         loader.finish()
     });
@@ -58,7 +58,7 @@ pub async fn load(db: &mut Direct) -> Result<(Directory, i64), Failure> {
 }
 
 /// A row of one of the two tables.
-enum Loaded {
+enum LoadedRow {
     User(User),
     Session(SessionRecord),
 }
@@ -67,9 +67,9 @@ enum Loaded {
 const BATCH: usize = 1_000;
 const BATCHES: usize = 16;
 
-async fn read_all(db: &mut Direct, rows: SyncSender<Vec<Loaded>>) -> Result<(), Failure> {
+async fn read_all(db: &mut WalConnection, rows: SyncSender<Vec<LoadedRow>>) -> Result<(), Failure> {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut add = |row: Loaded| {
+    let mut add = |row: LoadedRow| {
         batch.push(row);
         if batch.len() == BATCH {
             // The other thread ends only after this one.
@@ -78,12 +78,12 @@ async fn read_all(db: &mut Direct, rows: SyncSender<Vec<Loaded>>) -> Result<(), 
     };
     let mut countries = FxHashSet::default();
     db.each(&format!("{USERS} ORDER BY id"), (), |row| {
-        add(Loaded::User(user(row, &mut countries)?));
+        add(LoadedRow::User(user(row, &mut countries)?));
         Ok(())
     })
     .await?;
     db.each(&format!("{SESSIONS} ORDER BY id"), (), |row| {
-        session(row)?.into_iter().for_each(|session| add(Loaded::Session(session)));
+        session(row)?.into_iter().for_each(|session| add(LoadedRow::Session(session)));
         Ok(())
     })
     .await?;
@@ -95,7 +95,7 @@ async fn read_all(db: &mut Direct, rows: SyncSender<Vec<Loaded>>) -> Result<(), 
 const MOST_FORESEEN: usize = 1 << 24;
 
 /// The last change of the feed.
-pub async fn last_change(db: &mut Direct) -> Result<i64, Failure> {
+pub async fn last_change(db: &mut WalConnection) -> Result<i64, Failure> {
     db.row(LAST_CHANGE, |row| row.get(0)).await
 }
 
@@ -110,7 +110,7 @@ pub struct Followed {
 }
 
 /// Reads a part of the feed after the change `seen`, and what it names as that is now.
-pub async fn follow(db: &mut Direct, seen: i64) -> Result<Followed, Failure> {
+pub async fn follow(db: &mut WalConnection, seen: i64) -> Result<Followed, Failure> {
     let mut changed = Vec::new();
     db.each(
         "SELECT number, kind = 'user', id FROM change WHERE number > ?1 ORDER BY number LIMIT ?2",
@@ -154,7 +154,7 @@ pub async fn follow(db: &mut Direct, seen: i64) -> Result<Followed, Failure> {
 
 /// Reads the rows with these numbers, and has `take` strike out those that are there.
 async fn named(
-    db: &mut Direct,
+    db: &mut WalConnection,
     select: &str,
     ids: &mut HashSet<i64>,
     mut take: impl FnMut(&Row<'_>, &mut HashSet<i64>) -> rusqlite::Result<()>,
@@ -243,12 +243,12 @@ pub async fn accounts(readers: &SqlitePool, after: UserId) -> sqlx::Result<Vec<U
 
 /// The first living sessions after this one, of one account or of all.
 pub async fn logins(readers: &SqlitePool, after: SessionId, of: Option<UserId>) -> sqlx::Result<Vec<StoredSession>> {
-    type Row = (i64, String, i64, i64, String);
-    let rows: Vec<Row> = match of {
+    type SessionRow = (i64, String, i64, i64, String);
+    let rows: Vec<SessionRow> = match of {
         None => sqlx::query_as(LOGINS).bind(after.0).bind(PAGE).fetch_all(readers).await?,
         Some(user) => sqlx::query_as(LOGINS_OF).bind(after.0).bind(PAGE).bind(user.0).fetch_all(readers).await?,
     };
-    let login = |(id, name, created_at, last_used_at, address): Row| StoredSession {
+    let login = |(id, name, created_at, last_used_at, address): SessionRow| StoredSession {
         id: SessionId(id),
         username: Username::stored(&name),
         created_at: Timestamp(created_at),

@@ -13,7 +13,7 @@ use tracing::error;
 
 use super::paths::beside;
 use super::schema::Progress;
-use super::wal::{self, Extent};
+use super::wal::{self, WalExtent};
 use crate::model::MessageId;
 
 /// What was acknowledged last.
@@ -22,13 +22,13 @@ pub struct Acknowledged {
     /// The last message.
     pub last: MessageId,
     /// The end of the last commit, where it is in the WAL.
-    pub wal: Option<Extent>,
+    pub wal: Option<WalExtent>,
 }
 
 /// Always as long, and with a checksum, because numbers are given out after it.
 impl fmt::Display for Acknowledged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Extent { salts, frames } = self.wal.unwrap_or(Extent { salts: 0, frames: 0 });
+        let WalExtent { salts, frames } = self.wal.unwrap_or(WalExtent { salts: 0, frames: 0 });
         let numbers = format!("{:020} {salts:016x} {frames:020}", self.last.0);
         write!(f, "{numbers} {:08x}", crc32c::crc32c(numbers.as_bytes()))
     }
@@ -47,7 +47,7 @@ impl FromStr for Acknowledged {
         let last = MessageId(word()?.parse().map_err(|_| ())?);
         let salts = u64::from_str_radix(word()?, 16).map_err(|_| ())?;
         let frames = word()?.parse().map_err(|_| ())?;
-        Ok(Acknowledged { last, wal: (frames > 0).then_some(Extent { salts, frames }) })
+        Ok(Acknowledged { last, wal: (frames > 0).then_some(WalExtent { salts, frames }) })
     }
 }
 
@@ -97,7 +97,7 @@ pub fn look_at_wal(database: &Path, acknowledged: &Acknowledged) -> bool {
 
 /// Where it is noted.
 #[derive(Debug)]
-pub struct Note {
+pub struct AcknowledgedNote {
     file: File,
     place: u64,
     wal: File,
@@ -106,11 +106,11 @@ pub struct Note {
     has_failed: bool,
 }
 
-impl Note {
+impl AcknowledgedNote {
     /// A note at a place of the lock file; the database is open.
-    pub fn new(file: File, place: u64, database: &Path, last: MessageId) -> io::Result<Note> {
+    pub fn new(file: File, place: u64, database: &Path, last: MessageId) -> io::Result<AcknowledgedNote> {
         let wal = File::open(beside(database, "-wal"))?;
-        Ok(Note { file, place, wal, noted: Acknowledged { last, wal: None }, has_failed: false })
+        Ok(AcknowledgedNote { file, place, wal, noted: Acknowledged { last, wal: None }, has_failed: false })
     }
 
     /// After a commit: the last message, and how many frames the WAL has.
@@ -128,7 +128,7 @@ impl Note {
             Some(before) if frames > before.frames => before.salts,
             _ => wal::salts(&self.wal)?,
         };
-        self.noted = Acknowledged { last, wal: Some(Extent { salts, frames }) };
+        self.noted = Acknowledged { last, wal: Some(WalExtent { salts, frames }) };
         self.file.write_all_at(self.noted.to_string().as_bytes(), self.place)
     }
 }
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written_and_is_always_as_long() {
         let none = Acknowledged { last: MessageId(0), wal: None };
-        let most = Extent { salts: u64::MAX, frames: u64::MAX };
+        let most = WalExtent { salts: u64::MAX, frames: u64::MAX };
         let most = Acknowledged { last: MessageId(i64::MAX), wal: Some(most) };
         for note in [none, most] {
             assert_eq!(note.to_string().parse(), Ok(note));

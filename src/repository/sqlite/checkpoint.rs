@@ -12,7 +12,7 @@ use rusqlite::Row;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::direct::{Direct, Failure};
+use super::direct::{Failure, WalConnection};
 use super::shared::Shared;
 
 /// How often the log is looked at.
@@ -26,14 +26,14 @@ const BACKSTOP: u64 = 16_000;
 
 /// What the checkpointer and the writer tell each other.
 #[derive(Debug, Default)]
-pub struct Log {
+pub struct CheckpointState {
     /// Pages written since the last checkpoint, as the writer estimates them.
     pages: AtomicU64,
     /// Pages in the log when it was last copied beside the writer; 0 once the writer has done the rest.
     length: AtomicU64,
 }
 
-impl Log {
+impl CheckpointState {
     /// The writer has committed about this many bytes.
     pub fn wrote(&self, bytes: usize) {
         self.pages.fetch_add(4 + bytes as u64 / 3_500, Ordering::Relaxed);
@@ -45,14 +45,14 @@ impl Log {
     }
 
     /// The writer does the rest; its next commit then begins the log anew, if nobody is reading from it.
-    pub async fn finish(&self, db: &mut Direct) -> Result<(), Failure> {
+    pub async fn finish(&self, db: &mut WalConnection) -> Result<(), Failure> {
         self.length.store(0, Ordering::Relaxed);
         checkpoint(db).await.map(|_| ())
     }
 }
 
 /// Checkpoints until `stop`, on a thread of its own. It needs nobody: without it the writer does it all.
-pub async fn run(mut db: Direct, shared: &Shared, stop: CancellationToken) {
+pub async fn run(mut db: WalConnection, shared: &Shared, stop: CancellationToken) {
     let log = &shared.log;
     let mut look = interval(EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -77,7 +77,7 @@ pub async fn run(mut db: Direct, shared: &Shared, stop: CancellationToken) {
 }
 
 /// Checkpoints and waits for the disk, so that the writer, when it does the rest, has little to wait for.
-async fn copy(db: &mut Direct) -> Result<Option<u64>, Failure> {
+async fn copy(db: &mut WalConnection) -> Result<Option<u64>, Failure> {
     let length = checkpoint(db).await?;
     if length.is_some() {
         db.sync().await?;
@@ -87,7 +87,7 @@ async fn copy(db: &mut Direct) -> Result<Option<u64>, Failure> {
 
 /// Copies what can be copied without waiting for anybody; gives how many pages the log has. `None`: another connection is
 /// at it.
-async fn checkpoint(db: &mut Direct) -> Result<Option<u64>, Failure> {
+async fn checkpoint(db: &mut WalConnection) -> Result<Option<u64>, Failure> {
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let (busy, length): (bool, i64) = db.row("PRAGMA wal_checkpoint(PASSIVE)", read).await?;
     Ok((!busy).then(|| u64::try_from(length).unwrap_or(0)))

@@ -26,7 +26,7 @@ const CORRUPT: i32 = 11;
 
 /// A message as it was found.
 #[derive(Debug, Deserialize)]
-pub struct Stored {
+pub struct StoredRow {
     /// Its number.
     pub id: i64,
     sender: Option<i64>,
@@ -39,7 +39,7 @@ pub struct Stored {
     pub read_at: Option<i64>,
 }
 
-impl Stored {
+impl StoredRow {
     /// Who sent it, to whom, and when, as it is written there.
     pub fn content(&self) -> Content<'_> {
         Content {
@@ -82,7 +82,7 @@ pub async fn read<T>(db: &mut SqliteConnection, query: Query<T>, ids: &[i64]) ->
 }
 
 /// Many messages with short texts.
-pub fn contents<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, Stored> {
+pub fn contents<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, StoredRow> {
     Box::pin(async move {
         let rows: Vec<u8> = sqlx::query_scalar(CONTENTS).bind(Json(ids)).fetch_one(db).await?;
         serde_json::from_slice(&rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))
@@ -90,11 +90,11 @@ pub fn contents<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, St
 }
 
 /// Messages and when they were read.
-pub fn entries<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, Stored> {
+pub fn entries<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, StoredRow> {
     Box::pin(async move {
-        type Row = (i64, Option<i64>, Option<i64>, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
-        let rows: Vec<Row> = sqlx::query_as(ENTRIES).bind(Json(ids)).fetch_all(db).await?;
-        let stored = |(id, sender, recipient, sent_at, checksum, text, read_at): Row| Stored {
+        type MessageRow = (i64, Option<i64>, Option<i64>, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
+        let rows: Vec<MessageRow> = sqlx::query_as(ENTRIES).bind(Json(ids)).fetch_all(db).await?;
+        let stored = |(id, sender, recipient, sent_at, checksum, text, read_at): MessageRow| StoredRow {
             id,
             sender,
             recipient,

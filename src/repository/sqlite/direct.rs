@@ -74,7 +74,7 @@ thread_local! {
 const STATEMENTS: &str = "sqlx::query";
 
 /// A connection for both.
-pub struct Direct {
+pub struct WalConnection {
     /// Declared first, because its statements must be gone before the connection is.
     direct: rusqlite::Connection,
     sqlx: SqliteConnection,
@@ -82,9 +82,9 @@ pub struct Direct {
     lent: bool,
 }
 
-impl Direct {
+impl WalConnection {
     /// Takes over a connection.
-    pub async fn new(mut sqlx: SqliteConnection) -> Result<Direct, Failure> {
+    pub async fn new(mut sqlx: SqliteConnection) -> Result<WalConnection, Failure> {
         let handle = sqlx.lock_handle().await?.as_raw_handle();
         // SAFETY: the handle lives for as long as `sqlx`, which is dropped after `direct`. It is used by one thread at a
         // time: sqlx's touches it only between a command and its end; `&mut self` lets nobody give it one meanwhile, and
@@ -97,7 +97,7 @@ impl Direct {
             COMMITTED.set(Some(pages));
             Ok(())
         }));
-        Ok(Direct { direct, sqlx, lent: false })
+        Ok(WalConnection { direct, sqlx, lent: false })
     }
 
     /// The connection as sqlx has it.

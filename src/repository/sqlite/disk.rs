@@ -9,7 +9,7 @@ use nix::sys::statvfs::statvfs;
 use tracing::warn;
 
 use super::companion;
-use super::direct::{Direct, Failure};
+use super::direct::{Failure, WalConnection};
 use super::paths::{beside, directory_of};
 use crate::repository::OpenError;
 
@@ -53,7 +53,7 @@ pub fn free_bytes(database: &Path) -> io::Result<u64> {
 }
 
 /// What is free inside a database, in bytes.
-pub async fn free_inside(db: &mut Direct) -> Result<u64, Failure> {
+pub async fn free_inside(db: &mut WalConnection) -> Result<u64, Failure> {
     let sql = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
     db.row(sql, |row| row.get::<_, i64>(0)).await.map(|bytes| u64::try_from(bytes).unwrap_or(0))
 }

@@ -14,7 +14,7 @@ use crate::repository::OpenError;
 
 /// What lies where the database should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundDatabase {
     /// Nothing, or a file with nothing in it.
     Nothing,
     /// A whole SQLite database, whoever's.
@@ -22,11 +22,11 @@ pub enum Found {
 }
 
 /// Looks at the file without SQLite, which might write to it.
-pub fn look(database: &Path) -> Result<Found, OpenError> {
+pub fn look(database: &Path) -> Result<FoundDatabase, OpenError> {
     let foreign = |why: &str| OpenError::Foreign { path: database.to_owned(), why: why.to_owned() };
     let mut file = match File::open(database) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(FoundDatabase::Nothing),
         Err(e) => return Err(failed(database, e)),
     };
     let metadata = file.metadata().map_err(|e| failed(database, e))?;
@@ -37,7 +37,7 @@ pub fn look(database: &Path) -> Result<Found, OpenError> {
         return Err(foreign("the file is read-only"));
     }
     if metadata.len() == 0 {
-        return Ok(Found::Nothing);
+        return Ok(FoundDatabase::Nothing);
     }
     let mut header = [0; 100];
     if file.read_exact(&mut header).is_err() || !header.starts_with(b"SQLite format 3\0") {
@@ -54,7 +54,7 @@ pub fn look(database: &Path) -> Result<Found, OpenError> {
     if no_log && page * pages > metadata.len() {
         return Err(foreign(&format!("the database is truncated: {} bytes of {}", metadata.len(), page * pages)));
     }
-    Ok(Found::Database)
+    Ok(FoundDatabase::Database)
 }
 
 /// Makes the directory of a database that is to be made; its own and nobody else's to read.

@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use tracing::error;
 
 use super::checksum::{Content, Damage, NOTICE};
-use super::contents::{self, Stored};
+use super::contents::{self, StoredRow};
 use super::readers::Readers;
 use crate::model::{Message, MessageId, Timestamp, UserId};
 use crate::repository::{HistoryQuery, StoredMessage, StoredReceipt};
@@ -68,7 +68,7 @@ pub async fn conversation(
 }
 
 /// A message between two people; `None`: the index says so, but it is one of others.
-fn entry(row: Stored, one: UserId, other: UserId, damage: &Damage) -> Option<StoredMessage> {
+fn entry(row: StoredRow, one: UserId, other: UserId, damage: &Damage) -> Option<StoredMessage> {
     let Content { id, sender, recipient, sent_at, .. } = row.content();
     let (id, mut sender, mut recipient) = (MessageId(id), UserId(sender), UserId(recipient));
     let theirs = [(one, other), (other, one)];

@@ -35,13 +35,13 @@ impl FileId {
 
 /// The files of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity([FileId; SUFFIXES.len()]);
+pub struct DatabaseIdentity([FileId; SUFFIXES.len()]);
 
-impl Identity {
+impl DatabaseIdentity {
     /// Those that lie at their paths now.
-    pub fn of(database: &Path) -> io::Result<Identity> {
+    pub fn of(database: &Path) -> io::Result<DatabaseIdentity> {
         let [file, wal, shm] = SUFFIXES.map(|suffix| FileId::of(&beside(database, suffix)));
-        Ok(Identity([file?, wal?, shm?]))
+        Ok(DatabaseIdentity([file?, wal?, shm?]))
     }
 
     /// What has become of these files, where other ones lie at their paths now. What cannot be looked at has not changed.
@@ -60,13 +60,13 @@ impl Identity {
     }
 
     /// Whether the WAL is still that of these files, but the database is another one, to which it would be applied.
-    pub fn left_its_wal_to(&self, other: &Identity) -> bool {
+    pub fn left_its_wal_to(&self, other: &DatabaseIdentity) -> bool {
         other.0[0].0.is_some() && self.0[0] != other.0[0] && self.0[1] == other.0[1] && self.0[1].0.is_some()
     }
 }
 
 /// `DEVICE:INODE:MADE` for each, with `-` where there is none.
-impl fmt::Display for Identity {
+impl fmt::Display for DatabaseIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, FileId(id)) in self.0.iter().enumerate() {
             let space = if place == 0 { "" } else { " " };
@@ -79,10 +79,10 @@ impl fmt::Display for Identity {
     }
 }
 
-impl FromStr for Identity {
+impl FromStr for DatabaseIdentity {
     type Err = ();
 
-    fn from_str(text: &str) -> Result<Identity, ()> {
+    fn from_str(text: &str) -> Result<DatabaseIdentity, ()> {
         let id = |word: &str| match word {
             "-" => Ok(FileId(None)),
             word => {
@@ -94,7 +94,7 @@ impl FromStr for Identity {
             }
         };
         let files: Result<Vec<FileId>, ()> = text.split_whitespace().map(id).collect();
-        files?.try_into().map(Identity).map_err(|_| ())
+        files?.try_into().map(DatabaseIdentity).map_err(|_| ())
     }
 }
 
@@ -104,10 +104,11 @@ mod tests {
 
     #[test]
     fn an_identity_is_read_as_it_was_written() {
-        let identity = Identity([FileId(Some((1, 2, 3))), FileId(None), FileId(Some((u64::MAX, 0, u128::MAX)))]);
+        let identity =
+            DatabaseIdentity([FileId(Some((1, 2, 3))), FileId(None), FileId(Some((u64::MAX, 0, u128::MAX)))]);
         assert_eq!(identity.to_string().parse(), Ok(identity));
-        assert_eq!("".parse::<Identity>(), Err(()));
-        assert_eq!("1:2:3 - 1:2".parse::<Identity>(), Err(()));
+        assert_eq!("".parse::<DatabaseIdentity>(), Err(()));
+        assert_eq!("1:2:3 - 1:2".parse::<DatabaseIdentity>(), Err(()));
     }
 
     #[test]
@@ -117,7 +118,7 @@ mod tests {
         for suffix in SUFFIXES {
             fs::write(beside(&database, suffix), "").expect("it can be written");
         }
-        let identity = Identity::of(&database).expect("they are there");
+        let identity = DatabaseIdentity::of(&database).expect("they are there");
         assert_eq!(identity.change(&database), None);
         for suffix in SUFFIXES {
             let (path, away) = (beside(&database, suffix), folder.path().join("away"));
@@ -135,10 +136,14 @@ mod tests {
     #[test]
     fn a_wal_without_its_database_is_known() {
         let id = |inode| FileId(Some((1, inode, 0)));
-        let before = Identity([id(1), id(2), id(3)]);
-        assert!(before.left_its_wal_to(&Identity([id(9), id(2), id(3)])));
-        assert!(!before.left_its_wal_to(&Identity([id(9), id(8), id(3)])));
-        assert!(!before.left_its_wal_to(&Identity([id(1), id(8), id(3)])));
-        assert!(!Identity([id(1), FileId(None), id(3)]).left_its_wal_to(&Identity([id(9), FileId(None), id(3)])));
+        let before = DatabaseIdentity([id(1), id(2), id(3)]);
+        assert!(before.left_its_wal_to(&DatabaseIdentity([id(9), id(2), id(3)])));
+        assert!(!before.left_its_wal_to(&DatabaseIdentity([id(9), id(8), id(3)])));
+        assert!(!before.left_its_wal_to(&DatabaseIdentity([id(1), id(8), id(3)])));
+        assert!(!DatabaseIdentity([id(1), FileId(None), id(3)]).left_its_wal_to(&DatabaseIdentity([
+            id(9),
+            FileId(None),
+            id(3)
+        ])));
     }
 }

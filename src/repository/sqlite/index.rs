@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::vec::IntoIter;
 
 use super::checksum::{self, BYTES};
-use super::direct::{Direct, Failure};
-use super::packed::{Packed, USER, WIDE};
+use super::direct::{Failure, WalConnection};
+use super::packed::{JsonbRows, USER, WIDE};
 use crate::model::{MessageId, UserId};
 use crate::repository::memory::mailboxes::Mailboxes;
 use crate::repository::memory::stored::StoredAmount;
 
 /// A message of the tail, without its text.
 #[derive(Clone, Copy, Debug)]
-pub struct Logged {
+pub struct TailMessage {
     /// Its place in the log.
     pub id: MessageId,
     /// Who sent it.
@@ -28,7 +28,7 @@ pub struct Logged {
 
 /// A run in progress over a part of the tail. What fails half-way is begun anew.
 #[derive(Debug)]
-pub struct Run {
+pub struct IndexRun {
     to: MessageId,
     recipients: Vec<UserId>,
     /// What each sender has stored by it.
@@ -36,9 +36,9 @@ pub struct Run {
     /// Recipients and their messages, as JSON.
     mail: IntoIter<(UserId, String)>,
     /// The first message of each sender to each recipient.
-    correspondents: IntoIter<Logged>,
+    correspondents: IntoIter<TailMessage>,
     /// Pairs of people and the messages between them, as JSON.
-    conversations: IntoIter<(Pair, String)>,
+    conversations: IntoIter<(UserPair, String)>,
     /// Bytes that are to be written with each message that is committed meanwhile.
     pace: usize,
     /// Bytes that should have been written by now.
@@ -46,7 +46,7 @@ pub struct Run {
 }
 
 /// Two people, the lower number first.
-type Pair = (UserId, UserId);
+type UserPair = (UserId, UserId);
 
 /// How long the tail grows.
 #[derive(Clone, Copy, Debug)]
@@ -107,9 +107,9 @@ const REMOVED: &str = "UPDATE stored SET messages = stored.messages - gone.messa
     FROM (SELECT sender, count(*) AS messages, sum(bytes) AS bytes FROM removed WHERE id <= ?1 GROUP BY sender) AS gone
     WHERE user = gone.sender";
 
-impl Run {
+impl IndexRun {
     /// Sorts the tail, which takes milliseconds.
-    pub fn new(mut tail: Vec<Logged>, size: Tail) -> Run {
+    pub fn new(mut tail: Vec<TailMessage>, size: Tail) -> IndexRun {
         let to = tail.last().map_or(MessageId(0), |last| last.id);
         tail.sort_unstable_by_key(|m| (m.recipient, m.id));
         let by_recipient = tail.chunk_by(|a, b| a.recipient == b.recipient);
@@ -119,7 +119,7 @@ impl Run {
             let json = serde_json::to_string(&rows).expect("numbers are JSON");
             mail.push((messages[0].recipient, json));
             let mut senders = HashSet::new();
-            correspondents.extend(messages.iter().copied().filter(|m: &Logged| senders.insert(m.sender)));
+            correspondents.extend(messages.iter().copied().filter(|m: &TailMessage| senders.insert(m.sender)));
         }
         correspondents.sort_unstable_by_key(|m| (m.recipient, m.sender));
         let stored = stored(&tail);
@@ -130,7 +130,7 @@ impl Run {
             + conversations.iter().map(|(_, json)| 2 * USER + json.len()).sum::<usize>();
         // All is written by the time the tail has grown by another quarter.
         let pace = bytes / (size.messages / 4).max(1) + 1;
-        Run {
+        IndexRun {
             to,
             recipients,
             stored,
@@ -168,10 +168,10 @@ impl Run {
     }
 
     /// Writes what is due, in the transaction that is open, if there is one.
-    pub async fn slice(&mut self, db: &mut Direct) -> Result<(), Failure> {
+    pub async fn slice(&mut self, db: &mut WalConnection) -> Result<(), Failure> {
         let owed = std::mem::take(&mut self.owed);
         if self.mail.len() > 0 {
-            let mut rows = Packed::with_capacity(1, owed);
+            let mut rows = JsonbRows::with_capacity(1, owed);
             for (user, json) in self.mail.by_ref() {
                 let checksum = checksum::of_mail(self.to.0, user.0, json.as_bytes());
                 rows.row_with(&[(user.0, USER)], &checksum, &json)?;
@@ -182,13 +182,13 @@ impl Run {
             db.execute(MAIL, (rows.finish(), self.to.0)).await?;
         } else if self.correspondents.len() > 0 {
             let count = owed.div_ceil(NUMBERS);
-            let mut rows = Packed::with_capacity(count, NUMBERS);
+            let mut rows = JsonbRows::with_capacity(count, NUMBERS);
             for m in self.correspondents.by_ref().take(count) {
                 rows.row(&[(m.recipient.0, USER), (m.sender.0, USER), (m.id.0, WIDE)], "")?;
             }
             db.execute(CORRESPONDENT, (rows.finish(),)).await?;
         } else {
-            let mut rows = Packed::with_capacity(1, owed);
+            let mut rows = JsonbRows::with_capacity(1, owed);
             for ((low, high), json) in self.conversations.by_ref() {
                 rows.row(&[(low.0, USER), (high.0, USER)], &json)?;
                 if rows.len() >= owed {
@@ -204,13 +204,13 @@ impl Run {
     }
 
     /// Moves the watermark to the end of the run, all of which is written, and counts what of it is unread.
-    pub async fn finish(&self, db: &mut Direct, mailboxes: &Mailboxes) -> Result<(), Failure> {
-        let mut stored = Packed::with_capacity(self.stored.len(), USER + 2 * WIDE);
+    pub async fn finish(&self, db: &mut WalConnection, mailboxes: &Mailboxes) -> Result<(), Failure> {
+        let mut stored = JsonbRows::with_capacity(self.stored.len(), USER + 2 * WIDE);
         for (user, amount) in &self.stored {
             let [messages, bytes] = [amount.messages, amount.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
             stored.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE)], "")?;
         }
-        let mut rows = Packed::with_capacity(self.recipients.len(), USER + 3 * WIDE);
+        let mut rows = JsonbRows::with_capacity(self.recipients.len(), USER + 3 * WIDE);
         for (user, unread) in mailboxes.unread_up_to(self.to, &self.recipients) {
             let [messages, bytes] = [unread.messages, unread.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
             rows.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE), (unread.oldest.0, WIDE)], "")?;
@@ -230,7 +230,7 @@ impl Run {
 }
 
 /// The messages by sender, counted.
-fn stored(tail: &[Logged]) -> Vec<(UserId, StoredAmount)> {
+fn stored(tail: &[TailMessage]) -> Vec<(UserId, StoredAmount)> {
     let mut stored: BTreeMap<UserId, StoredAmount> = BTreeMap::new();
     for message in tail {
         let amount = stored.entry(message.sender).or_default();
@@ -241,11 +241,11 @@ fn stored(tail: &[Logged]) -> Vec<(UserId, StoredAmount)> {
 }
 
 /// The messages by pair, in their order, below 0 where the one with the higher number wrote.
-fn conversations(tail: &mut [Logged]) -> Vec<(Pair, String)> {
-    let pair = |m: &Logged| (m.sender.min(m.recipient), m.sender.max(m.recipient));
+fn conversations(tail: &mut [TailMessage]) -> Vec<(UserPair, String)> {
+    let pair = |m: &TailMessage| (m.sender.min(m.recipient), m.sender.max(m.recipient));
     tail.sort_unstable_by_key(|m| (pair(m), m.id));
     let by_pair = tail.chunk_by(|a, b| pair(a) == pair(b)).map(|messages| {
-        let signed = |m: &Logged| if m.sender <= m.recipient { m.id.0 } else { -m.id.0 };
+        let signed = |m: &TailMessage| if m.sender <= m.recipient { m.id.0 } else { -m.id.0 };
         let ids: Vec<i64> = messages.iter().map(signed).collect();
         (pair(&messages[0]), serde_json::to_string(&ids).expect("numbers are JSON"))
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::direct::{Direct, Failure};
+use super::direct::{Failure, WalConnection};
 use crate::model::Timestamp;
 
 const SECOND: i64 = 1_000;
@@ -29,7 +29,7 @@ const NOTE_JUMP: &str = "INSERT INTO clock_jump (since, until) VALUES (?1, ?2)
 const FORGET_JUMPS: &str = "DELETE FROM clock_jump WHERE until > ?1";
 
 /// A server begins, in a transaction of its own.
-pub async fn begin(db: &mut Direct, now: Timestamp) -> Result<(), Failure> {
+pub async fn begin(db: &mut WalConnection, now: Timestamp) -> Result<(), Failure> {
     let (seen, newest): (Option<i64>, i64) = db.row(SEEN, |row| Ok((row.get(0)?, row.get(1)?))).await?;
     let jump = match seen {
         Some(seen) if !(-HOUR..=OFF).contains(&(now.0 - seen)) => now.0 - seen,
@@ -45,13 +45,13 @@ pub async fn begin(db: &mut Direct, now: Timestamp) -> Result<(), Failure> {
 }
 
 /// The wall clock has jumped to `now`, by so many milliseconds.
-pub async fn follow(db: &mut Direct, jump: i64, now: Timestamp) -> Result<(), Failure> {
+pub async fn follow(db: &mut WalConnection, jump: i64, now: Timestamp) -> Result<(), Failure> {
     db.execute("BEGIN IMMEDIATE", ()).await?;
     write(db, jump, now).await?;
     db.execute("COMMIT", ()).await.map(drop)
 }
 
-async fn write(db: &mut Direct, jump: i64, now: Timestamp) -> Result<(), Failure> {
+async fn write(db: &mut WalConnection, jump: i64, now: Timestamp) -> Result<(), Failure> {
     db.execute(SHIFT, (jump, now.0)).await?;
     db.execute(FORGET_JUMPS, (now.0,)).await?;
     if jump > HOUR {
@@ -61,7 +61,7 @@ async fn write(db: &mut Direct, jump: i64, now: Timestamp) -> Result<(), Failure
 }
 
 /// Notes the wall clock for the next server.
-pub async fn note(db: &mut Direct, now: Timestamp) -> Result<(), Failure> {
+pub async fn note(db: &mut WalConnection, now: Timestamp) -> Result<(), Failure> {
     db.execute(NOTE_SEEN, (now.0,)).await.map(drop)
 }
 

@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::acknowledged::Note;
+use super::acknowledged::AcknowledgedNote;
 use super::checksum::Damage;
-use super::direct::{Direct, Failure};
-use super::identity::Identity;
-use super::index::{Logged, Tail};
+use super::direct::{Failure, WalConnection};
+use super::identity::DatabaseIdentity;
+use super::index::{Tail, TailMessage};
 use super::lock::Lock;
 use super::opening::Opened;
 use super::readers::{self, Readers};
@@ -48,7 +48,7 @@ pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<
         totals = schema::totals(&mut db).await.map_err(failed)?;
         rows = tail::read(&mut db, progress, &damage).await.map_err(failed)?;
     }
-    let mut db = Direct::new(db).await.map_err(|e| paths::failed(&database, e))?;
+    let mut db = WalConnection::new(db).await.map_err(|e| paths::failed(&database, e))?;
     let time = Steady::new(options.clock.clone());
     if role == Role::Server {
         jumps::begin(&mut db, time.now()).await.map_err(|e| paths::failed(&database, e))?;
@@ -87,7 +87,7 @@ pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<
     let runtime = Handle::current();
     writing.spawn_blocking(move || runtime.block_on(vital::task("writer", writer.work())));
     if role == Role::Server {
-        let db = Direct::new(schema::writer(&database, options).await?).await.map_err(failed)?;
+        let db = WalConnection::new(schema::writer(&database, options).await?).await.map_err(failed)?;
         let (shared, stop, runtime) = (shared.clone(), stop_checkpoints.clone(), Handle::current());
         checkpointer
             .spawn_blocking(move || runtime.block_on(vital::task("checkpointer", checkpoint::run(db, &shared, stop))));
@@ -108,12 +108,12 @@ pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<
 }
 
 /// Puts the tail into the mailboxes, and gives it without its texts.
-fn fill(mailboxes: &Mailboxes, rows: Vec<tail::Row>, directory: &Directory, damage: &Damage) -> Vec<Logged> {
+fn fill(mailboxes: &Mailboxes, rows: Vec<tail::TailRow>, directory: &Directory, damage: &Damage) -> Vec<TailMessage> {
     let mut tail = Vec::with_capacity(rows.len());
     let mut unread = Vec::new();
     for row in rows {
         let (recipient, waiting, read) = row.waiting(directory, damage);
-        tail.push(Logged { id: waiting.id, sender: waiting.sender, recipient, bytes: waiting.bytes });
+        tail.push(TailMessage { id: waiting.id, sender: waiting.sender, recipient, bytes: waiting.bytes });
         match read {
             true => mailboxes.note_sender(recipient, waiting.sender, waiting.id),
             false => unread.push((recipient, waiting)),
@@ -124,8 +124,8 @@ fn fill(mailboxes: &Mailboxes, rows: Vec<tail::Row>, directory: &Directory, dama
 }
 
 /// The files are a server's now. Gives where it is noted what is acknowledged.
-fn sign(lock: &mut Lock, shared: &Shared, database: &Path, progress: Progress) -> io::Result<Option<Note>> {
-    let files = Identity::of(database)?;
+fn sign(lock: &mut Lock, shared: &Shared, database: &Path, progress: Progress) -> io::Result<Option<AcknowledgedNote>> {
+    let files = DatabaseIdentity::of(database)?;
     shared.watch(files);
     let note = lock
         .sign_with(files, database, MessageId(progress.next_id.0 - 1))

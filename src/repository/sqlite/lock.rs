@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use super::acknowledged::{self, Acknowledged};
 use super::companion;
-use super::identity::Identity;
+use super::identity::DatabaseIdentity;
 use super::paths::{beside, failed};
 use crate::model::MessageId;
 use crate::repository::OpenError;
@@ -23,20 +23,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What stands in the lock file, each in a line: the number of the process that serves, its files, and what it acknowledged.
 #[derive(Debug, Default)]
-struct Note {
+struct LockNote {
     pid: String,
-    files: Option<Identity>,
+    files: Option<DatabaseIdentity>,
     acknowledged: Option<Acknowledged>,
 }
 
-impl Note {
-    fn read(mut file: &File) -> io::Result<Note> {
+impl LockNote {
+    fn read(mut file: &File) -> io::Result<LockNote> {
         let mut text = String::new();
         file.rewind()?;
         file.read_to_string(&mut text)?;
         let mut lines = text.split('\n').map(str::trim);
         let mut line = || lines.next().unwrap_or_default();
-        Ok(Note { pid: line().to_owned(), files: line().parse().ok(), acknowledged: line().parse().ok() })
+        Ok(LockNote { pid: line().to_owned(), files: line().parse().ok(), acknowledged: line().parse().ok() })
     }
 
     /// Gives the place of what was acknowledged.
@@ -59,7 +59,7 @@ impl Note {
 pub struct Lock {
     file: File,
     /// The files of the last server, if it did not stop in good order; then those of this one.
-    files: Option<Identity>,
+    files: Option<DatabaseIdentity>,
     /// What that server acknowledged, as far as it is known.
     acknowledged: Option<Acknowledged>,
     /// Whether the note has nothing to say to the next server.
@@ -79,7 +79,7 @@ impl Lock {
                 Ok(()) => break,
                 Err(TryLockError::Error(e)) => return Err(failed(&path, e)),
                 Err(TryLockError::WouldBlock) => {
-                    let pid = Note::read(&file).map_err(|e| failed(&path, e))?.pid;
+                    let pid = LockNote::read(&file).map_err(|e| failed(&path, e))?.pid;
                     if is_alive(&pid) || begun.elapsed() > PATIENCE {
                         return Err(OpenError::InUse { path: database.to_owned(), pid });
                     }
@@ -87,11 +87,11 @@ impl Lock {
                 }
             }
         }
-        let Note { files, acknowledged, .. } = Note::read(&file).map_err(|e| failed(&path, e))?;
+        let LockNote { files, acknowledged, .. } = LockNote::read(&file).map_err(|e| failed(&path, e))?;
         // A process that was killed has left its number.
         let is_done_with = files.is_none() && acknowledged.is_none();
         match is_done_with {
-            false => Note { pid: String::new(), files, acknowledged }.write(&file).map(drop),
+            false => LockNote { pid: String::new(), files, acknowledged }.write(&file).map(drop),
             true => file.set_len(0),
         }
         .map_err(|e| failed(&path, e))?;
@@ -121,7 +121,7 @@ impl Lock {
         let Some(former) = self.files else { return Ok(()) };
         let path = beside(database, "-wal");
         let is_empty = path.metadata().map_or(true, |wal| wal.len() == 0);
-        let present = Identity::of(database).map_err(|e| failed(database, e))?;
+        let present = DatabaseIdentity::of(database).map_err(|e| failed(database, e))?;
         if is_empty || !former.left_its_wal_to(&present) {
             return Ok(());
         }
@@ -140,25 +140,30 @@ impl Lock {
 
     /// Writes down whose lock it is, which files are open and the last message in them, for those who come and find it taken.
     /// Gives where it is noted what is acknowledged.
-    pub fn sign_with(&mut self, files: Identity, database: &Path, last: MessageId) -> io::Result<acknowledged::Note> {
+    pub fn sign_with(
+        &mut self,
+        files: DatabaseIdentity,
+        database: &Path,
+        last: MessageId,
+    ) -> io::Result<acknowledged::AcknowledgedNote> {
         (self.files, self.acknowledged, self.is_done_with) = (Some(files), None, true);
         let acknowledged = Some(Acknowledged { last, wal: None });
-        let note = Note { pid: std::process::id().to_string(), files: Some(files), acknowledged };
+        let note = LockNote { pid: std::process::id().to_string(), files: Some(files), acknowledged };
         let place = note.write(&self.file)?;
-        acknowledged::Note::new(self.file.try_clone()?, place, database, last)
+        acknowledged::AcknowledgedNote::new(self.file.try_clone()?, place, database, last)
     }
 
     /// The server closes the database in good order: SQLite takes the WAL away now. What was acknowledged stays noted until
     /// all is done.
     pub fn sign_off(&mut self) -> io::Result<()> {
         (self.files, self.is_done_with) = (None, true);
-        let note = Note { files: None, ..Note::read(&self.file)? };
+        let note = LockNote { files: None, ..LockNote::read(&self.file)? };
         note.write(&self.file).map(drop)
     }
 
     /// Writes down whose lock it is for as long as it is held. What the last server noted is noted again then.
     pub fn sign_for_now(&self) -> io::Result<()> {
-        Note { pid: std::process::id().to_string(), files: None, acknowledged: self.acknowledged }
+        LockNote { pid: std::process::id().to_string(), files: None, acknowledged: self.acknowledged }
             .write(&self.file)
             .map(drop)
     }
@@ -178,8 +183,9 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Whoever takes the lock next for a moment does not sign it.
         let _ = match self.is_done_with {
-            false => Note::read(&self.file)
-                .and_then(|note| Note { pid: String::new(), files: self.files, ..note }.write(&self.file).map(drop)),
+            false => LockNote::read(&self.file).and_then(|note| {
+                LockNote { pid: String::new(), files: self.files, ..note }.write(&self.file).map(drop)
+            }),
             true => self.file.set_len(0),
         };
     }
@@ -197,7 +203,7 @@ pub fn check_files_of_server(database: &Path) -> Result<(), OpenError> {
     if !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
         return Ok(());
     }
-    let Ok(Note { pid, files: Some(files), .. }) = Note::read(&file) else { return Ok(()) };
+    let Ok(LockNote { pid, files: Some(files), .. }) = LockNote::read(&file) else { return Ok(()) };
     match files.change(database) {
         Some(change) if !pid.is_empty() => {
             let why = format!("{change} while process {pid} serves it: what lies here is not what that server has");

@@ -18,18 +18,18 @@ pub struct Unfit(i64, usize);
 
 /// An array under construction.
 #[derive(Debug)]
-pub struct Packed {
+pub struct JsonbRows {
     jsonb: Vec<u8>,
     rows: usize,
 }
 
-impl Packed {
+impl JsonbRows {
     /// An empty array with room for `rows` rows of `bytes` bytes.
-    pub fn with_capacity(rows: usize, bytes: usize) -> Packed {
+    pub fn with_capacity(rows: usize, bytes: usize) -> JsonbRows {
         let mut jsonb = Vec::with_capacity(8 + rows * (bytes + 5));
         // The size of the array takes four bytes and is put in at the end.
         jsonb.extend_from_slice(&[0xE0 | ARRAY, 0, 0, 0, 0]);
-        Packed { jsonb, rows: 0 }
+        JsonbRows { jsonb, rows: 0 }
     }
 
     /// Adds a row: integers with their widths, and a text. Where a number does not fit, nothing is added.
@@ -119,7 +119,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_header_size_comes_back() {
-        let mut packed = Packed::with_capacity(0, 0);
+        let mut packed = JsonbRows::with_capacity(0, 0);
         let texts: Vec<String> =
             [0, 1, 12, 231, 232, 65511, 65512, 2 << 20].iter().map(|n| "é".repeat(n / 2)).collect();
         for text in &texts {
@@ -133,7 +133,7 @@ mod tests {
     /// SQLite would not have to let through what is no UTF-8.
     #[tokio::test]
     async fn any_bytes_before_the_text_come_back() {
-        let mut packed = Packed::with_capacity(1, 1);
+        let mut packed = JsonbRows::with_capacity(1, 1);
         let all: Vec<u8> = (0..=u8::MAX).collect();
         packed.row_with(&[(7, USER)], &all, "text").expect("it fits");
         let mut sqlite = SqliteConnection::connect("sqlite::memory:").await.expect("memory suffices");
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_number_with_too_many_digits_is_refused_and_spoils_no_other_row() {
-        let mut packed = Packed::with_capacity(1, 1);
+        let mut packed = JsonbRows::with_capacity(1, 1);
         packed.row(&[(7, USER)], "before").expect("it fits");
         let before = packed.len();
         for unfit in [-1, i64::MIN, 10_000_000_000, i64::MAX] {
@@ -159,7 +159,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_comes_back(texts in prop::collection::vec(".{0,40}|[\0-\u{1f}\"\\\\]{0,20}", 0..20)) {
-            let mut packed = Packed::with_capacity(1, 1);
+            let mut packed = JsonbRows::with_capacity(1, 1);
             for (i, text) in texts.iter().enumerate() {
                 packed.row(&[(i as i64, USER), (1, WIDE)], text).expect("they fit");
             }

@@ -11,7 +11,7 @@ use tracing::error;
 
 use super::SqliteRepository;
 use super::checksum::NOTICE;
-use super::contents::{self, Stored};
+use super::contents::{self, StoredRow};
 use crate::model::{Message, MessageId, Timestamp, UserId};
 use crate::repository::memory::mailboxes::{TakeResult, UnreadMessage};
 use crate::repository::{Delivery, InboxQuery};
@@ -96,8 +96,8 @@ impl SqliteRepository {
         recipient: UserId,
         watermark: MessageId,
     ) -> sqlx::Result<Option<Vec<Indexed>>> {
-        type Run = (i64, Vec<u8>, Option<Vec<u8>>, i64, Option<i64>);
-        let runs: Vec<Run> = sqlx::query_as(INDEXED).bind(recipient.0).bind(watermark.0).fetch_all(&mut *db).await?;
+        type RunRow = (i64, Vec<u8>, Option<Vec<u8>>, i64, Option<i64>);
+        let runs: Vec<RunRow> = sqlx::query_as(INDEXED).bind(recipient.0).bind(watermark.0).fetch_all(&mut *db).await?;
         if runs.is_empty() {
             // Who asks knows that there is some.
             return Ok(None);
@@ -149,7 +149,7 @@ impl SqliteRepository {
     }
 
     /// Time and text of a message that lies on the disk only.
-    fn content(&self, recipient: UserId, id: MessageId, stored: Option<&Stored>) -> (Timestamp, Arc<str>) {
+    fn content(&self, recipient: UserId, id: MessageId, stored: Option<&StoredRow>) -> (Timestamp, Arc<str>) {
         let damage = &self.shared.damage;
         // What the index has and nobody has read is in the log, unless that is damaged.
         let text =

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::copy_sum::CopySum;
 use super::lock::Lock;
 use super::paths::{beside, failed, remove, sync_directory_of};
-use super::verify::{self, Findings};
+use super::verify::{self, DatabaseFindings};
 use super::{StoreOptions, companion};
 use crate::repository::OpenError;
 
@@ -23,7 +23,7 @@ const MOVED: [&str; 5] = ["-wal", "-shm", "-journal", ".failed", ""];
 
 /// A copy to be put in the place of a database.
 #[derive(Debug)]
-pub struct Source {
+pub struct BackupCopy {
     /// Where it is.
     pub path: PathBuf,
     /// It, open.
@@ -36,7 +36,7 @@ pub struct Source {
 #[derive(Debug)]
 pub struct Restored {
     /// What the copy holds.
-    pub findings: Findings,
+    pub findings: DatabaseFindings,
     /// Where the former database is now, if there was one.
     pub aside: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ pub struct Restored {
 /// Puts a copy of `from` in the place of `database`, which no server may have open, and which is kept under another name.
 /// The copy is verified first, and compared with its checksum.
 pub async fn restore(
-    mut from: Source,
+    mut from: BackupCopy,
     database: &Path,
     aside: &str,
     options: &StoreOptions,
@@ -73,7 +73,7 @@ pub async fn restore(
     Ok(Restored { findings, aside: former.then(|| beside(database, &aside)) })
 }
 
-async fn check(from: &Source, copy: &Path, options: &StoreOptions) -> Result<Findings, OpenError> {
+async fn check(from: &BackupCopy, copy: &Path, options: &StoreOptions) -> Result<DatabaseFindings, OpenError> {
     if let Some(checksum) = from.checksum {
         checksum.check(copy, &from.path).await?;
     }

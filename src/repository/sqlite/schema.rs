@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::checksum::Unchecked;
-use super::files::{self, Found};
+use super::files::{self, FoundDatabase};
 use super::paths::{beside, failed};
 use super::restore;
 use crate::model::{MessageId, UserId};
@@ -40,7 +40,7 @@ pub async fn version(database: &Path, options: &StoreOptions) -> Result<Option<i
 /// The same on connections of the caller's.
 pub async fn version_with(database: &Path, connect: SqliteConnectOptions) -> Result<Option<i64>, OpenError> {
     restore::check_unfinished(database)?;
-    if files::look(database)? == Found::Nothing {
+    if files::look(database)? == FoundDatabase::Nothing {
         let wal = beside(database, "-wal");
         if wal.metadata().is_ok_and(|wal| wal.len() > 0) {
             let why = format!("the database is not there, but {} is: put it back, or move that away", wal.display());

@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, broadcast};
 use tracing::{error, info, warn};
 
-use super::checkpoint::Log;
+use super::checkpoint::CheckpointState;
 use super::checksum::Damage;
-use super::direct::{Direct, Failure};
+use super::direct::{Failure, WalConnection};
 use super::disk::{self, DiskReserve, Room};
 use super::failure;
-use super::identity::Identity;
+use super::identity::DatabaseIdentity;
 use crate::clock::Steady;
 use crate::model::UserId;
 use crate::ops::metrics::{Counter, Histogram};
@@ -56,7 +56,7 @@ pub struct Shared {
     /// Whether that is enough to take messages.
     pub has_room: AtomicBool,
     /// The files that are open; a server's only.
-    files: OnceLock<Identity>,
+    files: OnceLock<DatabaseIdentity>,
     failure: OnceLock<Error>,
     has_failed: Notify,
     /// Messages taken in since the start.
@@ -66,7 +66,7 @@ pub struct Shared {
     /// How long commits took.
     pub commits: Histogram,
     /// SQLite's log, for its checkpoints.
-    pub log: Log,
+    pub log: CheckpointState,
 }
 
 impl Shared {
@@ -100,7 +100,7 @@ impl Shared {
             accepted: Counter::default(),
             delivered: Counter::default(),
             commits: Histogram::default(),
-            log: Log::default(),
+            log: CheckpointState::default(),
         }
     }
 
@@ -170,7 +170,7 @@ impl Shared {
     }
 
     /// Says which files are open.
-    pub fn watch(&self, files: Identity) {
+    pub fn watch(&self, files: DatabaseIdentity) {
         let _ = self.files.set(files);
     }
 
@@ -194,7 +194,7 @@ impl Shared {
 
     /// Closes a connection that writes. After a failure of the disk, under this process or the server, the log must stay,
     /// because the next start makes up for what did not arrive in the database from it.
-    pub async fn close(&self, mut db: Direct, whose: &str) {
+    pub async fn close(&self, mut db: WalConnection, whose: &str) {
         if (!self.is_sound() || failure::failure_is_noted(&self.database))
             && let Err(error) = db.keep_log().await
         {
@@ -227,7 +227,7 @@ impl Shared {
     }
 
     /// Asks the file system and the database how much room is left, and keeps the reserve while there is plenty.
-    pub async fn look_for_room(&self, db: &mut Direct) {
+    pub async fn look_for_room(&self, db: &mut WalConnection) {
         match disk::free_inside(db).await {
             Ok(inside) => self.free_inside.store(inside, Ordering::Relaxed),
             Err(failure) => warn!(%failure, "the database does not say how much room it has inside"),

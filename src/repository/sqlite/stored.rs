@@ -6,8 +6,8 @@ use rustc_hash::FxHashMap;
 use sqlx::SqlitePool;
 use sqlx::types::Json;
 
-use super::direct::{Direct, Failure};
-use super::index::Logged;
+use super::direct::{Failure, WalConnection};
+use super::index::TailMessage;
 use crate::model::UserId;
 use crate::repository::memory::stored::{PER_MESSAGE, StoredAmount, StoredTotals};
 
@@ -27,7 +27,7 @@ fn count(number: i64) -> u64 {
 }
 
 /// Counts everything at the start.
-pub async fn load(db: &mut Direct, stored: &StoredTotals, tail: &[Logged]) -> Result<(), Failure> {
+pub async fn load(db: &mut WalConnection, stored: &StoredTotals, tail: &[TailMessage]) -> Result<(), Failure> {
     db.each(ALL, (), |row| {
         let amount = StoredAmount { messages: count(row.get(1)?), bytes: count(row.get(2)?) };
         stored.set(UserId(row.get(0)?), amount.charge());
@@ -40,9 +40,9 @@ pub async fn load(db: &mut Direct, stored: &StoredTotals, tail: &[Logged]) -> Re
 
 /// Counts anew what these accounts have stored, after another process has removed some of it.
 pub async fn count_again(
-    db: &mut Direct,
+    db: &mut WalConnection,
     stored: &StoredTotals,
-    tail: &[Logged],
+    tail: &[TailMessage],
     users: &HashSet<UserId>,
 ) -> Result<(), Failure> {
     let mut in_tail: FxHashMap<UserId, u64> = FxHashMap::default();

@@ -21,7 +21,7 @@ const QUERIES: usize = 20_000;
 
 /// A message of the tail.
 #[derive(Debug)]
-pub struct Row {
+pub struct TailRow {
     id: i64,
     sender: i64,
     recipient: i64,
@@ -33,7 +33,7 @@ pub struct Row {
 }
 
 /// The log after the watermark, as far as it can be read.
-pub async fn read(db: &mut SqliteConnection, progress: Progress, damage: &Damage) -> sqlx::Result<Vec<Row>> {
+pub async fn read(db: &mut SqliteConnection, progress: Progress, damage: &Damage) -> sqlx::Result<Vec<TailRow>> {
     let mut ranges = vec![(progress.watermark.0, progress.next_id.0 - 1)];
     let (mut rows, mut unreadable, mut queries) = (Vec::new(), Vec::new(), 0);
     while let Some((after, to)) = ranges.pop() {
@@ -56,10 +56,10 @@ pub async fn read(db: &mut SqliteConnection, progress: Progress, damage: &Damage
     Ok(rows)
 }
 
-async fn read_range(db: &mut SqliteConnection, after: i64, to: i64) -> sqlx::Result<Vec<Row>> {
+async fn read_range(db: &mut SqliteConnection, after: i64, to: i64) -> sqlx::Result<Vec<TailRow>> {
     type Columns = (i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, bool);
     let rows: Vec<Columns> = sqlx::query_as(TAIL).bind(after).bind(to).fetch_all(db).await?;
-    let rows = rows.into_iter().map(|(id, sender, recipient, sent_at, bytes, text, checksum, read)| Row {
+    let rows = rows.into_iter().map(|(id, sender, recipient, sent_at, bytes, text, checksum, read)| TailRow {
         id,
         sender: sender.unwrap_or(-1),
         recipient: recipient.unwrap_or(-1),
@@ -72,7 +72,7 @@ async fn read_range(db: &mut SqliteConnection, after: i64, to: i64) -> sqlx::Res
     Ok(rows.collect())
 }
 
-impl Row {
+impl TailRow {
     /// To whom, what, and whether it was read. A damaged message may name a sender that nobody is; it then comes from its
     /// recipient, so that he hears of it.
     pub fn waiting(self, directory: &Directory, damage: &Damage) -> (UserId, UnreadMessage, bool) {

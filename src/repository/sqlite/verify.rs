@@ -6,14 +6,14 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use super::checksum::Content;
-use super::direct::{Direct, Failure};
+use super::direct::{Failure, WalConnection};
 use super::paths::{beside, failed};
 use super::{StoreOptions, lock, schema};
 use crate::repository::OpenError;
 
 /// What a whole database holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Findings {
+pub struct DatabaseFindings {
     /// Its schema.
     pub schema: i64,
     /// Living accounts.
@@ -93,7 +93,7 @@ const MUST_BE_NONE: [(&str, &str); 9] = [
 ];
 
 /// Reads all of a database, as it stands at this moment if it is in use, and says what is in it or what is wrong with it.
-pub async fn verify(database: &Path, options: &StoreOptions) -> Result<Findings, OpenError> {
+pub async fn verify(database: &Path, options: &StoreOptions) -> Result<DatabaseFindings, OpenError> {
     // Before and after, because the files may be changed meanwhile.
     lock::check_files_of_server(database)?;
     let findings = read(database, options).await;
@@ -101,12 +101,12 @@ pub async fn verify(database: &Path, options: &StoreOptions) -> Result<Findings,
     findings
 }
 
-async fn read(database: &Path, options: &StoreOptions) -> Result<Findings, OpenError> {
+async fn read(database: &Path, options: &StoreOptions) -> Result<DatabaseFindings, OpenError> {
     let Some(version) = schema::version(database, options).await? else {
         return Err(OpenError::Missing(database.to_owned()));
     };
     let connection = open(database, options).connect().await.map_err(|e| failed(database, e))?;
-    let mut db = Direct::new(connection).await.map_err(|e| failed(database, e))?;
+    let mut db = WalConnection::new(connection).await.map_err(|e| failed(database, e))?;
     let found = inspect(&mut db, version).await.map_err(|e| failed(database, e))?;
     db.close().await.map_err(|e| failed(database, e))?;
     found.map_err(|wrong| failed(database, format!("the database is damaged: {}", wrong.join("; "))))
@@ -118,7 +118,7 @@ fn open(database: &Path, options: &StoreOptions) -> SqliteConnectOptions {
     schema::connect_options(database, options).read_only(true).immutable(at_rest).disable_statement_logging()
 }
 
-async fn inspect(db: &mut Direct, version: i64) -> Result<Result<Findings, Vec<String>>, Failure> {
+async fn inspect(db: &mut WalConnection, version: i64) -> Result<Result<DatabaseFindings, Vec<String>>, Failure> {
     let is_current = version == schema::known_version();
     match inspect_tables(db.sqlx(), version).await? {
         Ok(findings) if is_current => inspect_contents(db, findings).await,
@@ -127,8 +127,11 @@ async fn inspect(db: &mut Direct, version: i64) -> Result<Result<Findings, Vec<S
 }
 
 /// Compares what is stored with its checksums, in the view that is open.
-async fn inspect_contents(db: &mut Direct, findings: Findings) -> Result<Result<Findings, Vec<String>>, Failure> {
-    let mut findings = Findings { unchecked: 0, ..findings };
+async fn inspect_contents(
+    db: &mut WalConnection,
+    findings: DatabaseFindings,
+) -> Result<Result<DatabaseFindings, Vec<String>>, Failure> {
+    let mut findings = DatabaseFindings { unchecked: 0, ..findings };
     let unchecked = schema::unchecked(db.sqlx()).await?;
     let (mut messages, mut mail) = (Damaged::default(), Damaged::default());
     db.each("SELECT id, sender, recipient, sent_at, text, checksum FROM message ORDER BY id", (), |row| {
@@ -182,7 +185,10 @@ impl Damaged {
     }
 }
 
-async fn inspect_tables(db: &mut SqliteConnection, version: i64) -> sqlx::Result<Result<Findings, Vec<String>>> {
+async fn inspect_tables(
+    db: &mut SqliteConnection,
+    version: i64,
+) -> sqlx::Result<Result<DatabaseFindings, Vec<String>>> {
     // One view of all tables, while others go on writing.
     sqlx::query("BEGIN").execute(&mut *db).await?;
     let whole: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(5)").fetch_all(&mut *db).await?;
@@ -214,5 +220,5 @@ async fn inspect_tables(db: &mut SqliteConnection, version: i64) -> sqlx::Result
     )
     .fetch_one(&mut *db)
     .await?;
-    Ok(Ok(Findings { schema: version, users, sessions, messages, unread, unchecked: messages }))
+    Ok(Ok(DatabaseFindings { schema: version, users, sessions, messages, unread, unchecked: messages }))
 }

@@ -21,7 +21,7 @@ pub const DAMAGED: Salts = 0;
 
 /// How far a WAL goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct WalExtent {
     /// Which of the WALs that this file was.
     pub salts: Salts,
     /// Frames up to the end of the last commit.
@@ -36,7 +36,7 @@ pub fn salts(wal: &File) -> io::Result<Salts> {
 }
 
 /// The part of a database's WAL that SQLite takes over; `None`: there is no WAL. Where its head is damaged, that is nothing.
-pub fn extent(database: &Path) -> io::Result<Option<Extent>> {
+pub fn extent(database: &Path) -> io::Result<Option<WalExtent>> {
     let file = match File::open(beside(database, "-wal")) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened?,
@@ -47,10 +47,10 @@ pub fn extent(database: &Path) -> io::Result<Option<Extent>> {
     let mut file = BufReader::with_capacity(1 << 16, file);
     let mut head = [0; HEADER];
     if !filled(&mut file, &mut head)? {
-        return Ok(Some(Extent { salts: DAMAGED, frames: 0 }));
+        return Ok(Some(WalExtent { salts: DAMAGED, frames: 0 }));
     }
     let salts = u64::from_be_bytes(head[16..24].try_into().unwrap_or_default());
-    let mut extent = Extent { salts, frames: 0 };
+    let mut extent = WalExtent { salts, frames: 0 };
     let magic = word(&head, 0, true);
     let page = word(&head, 8, true) as usize;
     let mut sum = Sum { words: (0, 0), big_endian: magic & 1 == 1 };
@@ -60,7 +60,7 @@ pub fn extent(database: &Path) -> io::Result<Option<Extent>> {
         || !page.is_multiple_of(8)
         || !sum.stands_in(&head[24..])
     {
-        return Ok(Some(Extent { salts: DAMAGED, frames: 0 }));
+        return Ok(Some(WalExtent { salts: DAMAGED, frames: 0 }));
     }
     let mut frame = vec![0; FRAME_HEADER + page];
     for number in 1.. {

@@ -22,11 +22,11 @@ use tracing::error;
 
 use self::feed::Feed;
 use self::packing::LOG;
-use super::acknowledged::Note;
+use super::acknowledged::AcknowledgedNote;
 use super::change::{Change, Changed, Moment};
-use super::direct::{Direct, Failure};
-use super::index::{Logged, Run, Tail};
-use super::packed::Packed;
+use super::direct::{Failure, WalConnection};
+use super::index::{IndexRun, Tail, TailMessage};
+use super::packed::JsonbRows;
 use super::schema;
 use super::shared::Shared;
 use crate::model::{MessageId, Timestamp, UserId};
@@ -37,14 +37,14 @@ use crate::repository::memory::stored::StoredAmount;
 use crate::repository::{Error, NewMessage, PerMessage, SendResult};
 
 /// Who waits for a piece of work.
-type Asker<T> = oneshot::Sender<Result<T, Error>>;
+type ReplySender<T> = oneshot::Sender<Result<T, Error>>;
 
 /// A piece of work and who waits for it.
 pub enum Job {
     /// Messages of one connection.
-    Send(PerMessage<NewMessage>, Asker<PerMessage<SendResult>>),
+    Send(PerMessage<NewMessage>, ReplySender<PerMessage<SendResult>>),
     /// Something else.
-    Change(Change, Asker<Changed>),
+    Change(Change, ReplySender<Changed>),
     /// Leases were confirmed; the mailboxes know which.
     Confirm,
     /// Finish what is in hand and close the database.
@@ -66,21 +66,21 @@ const UNCOUNT: &str = "UPDATE mailbox SET messages = messages - (value ->> 1), b
 /// The writer's state.
 pub struct Writer {
     shared: Arc<Shared>,
-    db: Direct,
+    db: WalConnection,
     jobs: Jobs<Job>,
     next_id: i64,
     watermark: MessageId,
     /// The log after the watermark.
-    tail: Vec<Logged>,
+    tail: Vec<TailMessage>,
     tail_bytes: u64,
     tail_size: Tail,
-    run: Option<Run>,
+    run: Option<IndexRun>,
     /// The next run, while another thread sorts it.
-    sorting: Option<JoinHandle<Run>>,
+    sorting: Option<JoinHandle<IndexRun>>,
     /// What other processes change; an admin command does not follow it.
     feed: Option<Feed>,
     /// Where it is noted what was acknowledged; a server's only.
-    note: Option<Note>,
+    note: Option<AcknowledgedNote>,
     /// When the disk was last asked for its room.
     looked_at: Instant,
     /// When the wall clock was last noted for the next server.
@@ -92,8 +92,8 @@ pub struct Writer {
 /// One batch, taken apart.
 #[derive(Default)]
 struct Batch {
-    sends: Vec<(PerMessage<NewMessage>, Asker<PerMessage<SendResult>>)>,
-    changes: Vec<(Change, Asker<Changed>)>,
+    sends: Vec<(PerMessage<NewMessage>, ReplySender<PerMessage<SendResult>>)>,
+    changes: Vec<(Change, ReplySender<Changed>)>,
 }
 
 /// What a batch did, to be told once it is committed.
@@ -108,12 +108,12 @@ impl Writer {
     /// memory is sure to hold.
     pub async fn new(
         shared: Arc<Shared>,
-        mut db: Direct,
+        mut db: WalConnection,
         jobs: Jobs<Job>,
         progress: schema::Progress,
-        (tail, tail_size): (Vec<Logged>, Tail),
+        (tail, tail_size): (Vec<TailMessage>, Tail),
         seen: Option<i64>,
-        note: Option<Note>,
+        note: Option<AcknowledgedNote>,
     ) -> Result<Writer, Failure> {
         let data_version = data_version(&mut db).await?;
         // Others may have committed since the image was made.
@@ -252,7 +252,7 @@ impl Writer {
 
     async fn write(
         &mut self,
-        packed: Packed,
+        packed: JsonbRows,
         confirmed: &[(UserId, Vec<UnreadMessage>)],
         changes: &[(Change, impl Sized)],
     ) -> Result<Vec<(Changed, Event)>, Failure> {
@@ -334,7 +334,7 @@ impl Writer {
         }
         for (recipient, message) in &done.delivered {
             let (id, sender, bytes) = (message.id, message.sender, message.bytes);
-            self.tail.push(Logged { id, sender, recipient: *recipient, bytes });
+            self.tail.push(TailMessage { id, sender, recipient: *recipient, bytes });
             self.tail_bytes += bytes;
         }
         self.shared.mailboxes.deliver(done.delivered.into_iter());
@@ -387,7 +387,7 @@ const IOERR: i32 = 10;
 const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
 
-async fn data_version(db: &mut Direct) -> Result<i64, Failure> {
+async fn data_version(db: &mut WalConnection) -> Result<i64, Failure> {
     db.row("PRAGMA data_version", |row| row.get(0)).await
 }
 

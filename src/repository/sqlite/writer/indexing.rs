@@ -7,20 +7,20 @@ use rustix::process::setpriority_process;
 
 use super::{Batch, Writer};
 use crate::ops::vital;
-use crate::repository::sqlite::index::Run;
+use crate::repository::sqlite::index::IndexRun;
 
 impl Writer {
     /// Begins to index the tail when it is long, and ends when every slice was written with a commit.
     pub(super) async fn index(&mut self) {
         if self.shared.has_failed() {
             self.run = None;
-        } else if self.run.as_ref().is_some_and(Run::is_written) {
+        } else if self.run.as_ref().is_some_and(IndexRun::is_written) {
             self.finish_run().await;
         } else if self.run.is_none() && self.tail_size.is_due(self.tail.len(), self.tail_bytes) {
             match self.sorting.take().or_else(|| self.sort()) {
                 Some(sorting) if sorting.is_finished() => self.run = sorting.join().ok(),
                 Some(sorting) => self.sorting = Some(sorting),
-                None => self.run = Some(Run::new(self.tail.clone(), self.tail_size)),
+                None => self.run = Some(IndexRun::new(self.tail.clone(), self.tail_size)),
             }
         }
     }
@@ -30,7 +30,7 @@ impl Writer {
         while !self.tail.is_empty() && !self.shared.has_failed() {
             if self.run.is_none() {
                 let sorted = self.sorting.take().and_then(|sorting| sorting.join().ok());
-                self.run = Some(sorted.unwrap_or_else(|| Run::new(self.tail.clone(), self.tail_size)));
+                self.run = Some(sorted.unwrap_or_else(|| IndexRun::new(self.tail.clone(), self.tail_size)));
             }
             while self.run.as_mut().is_some_and(|run| run.is_due(0)) {
                 self.commit(Batch::default()).await;
@@ -42,9 +42,9 @@ impl Writer {
     }
 
     /// The tail as a run, soon; `None`: no thread can be had for it.
-    fn sort(&self) -> Option<JoinHandle<Run>> {
+    fn sort(&self) -> Option<JoinHandle<IndexRun>> {
         let (tail, size) = (self.tail.clone(), self.tail_size);
-        aside(move || Run::new(tail, size)).ok()
+        aside(move || IndexRun::new(tail, size)).ok()
     }
 
     /// Moves the watermark to the end of the run. `false`: that failed, and the run is to be done again.

@@ -8,7 +8,7 @@ use super::Writer;
 use crate::model::{MessageId, UserId};
 use crate::repository::memory::mailboxes::UnreadMessage;
 use crate::repository::sqlite::checksum::{BYTES, Content};
-use crate::repository::sqlite::packed::{Packed, USER, WIDE};
+use crate::repository::sqlite::packed::{JsonbRows, USER, WIDE};
 use crate::repository::{NewMessage, PerMessage, SendResult};
 
 pub(super) const LOG: &str = "INSERT INTO message (id, sender, recipient, sent_at, checksum, text)
@@ -21,11 +21,11 @@ impl Writer {
     pub(super) fn pack(
         &self,
         sends: &[(PerMessage<NewMessage>, impl Sized)],
-    ) -> (Packed, Vec<(UserId, UnreadMessage)>, Vec<PerMessage<SendResult>>) {
+    ) -> (JsonbRows, Vec<(UserId, UnreadMessage)>, Vec<PerMessage<SendResult>>) {
         let count = sends.iter().map(|(messages, _)| messages.len()).sum();
         let text: usize = sends.iter().flat_map(|(messages, _)| messages).map(|message| message.text.len()).sum();
         let mut packed =
-            Packed::with_capacity(count, 2 * USER + WIDE + BYTES + text.checked_div(count).unwrap_or(0) + 1);
+            JsonbRows::with_capacity(count, 2 * USER + WIDE + BYTES + text.checked_div(count).unwrap_or(0) + 1);
         let mut delivered = Vec::with_capacity(count);
         let has_room = self.shared.has_room.load(Ordering::Relaxed);
         let mut reserve = self.shared.mailboxes.reserve();
