@@ -9,7 +9,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::model::Timestamp;
 
 /// Where times come from.
-pub trait Source: Send + Sync {
+pub trait TimeSource: Send + Sync {
     /// The wall clock.
     fn wall(&self) -> Timestamp;
     /// Since some moment, on and on; time in which the machine was suspended counts.
@@ -18,14 +18,14 @@ pub trait Source: Send + Sync {
 
 /// A clock; the machine's own, unless it was made of something else.
 #[derive(Clone, Default)]
-pub struct Clock(Option<Arc<dyn Source>>);
+pub struct Clock(Option<Arc<dyn TimeSource>>);
 
 impl Clock {
     /// That of the machine.
     pub const SYSTEM: Clock = Clock(None);
 
     /// One that goes by `source`.
-    pub fn of(source: Arc<dyn Source>) -> Clock {
+    pub fn of(source: Arc<dyn TimeSource>) -> Clock {
         Clock(Some(source))
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// A queue of items that belong to somebody; `Path` says to whom.
-pub trait Queue {
+pub trait FairQueue {
     /// What waits.
     type Item;
     /// Whose it is: at each level a key, and what is below it.
@@ -31,7 +31,7 @@ pub trait Queue {
 }
 
 /// First come, first served.
-impl<T> Queue for VecDeque<T> {
+impl<T> FairQueue for VecDeque<T> {
     type Item = T;
     type Path = ();
 
@@ -72,7 +72,7 @@ impl<K, Q> Default for Round<K, Q> {
     }
 }
 
-impl<K: Copy + Eq + Hash, Q: Queue + Default> Round<K, Q> {
+impl<K: Copy + Eq + Hash, Q: FairQueue + Default> Round<K, Q> {
     fn pop_from(&mut self, key: K, pop: impl FnOnce(&mut Q) -> Option<Q::Item>) -> Option<Q::Item> {
         let queue = self.queues.get_mut(&key)?;
         let item = pop(queue)?;
@@ -85,7 +85,7 @@ impl<K: Copy + Eq + Hash, Q: Queue + Default> Round<K, Q> {
     }
 }
 
-impl<K: Copy + Eq + Hash, Q: Queue + Default> Queue for Round<K, Q> {
+impl<K: Copy + Eq + Hash, Q: FairQueue + Default> FairQueue for Round<K, Q> {
     type Item = Q::Item;
     type Path = (K, Q::Path);
 
@@ -131,10 +131,10 @@ impl<K: Copy + Eq + Hash, Q: Queue + Default> Queue for Round<K, Q> {
 
 /// A bounded number of turns at once; those who wait get theirs round by key.
 pub struct Turns<K: Copy + Eq + Hash> {
-    state: Mutex<State<K>>,
+    state: Mutex<TurnState<K>>,
 }
 
-struct State<K: Copy + Eq + Hash> {
+struct TurnState<K: Copy + Eq + Hash> {
     free: usize,
     waiting: Round<K, VecDeque<oneshot::Sender<Turn<K>>>>,
 }
@@ -148,7 +148,7 @@ pub struct Turn<K: Copy + Eq + Hash> {
 impl<K: Copy + Eq + Hash> Turns<K> {
     /// So many at once.
     pub fn new(at_once: usize) -> Arc<Turns<K>> {
-        Arc::new(Turns { state: Mutex::new(State { free: at_once, waiting: Round::default() }) })
+        Arc::new(Turns { state: Mutex::new(TurnState { free: at_once, waiting: Round::default() }) })
     }
 
     /// Waits for a turn of `key`. Whoever stops waiting, loses it to the next.
@@ -171,7 +171,7 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<K>> {
+    fn state(&self) -> MutexGuard<'_, TurnState<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,7 +12,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 
-use crate::fair::{Queue, Round};
+use crate::fair::{FairQueue, Round};
 use crate::ops::vital;
 
 /// The cost of one hash.
@@ -65,14 +65,14 @@ pub struct Share {
 }
 
 /// A password to be looked at, and who waits for what comes of it.
-struct Login {
+struct QueuedLogin {
     attempt: Vec<String>,
     hash: Option<String>,
     answer: oneshot::Sender<Verdict>,
 }
 
 /// Logins that wait. Turns go round by network, and within a network by address.
-type Waiting = Round<u64, Round<u64, VecDeque<Login>>>;
+type WaitingLogins = Round<u64, Round<u64, VecDeque<QueuedLogin>>>;
 
 /// The threads and their queue. The threads end when it is dropped and the queue is done.
 #[derive(Clone)]
@@ -81,9 +81,9 @@ pub struct Passwords {
 }
 
 /// The end of the queue where logins come in; closed when dropped.
-struct Open(Arc<Shared>);
+struct Open(Arc<SharedQueues>);
 
-struct Shared {
+struct SharedQueues {
     queues: Mutex<Queues>,
     /// Somebody waits, or the queue was closed.
     more: Condvar,
@@ -93,8 +93,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Queues {
-    known: Waiting,
-    strangers: Waiting,
+    known: WaitingLogins,
+    strangers: WaitingLogins,
     /// The last turn was that of one who is known.
     was_known: bool,
     closed: bool,
@@ -102,7 +102,7 @@ struct Queues {
 
 impl Queues {
     /// The next login that somebody still waits for: of the two queues in turn.
-    fn next(&mut self) -> Option<Login> {
+    fn next(&mut self) -> Option<QueuedLogin> {
         loop {
             let first = if self.was_known { &mut self.strangers } else { &mut self.known };
             self.was_known = !self.was_known;
@@ -120,13 +120,13 @@ impl Queues {
     }
 }
 
-impl Shared {
+impl SharedQueues {
     fn queues(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a login; `None`: there will be no more.
-    fn next(&self) -> Option<Login> {
+    fn next(&self) -> Option<QueuedLogin> {
         let mut queues = self.queues();
         loop {
             match queues.next() {
@@ -157,7 +157,7 @@ impl Passwords {
         let argon2 = argon2(cost)?;
         let dummy = argon2.hash_password(b"nobody's").map_err(|e| BadCost(e.to_string()))?.to_string();
         let hasher = Arc::new(Hasher { argon2, dummy });
-        let shared = Arc::new(Shared { queues: Mutex::default(), more: Condvar::new(), most: waiting });
+        let shared = Arc::new(SharedQueues { queues: Mutex::default(), more: Condvar::new(), most: waiting });
         for _ in 0..threads.max(1) {
             let (hasher, shared) = (hasher.clone(), shared.clone());
             vital::spawn("password", move || run(&hasher, &shared)).map_err(|e| BadCost(e.to_string()))?;
@@ -170,12 +170,12 @@ impl Passwords {
     /// once nobody waits for it.
     pub async fn verify(&self, attempt: Vec<String>, hash: Option<String>, share: Share) -> Result<Verdict, Busy> {
         let (answer, verdict) = oneshot::channel();
-        self.push(Login { attempt, hash, answer }, share)?;
+        self.push(QueuedLogin { attempt, hash, answer }, share)?;
         verdict.await.map_err(|_| Busy)
     }
 
-    fn push(&self, login: Login, share: Share) -> Result<(), Busy> {
-        let Shared { more, most, .. } = &*self.queue.0;
+    fn push(&self, login: QueuedLogin, share: Share) -> Result<(), Busy> {
+        let SharedQueues { more, most, .. } = &*self.queue.0;
         let mut queues = self.queue.0.queues();
         let queue = if share.known { &mut queues.known } else { &mut queues.strangers };
         let path = (share.network, (share.address, ()));
@@ -208,10 +208,10 @@ fn argon2(cost: Cost) -> Result<Argon2<'static>, BadCost> {
 /// How far the threads stand back behind those that serve (`nice`, 19 at the most).
 const NICENESS: i32 = 10;
 
-fn run(hasher: &Hasher, shared: &Shared) {
+fn run(hasher: &Hasher, shared: &SharedQueues) {
     // On Linux this is for the calling thread alone. Where it is not allowed, logins are only less considerate.
     let _ = setpriority_process(None, NICENESS);
-    while let Some(Login { attempt, hash, answer }) = shared.next() {
+    while let Some(QueuedLogin { attempt, hash, answer }) = shared.next() {
         // Whoever asked may have gone meanwhile.
         let _ = answer.send(hasher.verify(&attempt, hash.as_deref()));
     }

@@ -47,17 +47,17 @@ pub struct Throttle {
 #[derive(Debug)]
 pub struct Attempt<'a> {
     throttle: &'a Throttle,
-    counted: Vec<(Key, Rate)>,
-    pair: Key,
-    address: Key,
+    counted: Vec<(RateKey, Rate)>,
+    pair: RateKey,
+    address: RateKey,
     /// The network around the address.
-    wide: Key,
+    wide: RateKey,
     known: bool,
     given_back: bool,
 }
 
 /// A keyed hash of what is counted; never 0.
-type Key = u64;
+type RateKey = u64;
 /// Microseconds since the throttle was made.
 type Micros = u64;
 
@@ -72,7 +72,7 @@ struct Book {
     /// cannot push them out.
     known: Table<Micros>,
     /// Attempts whose password is being looked at.
-    in_hand: HashMap<Key, InHand>,
+    in_hand: HashMap<RateKey, InHand>,
 }
 
 /// When the attempts so far will be forgotten, by each of the two rates (the "theoretical arrival time" of GCRA).
@@ -90,10 +90,10 @@ struct InHand {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum ThrottleVerdict {
     Pass,
     /// Others are in hand that may give their attempts back.
-    Wait(Key),
+    Wait(RateKey),
     Refuse(Micros),
 }
 
@@ -126,12 +126,12 @@ impl Throttle {
                     counted.push((address, book.rates.address));
                 }
                 match book.ask(&counted, now) {
-                    Verdict::Pass => {
+                    ThrottleVerdict::Pass => {
                         return Ok(Attempt { throttle: self, counted, pair, address, wide, known, given_back: false });
                     }
-                    Verdict::Refuse(wait) => return Err(Duration::from_secs(wait.div_ceil(1_000_000))),
+                    ThrottleVerdict::Refuse(wait) => return Err(Duration::from_secs(wait.div_ceil(1_000_000))),
                     // Made under the lock, so that no turn is missed.
-                    Verdict::Wait(key) => book.in_hand.entry(key).or_default().turn.clone().notified_owned(),
+                    ThrottleVerdict::Wait(key) => book.in_hand.entry(key).or_default().turn.clone().notified_owned(),
                 }
             };
             turn.await;
@@ -151,12 +151,12 @@ impl Throttle {
         book.spent.bytes() + book.known.bytes()
     }
 
-    fn keys(&self, address: IpAddr, name: &str) -> (Key, Key) {
+    fn keys(&self, address: IpAddr, name: &str) -> (RateKey, RateKey) {
         let prefix = network(address);
         (self.secret.hash_one(prefix).max(1), self.secret.hash_one((prefix, name)).max(1))
     }
 
-    fn wide_key(&self, address: IpAddr) -> Key {
+    fn wide_key(&self, address: IpAddr) -> RateKey {
         let wide = match network(address) {
             IpAddr::V4(address) => (24, u128::from(address.to_bits() >> 8)),
             IpAddr::V6(address) => (48, address.to_bits() >> 80),
@@ -206,7 +206,7 @@ impl Drop for Attempt<'_> {
 
 impl Book {
     /// Whether one more attempt passes all of these; if so, it is counted and in hand.
-    fn ask(&mut self, wanted: &[(Key, Rate)], now: Micros) -> Verdict {
+    fn ask(&mut self, wanted: &[(RateKey, Rate)], now: Micros) -> ThrottleVerdict {
         let (mut wait, mut busy) = (0, None);
         for (key, rate) in wanted {
             let spent = self.spent.get(*key).copied().unwrap_or_default();
@@ -225,16 +225,16 @@ impl Book {
                     *spent = spent.more(*rate, now);
                     self.in_hand.entry(*key).or_default().attempts += 1;
                 }
-                Verdict::Pass
+                ThrottleVerdict::Pass
             }
-            (0, Some(key)) => Verdict::Wait(key),
-            (wait, _) => Verdict::Refuse(wait),
+            (0, Some(key)) => ThrottleVerdict::Wait(key),
+            (wait, _) => ThrottleVerdict::Refuse(wait),
         }
     }
 
     /// An attempt is no more in hand. Those who waited for it ask again: one where it left its place to one, all where
     /// it did not, because they may have to be refused.
-    fn done(&mut self, counted: &[(Key, Rate)], given_back: bool) {
+    fn done(&mut self, counted: &[(RateKey, Rate)], given_back: bool) {
         for (key, rate) in counted {
             if let Some(spent) = self.spent.get_mut(*key).filter(|_| given_back) {
                 *spent = spent.less(*rate, 1);
@@ -252,7 +252,7 @@ impl Book {
         }
     }
 
-    fn know(&mut self, pair: Key, now: Micros) {
+    fn know(&mut self, pair: RateKey, now: Micros) {
         *self.known.put(pair, |last| *last) = now;
     }
 }
@@ -283,7 +283,7 @@ impl Spent {
 #[derive(Debug)]
 struct Table<V> {
     /// Key 0 is an empty place.
-    places: Vec<(Key, V)>,
+    places: Vec<(RateKey, V)>,
 }
 
 /// Places in a set.
@@ -294,25 +294,25 @@ impl<V: Copy + Default> Table<V> {
         Table { places: vec![(0, V::default()); places.max(1).next_multiple_of(WAYS)] }
     }
 
-    fn set(&self, key: Key) -> std::ops::Range<usize> {
+    fn set(&self, key: RateKey) -> std::ops::Range<usize> {
         let sets = self.places.len() as u64 / WAYS as u64;
         let first = usize::try_from(key % sets).expect("there are so many sets in memory") * WAYS;
         first..first + WAYS
     }
 
-    fn get(&self, key: Key) -> Option<&V> {
+    fn get(&self, key: RateKey) -> Option<&V> {
         self.places[self.set(key)].iter().find(|(of, _)| *of == key).map(|(_, value)| value)
     }
 
-    fn get_mut(&mut self, key: Key) -> Option<&mut V> {
+    fn get_mut(&mut self, key: RateKey) -> Option<&mut V> {
         let set = self.set(key);
         self.places[set].iter_mut().find(|(of, _)| *of == key).map(|(_, value)| value)
     }
 
     /// The value of `key`, made where there is none.
-    fn put(&mut self, key: Key, weight: impl Fn(&V) -> u64) -> &mut V {
+    fn put(&mut self, key: RateKey, weight: impl Fn(&V) -> u64) -> &mut V {
         let set = self.set(key);
-        let place = |(of, value): &(Key, V)| match *of {
+        let place = |(of, value): &(RateKey, V)| match *of {
             of if of == key => (0, 0),
             0 => (1, 0),
             _ => (2, weight(value)),
@@ -325,7 +325,7 @@ impl<V: Copy + Default> Table<V> {
     }
 
     fn bytes(&self) -> usize {
-        self.places.len() * size_of::<(Key, V)>()
+        self.places.len() * size_of::<(RateKey, V)>()
     }
 }
 

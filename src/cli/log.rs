@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{BadConfig, LogConfig, LogFormat};
-use crate::ops::journal::{Entries, Journal};
+use crate::ops::journal::{Journal, JournalLayer};
 use crate::ops::log_limit::{Limited, LogLimit};
 use crate::ops::log_queue;
 use crate::ops::log_queue::{LogQueue, Sink};
@@ -42,7 +42,7 @@ pub fn start(settings: &LogConfig) -> anyhow::Result<(LogLevel, LogWriter)> {
     let queue = LogQueue::start(sink, move || told.tell())?;
     let subscriber = tracing_subscriber::registry().with(filter).with(Limited(limit));
     match is_journal {
-        true => subscriber.with(Entries(queue.clone())).init(),
+        true => subscriber.with(JournalLayer(queue.clone())).init(),
         false => subscriber.with(lines(settings.format, queue.clone())).init(),
     }
     log_panics();

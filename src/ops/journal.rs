@@ -72,11 +72,11 @@ impl<F: Sink> Sink for Journal<F> {
 
 /// Makes entries of events, for a queue behind which is a [`Journal`].
 #[derive(Debug)]
-pub struct Entries(pub Arc<LogQueue>);
+pub struct JournalLayer(pub Arc<LogQueue>);
 
-impl<S: Subscriber> Layer<S> for Entries {
+impl<S: Subscriber> Layer<S> for JournalLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut entry = Entry::default();
+        let mut entry = JournalEntry::default();
         event.record(&mut entry);
         self.0.push(entry.finish(event.metadata().level(), event.metadata().target()));
     }
@@ -84,14 +84,14 @@ impl<S: Subscriber> Layer<S> for Entries {
 
 /// One entry, as its fields come in.
 #[derive(Default)]
-struct Entry {
+struct JournalEntry {
     message: String,
     /// What follows the message in the text.
     fields: String,
     bytes: Vec<u8>,
 }
 
-impl Entry {
+impl JournalEntry {
     fn finish(self, level: &Level, target: &str) -> Vec<u8> {
         // syslog's numbers: what `journalctl -p warning` and its colours go by.
         let priority = match *level {
@@ -120,7 +120,7 @@ impl Entry {
     }
 }
 
-impl Visit for Entry {
+impl Visit for JournalEntry {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.field(field, &format!("{value:?}"), value);
     }
@@ -208,7 +208,7 @@ mod tests {
         let other_end = UnixDatagram::bind(&path).expect("the path is free");
         let queue = queue(&path, Nowhere);
         let user = "a\nMESSAGE=forged";
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(Entries(queue)), || {
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(JournalLayer(queue)), || {
             tracing::warn!(address = %"127.0.0.1", user, messages = 3, "login refused");
         });
         let mut entry = [0; 1024];
@@ -229,7 +229,7 @@ mod tests {
         let (text, texts) = std::sync::mpsc::channel();
         let queue = queue(&path, Elsewhere(text));
         let log = |line: &str| {
-            tracing::subscriber::with_default(tracing_subscriber::registry().with(Entries(queue.clone())), || {
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(JournalLayer(queue.clone())), || {
                 tracing::warn!(number = 1, "{line}");
             });
         };

@@ -66,7 +66,7 @@ impl LogLimit {
         }
         kind.left_out += 1;
         if kind.words.is_empty() {
-            event.record(&mut Words(&mut kind.words));
+            event.record(&mut MessageVisitor(&mut kind.words));
         }
         false
     }
@@ -90,9 +90,9 @@ impl LogLimit {
 }
 
 /// Takes the message of an event, and not its fields.
-struct Words<'a>(&'a mut String);
+struct MessageVisitor<'a>(&'a mut String);
 
-impl Visit for Words<'_> {
+impl Visit for MessageVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "message" {
             *self.0 = format!("{value:?}");

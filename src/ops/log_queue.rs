@@ -44,7 +44,7 @@ impl Sink for Box<dyn Sink> {
 /// Lines that wait to be written.
 #[derive(Debug, Default)]
 pub struct LogQueue {
-    state: Mutex<State>,
+    state: Mutex<LogQueueState>,
     /// There is something to do.
     wake: Condvar,
     /// All was written.
@@ -53,7 +53,7 @@ pub struct LogQueue {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LogQueueState {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// The thread has taken lines and not written all of them.
@@ -94,7 +94,7 @@ impl LogQueue {
 
     /// Waits until all is written, but no longer than `patience`.
     pub fn flush(&self, patience: Duration) {
-        let busy = |state: &mut State| state.writing || !state.lines.is_empty();
+        let busy = |state: &mut LogQueueState| state.writing || !state.lines.is_empty();
         drop(self.rests.wait_timeout_while(self.state(), patience, busy));
     }
 
@@ -131,7 +131,7 @@ impl LogQueue {
         state.writing = false;
         if state.lines.is_empty() {
             self.rests.notify_all();
-            let idle = |state: &mut State| state.lines.is_empty();
+            let idle = |state: &mut LogQueueState| state.lines.is_empty();
             let waited = self.wake.wait_timeout_while(state, EVERY, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -140,7 +140,7 @@ impl LogQueue {
         std::mem::take(&mut state.lines)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LogQueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

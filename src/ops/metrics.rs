@@ -88,18 +88,18 @@ impl Histogram {
 
 /// A page of numbers, in Prometheus' text format, version 0.0.4.
 #[derive(Debug, Default)]
-pub struct Page(Vec<Family>);
+pub struct MetricsPage(Vec<Family>);
 
 /// All that has one name.
 #[derive(Debug)]
 struct Family {
     name: &'static str,
     help: &'static str,
-    value: Value,
+    value: MetricValue,
 }
 
 #[derive(Debug)]
-enum Value {
+enum MetricValue {
     Gauge(i64),
     Counter(u64),
     /// A label, and the counter of each of its values.
@@ -107,28 +107,28 @@ enum Value {
     Histogram(Durations),
 }
 
-impl Page {
+impl MetricsPage {
     /// The type of that text.
     pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
     /// A number that goes up and down.
     pub fn gauge(&mut self, name: &'static str, help: &'static str, value: impl TryInto<i64>) {
-        self.add(name, help, Value::Gauge(value.try_into().unwrap_or(i64::MAX)));
+        self.add(name, help, MetricValue::Gauge(value.try_into().unwrap_or(i64::MAX)));
     }
 
     /// A number that only grows. The name ends in `_total`.
     pub fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
-        self.add(name, help, Value::Counter(value));
+        self.add(name, help, MetricValue::Counter(value));
     }
 
     /// Counters that differ in the label `label`. The name ends in `_total`.
     pub fn tally(&mut self, name: &'static str, help: &'static str, label: &'static str, tally: &Tally) {
-        self.add(name, help, Value::Tally(label, tally.get().collect()));
+        self.add(name, help, MetricValue::Tally(label, tally.get().collect()));
     }
 
     /// How long something took, in seconds.
     pub fn histogram(&mut self, name: &'static str, help: &'static str, durations: &Durations) {
-        self.add(name, help, Value::Histogram(durations.clone()));
+        self.add(name, help, MetricValue::Histogram(durations.clone()));
     }
 
     /// The text.
@@ -139,30 +139,32 @@ impl Page {
         text
     }
 
-    fn add(&mut self, name: &'static str, help: &'static str, value: Value) {
+    fn add(&mut self, name: &'static str, help: &'static str, value: MetricValue) {
         self.0.push(Family { name, help, value });
     }
 }
 
-impl Collector for Page {
+impl Collector for MetricsPage {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for Family { name, help, value } in &self.0 {
             // The encoder writes the end of a counter's name itself.
             let (name, kind) = match value {
-                Value::Gauge(_) => (*name, MetricType::Gauge),
-                Value::Counter(_) | Value::Tally(..) => (name.trim_end_matches("_total"), MetricType::Counter),
-                Value::Histogram(_) => (*name, MetricType::Histogram),
+                MetricValue::Gauge(_) => (*name, MetricType::Gauge),
+                MetricValue::Counter(_) | MetricValue::Tally(..) => {
+                    (name.trim_end_matches("_total"), MetricType::Counter)
+                }
+                MetricValue::Histogram(_) => (*name, MetricType::Histogram),
             };
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
             match value {
-                Value::Gauge(value) => family.encode_gauge(value)?,
-                Value::Counter(value) => family.encode_counter::<NoLabelSet, _, u64>(value, None)?,
-                Value::Tally(label, counters) => {
+                MetricValue::Gauge(value) => family.encode_gauge(value)?,
+                MetricValue::Counter(value) => family.encode_counter::<NoLabelSet, _, u64>(value, None)?,
+                MetricValue::Tally(label, counters) => {
                     for (word, value) in counters {
                         family.encode_family(&[(*label, *word)])?.encode_counter::<NoLabelSet, _, u64>(value, None)?;
                     }
                 }
-                Value::Histogram(durations) => {
+                MetricValue::Histogram(durations) => {
                     let bounds = BOUNDS.iter().map(|bound| Duration::from_micros(*bound).as_secs_f64());
                     let bounds = bounds.chain([f64::INFINITY]);
                     let buckets: Vec<(f64, u64)> = bounds.zip(durations.counts).collect();
@@ -185,7 +187,7 @@ mod tests {
         for micros in [0, 500, 501, 1_000_000, 31_000_000] {
             histogram.observe(Duration::from_micros(micros));
         }
-        let mut page = Page::default();
+        let mut page = MetricsPage::default();
         page.histogram("x", "Helps.", &histogram.get());
         let text = page.text();
         let lines: Vec<&str> = text.lines().collect();
@@ -203,7 +205,7 @@ mod tests {
         let tally = Tally::of(&["late", "wrong"]);
         tally.count("wrong");
         tally.count("wrong");
-        let mut page = Page::default();
+        let mut page = MetricsPage::default();
         page.tally("x_total", "Helps.", "reason", &tally);
         page.gauge("y", "Helps.", 7);
         let wanted = "# HELP x_total Helps.\n# TYPE x_total counter\nx_total{reason=\"late\"} 0\nx_total{reason=\"wrong\"} 2\n\

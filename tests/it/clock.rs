@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use chatd::clock::{Clock, Source};
+use chatd::clock::{Clock, TimeSource};
 use chatd::model::{SessionId, Timestamp, Token, UserId};
 use chatd::repository::sqlite::SqliteRepository;
 use chatd::repository::{NewMessage, NewSession, Repository, StoreOptions};
@@ -27,7 +27,7 @@ struct Machine {
     running: AtomicI64,
 }
 
-impl Source for Machine {
+impl TimeSource for Machine {
     fn wall(&self) -> Timestamp {
         Timestamp(self.wall.load(Ordering::Relaxed))
     }

@@ -7,14 +7,14 @@ const SOMEBODY: Share = Share { known: false, network: 1, address: 1 };
 
 /// Without threads: what is pushed waits.
 fn closed_shop(most: usize) -> Passwords {
-    let shared = Arc::new(Shared { queues: Mutex::default(), more: Condvar::new(), most });
+    let shared = Arc::new(SharedQueues { queues: Mutex::default(), more: Condvar::new(), most });
     Passwords { queue: Arc::new(Open(shared)) }
 }
 
 /// Somebody who waits: the name, and the end where the verdict comes.
 fn wait(passwords: &Passwords, name: &str, share: Share) -> Result<oneshot::Receiver<Verdict>, Busy> {
     let (answer, verdict) = oneshot::channel();
-    passwords.push(Login { attempt: vec![name.to_owned()], hash: None, answer }, share)?;
+    passwords.push(QueuedLogin { attempt: vec![name.to_owned()], hash: None, answer }, share)?;
     Ok(verdict)
 }
 

@@ -11,13 +11,13 @@ fn book(buckets: usize) -> Book {
 }
 
 /// Wrong attempts at `now` until one is refused: how many passed, and the wait.
-fn wrong(book: &mut Book, counted: &[(Key, Rate)], now: Micros) -> (usize, Micros) {
+fn wrong(book: &mut Book, counted: &[(RateKey, Rate)], now: Micros) -> (usize, Micros) {
     let mut passed = 0;
     loop {
         match book.ask(counted, now) {
-            Verdict::Pass => book.done(counted, false),
-            Verdict::Refuse(wait) => return (passed, wait),
-            Verdict::Wait(_) => panic!("nothing is in hand"),
+            ThrottleVerdict::Pass => book.done(counted, false),
+            ThrottleVerdict::Refuse(wait) => return (passed, wait),
+            ThrottleVerdict::Wait(_) => panic!("nothing is in hand"),
         }
         passed += 1;
     }
@@ -45,7 +45,7 @@ fn no_rate_is_no_limit() {
     let mut book = book(64);
     let counted = [(7, Rate { per_minute: 0, per_hour: 0 })];
     for _ in 0..10_000 {
-        assert_eq!(book.ask(&counted, 0), Verdict::Pass);
+        assert_eq!(book.ask(&counted, 0), ThrottleVerdict::Pass);
     }
 }
 
@@ -56,7 +56,7 @@ fn the_lightest_bucket_goes_first() {
     assert_eq!(wrong(&mut book, &heavy, 0).0, 10);
     for key in 2..10_000 {
         let light = [(key, RATES.address)];
-        assert_eq!(book.ask(&light, 0), Verdict::Pass);
+        assert_eq!(book.ask(&light, 0), ThrottleVerdict::Pass);
         book.done(&light, false);
     }
     assert_eq!(wrong(&mut book, &heavy, 0).0, 0, "it is still remembered");

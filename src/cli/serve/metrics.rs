@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use crate::ops::log_queue::LogQueue;
-use crate::ops::metrics::Page;
+use crate::ops::metrics::MetricsPage;
 use crate::repository::{Error, Repository};
 use crate::server::Server;
 use crate::service::Service;
@@ -71,16 +71,16 @@ impl Shown {
             let shown = shown.clone();
             async move {
                 let page = shown.page().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-                Ok::<_, StatusCode>(([(header::CONTENT_TYPE, Page::CONTENT_TYPE)], page.text()))
+                Ok::<_, StatusCode>(([(header::CONTENT_TYPE, MetricsPage::CONTENT_TYPE)], page.text()))
             }
         };
         Router::new().route("/metrics", get(page)).fallback((StatusCode::NOT_FOUND, "The numbers are at /metrics.\n"))
     }
 
-    async fn page(&self) -> Result<Page, Error> {
+    async fn page(&self) -> Result<MetricsPage, Error> {
         let Shown { repository, service, server, tls, log } = self;
         let status = repository.status().await?;
-        let mut page = Page::default();
+        let mut page = MetricsPage::default();
         page.gauge("chatd_connections", "Connections of clients.", server.connections());
         page.counter("chatd_connections_refused_total", "Connections over a limit.", server.refused());
         page.gauge("chatd_sessions", "Living logins.", status.sessions);
