@@ -104,7 +104,7 @@ fn lines<S>(format: LogFormat, queue: Arc<LogQueue>) -> Box<dyn Layer<S> + Send 
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    let lines = fmt::layer().with_writer(move || Lines(queue.clone())).log_internal_errors(false);
+    let lines = fmt::layer().with_writer(move || QueueWriter(queue.clone())).log_internal_errors(false);
     match format {
         LogFormat::Text => Box::new(lines.with_ansi(io::stderr().is_terminal()).with_target(false)),
         LogFormat::Json => Box::new(lines.json()),
@@ -112,9 +112,9 @@ where
 }
 
 /// Takes each line as one write, and puts it into the queue.
-struct Lines(Arc<LogQueue>);
+struct QueueWriter(Arc<LogQueue>);
 
-impl Write for Lines {
+impl Write for QueueWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line.to_vec());
         Ok(line.len())

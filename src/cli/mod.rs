@@ -36,11 +36,11 @@ pub struct Arguments {
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Runs the service until SIGTERM or SIGINT
     Serve(serve::Serve),
     /// Accounts
@@ -125,23 +125,23 @@ fn help(said: clap::Error) -> anyhow::Result<ExitCode> {
 fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let load = || crate::config::load(arguments.config.as_deref(), &arguments.set);
     match &arguments.command {
-        Command::Serve(serve) => serve.run(load),
-        Command::User(user) => {
+        CliCommand::Serve(serve) => serve.run(load),
+        CliCommand::User(user) => {
             let config = administer(load()?)?;
             runtime(1)?.block_on(user.run(&config))
         }
-        Command::Session(session) => {
+        CliCommand::Session(session) => {
             let config = administer(load()?)?;
             runtime(1)?.block_on(session.run(&config))
         }
-        Command::Config(config) => config.run(|| crate::config::read(arguments.config.as_deref(), &arguments.set)),
-        Command::Db(db) => {
+        CliCommand::Config(config) => config.run(|| crate::config::read(arguments.config.as_deref(), &arguments.set)),
+        CliCommand::Db(db) => {
             let loaded = load()?;
             log::start_quietly();
             say_what_is_used(&loaded)?;
             db.run(&loaded.config)
         }
-        Command::Health(health) => {
+        CliCommand::Health(health) => {
             let loaded = load()?;
             log::start_quietly();
             warn_about(&loaded);
@@ -150,13 +150,13 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
             health.run(&loaded.config)
         }
-        Command::Completions(completions) => completions.run(),
-        Command::Man(man) => man.run(),
-        Command::Client(client) => client.run(),
-        Command::Login(login) => login.run(),
-        Command::Logout(logout) => logout.run(),
-        Command::Send(send) => send.run(),
-        Command::Inbox(inbox) => inbox.run(),
+        CliCommand::Completions(completions) => completions.run(),
+        CliCommand::Man(man) => man.run(),
+        CliCommand::Client(client) => client.run(),
+        CliCommand::Login(login) => login.run(),
+        CliCommand::Logout(logout) => logout.run(),
+        CliCommand::Send(send) => send.run(),
+        CliCommand::Inbox(inbox) => inbox.run(),
     }
 }
 

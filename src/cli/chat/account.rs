@@ -29,14 +29,14 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Interrupted(u8);
 
 /// The signals that end a command. Each is listened for from the first session on that is to be ended.
-struct Signals {
+struct EndSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
-impl Signals {
-    fn listen() -> io::Result<Signals> {
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+impl EndSignals {
+    fn listen() -> io::Result<EndSignals> {
+        Ok(EndSignals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     async fn next(&mut self) -> Interrupted {
@@ -49,7 +49,7 @@ impl Signals {
 }
 
 /// A user at a server.
-pub struct Account {
+pub struct RemoteAccount {
     server: RemoteServer,
     link: Link,
     logins: Logins,
@@ -57,7 +57,7 @@ pub struct Account {
     password: Option<Password>,
     /// The session that this run has opened, and that ends with it.
     opened: Option<Token>,
-    signals: Option<Signals>,
+    signals: Option<EndSignals>,
 }
 
 /// Does the work of a command, as the user named, or that of the environment, or the one who logged in last; then ends the
@@ -65,9 +65,9 @@ pub struct Account {
 pub fn run(
     remote: &Remote,
     user: Option<&str>,
-    work: impl AsyncFnOnce(&mut Account) -> anyhow::Result<()>,
+    work: impl AsyncFnOnce(&mut RemoteAccount) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
-    let mut account = Account::of(remote, user)?;
+    let mut account = RemoteAccount::of(remote, user)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let result = work(&mut account).await;
@@ -85,15 +85,15 @@ pub fn run(
     }
 }
 
-impl Account {
-    fn of(remote: &Remote, user: Option<&str>) -> anyhow::Result<Account> {
+impl RemoteAccount {
+    fn of(remote: &Remote, user: Option<&str>) -> anyhow::Result<RemoteAccount> {
         let server = remote.server()?;
         let logins = Logins::at(&server.address);
         let user = match user.map_or_else(remote::user, |user| Ok(Some(user.to_owned())))? {
             Some(user) => user,
             None => logins.current_user()?.context("not logged in: `chatd login USER`, or CHATD_USER")?,
         };
-        Ok(Account {
+        Ok(RemoteAccount {
             link: Link::new(server.clone()),
             server,
             logins,
@@ -115,7 +115,7 @@ impl Account {
         say: impl AsyncFn(&mut Link, Token) -> Result<Reply, client::ClientError>,
     ) -> anyhow::Result<Reply> {
         if let Some(token) = self.token()? {
-            let Account { link, signals, .. } = self;
+            let RemoteAccount { link, signals, .. } = self;
             match unless_interrupted(signals, say(link, token)).await?? {
                 Reply::Refused(Refusal::UnknownToken) => self.forget(token)?,
                 reply => return Ok(reply),
@@ -124,7 +124,7 @@ impl Account {
         let hint = || format!("{0} is not logged in: `chatd login {0}`, or CHATD_PASSWORD_FILE", self.user);
         let password = self.password.clone().with_context(hint)?;
         let token = self.log_in(password).await?;
-        let Account { link, signals, .. } = self;
+        let RemoteAccount { link, signals, .. } = self;
         Ok(unless_interrupted(signals, say(link, token)).await??)
     }
 
@@ -188,10 +188,10 @@ impl Account {
 
     /// Opens a session. From here on signals do not end the process before the session is ended.
     async fn log_in(&mut self, password: Password) -> anyhow::Result<Token> {
-        let Account { link, signals, user, opened, .. } = self;
+        let RemoteAccount { link, signals, user, opened, .. } = self;
         let signals = match signals {
             Some(signals) => signals,
-            None => signals.insert(Signals::listen()?),
+            None => signals.insert(EndSignals::listen()?),
         };
         let request = Request { token: None, command: Command::Auth { username: user.clone(), password } };
         let login = link.call(&request);
@@ -229,7 +229,10 @@ impl Account {
     }
 }
 
-async fn unless_interrupted<T>(signals: &mut Option<Signals>, work: impl Future<Output = T>) -> Result<T, Interrupted> {
+async fn unless_interrupted<T>(
+    signals: &mut Option<EndSignals>,
+    work: impl Future<Output = T>,
+) -> Result<T, Interrupted> {
     match signals {
         None => Ok(work.await),
         Some(signals) => tokio::select! {

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use crate::cli::chat::account;
-use crate::cli::chat::account::Account;
+use crate::cli::chat::account::RemoteAccount;
 use crate::cli::chat::remote;
 use crate::cli::chat::remote::Remote;
 use crate::cli::chat::render::readable;
@@ -83,7 +83,7 @@ impl LoginCommand {
 
 impl Logout {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        account::run(&self.remote, None, Account::log_out)
+        account::run(&self.remote, None, RemoteAccount::log_out)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::auth::password::{OWASP_MINIMUM, Passwords};
 use crate::auth::throttle::{Rate, Rates, Throttle};
 use crate::charge::Memory;
 use crate::cli::serve::cost;
-use crate::cli::serve::live::Live;
+use crate::cli::serve::live::LiveSettings;
 use crate::config::Config;
 use crate::repository::Repository;
 use crate::service::{Rules, Service};
@@ -68,7 +68,7 @@ pub fn rules(config: &Config) -> Rules {
 }
 
 /// What each connection goes by.
-pub fn settings(live: &Live, memory: Arc<Memory>) -> Settings {
+pub fn settings(live: &LiveSettings, memory: Arc<Memory>) -> Settings {
     Settings {
         line: live.line,
         memory,

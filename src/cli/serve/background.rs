@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tracing::info;
 
 use crate::cli::serve::certificate;
-use crate::cli::serve::live::Live;
+use crate::cli::serve::live::LiveSettings;
 use crate::ops::systemd;
 use crate::repository::{Pace, Repository, RoomInside};
 use crate::service::Service;
@@ -20,7 +20,7 @@ const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Ends idle sessions and removes old messages.
-pub async fn tidy(service: Arc<Service>, repository: Arc<dyn Repository>, live: watch::Receiver<Live>) {
+pub async fn tidy(service: Arc<Service>, repository: Arc<dyn Repository>, live: watch::Receiver<LiveSettings>) {
     let mut tidy = interval(TIDY_EVERY);
     let mut prune = interval(PRUNE_EVERY);
     tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);

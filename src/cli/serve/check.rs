@@ -19,20 +19,20 @@ use crate::repository::sqlite;
 
 /// What was found.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct CheckFindings {
     pub mistakes: Vec<String>,
     pub warnings: Vec<String>,
 }
 
-impl Findings {
+impl CheckFindings {
     fn add<T>(&mut self, result: Result<T, impl std::fmt::Display>) {
         self.mistakes.extend(result.err().map(|error| format!("{error:#}")));
     }
 }
 
 /// What a reload would fail at: the rest of it is in use by the running server.
-pub fn before_reload(loaded: &LoadedConfig) -> Findings {
-    let mut found = Findings::default();
+pub fn before_reload(loaded: &LoadedConfig) -> CheckFindings {
+    let mut found = CheckFindings::default();
     match certificate::configured(&loaded.config, false) {
         Ok(Some(identity)) => match certificate::notice(identity.validity(), SystemTime::now()) {
             Some(Notice::Error(text) | Notice::Warning(text)) => found.warnings.push(text),
@@ -46,7 +46,7 @@ pub fn before_reload(loaded: &LoadedConfig) -> Findings {
 
 /// What a start would fail at. Root acts as the service's user from here on, who is the owner of the database's directory.
 /// Addresses are not tried where a setting is wrong: it may have been one of them.
-pub fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Result<Findings> {
+pub fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Result<CheckFindings> {
     let config = &loaded.config;
     let database = sqlite::database_path(&config.database.url);
     let Ok(path) = &database else {
@@ -54,12 +54,12 @@ pub fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Resu
         let mut found = before_reload(loaded);
         found.add(database);
         if with_addresses {
-            addresses(config, &Held(Vec::new()), &mut found, &runtime(1)?);
+            addresses(config, &OwnAddresses(Vec::new()), &mut found, &runtime(1)?);
         }
         return Ok(found);
     };
     // Only root sees what systemd and another user's server hold.
-    let held = Held::by_server_of(path);
+    let held = OwnAddresses::by_server_of(path);
     let sandbox = sandbox(loaded, path);
     privileges::become_owner_of(path)?;
     let mut found = before_reload(loaded);
@@ -79,7 +79,7 @@ pub fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Resu
 }
 
 /// Listens everywhere at once for a moment, so that two settings with one address are found too.
-fn addresses(config: &Config, held: &Held, found: &mut Findings, runtime: &tokio::runtime::Runtime) {
+fn addresses(config: &Config, held: &OwnAddresses, found: &mut CheckFindings, runtime: &tokio::runtime::Runtime) {
     let _inside = runtime.enter();
     let mut open = Vec::new();
     for endpoint in ENDPOINTS {
@@ -97,10 +97,10 @@ fn addresses(config: &Config, held: &Held, found: &mut Findings, runtime: &tokio
 }
 
 /// Where a server that runs on this database listens, and systemd for it: these addresses are in use and yet free.
-struct Held(Vec<SocketAddr>);
+struct OwnAddresses(Vec<SocketAddr>);
 
-impl Held {
-    fn by_server_of(database: &Path) -> Held {
+impl OwnAddresses {
+    fn by_server_of(database: &Path) -> OwnAddresses {
         let server = fs::read_to_string(sqlite::paths::beside(database, ".lock")).unwrap_or_default();
         let processes = [server.lines().next().and_then(|pid| pid.trim().parse().ok()), Some(1_u32)];
         let sockets: HashSet<String> = processes.into_iter().flatten().flat_map(sockets_of).collect();
@@ -116,7 +116,7 @@ impl Held {
                 }
             }
         }
-        Held(listening)
+        OwnAddresses(listening)
     }
 
     fn has(&self, address: SocketAddr) -> bool {

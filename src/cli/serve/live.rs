@@ -15,7 +15,7 @@ use crate::transport::line::framer::LineLimits;
 
 /// All that can change while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Live {
+pub struct LiveSettings {
     pub level: String,
     pub rules: Rules,
     pub rates: Rates,
@@ -33,11 +33,11 @@ pub struct Live {
     pub identity: (PathBuf, PathBuf),
 }
 
-impl Live {
+impl LiveSettings {
     /// What these settings say of it.
-    pub fn of(config: &Config) -> Live {
+    pub fn of(config: &Config) -> LiveSettings {
         let Config { server, limits, delivery, log, .. } = config;
-        Live {
+        LiveSettings {
             level: log.level.clone(),
             rules: assemble::rules(config),
             rates: assemble::rates(config),
@@ -58,12 +58,12 @@ impl Live {
 /// The settings in which `new` differs from `started_with` and that no reload takes over.
 pub fn waiting(started_with: &Config, new: &Config) -> Vec<String> {
     let Ok(table) = Table::try_from(new) else { return Vec::new() };
-    let former = Live::of(started_with);
+    let former = LiveSettings::of(started_with);
     let waits = |key: &String| {
         let (section, name) = key.split_once('.')?;
         let value = table.get(section)?.get(name)?.clone();
         let only_this = with(started_with, section, name, value)?;
-        Some(only_this != *started_with && Live::of(&only_this) == former)
+        Some(only_this != *started_with && LiveSettings::of(&only_this) == former)
     };
     keys().into_iter().filter(|key| waits(key) == Some(true)).collect()
 }

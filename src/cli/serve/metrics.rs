@@ -33,7 +33,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// All that is shown.
 #[derive(Clone)]
-pub struct Shown {
+pub struct MetricsSources {
     pub repository: Arc<dyn Repository>,
     pub service: Arc<Service>,
     pub server: Server,
@@ -41,7 +41,7 @@ pub struct Shown {
     pub log: Arc<LogQueue>,
 }
 
-impl Shown {
+impl MetricsSources {
     /// Answers until it is aborted. Who is silent makes way for who comes, so that nobody keeps Prometheus out.
     pub async fn serve(self, listener: TcpListener) {
         let router = self.router();
@@ -78,7 +78,7 @@ impl Shown {
     }
 
     async fn page(&self) -> Result<MetricsPage, Error> {
-        let Shown { repository, service, server, tls, log } = self;
+        let MetricsSources { repository, service, server, tls, log } = self;
         let status = repository.status().await?;
         let mut page = MetricsPage::default();
         page.gauge("chatd_connections", "Connections of clients.", server.connections());

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::listen::{Endpoint, Inherited, Served};
-use self::live::Live;
-use self::metrics::Shown;
+use self::live::LiveSettings;
+use self::metrics::MetricsSources;
 use self::reload::Reload;
 use super::log::{self, LogLevel};
 use super::{cost, open, runtime, settings_file, storage, warn_about};
@@ -76,7 +76,7 @@ impl Serve {
     ) -> anyhow::Result<ExitCode> {
         assemble::allow_files(&loaded.config)?;
         // From here on no signal ends the process by itself.
-        let mut signals = Signals::new()?;
+        let mut signals = ServerSignals::new()?;
         let settings_file = settings_file(&loaded);
         let config = loaded.config;
         storage::can_write(&database_path(&config.database.url).map_err(for_good)?)?;
@@ -87,7 +87,7 @@ impl Serve {
         }
         let service = assemble::service(repository.clone(), &config)?;
         let stop = CancellationToken::new();
-        let live = Live::of(&config);
+        let live = LiveSettings::of(&config);
         let settings = assemble::settings(&live, Arc::new(Memory::new(live.line_room, live.reply_room)));
         let server = Server::new(service.clone(), settings, live.connections, stop.clone());
 
@@ -99,7 +99,7 @@ impl Serve {
         let mut upkeep = inherited.turn_away_the_rest()?;
         // Before anybody hears that the server listens.
         upkeep.extend(open_admin_socket(&config, &repository));
-        let shown = Shown {
+        let shown = MetricsSources {
             repository: repository.clone(),
             service: service.clone(),
             server: server.clone(),
@@ -143,7 +143,7 @@ impl Serve {
     fn begin(
         &self,
         listeners: Vec<(&'static Endpoint, TcpListener)>,
-        shown: &Shown,
+        shown: &MetricsSources,
         upkeep: &mut Vec<JoinHandle<()>>,
     ) -> anyhow::Result<(Vec<JoinHandle<()>>, Vec<String>)> {
         let (mut listening, mut addresses) = (Vec::new(), Vec::new());
@@ -202,15 +202,15 @@ fn listen(server: &Server, listener: TcpListener, dialect: fn() -> Dialect, tls:
 }
 
 /// What the server waits for.
-struct Signals {
+struct ServerSignals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
+impl ServerSignals {
+    fn new() -> std::io::Result<ServerSignals> {
+        Ok(ServerSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,

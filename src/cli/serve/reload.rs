@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::certificate;
-use super::live::{self, Live};
+use super::live::{self, LiveSettings};
 use crate::cli::log::LogLevel;
 use crate::cli::serve::assemble;
 use crate::config::{BadConfig, Config, LoadedConfig};
@@ -23,7 +23,7 @@ pub struct Reload<L> {
     /// What the server was started with.
     pub started_with: Config,
     /// What is in force.
-    pub live: watch::Sender<Live>,
+    pub live: watch::Sender<LiveSettings>,
     /// The log.
     pub level: LogLevel,
     /// The rules.
@@ -45,7 +45,7 @@ impl<L: Fn() -> Result<LoadedConfig, BadConfig>> Reload<L> {
 
     fn try_run(&self) -> Result<(), BadConfig> {
         let LoadedConfig { config, warnings, .. } = (self.load)()?;
-        let live = Live::of(&config);
+        let live = LiveSettings::of(&config);
         // What can fail comes first, certificates too, so that nothing is changed by half.
         let identity = certificate::successor(&live.identity, self.tls.as_deref(), SystemTime::now())?;
         self.level.set(&live.level)?;
@@ -63,8 +63,8 @@ impl<L: Fn() -> Result<LoadedConfig, BadConfig>> Reload<L> {
         Ok(())
     }
 
-    /// Only [`Live`] gets here: what is not in it waits for the next start.
-    fn take_over(&self, live: Live) {
+    /// Only [`LiveSettings`] gets here: what is not in it waits for the next start.
+    fn take_over(&self, live: LiveSettings) {
         self.service.set_rules(live.rules);
         self.service.throttle().set_rates(live.rates);
         self.server.set_limits(live.connections, |settings| {

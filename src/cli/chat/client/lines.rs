@@ -14,7 +14,7 @@ use rustyline::{
 };
 use tokio::runtime::Runtime;
 
-use crate::cli::chat::client::prompt::{COMMANDS, Words};
+use crate::cli::chat::client::prompt::{COMMANDS, PromptHelper};
 use crate::cli::chat::client::tty;
 use crate::cli::chat::client::tty::{Own, Quiet, Unseen};
 use crate::cli::chat::tokens;
@@ -33,8 +33,8 @@ pub enum Typed {
 /// Shows a text above the line that is being typed. An error: it could not.
 pub type Print = Box<dyn FnMut(String) -> bool + Send>;
 
-pub struct Lines {
-    editor: Editor<Words, DefaultHistory>,
+pub struct LineEditor {
+    editor: Editor<PromptHelper, DefaultHistory>,
     pressed: Pressed,
     /// Lines that were pasted behind the last one.
     pasted: VecDeque<String>,
@@ -44,13 +44,13 @@ pub struct Lines {
     quiet: Option<Quiet>,
 }
 
-impl Lines {
+impl LineEditor {
     /// The reader, and what prints beside it.
-    pub fn open(runtime: &Runtime, words: Words) -> anyhow::Result<(Lines, Print)> {
+    pub fn open(runtime: &Runtime, words: PromptHelper) -> anyhow::Result<(LineEditor, Print)> {
         // Without colours rustyline asks nobody how a line is to be shown.
         let settings =
             rustyline::Config::builder().completion_type(CompletionType::List).color_mode(ColorMode::Forced).build();
-        let mut editor = Editor::<Words, DefaultHistory>::with_config(settings)?;
+        let mut editor = Editor::<PromptHelper, DefaultHistory>::with_config(settings)?;
         editor.set_helper(Some(words));
         let history = tokens::folder().ok().map(|folder| folder.join("history"));
         if let Some(history) = &history {
@@ -64,12 +64,12 @@ impl Lines {
         };
         if let Some(quiet) = &quiet {
             let key =
-                |key| EventHandler::Conditional(Box::new(Key { key, pressed: pressed.clone(), own: quiet.own() }));
+                |key| EventHandler::Conditional(Box::new(BoundKey { key, pressed: pressed.clone(), own: quiet.own() }));
             for (letter, what) in [('C', What::Abandon), ('\\', What::Abandon), ('D', What::End), ('Z', What::Stop)] {
                 editor.bind_sequence(KeyEvent::ctrl(letter), key(what));
             }
         }
-        Ok((Lines { editor, pressed, pasted: VecDeque::new(), history, quiet }, print))
+        Ok((LineEditor { editor, pressed, pasted: VecDeque::new(), history, quiet }, print))
     }
 
     /// Asks for a line.
@@ -109,7 +109,7 @@ impl Lines {
                 words.begin_without_waiting();
             }
             ended = self.editor.readline("").is_err();
-            left |= self.editor.helper().is_some_and(Words::was_typed);
+            left |= self.editor.helper().is_some_and(PromptHelper::was_typed);
             // The editor ends every line that it reads.
             tty::one_row_up();
         }
@@ -169,13 +169,13 @@ impl Pressed {
 }
 
 /// One of these keys.
-struct Key {
+struct BoundKey {
     key: What,
     pressed: Pressed,
     own: Own,
 }
 
-impl ConditionalEventHandler for Key {
+impl ConditionalEventHandler for BoundKey {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, typing: &EventContext<'_>) -> Option<Cmd> {
         match self.key {
             What::Abandon => self.pressed.0[0].store(true, Ordering::Relaxed),

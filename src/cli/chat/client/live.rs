@@ -36,9 +36,9 @@ pub type Names = Arc<Mutex<BTreeSet<String>>>;
 
 /// What was shown and not yet asked for, one message each, in the order shown.
 #[derive(Clone, Default)]
-pub struct Shown(Arc<Mutex<VecDeque<FromSender>>>);
+pub struct ShownMessages(Arc<Mutex<VecDeque<FromSender>>>);
 
-impl Shown {
+impl ShownMessages {
     fn add(&self, senders: Vec<FromSender>) {
         let mut shown = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
         for from in senders {
@@ -67,7 +67,7 @@ impl Shown {
 #[derive(Clone)]
 pub struct Display {
     pub printer: Printer,
-    pub shown: Shown,
+    pub shown: ShownMessages,
     /// Who could be written to, as far as is known.
     pub names: Names,
     /// The session that was watched last has ended.

@@ -45,7 +45,7 @@ pub fn command(token: Option<&str>) -> String {
 }
 
 /// The editor's helper.
-pub struct Words {
+pub struct PromptHelper {
     names: Names,
     /// The session of the prompt has ended.
     ended: Arc<AtomicBool>,
@@ -54,7 +54,7 @@ pub struct Words {
     width: GraphemeClusterMode,
     /// The column at which the prompt ends.
     prompt_end: Cell<u16>,
-    on_screen: Cell<Extent>,
+    on_screen: Cell<ScreenExtent>,
     /// What was wrapped by us is wrapped by the terminal, too, because the window has got narrower.
     is_torn: Cell<bool>,
     /// The line as the editor showed it last.
@@ -67,16 +67,16 @@ pub struct Words {
 
 /// How much room the prompt and the line take, in columns.
 #[derive(Clone, Copy, Default)]
-struct Extent {
+struct ScreenExtent {
     /// How wide the editor takes the terminal to be; 0: nothing is shown yet.
     columns: u16,
     /// How wide the widest row is.
     widest: u16,
 }
 
-impl Words {
-    pub fn new(names: Names, ended: Arc<AtomicBool>) -> Words {
-        Words {
+impl PromptHelper {
+    pub fn new(names: Names, ended: Arc<AtomicBool>) -> PromptHelper {
+        PromptHelper {
             names,
             ended,
             unseen: Cell::default(),
@@ -104,28 +104,28 @@ impl Words {
     /// What is shown next stands below all that was shown before.
     pub fn begin(&self, unseen: bool) {
         self.unseen.set(unseen);
-        self.on_screen.set(Extent::default());
+        self.on_screen.set(ScreenExtent::default());
         self.prompt_end.set(0);
         self.is_torn.set(false);
     }
 
     /// What is on the screen ends at a column.
     fn note(&self, ends: u16, text: &str) {
-        let Extent { columns, widest } = self.on_screen.get();
+        let ScreenExtent { columns, widest } = self.on_screen.get();
         // What was wrapped was as wide as the terminal.
         let widest = if text.contains('\n') { columns } else { widest.max(ends) };
-        self.on_screen.set(Extent { columns, widest });
+        self.on_screen.set(ScreenExtent { columns, widest });
     }
 
     /// Takes over a new width of the terminal as soon as the editor has. It hears of it by a signal, and shows the line
     /// anew then, if it has to; until then it goes by the old width.
     fn follow(&self, line: &str) {
-        let Extent { columns, widest } = self.on_screen.get();
+        let ScreenExtent { columns, widest } = self.on_screen.get();
         let now = tty::columns();
         let fits = widest < columns.min(now);
         if now != columns && (columns == 0 || fits || *self.line.borrow() == line) {
             self.is_torn.set(widest > now);
-            self.on_screen.set(Extent { columns: now, widest });
+            self.on_screen.set(ScreenExtent { columns: now, widest });
         }
         line.clone_into(&mut self.line.borrow_mut());
     }
@@ -157,13 +157,13 @@ impl Words {
     }
 }
 
-impl Highlighter for Words {
+impl Highlighter for PromptHelper {
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, default: bool) -> Cow<'b, str> {
         let ended = self.ended.load(Ordering::Relaxed).then(|| command(Some(ENDED)));
         let fits = |ended: &String| prompt.starts_with("Command ") && ended.len() == prompt.len();
         let prompt = ended.filter(fits).map_or(Cow::Borrowed(prompt), Cow::Owned);
-        let Extent { columns, .. } = self.on_screen.get();
-        self.on_screen.set(Extent { columns, widest: 0 });
+        let ScreenExtent { columns, .. } = self.on_screen.get();
+        self.on_screen.set(ScreenExtent { columns, widest: 0 });
         // A prompt of the editor's own, as for a search, has what was typed in it.
         let unseen = self.unseen.replace(self.unseen.get() && !default);
         let (mut shown, end) = self.wrapped(&prompt, 0, columns);
@@ -195,7 +195,7 @@ impl Highlighter for Words {
     }
 }
 
-impl Completer for Words {
+impl Completer for PromptHelper {
     type Candidate = String;
 
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
@@ -217,7 +217,7 @@ impl Completer for Words {
     }
 }
 
-impl Hinter for Words {
+impl Hinter for PromptHelper {
     type Hint = String;
 
     /// There are none, but the editor asks for one before it waits for the first key. The signal makes it end there; keys
@@ -233,9 +233,9 @@ impl Hinter for Words {
     }
 }
 
-impl Validator for Words {}
+impl Validator for PromptHelper {}
 
-impl Helper for Words {}
+impl Helper for PromptHelper {}
 
 #[cfg(test)]
 mod tests {
@@ -247,7 +247,7 @@ mod tests {
     fn commands_and_names_are_completed() {
         let names = Names::default();
         names.lock().expect("nobody panicked").extend(["henderson", "messi", "mario"].map(str::to_owned));
-        let words = Words::new(names, Arc::default());
+        let words = PromptHelper::new(names, Arc::default());
         let history = DefaultHistory::new();
         let complete = |line: &str| {
             let (start, found) = words.complete(line, line.len(), &Context::new(&history)).expect("it is in memory");
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn lines_are_wrapped_before_the_terminal_does_it() {
-        let words = Words::new(Names::default(), Arc::default());
+        let words = PromptHelper::new(Names::default(), Arc::default());
         assert_eq!(words.wrapped("abcdef", 0, 6), ("abcdef".to_owned(), 6));
         assert_eq!(words.wrapped("abcdefg", 0, 6), ("abcdef\r\ng".to_owned(), 1));
         assert_eq!(words.wrapped("x", 6, 6), ("\r\nx".to_owned(), 1));

@@ -10,10 +10,10 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::cli::chat::client::conversation::{Answered, Conversation, failure, login_without_password};
-use crate::cli::chat::client::lines::{Lines, Typed};
-use crate::cli::chat::client::live::{Display, Names, Shown, Watch};
+use crate::cli::chat::client::lines::{LineEditor, Typed};
+use crate::cli::chat::client::live::{Display, Names, ShownMessages, Watch};
 use crate::cli::chat::client::prompt;
-use crate::cli::chat::client::prompt::Words;
+use crate::cli::chat::client::prompt::PromptHelper;
 use crate::cli::chat::render;
 use crate::cli::output;
 use crate::client::{ClientError, RemoteServer};
@@ -94,7 +94,7 @@ async fn patiently<T>(work: impl Future<Output = T>) -> T {
 }
 
 struct Terminal {
-    lines: Lines,
+    lines: LineEditor,
     display: Display,
     /// The reader's.
     clock: TimeZone,
@@ -103,8 +103,8 @@ struct Terminal {
 impl Terminal {
     fn open(runtime: &Runtime) -> anyhow::Result<Terminal> {
         let (names, ended) = (Names::default(), Arc::<AtomicBool>::default());
-        let (lines, print) = Lines::open(runtime, Words::new(names.clone(), ended.clone()))?;
-        let display = Display { printer: Arc::new(Mutex::new(print)), shown: Shown::default(), names, ended };
+        let (lines, print) = LineEditor::open(runtime, PromptHelper::new(names.clone(), ended.clone()))?;
+        let display = Display { printer: Arc::new(Mutex::new(print)), shown: ShownMessages::default(), names, ended };
         Ok(Terminal { lines, display, clock: TimeZone::system() })
     }
 
