@@ -2,7 +2,7 @@
 
 use chatd::model::{Message, MessageId, Timestamp, Token, Username};
 use chatd::protocol::json::render;
-use chatd::protocol::{FromSender, Reply};
+use chatd::protocol::{Reply, SenderMessages};
 
 /// The data are texts with 0xff between them: names of senders and messages by turns.
 pub fn check(data: &[u8]) {
@@ -12,7 +12,7 @@ pub fn check(data: &[u8]) {
     let listed: Vec<String> = texts.iter().map(|name| dumps(name)).collect();
     expect(&Reply::Online(names), &format!("[{}]", listed.join(", ")));
 
-    let senders: Vec<FromSender> = texts.chunks(4).enumerate().map(|(i, texts)| from_sender(i, texts)).collect();
+    let senders: Vec<SenderMessages> = texts.chunks(4).enumerate().map(|(i, texts)| from_sender(i, texts)).collect();
     let inbox: Vec<String> = senders.iter().map(sender_text).collect();
     expect(&Reply::Inbox(senders), &format!("{{{}}}", inbox.join(", ")));
 
@@ -21,9 +21,9 @@ pub fn check(data: &[u8]) {
 }
 
 /// Keys of one object differ, so each sender has a number.
-fn from_sender(number: usize, texts: &[String]) -> FromSender {
+fn from_sender(number: usize, texts: &[String]) -> SenderMessages {
     let message = |text: &String| Message { id: MessageId(1), sent_at: Timestamp(0), text: text.as_str().into() };
-    FromSender {
+    SenderMessages {
         username: Username::stored(&format!("{number}{}", texts[0])),
         sender: texts[texts.len() - 1].clone(),
         recipient: texts[0].clone(),
@@ -31,7 +31,7 @@ fn from_sender(number: usize, texts: &[String]) -> FromSender {
     }
 }
 
-fn sender_text(from: &FromSender) -> String {
+fn sender_text(from: &SenderMessages) -> String {
     let message = |message: &Message| {
         let [sender, recipient, text] = [&from.sender, &from.recipient, &*message.text].map(dumps);
         format!("{{\"msg_from\": {sender}, \"msg_to\": {recipient}, \"msg\": {text}}}")

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use chatd::model::{Message, MessageId, Timestamp, Token, Username};
-use chatd::protocol::text::{Echo, parse, render};
-use chatd::protocol::{Command, FromSender, Refusal, Reply, Request};
+use chatd::protocol::text::{ReplyContext, parse, render};
+use chatd::protocol::{Command, Refusal, Reply, Request, SenderMessages};
 
 /// The data are a typed line and, after 0xff, what others wrote.
 pub fn check(data: &[u8]) {
@@ -19,7 +19,7 @@ pub fn check(data: &[u8]) {
     let theirs = String::from_utf8_lossy(theirs).into_owned();
     let name = Username::parse(&theirs).unwrap_or(Username::stored("messi"));
     let message = Message { id: MessageId(1), sent_at: Timestamp(0), text: theirs.as_str().into() };
-    let inbox = FromSender {
+    let inbox = SenderMessages {
         username: name.clone(),
         sender: theirs.clone(),
         recipient: theirs,
@@ -34,7 +34,7 @@ pub fn check(data: &[u8]) {
         harmless(&render(&echo, &refusal.into()));
     }
     // These two say the name again, which is that of an account by then.
-    if let Echo::Auth(named) | Echo::Send(named) = &echo
+    if let ReplyContext::Auth(named) | ReplyContext::Send(named) = &echo
         && Username::parse(named).is_ok()
     {
         harmless(&render(&echo, &Reply::Sent));

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::model::{Foreign, Message, MessageId, Timestamp, Token, Username};
 use crate::protocol::json::{ACKNOWLEDGED, parse, refused};
-use crate::protocol::{FromSender, Number, Past, Person, Receipt, Refusal, Reply, Request, grammar};
+use crate::protocol::{HistoryEntry, Number, Profile, Receipt, Refusal, Reply, Request, SenderMessages, grammar};
 
 /// Something in the request has a space or a line end where a line of words cannot have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,29 +41,31 @@ pub fn write(request: &Request) -> Result<Vec<u8>, Unwritable> {
 /// The reply that a text spells, with or without its CRLF CRLF. What the wire does not carry is empty or zero in it:
 /// numbers and times of messages in an inbox, and display names where a sender has no messages.
 pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
-    let answer: Answer = serde_json::from_slice(text).map_err(|_| Unreadable::Shape)?;
+    let answer: ReplyObject = serde_json::from_slice(text).map_err(|_| Unreadable::Shape)?;
     let token = |text: String| Token::parse(&text).ok_or(Unreadable::Shape);
     match answer {
-        Answer { status: Status::Error, message: Some(words), .. } => {
+        ReplyObject { status: ReplyStatus::Error, message: Some(words), .. } => {
             known(&words).map(Reply::Refused).ok_or_else(|| Unreadable::Words(words.into()))
         }
-        Answer { tokenid: Some(text), .. } => Ok(Reply::LoggedIn { token: token(text)? }),
-        Answer { messages: Some(Messages::Token(text)), .. } => Ok(Reply::LoggedOut { token: token(text)? }),
-        Answer { messages: Some(Messages::Names(names)), .. } => {
+        ReplyObject { tokenid: Some(text), .. } => Ok(Reply::LoggedIn { token: token(text)? }),
+        ReplyObject { messages: Some(Messages::Token(text)), .. } => Ok(Reply::LoggedOut { token: token(text)? }),
+        ReplyObject { messages: Some(Messages::Names(names)), .. } => {
             Ok(Reply::Online(names.iter().map(|name| Username::stored(name)).collect()))
         }
-        Answer { messages: Some(Messages::Inbox(Ordered(senders))), .. } => {
+        ReplyObject { messages: Some(Messages::Inbox(Ordered(senders))), .. } => {
             Ok(Reply::Inbox(senders.into_iter().map(from_sender).collect()))
         }
-        Answer { history: Some(messages), .. } => {
+        ReplyObject { history: Some(messages), .. } => {
             messages.into_iter().map(past).collect::<Result<_, _>>().map(Reply::History)
         }
-        Answer { sent: Some(receipts), .. } => {
+        ReplyObject { sent: Some(receipts), .. } => {
             receipts.into_iter().map(receipt).collect::<Result<_, _>>().map(Reply::Status)
         }
-        Answer { status: Status::Ok, message: Some(words), .. } if words == ACKNOWLEDGED => Ok(Reply::Acknowledged),
-        Answer { status: Status::Ok, message: Some(_), .. } => Ok(Reply::Sent),
-        Answer { .. } => Err(Unreadable::Shape),
+        ReplyObject { status: ReplyStatus::Ok, message: Some(words), .. } if words == ACKNOWLEDGED => {
+            Ok(Reply::Acknowledged)
+        }
+        ReplyObject { status: ReplyStatus::Ok, message: Some(_), .. } => Ok(Reply::Sent),
+        ReplyObject { .. } => Err(Unreadable::Shape),
     }
 }
 
@@ -96,8 +98,8 @@ fn known(words: &str) -> Option<Refusal> {
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    status: Status,
+struct ReplyObject {
+    status: ReplyStatus,
     tokenid: Option<String>,
     message: Option<String>,
     messages: Option<Messages>,
@@ -106,7 +108,7 @@ struct Answer {
 }
 
 #[derive(Deserialize)]
-enum Status {
+enum ReplyStatus {
     #[serde(rename = "OK")]
     Ok,
     #[serde(rename = "ERROR")]
@@ -148,11 +150,11 @@ struct ReceiptRead {
     read: Option<String>,
 }
 
-fn past(read: PastRead) -> Result<Past, Unreadable> {
-    let person = |username: &str, display_name| Person { username: Username::stored(username), display_name };
+fn past(read: PastRead) -> Result<HistoryEntry, Unreadable> {
+    let person = |username: &str, display_name| Profile { username: Username::stored(username), display_name };
     let (from, to) = (person(&read.from, read.msg_from), person(&read.to, read.msg_to));
     let message = Message { id: MessageId(read.id), sent_at: time(&read.time)?, text: read.msg.into() };
-    Ok(Past { message, from, to, read_at: read.read.as_deref().map(time).transpose()? })
+    Ok(HistoryEntry { message, from, to, read_at: read.read.as_deref().map(time).transpose()? })
 }
 
 fn receipt(read: ReceiptRead) -> Result<Receipt, Unreadable> {
@@ -164,11 +166,11 @@ fn time(text: &str) -> Result<Timestamp, Unreadable> {
     text.parse().map_err(|_| Unreadable::Shape)
 }
 
-fn from_sender((username, messages): (String, Vec<MessageRead>)) -> FromSender {
+fn from_sender((username, messages): (String, Vec<MessageRead>)) -> SenderMessages {
     let (sender, recipient) =
         messages.first().map(|message| (message.msg_from.clone(), message.msg_to.clone())).unwrap_or_default();
     let message = |message: MessageRead| Message { id: MessageId(0), sent_at: Timestamp(0), text: message.msg.into() };
-    FromSender {
+    SenderMessages {
         username: Username::stored(&username),
         sender,
         recipient,
@@ -181,9 +183,9 @@ struct Ordered<V>(Vec<(String, V)>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Ordered<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<V>(std::marker::PhantomData<V>);
+        struct EntriesVisitor<V>(std::marker::PhantomData<V>);
 
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
             type Value = Ordered<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,7 +201,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Ordered<V> {
             }
         }
 
-        deserializer.deserialize_map(Entries(std::marker::PhantomData))
+        deserializer.deserialize_map(EntriesVisitor(std::marker::PhantomData))
     }
 }
 
@@ -248,7 +250,7 @@ mod tests {
         prop_oneof![1 => login, 8 => (token(), command).prop_map(|(token, command)| command.with(token))]
     }
 
-    fn from_sender() -> impl Strategy<Value = FromSender> {
+    fn from_sender() -> impl Strategy<Value = SenderMessages> {
         let message =
             any::<String>().prop_map(|text| Message { id: MessageId(0), sent_at: Timestamp(0), text: text.into() });
         let messages = prop::collection::vec(message, 0..4);
@@ -256,7 +258,7 @@ mod tests {
             // The display names stand in the messages.
             let shown = |name: String| if messages.is_empty() { String::new() } else { name };
             let (sender, recipient) = (shown(sender), shown(recipient));
-            FromSender { username: Username::stored(&username), sender, recipient, messages }
+            SenderMessages { username: Username::stored(&username), sender, recipient, messages }
         })
     }
 
@@ -272,14 +274,14 @@ mod tests {
         })
     }
 
-    fn past() -> impl Strategy<Value = Past> {
+    fn past() -> impl Strategy<Value = HistoryEntry> {
         let person = || {
             (word(), any::<String>())
-                .prop_map(|(name, display_name)| Person { username: Username::stored(&name), display_name })
+                .prop_map(|(name, display_name)| Profile { username: Username::stored(&name), display_name })
         };
         (receipt(), any::<String>(), person(), person()).prop_map(|(receipt, text, from, to)| {
             let message = Message { id: receipt.id, sent_at: receipt.sent_at, text: text.into() };
-            Past { message, from, to, read_at: receipt.read_at }
+            HistoryEntry { message, from, to, read_at: receipt.read_at }
         })
     }
 

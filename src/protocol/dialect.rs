@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::text::{self, Echo};
+use super::text::{self, ReplyContext};
 use super::{Refusal, Reply, Request, json};
 use crate::model::Token;
 
@@ -22,7 +22,7 @@ pub struct Dialogue {
     /// The session that the connection has logged in with.
     session: Option<Token>,
     /// Of the requests that have no reply yet.
-    echoes: VecDeque<Echo>,
+    echoes: VecDeque<ReplyContext>,
 }
 
 impl Dialect {
@@ -59,7 +59,7 @@ impl Dialect {
     /// Takes note of a line that is refused unread.
     pub fn pass(&mut self) {
         if let Dialect::Text(dialogue) = self {
-            dialogue.echoes.push_back(Echo::Unknown);
+            dialogue.echoes.push_back(ReplyContext::Unknown);
         }
     }
 
@@ -68,7 +68,7 @@ impl Dialect {
         match self {
             Dialect::Json => json::render(reply, out),
             Dialect::Text(dialogue) => {
-                let echo = dialogue.echoes.pop_front().unwrap_or(Echo::Unknown);
+                let echo = dialogue.echoes.pop_front().unwrap_or(ReplyContext::Unknown);
                 dialogue.note(reply);
                 out.extend_from_slice(text::render(&echo, reply).as_bytes());
                 out.extend_from_slice(b"\r\n");
@@ -81,7 +81,7 @@ impl Dialect {
         match self {
             Dialect::Json => json::render(&refusal.into(), out),
             Dialect::Text(_) => {
-                out.extend_from_slice(text::render(&Echo::Unknown, &refusal.into()).as_bytes());
+                out.extend_from_slice(text::render(&ReplyContext::Unknown, &refusal.into()).as_bytes());
                 out.extend_from_slice(b"\r\n");
             }
         }

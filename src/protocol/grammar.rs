@@ -70,14 +70,14 @@ macro_rules! grammar {
 
 grammar! {
     "auth"    NoToken (username: Name, password: Secret) => { Command::Auth { username, password } }
-    "send"    Shown (recipient: Name, text: Text) => { Command::Send(Send { recipient, text }) }
-    "inbox"   Shown () => { Command::Inbox }
-    "show"    Shown () => { Command::Show }
-    "logout"  Shown () => { Command::Logout }
-    "wait"    Shown (at_most: Seconds) => { Command::Wait { at_most } }
-    "ack"     Shown () => { Command::Ack }
-    "history" Shown (username: Name, before: BeforeId, count: Count) => { Command::History { username, before, count } }
-    "status"  Shown (username: Name) => { Command::Status { username } }
+    "send"    NeedsToken (recipient: Name, text: Text) => { Command::Send(Send { recipient, text }) }
+    "inbox"   NeedsToken () => { Command::Inbox }
+    "show"    NeedsToken () => { Command::Show }
+    "logout"  NeedsToken () => { Command::Logout }
+    "wait"    NeedsToken (at_most: Seconds) => { Command::Wait { at_most } }
+    "ack"     NeedsToken () => { Command::Ack }
+    "history" NeedsToken (username: Name, before: BeforeId, count: Count) => { Command::History { username, before, count } }
+    "status"  NeedsToken (username: Name) => { Command::Status { username } }
 }
 
 /// For a command that needs no session.
@@ -94,9 +94,9 @@ impl Parameter for NoToken {
 }
 
 /// For a command that needs a session: its token stands right after the name.
-struct Shown;
+struct NeedsToken;
 
-impl Parameter for Shown {
+impl Parameter for NeedsToken {
     type Value = Option<Token>;
 
     fn read<'a>(words: &mut impl Words<'a>) -> Result<Option<Token>, Refusal> {

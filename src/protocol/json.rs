@@ -11,13 +11,13 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::{CharEscape, Formatter};
 
 use super::grammar::{self, Words as _};
-use super::{FromSender, Past, Receipt, Refusal, Reply, Request};
+use super::{HistoryEntry, Receipt, Refusal, Reply, Request, SenderMessages};
 use crate::model::{Message, Timestamp, Token, Username};
 
 /// Reads one line, its CRLF included.
 pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
     let line = std::str::from_utf8(line).map_err(|_| Refusal::Malformed)?;
-    let mut words = Words { line, next: Some(0) };
+    let mut words = JsonWords { line, next: Some(0) };
     let name = words.required()?;
     grammar::read(line, name, &mut words)
 }
@@ -39,13 +39,13 @@ pub fn render(reply: &Reply, out: &mut Vec<u8>) {
 }
 
 /// The words of a line, split at U+0020 alone, so that two spaces have an empty word between them.
-struct Words<'a> {
+struct JsonWords<'a> {
     line: &'a str,
     /// Where the next word begins.
     next: Option<usize>,
 }
 
-impl<'a> grammar::Words<'a> for Words<'a> {
+impl<'a> grammar::Words<'a> for JsonWords<'a> {
     /// The next word, stripped as Python strips it.
     fn required(&mut self) -> Result<&'a str, Refusal> {
         let start = self.next.ok_or(Refusal::Malformed)?;
@@ -160,7 +160,7 @@ pub(super) fn refused(refusal: Refusal) -> String {
 }
 
 /// An inbox as a JSON object.
-struct InboxText<'a>(&'a [FromSender]);
+struct InboxText<'a>(&'a [SenderMessages]);
 
 impl Serialize for InboxText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -168,7 +168,7 @@ impl Serialize for InboxText<'_> {
     }
 }
 
-struct FromText<'a>(&'a FromSender);
+struct FromText<'a>(&'a SenderMessages);
 
 impl Serialize for FromText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -176,7 +176,7 @@ impl Serialize for FromText<'_> {
     }
 }
 
-struct MessageText<'a>(&'a FromSender, &'a Message);
+struct MessageText<'a>(&'a SenderMessages, &'a Message);
 
 impl Serialize for MessageText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -189,7 +189,7 @@ impl Serialize for MessageText<'_> {
 }
 
 /// A part of a conversation as a JSON list.
-struct HistoryText<'a>(&'a [Past]);
+struct HistoryText<'a>(&'a [HistoryEntry]);
 
 impl Serialize for HistoryText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -197,11 +197,11 @@ impl Serialize for HistoryText<'_> {
     }
 }
 
-struct PastText<'a>(&'a Past);
+struct PastText<'a>(&'a HistoryEntry);
 
 impl Serialize for PastText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Past { message, from, to, read_at } = self.0;
+        let HistoryEntry { message, from, to, read_at } = self.0;
         let mut map = serializer.serialize_map(Some(8))?;
         map.serialize_entry("id", &message.id.0)?;
         map.serialize_entry("time", &message.sent_at.to_string())?;

@@ -90,7 +90,7 @@ pub enum Reply {
     /// The message is on stable storage.
     Sent,
     /// What waited, by sender, in the order of their first message ever.
-    Inbox(Vec<FromSender>),
+    Inbox(Vec<SenderMessages>),
     /// Who is logged in, in the order of their oldest living session.
     Online(Vec<Username>),
     /// The session has ended.
@@ -101,7 +101,7 @@ pub enum Reply {
     /// It is on stable storage that what this connection was handed was read.
     Acknowledged,
     /// A part of a conversation, oldest first.
-    History(Vec<Past>),
+    History(Vec<HistoryEntry>),
     /// The asker's latest messages to somebody, oldest first.
     Status(Vec<Receipt>),
     /// The request was not carried out.
@@ -110,20 +110,20 @@ pub enum Reply {
 
 /// A message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Past {
+pub struct HistoryEntry {
     /// The message.
     pub message: Message,
     /// Who sent it.
-    pub from: Person,
+    pub from: Profile,
     /// To whom.
-    pub to: Person,
+    pub to: Profile,
     /// When it was read; `None` while it waits.
     pub read_at: Option<Timestamp>,
 }
 
 /// An account as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
+pub struct Profile {
     /// Its name on the wire.
     pub username: Username,
     /// Its name in messages.
@@ -143,7 +143,7 @@ pub struct Receipt {
 
 /// One sender's part of an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FromSender {
+pub struct SenderMessages {
     /// The sender's user name.
     pub username: Username,
     /// The sender's display name.

@@ -20,7 +20,7 @@ use crate::model::{Token, Username};
 
 /// What of a request its reply is told with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Echo {
+pub enum ReplyContext {
     /// A login as this user.
     Auth(String),
     /// A message to this user.
@@ -36,11 +36,11 @@ pub enum Echo {
 }
 
 /// Reads one line, with or without its line end. `session` is the one that the connection has logged in with.
-pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refusal>) {
-    let Ok(line) = std::str::from_utf8(line) else { return (Echo::Unknown, Err(Refusal::Malformed)) };
+pub fn parse(line: &[u8], session: Option<Token>) -> (ReplyContext, Result<Request, Refusal>) {
+    let Ok(line) = std::str::from_utf8(line) else { return (ReplyContext::Unknown, Err(Refusal::Malformed)) };
     let line = line.strip_suffix("\r\0").or(line.strip_suffix('\n')).unwrap_or(line);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    let mut words = Words { rest: line, session, named: "" };
+    let mut words = TextWords { rest: line, session, named: "" };
     let name = match words.optional().unwrap_or_default() {
         // The document's example says "sent".
         "sent" => "send",
@@ -49,12 +49,14 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (Echo, Result<Request, Refu
     let request = grammar::read(line, name, &mut words);
     let named = || words.named.to_owned();
     let echo = match name {
-        _ if matches!(request, Err(Refusal::Malformed | Refusal::UnknownCommand | Refusal::Http)) => Echo::Unknown,
-        "auth" => Echo::Auth(named()),
-        "send" => Echo::Send(named()),
-        "show" => Echo::Show,
-        "logout" => Echo::Logout,
-        _ => Echo::Inbox,
+        _ if matches!(request, Err(Refusal::Malformed | Refusal::UnknownCommand | Refusal::Http)) => {
+            ReplyContext::Unknown
+        }
+        "auth" => ReplyContext::Auth(named()),
+        "send" => ReplyContext::Send(named()),
+        "show" => ReplyContext::Show,
+        "logout" => ReplyContext::Logout,
+        _ => ReplyContext::Inbox,
     };
     (echo, request)
 }
@@ -67,14 +69,14 @@ pub fn parse_head(head: &[u8], session: Option<Token>) -> Result<Token, Refusal>
 }
 
 /// The line that a person reads, without its line end.
-pub fn render(echo: &Echo, reply: &Reply) -> String {
+pub fn render(echo: &ReplyContext, reply: &Reply) -> String {
     match reply {
         Reply::LoggedIn { token } => {
-            let Echo::Auth(name) = echo else { return token.reveal() };
+            let ReplyContext::Auth(name) = echo else { return token.reveal() };
             format!("username {name} logged in, token {}", token.reveal())
         }
         Reply::Sent => {
-            let Echo::Send(recipient) = echo else { return "message sent".to_owned() };
+            let ReplyContext::Send(recipient) = echo else { return "message sent".to_owned() };
             format!("message sent to {recipient}")
         }
         Reply::Online(names) => python_list(names),
@@ -86,14 +88,14 @@ pub fn render(echo: &Echo, reply: &Reply) -> String {
     }
 }
 
-fn refused(echo: &Echo, refusal: Refusal) -> String {
+fn refused(echo: &ReplyContext, refusal: Refusal) -> String {
     let words = match (refusal, echo) {
         (Refusal::UnknownCommand | Refusal::Http, _) => "*Maaf, command tidak benar",
         (Refusal::Malformed, _) => "-Maaf, command tidak benar",
         (Refusal::UnknownUser, _) => "Error, User Tidak Ada",
         (Refusal::WrongPassword, _) => "Error, Password Salah",
         (Refusal::UnknownRecipient, _) => "Error, User Tidak Ditemukan",
-        (Refusal::UnknownToken, Echo::Show | Echo::Logout) => "belum melakukan autentifikasi",
+        (Refusal::UnknownToken, ReplyContext::Show | ReplyContext::Logout) => "belum melakukan autentifikasi",
         (Refusal::UnknownToken, _) => "Error, not authorized",
         (ours, _) => {
             let words = ours.words().expect("the document has the words for all others");
@@ -147,7 +149,7 @@ fn is_printable(c: char) -> bool {
 }
 
 /// The words of a line, blanks between them.
-struct Words<'a> {
+struct TextWords<'a> {
     /// What was not taken yet. After a word, without the one blank that ended it.
     rest: &'a str,
     /// The session that the connection has logged in with.
@@ -156,7 +158,7 @@ struct Words<'a> {
     named: &'a str,
 }
 
-impl<'a> grammar::Words<'a> for Words<'a> {
+impl<'a> grammar::Words<'a> for TextWords<'a> {
     fn required(&mut self) -> Result<&'a str, Refusal> {
         self.optional().ok_or(Refusal::Malformed)
     }
@@ -207,7 +209,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::model::{LookupName, Message, MessageId, Timestamp};
-    use crate::protocol::{Command, FromSender, Receipt};
+    use crate::protocol::{Command, Receipt, SenderMessages};
 
     const TOKEN: &str = "503d38c0-2691-4ff1-81ad-fc11f9f5ad03";
 
@@ -252,7 +254,7 @@ mod tests {
         assert_eq!(dialogue("send nobody feeling good", Refusal::UnknownRecipient), "Error, User Tidak Ditemukan");
         assert_eq!(dialogue("inbox", Reply::Inbox(Vec::new())), "{}");
         let message = |text: &str| Message { id: MessageId(1), sent_at: Timestamp(0), text: text.into() };
-        let inbox = Reply::Inbox(vec![FromSender {
+        let inbox = Reply::Inbox(vec![SenderMessages {
             username: Username::stored("messi"),
             sender: "Lionel Messi".to_owned(),
             recipient: "Jordan Henderson".to_owned(),
@@ -345,17 +347,17 @@ mod tests {
 
     #[test]
     fn what_is_no_utf_8_is_no_request() {
-        assert_eq!(parse(b"send messi \xff", Some(token())), (Echo::Unknown, Err(Refusal::Malformed)));
+        assert_eq!(parse(b"send messi \xff", Some(token())), (ReplyContext::Unknown, Err(Refusal::Malformed)));
     }
 
     #[test]
     fn names_are_quoted_as_python_quotes_them() {
-        let quoted = |name: &str| render(&Echo::Show, &names(&[name]));
+        let quoted = |name: &str| render(&ReplyContext::Show, &names(&[name]));
         assert_eq!(quoted("josé你"), "['josé你']");
         assert_eq!(quoted("o'neill"), r#"["o'neill"]"#);
         assert_eq!(quoted(r#"o'"n"#), r#"['o\'"n']"#);
         assert_eq!(quoted(r"a\b"), r"['a\\b']");
         assert_eq!(quoted("a\u{200d}\u{7f}\n\u{e0001} \u{a0}"), r"['a\u200d\x7f\n\U000e0001 \xa0']");
-        assert_eq!(render(&Echo::Show, &names(&[])), "[]");
+        assert_eq!(render(&ReplyContext::Show, &names(&[])), "[]");
     }
 }

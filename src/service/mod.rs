@@ -19,7 +19,7 @@ use crate::auth::throttle::Throttle;
 use crate::charge::network;
 use crate::model::{Message, MessageId, Password, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
-use crate::protocol::{Command, FromSender, Past, Person, Receipt, Refusal, Reply, Send};
+use crate::protocol::{Command, HistoryEntry, Profile, Receipt, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{
     self, HistoryQuery, InboxQuery, NewMessage, NewSession, Repository, SendResult, Session, StoredMessage, User,
 };
@@ -296,7 +296,7 @@ impl Service {
     }
 
     async fn inbox_reply(&self, reader: &Session, handed_out: Vec<(UserId, Vec<Message>)>) -> Result<Reply, Refusal> {
-        let mut senders: Vec<FromSender> = Vec::with_capacity(handed_out.len());
+        let mut senders: Vec<SenderMessages> = Vec::with_capacity(handed_out.len());
         for (sender, messages) in handed_out {
             let Some(sender) = self.repository.user(sender).await.map_err(unavailable)? else { continue };
             // A removed account and a later one of the same name share a key, as a JSON object wants it.
@@ -305,7 +305,7 @@ impl Service {
                 same.messages.sort_by_key(|message| message.id);
                 continue;
             }
-            senders.push(FromSender {
+            senders.push(SenderMessages {
                 username: sender.username.clone(),
                 sender: sender.display_name.to_string(),
                 recipient: reader.user.display_name.to_string(),
@@ -360,10 +360,10 @@ impl Service {
         };
         let entries = self.repository.conversation(me.id, other.id, page).await.map_err(unavailable)?;
         let person =
-            |user: &User| Person { username: user.username.clone(), display_name: user.display_name.to_string() };
+            |user: &User| Profile { username: user.username.clone(), display_name: user.display_name.to_string() };
         let past = |StoredMessage { message, sender, read_at, .. }: StoredMessage| {
             let (from, to) = if sender == me.id { (me, &other) } else { (&other, me) };
-            Past { message, from: person(from), to: person(to), read_at }
+            HistoryEntry { message, from: person(from), to: person(to), read_at }
         };
         Ok(caller.hears(Reply::History(entries.into_iter().map(past).collect())))
     }

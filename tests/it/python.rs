@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use chatd::model::{Message, MessageId, Timestamp, Username};
-use chatd::protocol::{FromSender, Reply, json};
+use chatd::protocol::{Reply, SenderMessages, json};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -34,7 +34,7 @@ fn python(texts: &[String]) -> Vec<String> {
 fn ours(text: &str) -> String {
     let message = Message { id: MessageId(1), sent_at: Timestamp(0), text: text.into() };
     let name = Username::stored("messi");
-    let from = FromSender { username: name, sender: "L".into(), recipient: "J".into(), messages: vec![message] };
+    let from = SenderMessages { username: name, sender: "L".into(), recipient: "J".into(), messages: vec![message] };
     let mut out = Vec::new();
     json::render(&Reply::Inbox(vec![from]), &mut out);
     let reply = String::from_utf8(out).expect("replies are ASCII");

@@ -17,7 +17,7 @@ use crate::cli::output;
 use crate::client::link::Link;
 use crate::client::{self, RemoteServer};
 use crate::model::{LookupName, Password, Token};
-use crate::protocol::text::{self, Echo};
+use crate::protocol::text::{self, ReplyContext};
 use crate::protocol::{Command, Refusal, Reply, Request};
 
 /// How long the end of a session may take that has to be ended although something went wrong.
@@ -160,7 +160,7 @@ impl RemoteAccount {
         match self.link.call(&Command::Logout.with(token)).await? {
             // A session that ended before is as ended as it can be.
             Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken) => self.logins.forget(&self.user),
-            other => bail!("{}", text::render(&Echo::Logout, &other)),
+            other => bail!("{}", text::render(&ReplyContext::Logout, &other)),
         }
     }
 
@@ -202,7 +202,7 @@ impl RemoteAccount {
             interrupted = signals.next() => (timeout(GRACE, login).await.map_err(|_| interrupted)??, Some(interrupted)),
         };
         let Reply::LoggedIn { token } = reply else {
-            bail!("{user}: {}", text::render(&Echo::Auth(user.to_string()), &reply));
+            bail!("{user}: {}", text::render(&ReplyContext::Auth(user.to_string()), &reply));
         };
         *opened = Some(token);
         interrupted.map_or(Ok(token), |interrupted| Err(interrupted.into()))

@@ -3,23 +3,23 @@
 use jiff::tz::TimeZone;
 
 use crate::model::{Timestamp, visible};
-use crate::protocol::{FromSender, Past, Receipt};
+use crate::protocol::{HistoryEntry, Receipt, SenderMessages};
 
 /// What stands before each line of a text of several, so that none can pass for another message.
 const INDENT: &str = "    ";
 
 /// The messages, each with its sender and a line end: `messi: halo`, or the sender alone and the lines of the text
 /// indented below. The blanks and the line end that clients put around a text are not shown.
-pub fn readable(senders: &[FromSender]) -> String {
+pub fn readable(senders: &[SenderMessages]) -> String {
     let texts = senders.iter().flat_map(|from| from.messages.iter().map(|message| (from.username.as_str(), message)));
     texts.map(|(sender, message)| paragraph(&visible(sender), &message.text)).collect()
 }
 
 /// A part of a conversation: each message with its number, its time on the reader's clock, its sender and, of what
 /// the reader sent, when it was read.
-pub fn history(messages: &[Past], reader: &str, clock: &TimeZone) -> String {
-    let line = |past: &Past| {
-        let Past { message, from, read_at, .. } = past;
+pub fn history(messages: &[HistoryEntry], reader: &str, clock: &TimeZone) -> String {
+    let line = |past: &HistoryEntry| {
+        let HistoryEntry { message, from, read_at, .. } = past;
         let mark = if from.username.as_str() == reader { fate(*read_at, clock) } else { String::new() };
         let sender =
             format!("{}  {}  {}{mark}", message.id, shown(message.sent_at, clock), visible(from.username.as_str()));
@@ -61,12 +61,12 @@ fn paragraph(sender: &str, text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::{Message, MessageId, Username};
-    use crate::protocol::Person;
+    use crate::protocol::Profile;
 
     #[test]
     fn no_text_passes_for_anothers() {
         let message = |text: &str| Message { id: MessageId(0), sent_at: Timestamp(0), text: text.into() };
-        let from = FromSender {
+        let from = SenderMessages {
             username: Username::stored("messi"),
             sender: "Lionel Messi".to_owned(),
             recipient: "Jordan Henderson".to_owned(),
@@ -80,8 +80,8 @@ mod tests {
     fn what_was_sent_is_told_with_what_became_of_it() {
         let time = |minutes: i64| Timestamp(1_795_447_622_120 + minutes * 60_000);
         let clock = TimeZone::fixed(jiff::tz::offset(7));
-        let person = |name: &str| Person { username: Username::stored(name), display_name: name.to_uppercase() };
-        let past = |id, from: &str, to: &str, text: &str, read_at| Past {
+        let person = |name: &str| Profile { username: Username::stored(name), display_name: name.to_uppercase() };
+        let past = |id, from: &str, to: &str, text: &str, read_at| HistoryEntry {
             message: Message { id: MessageId(id), sent_at: time(id), text: text.into() },
             from: person(from),
             to: person(to),

@@ -18,8 +18,8 @@ use crate::cli::chat::render::readable;
 use crate::cli::output;
 use crate::client::{self, is_empty};
 use crate::model::{LookupName, Password};
-use crate::protocol::text::{self, Echo};
-use crate::protocol::{Command, FromSender, Reply, Send, json};
+use crate::protocol::text::{self, ReplyContext};
+use crate::protocol::{Command, Reply, Send, SenderMessages, json};
 
 /// How long one request waits for mail.
 const WAIT: Duration = Duration::from_secs(50);
@@ -101,7 +101,7 @@ impl SendMessage {
             });
             match reply? {
                 Reply::Sent => Ok(()),
-                other => bail!("{}", text::render(&Echo::Send(self.user.clone()), &other)),
+                other => bail!("{}", text::render(&ReplyContext::Send(self.user.clone()), &other)),
             }
         })
     }
@@ -120,7 +120,7 @@ impl Inbox {
             }
             let came = !is_empty(&reply);
             while !is_empty(&reply) {
-                let Reply::Inbox(senders) = &reply else { bail!("{}", text::render(&Echo::Inbox, &reply)) };
+                let Reply::Inbox(senders) = &reply else { bail!("{}", text::render(&ReplyContext::Inbox, &reply)) };
                 let page = self.page(senders);
                 // On a thread of its own, because a full pipe may take nothing for as long as it likes.
                 account.unless_interrupted(spawn_blocking(move || output::print(page))).await???;
@@ -133,7 +133,7 @@ impl Inbox {
         })
     }
 
-    fn page(&self, senders: &[FromSender]) -> String {
+    fn page(&self, senders: &[SenderMessages]) -> String {
         if !self.json {
             return readable(senders);
         }

@@ -5,7 +5,7 @@ use crate::client::link::Link;
 use crate::client::{ClientError, RemoteServer};
 use crate::model::{LookupName, Password, Token};
 use crate::protocol::client::Unreadable;
-use crate::protocol::text::{self, Echo};
+use crate::protocol::text::{self, ReplyContext};
 use crate::protocol::{Command, Refusal, Reply, Request};
 
 /// A person's dealings with a server.
@@ -21,7 +21,7 @@ pub struct Conversation {
 /// What became of a line.
 pub struct Answered {
     /// What was asked.
-    pub echo: Echo,
+    pub echo: ReplyContext,
     /// What the server says, or this program where the line got no further.
     pub reply: Reply,
 }
@@ -72,15 +72,15 @@ impl Conversation {
     pub async fn log_in(&mut self, username: &str, password: Password) -> Result<Answered, ClientError> {
         let command = Command::Auth { username: LookupName::of(username), password };
         let request = Request { token: None, command };
-        self.ask(Echo::Auth(username.to_owned()), request).await
+        self.ask(ReplyContext::Auth(username.to_owned()), request).await
     }
 
-    async fn ask(&mut self, echo: Echo, request: Request) -> Result<Answered, ClientError> {
+    async fn ask(&mut self, echo: ReplyContext, request: Request) -> Result<Answered, ClientError> {
         let reply = self.link.call(&request).await?;
         match (&reply, request.token) {
             (Reply::LoggedIn { token }, _) => {
                 self.token = Some(*token);
-                if let Echo::Auth(name) = &echo {
+                if let ReplyContext::Auth(name) = &echo {
                     self.username.clone_from(name);
                 }
                 self.opened.push((self.username.clone(), *token));
@@ -108,7 +108,7 @@ impl Conversation {
             let token = *token;
             match self.link.call(&Command::Logout.with(token)).await {
                 Ok(Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken)) => self.has_ended(token),
-                Ok(other) => return Err(text::render(&Echo::Logout, &other)),
+                Ok(other) => return Err(text::render(&ReplyContext::Logout, &other)),
                 Err(error) => return Err(error.to_string()),
             }
         }

@@ -16,7 +16,7 @@ use crate::cli::chat::render::readable;
 use crate::client::link::Link;
 use crate::client::{ClientError, RemoteServer};
 use crate::model::{Token, visible};
-use crate::protocol::{FromSender, Refusal, Reply};
+use crate::protocol::{Refusal, Reply, SenderMessages};
 
 /// How long one request waits. A line that is dead without a word is noticed a little later.
 const WAIT: Duration = Duration::from_secs(20);
@@ -36,14 +36,14 @@ pub type Names = Arc<Mutex<BTreeSet<String>>>;
 
 /// What was shown and not yet asked for, one message each, in the order shown.
 #[derive(Clone, Default)]
-pub struct ShownMessages(Arc<Mutex<VecDeque<FromSender>>>);
+pub struct ShownMessages(Arc<Mutex<VecDeque<SenderMessages>>>);
 
 impl ShownMessages {
-    fn add(&self, senders: Vec<FromSender>) {
+    fn add(&self, senders: Vec<SenderMessages>) {
         let mut shown = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
         for from in senders {
             for message in &from.messages {
-                shown.push_back(FromSender { messages: vec![message.clone()], ..from.clone() });
+                shown.push_back(SenderMessages { messages: vec![message.clone()], ..from.clone() });
             }
         }
         let over = shown.len().saturating_sub(KEPT);
@@ -51,7 +51,7 @@ impl ShownMessages {
     }
 
     /// Puts what was shown before what came now.
-    pub fn take_before(&self, senders: &mut Vec<FromSender>) {
+    pub fn take_before(&self, senders: &mut Vec<SenderMessages>) {
         let now = std::mem::take(senders);
         let shown = std::mem::take(&mut *self.0.lock().unwrap_or_else(|broken| broken.into_inner()));
         for from in shown.into_iter().chain(now) {

@@ -19,7 +19,7 @@ use crate::cli::output;
 use crate::client::{ClientError, RemoteServer};
 use crate::model::{Password, visible};
 use crate::protocol::Reply;
-use crate::protocol::text::Echo;
+use crate::protocol::text::ReplyContext;
 
 const HELP: &str = "auth USER [PASSWORD]   log in; without a password it is asked for unseen
 send USER TEXT         send a message
@@ -166,7 +166,7 @@ impl Terminal {
     /// Learns names from an answer, and gives what is shown of it to the user `reader`.
     fn take_in(&mut self, mut answered: Answered, reader: &str) -> String {
         match (&answered.echo, &mut answered.reply) {
-            (Echo::Send(name), Reply::Sent) => self.display.learn([name.clone()]),
+            (ReplyContext::Send(name), Reply::Sent) => self.display.learn([name.clone()]),
             (_, Reply::Online(names)) => {
                 let names: Vec<String> = names.iter().map(ToString::to_string).collect();
                 self.display.learn(names);
