@@ -14,43 +14,49 @@ pub const QUIET_AFTER_END: Duration = Duration::from_secs(1);
 
 /// The leases of one connection, in the order of their replies.
 #[derive(Debug, Default)]
-pub struct HandedOut {
-    replies: Vec<Handed>,
+pub struct Unconfirmed {
+    replies: Vec<PendingReply>,
 }
 
 #[derive(Debug)]
-struct Handed {
+struct PendingReply {
     lease: Lease,
     /// A request that begins here in the stream, or later, came after the reply.
     evidence_from: u64,
     /// The peer had ended the stream before the reply was made.
-    after_end: bool,
+    peer_had_closed: bool,
     /// The request came with the promise of another proof than silence.
     promised: bool,
     written_at: Option<Instant>,
 }
 
-impl Handed {
+impl PendingReply {
     /// After the end of the stream nothing but silence can come.
     fn silence_counts(&self) -> bool {
-        self.after_end || !self.promised
+        self.peer_had_closed || !self.promised
     }
 }
 
-impl HandedOut {
+impl Unconfirmed {
     /// Nothing is outstanding.
     pub fn is_empty(&self) -> bool {
         self.replies.is_empty()
     }
 
-    /// A reply was made when `received` bytes of the stream had come; `after_end`: and they were the last.
-    pub fn made(&mut self, lease: Lease, received: u64, after_end: bool) {
-        self.replies.push(Handed { lease, evidence_from: received, after_end, promised: false, written_at: None });
+    /// A reply was made when `received` bytes of the stream had come; `peer_had_closed`: and they were the last.
+    pub fn add(&mut self, lease: Lease, received: u64, peer_had_closed: bool) {
+        self.replies.push(PendingReply {
+            lease,
+            evidence_from: received,
+            peer_had_closed,
+            promised: false,
+            written_at: None,
+        });
     }
 
     /// Who asked for the last of them will ask again, say `ack` or end the stream when it has read: its silence says
     /// nothing.
-    pub fn promised(&mut self) {
+    pub fn require_explicit_ack(&mut self) {
         if let Some(last) = self.replies.last_mut() {
             last.promised = true;
         }
@@ -76,7 +82,7 @@ impl HandedOut {
 
     /// The peer's TCP has acknowledged everything, and the connection lives: confirms what was written `quiet` ago, save
     /// where another proof is promised.
-    pub fn quiet(&mut self, now: Instant, quiet: Duration) {
+    pub fn confirm_by_silence(&mut self, now: Instant, quiet: Duration) {
         self.confirm(|reply| {
             reply.silence_counts() && reply.written_at.is_some_and(|at| now.duration_since(at) >= quiet)
         });
@@ -84,7 +90,7 @@ impl HandedOut {
 
     /// The stream has ended cleanly and everything is acknowledged. What is left needs [`QUIET_AFTER_END`].
     pub fn ended(&mut self) {
-        self.confirm(|reply| reply.written_at.is_some() && !reply.after_end);
+        self.confirm(|reply| reply.written_at.is_some() && !reply.peer_had_closed);
     }
 
     /// When the oldest reply will have been quiet for `quiet`.
@@ -93,7 +99,7 @@ impl HandedOut {
         replies.filter_map(|reply| reply.written_at).min().map(|at| at + quiet)
     }
 
-    fn confirm(&mut self, proven: impl Fn(&Handed) -> bool) {
+    fn confirm(&mut self, proven: impl Fn(&PendingReply) -> bool) {
         if self.replies.iter().any(&proven) {
             for reply in self.replies.extract_if(.., |reply| proven(reply)) {
                 reply.lease.confirm();

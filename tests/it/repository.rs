@@ -13,7 +13,7 @@ use chatd::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::repository::{
     Delivery, HistoryQuery, InboxQuery, Lease, NewMessage, NewUser, Repository, SendResult, StoreOptions,
 };
-use chatd::transport::confirmation::{HandedOut, QUIET_AFTER_END};
+use chatd::transport::confirmation::{QUIET_AFTER_END, Unconfirmed};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -484,12 +484,12 @@ async fn unread(repository: &SqliteRepository) -> u64 {
 async fn what_confirms_a_reply_and_what_does_not() {
     let (_folder, repository, user) = handing_out(6).await;
     let (now, second) = (Instant::now(), Duration::from_secs(1));
-    let mut handed = HandedOut::default();
+    let mut handed = Unconfirmed::default();
     // A request that came before the reply was written in full, one that began before it, and one after it.
-    handed.made(one(&repository, user).await, 10, false);
+    handed.add(one(&repository, user).await, 10, false);
     handed.request(10);
     handed.ended();
-    handed.quiet(now + 20 * second, second);
+    handed.confirm_by_silence(now + 20 * second, second);
     assert_eq!(unread(&repository).await, 6, "it was not written yet");
     handed.written(now);
     handed.request(9);
@@ -498,35 +498,35 @@ async fn what_confirms_a_reply_and_what_does_not() {
     assert_eq!(unread(&repository).await, 5);
     assert!(handed.is_empty());
     // A clean end.
-    handed.made(one(&repository, user).await, 20, false);
+    handed.add(one(&repository, user).await, 20, false);
     handed.written(now);
     handed.ended();
     assert_eq!(unread(&repository).await, 4);
     // An end before the reply.
-    handed.made(one(&repository, user).await, 30, true);
+    handed.add(one(&repository, user).await, 30, true);
     handed.written(now);
     handed.ended();
-    handed.quiet(now + QUIET_AFTER_END / 2, QUIET_AFTER_END);
+    handed.confirm_by_silence(now + QUIET_AFTER_END / 2, QUIET_AFTER_END);
     assert_eq!(unread(&repository).await, 4, "it proves nothing for a second");
-    handed.quiet(now + QUIET_AFTER_END, QUIET_AFTER_END);
+    handed.confirm_by_silence(now + QUIET_AFTER_END, QUIET_AFTER_END);
     assert_eq!(unread(&repository).await, 3);
     // Quiet counts from each reply.
-    handed.made(one(&repository, user).await, 40, false);
+    handed.add(one(&repository, user).await, 40, false);
     handed.written(now);
-    handed.made(one(&repository, user).await, 50, false);
+    handed.add(one(&repository, user).await, 50, false);
     handed.written(now + 5 * second);
     assert_eq!(handed.next_quiet(15 * second), Some(now + 15 * second));
-    handed.quiet(now + 15 * second, 15 * second);
+    handed.confirm_by_silence(now + 15 * second, 15 * second);
     assert_eq!(unread(&repository).await, 2);
     // A request proves all that was written before it, not what was made after it was sent.
-    handed.made(one(&repository, user).await, 90, false);
+    handed.add(one(&repository, user).await, 90, false);
     handed.written(now);
     handed.request(60);
     assert_eq!(unread(&repository).await, 1);
     // Silence is no proof where another is promised.
-    handed.promised();
+    handed.require_explicit_ack();
     assert_eq!(handed.next_quiet(15 * second), None);
-    handed.quiet(now + 60 * second, 15 * second);
+    handed.confirm_by_silence(now + 60 * second, 15 * second);
     assert_eq!(unread(&repository).await, 1);
     // What was not proven goes back.
     drop(handed);

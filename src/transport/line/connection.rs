@@ -24,7 +24,7 @@ use crate::protocol::Refusal;
 use crate::protocol::dialect::Dialect;
 use crate::service::{Peer, Service};
 use crate::transport::admission::Slot;
-use crate::transport::confirmation::HandedOut;
+use crate::transport::confirmation::Unconfirmed;
 use crate::transport::line::connection::incoming::LongLine;
 use crate::transport::line::framer::{Ending, LineLimits, Lines};
 use crate::transport::stream::Stream;
@@ -100,7 +100,7 @@ struct Connection<'a, S> {
     out_charge: Option<Charge>,
     /// Whether the peer is silent, and whether it has a session, for those who count connections.
     slot: Slot,
-    handed_out: HandedOut,
+    handed_out: Unconfirmed,
     /// Ready when the server stops. Made once, since to begin and end listening costs more than to answer a request.
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Nothing was answered yet.
@@ -132,7 +132,7 @@ pub async fn run<S: Stream>(
         out: Vec::new(),
         out_charge: None,
         slot,
-        handed_out: HandedOut::default(),
+        handed_out: Unconfirmed::default(),
         stopped: Box::pin(stop.cancelled_owned()),
         first: true,
     };

@@ -16,7 +16,7 @@ impl<S: Stream> Connection<'_, S> {
     /// The connection has been silent since a reply was written: that counts if the peer's TCP has all of it.
     pub(super) async fn check_quiet(&mut self) -> io::Result<()> {
         match has_all(&self.stream)? {
-            true => self.handed_out.quiet(Instant::now(), self.settings.confirm_after),
+            true => self.handed_out.confirm_by_silence(Instant::now(), self.settings.confirm_after),
             false => sleep(ASK_EVERY).await,
         }
         Ok(())
@@ -28,7 +28,7 @@ impl<S: Stream> Connection<'_, S> {
         while !self.handed_out.is_empty() && Instant::now() < deadline {
             if has_all(&self.stream)? {
                 self.handed_out.ended();
-                self.handed_out.quiet(Instant::now(), QUIET_AFTER_END);
+                self.handed_out.confirm_by_silence(Instant::now(), QUIET_AFTER_END);
             }
             if !self.handed_out.is_empty() {
                 sleep(ASK_EVERY).await;
@@ -48,7 +48,7 @@ impl<S: Stream> Connection<'_, S> {
             match timeout(deadline.saturating_duration_since(Instant::now()), read(stream, lines, most)).await {
                 // Alive, and its TCP has everything: whenever it reads on, it will find the replies.
                 Err(_) if !settings.confirm_after.is_zero() && has_all(stream)? => {
-                    handed_out.quiet(Instant::now(), Duration::ZERO);
+                    handed_out.confirm_by_silence(Instant::now(), Duration::ZERO);
                 }
                 Err(_) => break,
                 Ok(Err(error)) => return Err(error),

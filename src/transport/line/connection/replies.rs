@@ -50,9 +50,9 @@ impl<S: Stream> Connection<'_, S> {
         let ended = self.stream.peer_state()? == PeerState::Ended;
         let is_said = self.reply_if_there_is_room(&outcome);
         if let Some(lease) = outcome.lease.filter(|_| is_said) {
-            self.handed_out.made(lease, received, ended);
+            self.handed_out.add(lease, received, ended);
             if promised {
-                self.handed_out.promised();
+                self.handed_out.require_explicit_ack();
             }
         }
         self.flush().await
