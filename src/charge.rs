@@ -67,11 +67,11 @@ pub fn network(address: IpAddr) -> IpAddr {
 
 /// How much each payer has of something.
 #[derive(Debug, Default)]
-pub struct Account {
+pub struct PayerTotals {
     by_payer: HashMap<Payer, usize>,
 }
 
-impl Account {
+impl PayerTotals {
     /// What `payer` has.
     pub fn of(&self, payer: Payer) -> usize {
         self.by_payer.get(&payer).copied().unwrap_or(0)
@@ -129,22 +129,22 @@ impl Memory {
 /// is not free, the oldest charge of whoever has the most is cut. Only who is alone may have more, and that once.
 #[derive(Debug)]
 pub struct Pool {
-    state: Mutex<State>,
+    state: Mutex<ChargeState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ChargeState {
     size: usize,
     taken: usize,
-    by_payer: Account,
+    by_payer: PayerTotals,
     /// Those that are not empty, in the order in which they began.
-    charges: BTreeMap<u64, Entry>,
+    charges: BTreeMap<u64, ChargeEntry>,
     /// The number of the next.
     next: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ChargeEntry {
     payer: Payer,
     bytes: usize,
     cut: Arc<Cut>,
@@ -159,11 +159,11 @@ struct Cut {
 
 impl Pool {
     fn new(size: usize) -> Arc<Pool> {
-        let state = State { size, taken: 0, by_payer: Account::default(), charges: BTreeMap::new(), next: 0 };
+        let state = ChargeState { size, taken: 0, by_payer: PayerTotals::default(), charges: BTreeMap::new(), next: 0 };
         Arc::new(Pool { state: Mutex::new(state) })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ChargeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -178,7 +178,7 @@ impl Pool {
     }
 }
 
-impl State {
+impl ChargeState {
     fn free(&self) -> usize {
         self.size.saturating_sub(self.taken)
     }
@@ -208,7 +208,7 @@ impl State {
         }
     }
 
-    fn remove(&mut self, number: u64) -> Option<Entry> {
+    fn remove(&mut self, number: u64) -> Option<ChargeEntry> {
         let entry = self.charges.remove(&number)?;
         self.taken -= entry.bytes;
         self.by_payer.subtract(entry.payer, entry.bytes);
@@ -250,7 +250,7 @@ impl Charge {
         if bytes > 0 {
             state.taken += bytes;
             state.by_payer.add(self.payer, bytes);
-            state.charges.insert(number, Entry { payer: self.payer, bytes, cut: self.cut.clone() });
+            state.charges.insert(number, ChargeEntry { payer: self.payer, bytes, cut: self.cut.clone() });
         }
         true
     }

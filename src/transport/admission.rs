@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::charge::{Account, Holder, Payer};
+use crate::charge::{Holder, Payer, PayerTotals};
 use crate::model::SessionId;
 
 /// How many connections there may be.
@@ -31,15 +31,15 @@ pub struct ConnectionLimits {
 #[derive(Debug)]
 pub struct Connections {
     begun: Instant,
-    state: Mutex<State>,
+    state: Mutex<AdmissionState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct AdmissionState {
     limits: ConnectionLimits,
     total: usize,
     /// By network, and of those who are authenticated also by account.
-    counts: Account,
+    counts: PayerTotals,
     unauthenticated: HashMap<u64, Arc<Record>>,
     authenticated: HashMap<u64, (Arc<Record>, Holder)>,
     by_session: HashMap<SessionId, Vec<u64>>,
@@ -89,10 +89,10 @@ pub struct TooMany;
 impl Connections {
     /// Nobody yet.
     pub fn new(limits: ConnectionLimits) -> Arc<Connections> {
-        let state = State {
+        let state = AdmissionState {
             limits,
             total: 0,
-            counts: Account::default(),
+            counts: PayerTotals::default(),
             unauthenticated: HashMap::new(),
             authenticated: HashMap::new(),
             by_session: HashMap::new(),
@@ -160,12 +160,12 @@ impl Connections {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(BUSY - 1)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, AdmissionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl AdmissionState {
     /// The one of these unauthenticated that was silent for the longest.
     fn longest_silent(&self, may_go: impl Fn(&Record) -> bool) -> Option<Arc<Record>> {
         let heard = |record: &Record| record.heard.load(Ordering::Relaxed);
@@ -175,7 +175,7 @@ impl State {
 
     /// The newest unauthenticated of the network that has the most of them, if that is more than `newcomer` would have.
     fn newest_of_the_most(&self, newcomer: Payer) -> Option<Arc<Record>> {
-        let mut counts = Account::default();
+        let mut counts = PayerTotals::default();
         self.unauthenticated.values().for_each(|record| counts.add(record.network, 1));
         let newest = self.can_go().max_by_key(|record| (counts.of(record.network), record.number))?;
         (counts.of(newest.network) > counts.of(newcomer) + 1).then(|| newest.clone())

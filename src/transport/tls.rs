@@ -15,28 +15,28 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::transport::stream::{PeerState, Stream};
-pub use crate::transport::tls::identity::{BadIdentity, Identity, Validity};
+pub use crate::transport::tls::identity::{BadIdentity, TlsIdentity, Validity};
 
 /// Makes TCP connections into TLS connections.
 #[derive(Debug)]
 pub struct Tls {
-    identity: RwLock<Identity>,
+    identity: RwLock<TlsIdentity>,
     handshake_timeout: Duration,
 }
 
 impl Tls {
     /// As this identity; a handshake may take so long.
-    pub fn new(identity: Identity, handshake_timeout: Duration) -> Tls {
+    pub fn new(identity: TlsIdentity, handshake_timeout: Duration) -> Tls {
         Tls { identity: RwLock::new(identity), handshake_timeout }
     }
 
     /// The identity that connections see.
-    pub fn identity(&self) -> Identity {
+    pub fn identity(&self) -> TlsIdentity {
         self.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Connections from now on see this identity.
-    pub fn set_identity(&self, identity: Identity) {
+    pub fn set_identity(&self, identity: TlsIdentity) {
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
@@ -51,7 +51,7 @@ impl Tls {
             return Ok(Accepted::Plain(tcp));
         }
         let config = self.identity().config();
-        let records = Records { tcp, place: Place::default() };
+        let records = Records { tcp, place: RecordCursor::default() };
         let inner = TlsAcceptor::from(config).accept(records).await?;
         Ok(Accepted::Tls(TlsStream { inner: Box::new(inner), more: false }))
     }
@@ -131,12 +131,12 @@ impl Stream for TlsStream {
 /// The TCP stream beneath, with an eye on where records end: half a record is read but gives nothing yet.
 struct Records {
     tcp: TcpStream,
-    place: Place,
+    place: RecordCursor,
 }
 
 /// Where in a record the stream is.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Place {
+struct RecordCursor {
     /// The last two bytes of the header: how long the rest is.
     length: [u8; 2],
     /// Bytes of this record that have come.
@@ -146,7 +146,7 @@ struct Place {
 /// The header of a record (RFC 8446, 5.1); its length stands at its end.
 const HEADER: u64 = 5;
 
-impl Place {
+impl RecordCursor {
     fn advance(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
             if self.taken < HEADER {
@@ -196,7 +196,7 @@ mod tests {
         let record = |length: u16| [&[23, 3, 3][..], &length.to_be_bytes(), &vec![0; length.into()]].concat();
         let stream = [record(1), record(0), record(300)].concat();
         for cut in 0..=stream.len() {
-            let (mut at_once, mut in_pieces) = (Place::default(), Place::default());
+            let (mut at_once, mut in_pieces) = (RecordCursor::default(), RecordCursor::default());
             at_once.advance(&stream[..cut]);
             stream[..cut].chunks(3).for_each(|piece| in_pieces.advance(piece));
             let begun = [0, 6, 11, 316].into_iter().rfind(|begin| *begin <= cut).expect("0 is one");

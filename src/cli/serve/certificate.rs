@@ -7,23 +7,23 @@ use jiff::Timestamp;
 use tracing::{error, warn};
 
 use crate::config::{BadConfig, Config, Listen};
-use crate::transport::tls::{Identity, Tls, Validity};
+use crate::transport::tls::{Tls, TlsIdentity, Validity};
 
 /// So many days before the end somebody should hear of it: a certificate of 90 days is renewed 30 days before.
 const EARLY_DAYS: i64 = 21;
 const DAY: i64 = 24 * 60 * 60;
 
 /// Reads certificate and key.
-pub fn load((certificate, key): &(PathBuf, PathBuf)) -> Result<Identity, BadConfig> {
+pub fn load((certificate, key): &(PathBuf, PathBuf)) -> Result<TlsIdentity, BadConfig> {
     let all = |wrong: Vec<crate::transport::tls::BadIdentity>| wrong.iter().map(ToString::to_string).collect();
-    Identity::load(certificate, key).map_err(|wrong| match BadConfig::all(all(wrong)) {
+    TlsIdentity::load(certificate, key).map_err(|wrong| match BadConfig::all(all(wrong)) {
         Err(bad) => bad,
         Ok(()) => BadConfig::new("server.tls_certificate: it cannot be used"),
     })
 }
 
 /// The certificate that the settings name, where TLS is wanted: at an address of theirs, or at a listener of systemd's.
-pub fn configured(config: &Config, inherited: bool) -> Result<Option<Identity>, BadConfig> {
+pub fn configured(config: &Config, inherited: bool) -> Result<Option<TlsIdentity>, BadConfig> {
     let server = &config.server;
     let is_named = !server.tls_certificate.as_os_str().is_empty() && !server.tls_key.as_os_str().is_empty();
     match server.tls_listen {
@@ -62,7 +62,7 @@ pub fn notice(validity: Validity, now: SystemTime) -> Option<Notice> {
 }
 
 /// Logs what is to be said.
-pub fn tell(identity: &Identity, now: SystemTime) {
+pub fn tell(identity: &TlsIdentity, now: SystemTime) {
     match notice(identity.validity(), now) {
         Some(Notice::Error(text)) => error!("{text}"),
         Some(Notice::Warning(text)) => warn!("{text}"),
@@ -76,12 +76,12 @@ pub fn successor(
     files: &(PathBuf, PathBuf),
     tls: Option<&Tls>,
     now: SystemTime,
-) -> Result<Option<Identity>, BadConfig> {
+) -> Result<Option<TlsIdentity>, BadConfig> {
     let Some(tls) = tls.filter(|_| !files.0.as_os_str().is_empty() && !files.1.as_os_str().is_empty()) else {
         return Ok(None);
     };
     let (new, in_force) = (load(files)?, tls.identity());
-    let is_over = |identity: &Identity| identity.validity().seconds_left(now) < 0;
+    let is_over = |identity: &TlsIdentity| identity.validity().seconds_left(now) < 0;
     if is_over(&new) && !is_over(&in_force) {
         let (over, good) = (date(new.validity().end), date(in_force.validity().end));
         return Err(BadConfig::new(format!(

@@ -76,7 +76,7 @@ pub enum End {
     NoTls,
 }
 
-enum Event {
+enum ConnectionEvent {
     Bytes,
     Ended,
     Stopped,
@@ -163,21 +163,21 @@ impl<S: Stream> Connection<'_, S> {
             }
             self.charge_long_line().await?;
             match self.next_event().await? {
-                Event::Bytes => {
+                ConnectionEvent::Bytes => {
                     self.slot.touch();
                     if self.first && begins_handshake(self.lines.pending()) {
                         return Ok(Over::NoTls);
                     }
                 }
-                Event::Ended => return Ok(Over::Ended),
-                Event::Stopped => return Ok(Over::Stopped),
-                Event::Quiet => self.check_quiet().await?,
-                Event::LineOver(refusal) => self.refuse_long_line(refusal).await?,
+                ConnectionEvent::Ended => return Ok(Over::Ended),
+                ConnectionEvent::Stopped => return Ok(Over::Stopped),
+                ConnectionEvent::Quiet => self.check_quiet().await?,
+                ConnectionEvent::LineOver(refusal) => self.refuse_long_line(refusal).await?,
             }
         }
     }
 
-    async fn next_event(&mut self) -> io::Result<Event> {
+    async fn next_event(&mut self) -> io::Result<ConnectionEvent> {
         let confirm_after = self.settings.confirm_after;
         let quiet_at = match confirm_after.is_zero() {
             true => None,
@@ -201,10 +201,10 @@ impl<S: Stream> Connection<'_, S> {
         tokio::select! {
             biased;
             // First, so that a peer that never pauses is stopped as well.
-            () = stopped.as_mut() => Ok(Event::Stopped),
-            read = incoming::read(stream, lines, most) => Ok(if read? == 0 { Event::Ended } else { Event::Bytes }),
-            () = quiet => Ok(Event::Quiet),
-            refusal = line_over => Ok(Event::LineOver(refusal)),
+            () = stopped.as_mut() => Ok(ConnectionEvent::Stopped),
+            read = incoming::read(stream, lines, most) => Ok(if read? == 0 { ConnectionEvent::Ended } else { ConnectionEvent::Bytes }),
+            () = quiet => Ok(ConnectionEvent::Quiet),
+            refusal = line_over => Ok(ConnectionEvent::LineOver(refusal)),
         }
     }
 }

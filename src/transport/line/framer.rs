@@ -5,7 +5,7 @@ mod telnet;
 
 use memchr::{memchr, memchr2};
 
-use crate::transport::line::framer::telnet::Options;
+use crate::transport::line::framer::telnet::TelnetState;
 
 /// What ends a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub enum Frame<'a> {
 #[derive(Debug)]
 pub struct Lines {
     ending: Ending,
-    options: Options,
+    options: TelnetState,
     limits: LineLimits,
     buffer: Vec<u8>,
     /// Where the first line not yet given out begins in `buffer`.
@@ -107,7 +107,7 @@ impl Lines {
     pub fn new(ending: Ending, limits: LineLimits) -> Lines {
         Lines {
             ending,
-            options: Options::default(),
+            options: TelnetState::default(),
             limits,
             buffer: Vec::new(),
             start: 0,

@@ -25,7 +25,7 @@ pub struct BadIdentity {
 
 /// A certificate, those that vouch for it, and its key.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct TlsIdentity {
     config: Arc<ServerConfig>,
     validity: Validity,
 }
@@ -66,9 +66,9 @@ impl Validity {
 const CERTIFICATE: &str = "server.tls_certificate";
 const KEY: &str = "server.tls_key";
 
-impl Identity {
+impl TlsIdentity {
     /// Reads both files (PEM); the key must be that of the first certificate. Tells what is wrong with each.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Identity, Vec<BadIdentity>> {
+    pub fn load(certificate: &Path, key: &Path) -> Result<TlsIdentity, Vec<BadIdentity>> {
         let (chain, secret) = match (read_chain(certificate), read_key(key)) {
             (Ok(chain), Ok(secret)) => (chain, secret),
             (chain, secret) => return Err([chain.err(), secret.err()].into_iter().flatten().collect()),
@@ -84,7 +84,7 @@ impl Identity {
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret));
         match config {
-            Ok(config) => Ok(Identity { config: Arc::new(config), validity }),
+            Ok(config) => Ok(TlsIdentity { config: Arc::new(config), validity }),
             Err(rustls::Error::InconsistentKeys(_)) => {
                 let why = format!("it is not the key of the first certificate in {}", certificate.display());
                 Err(bad(KEY, key, &why))

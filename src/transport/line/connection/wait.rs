@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::charge::READ;
 use crate::service::{Caller, Outcome};
-use crate::transport::line::connection::{Connection, Event};
+use crate::transport::line::connection::{Connection, ConnectionEvent};
 use crate::transport::stream::Stream;
 
 /// Who sends more than this behind a `wait`, in bytes, does not want to wait.
@@ -28,9 +28,12 @@ impl<S: Stream> Connection<'_, S> {
     async fn no_more_use(&mut self) -> io::Result<()> {
         loop {
             match self.next_event().await? {
-                Event::Bytes if self.lines.buffered() < BEHIND => {}
-                Event::Quiet => self.check_quiet().await?,
-                Event::Bytes | Event::Ended | Event::Stopped | Event::LineOver(_) => return Ok(()),
+                ConnectionEvent::Bytes if self.lines.buffered() < BEHIND => {}
+                ConnectionEvent::Quiet => self.check_quiet().await?,
+                ConnectionEvent::Bytes
+                | ConnectionEvent::Ended
+                | ConnectionEvent::Stopped
+                | ConnectionEvent::LineOver(_) => return Ok(()),
             }
         }
     }

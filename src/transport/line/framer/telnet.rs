@@ -14,7 +14,7 @@ const SE: u8 = 240;
 
 /// Where in a telnet's talk the stream is. IAC is no part of UTF-8, so no text is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Options {
+pub enum TelnetState {
     /// In what the person types.
     #[default]
     Text,
@@ -28,11 +28,11 @@ pub enum Options {
     SubnegotiationCommand,
 }
 
-impl Options {
+impl TelnetState {
     /// Appends to `text` what of the bytes is typed.
     pub fn strip(&mut self, mut bytes: &[u8], text: &mut Vec<u8>) {
         while !bytes.is_empty() {
-            if *self == Options::Text {
+            if *self == TelnetState::Text {
                 let Some(place) = memchr(IAC, bytes) else { return text.extend_from_slice(bytes) };
                 text.extend_from_slice(&bytes[..place]);
                 bytes = &bytes[place..];
@@ -40,23 +40,23 @@ impl Options {
             let (byte, rest) = (bytes[0], &bytes[1..]);
             bytes = rest;
             *self = match (*self, byte) {
-                (Options::Text, _) => Options::Command,
+                (TelnetState::Text, _) => TelnetState::Command,
                 // Twice, it means the byte itself.
-                (Options::Command, IAC) => {
+                (TelnetState::Command, IAC) => {
                     text.push(IAC);
-                    Options::Text
+                    TelnetState::Text
                 }
-                (Options::Command, WILL..=DONT) => Options::Option,
-                (Options::Command, SB) => Options::Subnegotiation,
+                (TelnetState::Command, WILL..=DONT) => TelnetState::Option,
+                (TelnetState::Command, SB) => TelnetState::Subnegotiation,
                 // What is no command was no telnet's IAC.
-                (Options::Command, ..SE) => {
+                (TelnetState::Command, ..SE) => {
                     text.extend_from_slice(&[IAC, byte]);
-                    Options::Text
+                    TelnetState::Text
                 }
-                (Options::Command | Options::Option, _) => Options::Text,
-                (Options::Subnegotiation, IAC) => Options::SubnegotiationCommand,
-                (Options::SubnegotiationCommand, SE) => Options::Text,
-                (Options::Subnegotiation | Options::SubnegotiationCommand, _) => Options::Subnegotiation,
+                (TelnetState::Command | TelnetState::Option, _) => TelnetState::Text,
+                (TelnetState::Subnegotiation, IAC) => TelnetState::SubnegotiationCommand,
+                (TelnetState::SubnegotiationCommand, SE) => TelnetState::Text,
+                (TelnetState::Subnegotiation | TelnetState::SubnegotiationCommand, _) => TelnetState::Subnegotiation,
             };
         }
     }
