@@ -48,13 +48,13 @@ impl<J> JobQueue<J> {
 
 /// How often an idle writer looks before it sleeps: some 50 µs, in which a lone client comes back. To be woken by it
 /// would cost it 20 of its 160 µs.
-const LOOKS: usize = 300;
+const SPINS: usize = 300;
 /// How often the processor is given up before a batch that has not grown counts as all there is.
-const TURNS: usize = 4;
+const YIELDS: usize = 4;
 /// When so many jobs wait, they are let have one more turn and no other: a longer batch costs hardly less a message, and
 /// the disk lies idle. Measured with 64 connections: 89,000 sends/s with 32 and 48, 81,000 with 64, and single runs scatter
 /// by 15 %.
-const ENOUGH: usize = 48;
+const BATCH_TARGET: usize = 48;
 
 /// The writer's end of a [`JobQueue`].
 pub struct Jobs<J> {
@@ -67,7 +67,7 @@ impl<J> Jobs<J> {
     /// else: it looks again a number of times before it sleeps.
     pub async fn take(&mut self, batch: &mut Vec<J>, most: usize) -> bool {
         let before = batch.len();
-        for _ in 0..LOOKS {
+        for _ in 0..SPINS {
             if !self.jobs.is_empty() {
                 break;
             }
@@ -80,8 +80,8 @@ impl<J> Jobs<J> {
         yield_now().await;
         loop {
             let waiting = self.jobs.len();
-            (0..TURNS).for_each(|_| thread::yield_now());
-            if self.jobs.len() == waiting || waiting >= ENOUGH {
+            (0..YIELDS).for_each(|_| thread::yield_now());
+            if self.jobs.len() == waiting || waiting >= BATCH_TARGET {
                 break;
             }
         }

@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::error;
 
 use self::feed::Feed;
-use self::packing::LOG;
+use self::packing::INSERT_MESSAGES;
 use super::acknowledged::AcknowledgedNote;
 use super::change::{Change, Changed, Moment};
 use super::direct::{Failure, WalConnection};
@@ -52,7 +52,7 @@ pub enum Job {
 }
 
 /// How many jobs are committed together at the most.
-const TOGETHER: usize = 4096;
+const BATCH_MAX: usize = 4096;
 /// How often to look for changes by other processes and for room on the disk.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -148,7 +148,7 @@ impl Writer {
             let more = tokio::select! {
                 biased;
                 // First, because a runtime that is at its end has no clock.
-                more = self.jobs.take(&mut taken, TOGETHER) => more,
+                more = self.jobs.take(&mut taken, BATCH_MAX) => more,
                 // What has begun goes on also when nobody asks for anything.
                 () = yield_now(), if self.run.is_some() || self.is_behind() => true,
                 _ = look.tick() => true,
@@ -267,7 +267,7 @@ impl Writer {
         if packed.rows() > 0 {
             self.shared.log.wrote(packed.len());
             // A single statement is a transaction of its own.
-            self.db.execute(LOG, (packed.finish(), self.next_id)).await?;
+            self.db.execute(INSERT_MESSAGES, (packed.finish(), self.next_id)).await?;
         }
         if alone {
             return Ok(Vec::new());

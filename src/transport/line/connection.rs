@@ -51,7 +51,7 @@ pub struct Settings {
 }
 
 /// How often the socket is asked whether the peer's TCP has acknowledged all.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+const ACK_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub use crate::transport::line::connection::turn_away::turn_away;
 

@@ -11,7 +11,7 @@ use crate::repository::sqlite::checksum::{BYTES, Content};
 use crate::repository::sqlite::packed::{JsonbRows, USER, WIDE};
 use crate::repository::{NewMessage, PerMessage, SendResult};
 
-pub(super) const LOG: &str = "INSERT INTO message (id, sender, recipient, sent_at, checksum, text)
+pub(super) const INSERT_MESSAGES: &str = "INSERT INTO message (id, sender, recipient, sent_at, checksum, text)
     SELECT ?2 + key, CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 10) AS INTEGER),
         CAST(substr(v, 21, 14) AS INTEGER), substr(v, 35, 4), CAST(substr(v, 39) AS TEXT)
     FROM (SELECT key, CAST(value AS BLOB) AS v FROM json_each(?1))";

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::transport::confirmation::QUIET_AFTER_END;
 use crate::transport::line::connection::incoming::{read, read_at_most};
-use crate::transport::line::connection::{ASK_EVERY, Connection};
+use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::line::framer::Frame;
 use crate::transport::stream::{PeerState, Stream};
 
@@ -17,7 +17,7 @@ impl<S: Stream> Connection<'_, S> {
     pub(super) async fn check_quiet(&mut self) -> io::Result<()> {
         match has_all(&self.stream)? {
             true => self.handed_out.confirm_by_silence(Instant::now(), self.settings.confirm_after),
-            false => sleep(ASK_EVERY).await,
+            false => sleep(ACK_POLL_INTERVAL).await,
         }
         Ok(())
     }
@@ -31,7 +31,7 @@ impl<S: Stream> Connection<'_, S> {
                 self.handed_out.confirm_by_silence(Instant::now(), QUIET_AFTER_END);
             }
             if !self.handed_out.is_empty() {
-                sleep(ASK_EVERY).await;
+                sleep(ACK_POLL_INTERVAL).await;
             }
         }
         self.stream.shutdown().await

@@ -14,7 +14,7 @@ use crate::transport::line::framer::Frame;
 use crate::transport::stream::Stream;
 
 /// Requests of one connection that are taken together, at the most.
-const TOGETHER: usize = 256;
+const BATCH_MAX: usize = 256;
 
 /// A request with its place in the stream, or why there is none.
 type Asked = (u64, Result<Request, Refusal>);
@@ -60,7 +60,7 @@ impl<S: Stream> Connection<'_, S> {
             match self.authenticate(at, request).await {
                 Ok((caller, Request { command: Command::Send(send), .. })) => {
                     sends.push((caller, send));
-                    if sends.len() == TOGETHER {
+                    if sends.len() == BATCH_MAX {
                         self.send(&mut sends).await?;
                     }
                 }

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::protocol::Command;
 use crate::service::{Caller, Outcome};
-use crate::transport::line::connection::{ASK_EVERY, Connection};
+use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::stream::{PeerState, Stream};
 
 /// Whether a command may wait its turn for long, and changes nothing that the peer, once gone, would want to be changed.
@@ -25,7 +25,7 @@ impl<S: Stream> Connection<'_, S> {
             tokio::select! {
                 biased;
                 outcome = &mut work => return Ok(outcome),
-                () = sleep(ASK_EVERY) => {
+                () = sleep(ACK_POLL_INTERVAL) => {
                     if self.stream.peer_state()? == PeerState::Gone {
                         return Err(io::ErrorKind::ConnectionReset.into());
                     }

@@ -21,7 +21,7 @@ use crate::transport::stream::Stream;
 
 thread_local! {
     /// Where reads land. Shared by all connections of a thread, so that an idle one holds no buffer.
-    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
 /// How much may be read at once.
@@ -32,7 +32,7 @@ pub fn read_at_most(slot: &Slot) -> usize {
 /// Reads what is there into `lines`, up to `most` bytes; gives 0 at the end of the stream.
 pub async fn read<S: Stream>(stream: &mut S, lines: &mut Lines, most: usize) -> io::Result<usize> {
     poll_fn(|context| {
-        LANDING.with_borrow_mut(|landing| {
+        READ_BUFFER.with_borrow_mut(|landing| {
             let mut landing = ReadBuf::new(&mut landing[..most]);
             match Pin::new(&mut *stream).poll_read(context, &mut landing) {
                 Poll::Pending => Poll::Pending,
