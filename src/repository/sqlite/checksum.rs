@@ -1,7 +1,10 @@
 //! The checksums of messages and of their index. SQLite notices damage to the form of a database, and none to what is
 //! written in it: of single bits that were flipped in texts it served all.
 
-use std::sync::Mutex;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
 
 use rustc_hash::FxHashSet;
 use tracing::error;
@@ -78,25 +81,41 @@ const REMEMBERED: usize = 100_000;
 pub struct Damage {
     /// Which messages have a checksum.
     pub unchecked: Unchecked,
+    database: PathBuf,
     told: Mutex<FxHashSet<MessageId>>,
     /// Messages.
     pub messages: Counter,
 }
 
 impl Damage {
-    pub fn new(unchecked: Unchecked) -> Damage {
-        Damage { unchecked, told: Mutex::default(), messages: Counter::default() }
+    pub fn new(unchecked: Unchecked, database: PathBuf) -> Damage {
+        Damage { unchecked, database, told: Mutex::default(), messages: Counter::default() }
+    }
+
+    /// These messages, each with its recipient, were read and are not what was stored. Fails where the disk is gone: what is
+    /// read of it then says nothing of what lies there.
+    pub fn tell_all(&self, messages: &[(UserId, MessageId)]) -> io::Result<()> {
+        if messages.iter().all(|(_, id)| self.told().contains(id)) {
+            return Ok(());
+        }
+        File::open(&self.database)?.sync_all()?;
+        messages.iter().for_each(|(recipient, id)| self.tell(*recipient, *id));
+        Ok(())
     }
 
     /// A message is not what was stored.
     pub fn tell(&self, recipient: UserId, id: MessageId) {
-        let mut told = self.told.lock().unwrap_or_else(|broken| broken.into_inner());
+        let mut told = self.told();
         if told.len() >= REMEMBERED || !told.insert(id) {
             return;
         }
         self.messages.add(1);
         let (user, id) = (recipient.0, id.0);
         error!(user, id, "a message is damaged: its text is not shown; `chatd db verify` looks at all");
+    }
+
+    fn told(&self) -> MutexGuard<'_, FxHashSet<MessageId>> {
+        self.told.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 }
 

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use sqlx::types::Json;
 use tracing::error;
 
-use super::checksum::{Content, Damage, NOTICE};
+use super::checksum::{Content, Damage, NOTICE, Unchecked};
 use super::contents::{self, StoredRow};
 use super::readers::Readers;
 use crate::model::{Message, MessageId, Timestamp, UserId};
@@ -64,22 +64,31 @@ pub async fn conversation(
     let ids: Vec<i64> = fits.collect();
     let mut rows = contents::read(reader.db(), contents::entries, &ids).await?;
     rows.sort_unstable_by_key(|row| row.id);
-    Ok(rows.into_iter().filter_map(|row| entry(row, one, other, damage)).collect())
+    let mut damaged = Vec::new();
+    let entries = rows.into_iter().filter_map(|row| entry(row, one, other, damage.unchecked, &mut damaged)).collect();
+    damage.tell_all(&damaged)?;
+    Ok(entries)
 }
 
 /// A message between two people; `None`: the index says so, but it is one of others.
-fn entry(row: StoredRow, one: UserId, other: UserId, damage: &Damage) -> Option<StoredMessage> {
+fn entry(
+    row: StoredRow,
+    one: UserId,
+    other: UserId,
+    unchecked: Unchecked,
+    damaged: &mut Vec<(UserId, MessageId)>,
+) -> Option<StoredMessage> {
     let Content { id, sender, recipient, sent_at, .. } = row.content();
     let (id, mut sender, mut recipient) = (MessageId(id), UserId(sender), UserId(recipient));
     let theirs = [(one, other), (other, one)];
-    let text = match row.text(damage.unchecked) {
+    let text = match row.text(unchecked) {
         Some(_) if !theirs.contains(&(sender, recipient)) => {
             error!(id = id.0, "the index of conversations names a message of others; `chatd db verify` says more");
             return None;
         }
         Some(text) => text.into(),
         None => {
-            damage.tell(recipient, id);
+            damaged.push((recipient, id));
             if !theirs.contains(&(sender, recipient)) {
                 (sender, recipient) = (other, one);
             }

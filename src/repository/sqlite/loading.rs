@@ -39,7 +39,7 @@ pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<
     let failed = |e: sqlx::Error| paths::failed(&database, e);
     let mut progress = schema::progress(&mut db).await.map_err(failed)?;
     let lost = former.map_or(0, |(former, is_cut_short)| former.tell_loss(&mut progress, is_cut_short));
-    let damage = Damage::new(progress.unchecked);
+    let damage = Damage::new(progress.unchecked, database.clone());
     let (mut totals, mut rows) = (UnreadTotals::default(), Vec::new());
     if role == Role::Server {
         // One view, so that another process removes nothing meanwhile that is then counted twice or not at all.

@@ -138,27 +138,28 @@ impl SqliteRepository {
         let mut senders: Vec<(UserId, Vec<Message>)> =
             self.senders(recipient, taken, want).await?.into_iter().map(|sender| (sender, Vec::new())).collect();
         let place: HashMap<UserId, usize> = senders.iter().enumerate().map(|(i, (sender, _))| (*sender, i)).collect();
+        let mut damaged = Vec::new();
         for message in taken {
             let (sent_at, text) = match &message.content {
                 Some(content) => content.clone(),
-                None => self.content(recipient, message.id, stored.get(&message.id)),
+                None => self.content(recipient, stored.get(&message.id)).unwrap_or_else(|sent_at| {
+                    damaged.push((recipient, message.id));
+                    (sent_at, NOTICE.into())
+                }),
             };
             senders[place[&message.sender]].1.push(Message { id: message.id, sent_at, text });
         }
+        self.shared.damage.tell_all(&damaged)?;
         Ok(Delivery { senders, lease: None })
     }
 
-    /// Time and text of a message that lies on the disk only.
-    fn content(&self, recipient: UserId, id: MessageId, stored: Option<&StoredRow>) -> (Timestamp, Arc<str>) {
-        let damage = &self.shared.damage;
+    /// Time and text of a message that lies on the disk only; where it is damaged, the time that is written there.
+    fn content(&self, recipient: UserId, stored: Option<&StoredRow>) -> Result<(Timestamp, Arc<str>), Timestamp> {
         // What the index has and nobody has read is in the log, unless that is damaged.
-        let text =
-            stored.filter(|row| row.content().recipient == recipient.0).and_then(|row| row.text(damage.unchecked));
-        if text.is_none() {
-            damage.tell(recipient, id);
-        }
-        let sent_at = stored.map_or(0, |row| row.content().sent_at);
-        (Timestamp(sent_at), text.unwrap_or(NOTICE).into())
+        let sent_at = Timestamp(stored.map_or(0, |row| row.content().sent_at));
+        let theirs = stored.filter(|row| row.content().recipient == recipient.0);
+        let text = theirs.and_then(|row| row.text(self.shared.damage.unchecked)).ok_or(sent_at)?;
+        Ok((sent_at, text.into()))
     }
 
     /// The senders of these messages, or all who ever wrote, in the order of their first message ever.
