@@ -105,6 +105,8 @@ struct Connection<'a, S> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Nothing was answered yet.
     first: bool,
+    /// Requests answered since others had their turn.
+    in_this_turn: u32,
 }
 
 /// Speaks with one peer until it ends, breaks, or `stop` is cancelled.
@@ -135,6 +137,7 @@ pub async fn run<S: Stream>(
         handed_out: Unconfirmed::default(),
         stopped: Box::pin(stop.cancelled_owned()),
         first: true,
+        in_this_turn: 0,
     };
     let over = connection.converse().await;
     let end = if matches!(over, Ok(Over::NoTls)) { End::NoTls } else { End::Usual };

@@ -23,6 +23,7 @@ mod secrets;
 mod shares;
 mod throttle;
 mod tls;
+mod turns;
 
 use std::fs;
 

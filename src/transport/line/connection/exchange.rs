@@ -3,7 +3,7 @@
 
 use std::io;
 
-use tokio::task::coop::consume_budget;
+use tokio::task::yield_now;
 
 use crate::protocol::{Command, Refusal, Reply, Request, Send};
 use crate::service::{Caller, PerMessage, TokenState};
@@ -15,6 +15,10 @@ use crate::transport::stream::Stream;
 
 /// Requests of one connection that are taken together, at the most.
 const BATCH_MAX: usize = 256;
+
+/// Requests of one connection that are answered in one turn. Those who have a single request wait for a turn of each
+/// connection that has many, and one account may have a thousand of these.
+const IN_A_TURN: u32 = 8;
 
 /// A request with its place in the stream, or why there is none.
 type Asked = (u64, Result<Request, Refusal>);
@@ -53,8 +57,7 @@ impl<S: Stream> Connection<'_, S> {
     pub(super) async fn answer_all(&mut self) -> io::Result<Option<Over>> {
         let mut sends = PerMessage::new();
         while let Some((at, request)) = self.next_request().await {
-            // Who asks a thousand things at once must not keep the others waiting for all of the answers.
-            consume_budget().await;
+            self.take_turn().await;
             self.slot.mark_busy();
             let first = std::mem::take(&mut self.first);
             match self.authenticate(at, request).await {
@@ -83,6 +86,15 @@ impl<S: Stream> Connection<'_, S> {
         self.flush().await?;
         self.slot.touch();
         Ok(None)
+    }
+
+    /// Lets the others have their turn where this connection has had its own.
+    async fn take_turn(&mut self) {
+        self.in_this_turn += 1;
+        if self.in_this_turn > IN_A_TURN {
+            self.in_this_turn = 1;
+            yield_now().await;
+        }
     }
 
     /// Finds out who asks, and whose the connection is. Who asks again has read what was written before; but who shows a

@@ -1,0 +1,128 @@
+//! Requests of many connections, and one thread that answers them: turns go round.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use chatd::auth::password::{Cost, Passwords};
+use chatd::auth::throttle::{Rate, Rates, Throttle};
+use chatd::charge::Memory;
+use chatd::protocol::dialect::Dialect;
+use chatd::repository::sqlite::SqliteRepository;
+use chatd::service::{Peer, Rules, Service};
+use chatd::transport::admission::{ConnectionLimits, Connections};
+use chatd::transport::line::connection::{self, Settings};
+use chatd::transport::line::framer::LineLimits;
+use chatd::transport::stream::{PeerState, Stream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::task::yield_now;
+use tokio_util::sync::CancellationToken;
+
+use crate::repository::{OPTIONS, open, quick_folder};
+
+const MANY: usize = 4_000;
+/// The least number of turns that others have meanwhile.
+const TURNS: usize = MANY / 8;
+const MEBIBYTE: usize = 1 << 20;
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// A stream in memory, all of whose bytes arrive at once.
+struct Pipe(DuplexStream);
+
+impl AsyncRead for Pipe {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+impl Stream for Pipe {
+    fn unread(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn unacknowledged(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn peer_state(&self) -> io::Result<PeerState> {
+        Ok(PeerState::Open)
+    }
+}
+
+/// A service in this process.
+pub fn service(repository: Arc<SqliteRepository>) -> Arc<Service> {
+    let cost = Cost { memory_kib: 8, iterations: 1, parallelism: 1 };
+    let passwords = Passwords::start(cost, 1, 1).expect("the cost is valid");
+    let rate = Rate { per_minute: 0, per_hour: 0 };
+    let throttle = Throttle::new(Rates { address: rate, account: rate }, 1);
+    let rules = Rules {
+        idle_expiry: NEVER,
+        sessions_per_user: 1,
+        drained_senders: false,
+        inbox_reply_bytes: 1,
+        inbox_reply_messages: 1,
+        wait_at_most: NEVER,
+        history_messages: 1,
+    };
+    Arc::new(Service::new(repository, passwords, throttle, rules))
+}
+
+fn settings() -> Arc<Settings> {
+    Arc::new(Settings {
+        line: LineLimits { short: 4_096, long: MEBIBYTE },
+        memory: Arc::new(Memory::new(MEBIBYTE, MEBIBYTE)),
+        write_timeout: NEVER,
+        min_bytes_per_second: 1,
+        peer_timeout: NEVER,
+        confirm_after: NEVER,
+        linger: NEVER,
+    })
+}
+
+/// A thousand connections of one account may each have as many requests in hand.
+#[tokio::test]
+async fn who_asks_thousands_of_things_at_once_leaves_a_turn_to_others_after_a_few() {
+    let folder = quick_folder();
+    let service = service(Arc::new(open(folder.path(), &OPTIONS).await));
+    let (peer, server) = duplex(MEBIBYTE);
+    let (mut replies, mut requests) = tokio::io::split(peer);
+    requests.write_all("x\r\n".repeat(MANY).as_bytes()).await.expect("there is room for all");
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let limits = ConnectionLimits { total: 9, per_address: 9, per_account: 9, unauthenticated: 9 };
+    let slot = Connections::new(limits).enter(address).expect("there is room");
+    let (peer, stop) = (Peer { address, reply_bytes: 1 }, CancellationToken::new());
+    let run = connection::run(Pipe(server), Dialect::Json, peer, slot, service, settings(), stop);
+    let answering = tokio::spawn(run);
+    let all = tokio::spawn(async move {
+        let mut read = vec![0; MEBIBYTE];
+        let mut ends = 0;
+        while ends < MANY {
+            let count = replies.read(&mut read).await.expect("a reply comes");
+            ends += read[..count].iter().filter(|byte| **byte == b'}').count();
+        }
+    });
+    let mut turns = 0;
+    while !all.is_finished() {
+        turns += 1;
+        yield_now().await;
+    }
+    assert!(turns >= TURNS, "{MANY} requests were answered in {turns} turns");
+    answering.abort();
+}
