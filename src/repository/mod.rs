@@ -59,6 +59,8 @@ pub struct NewSession {
     pub created_at: Timestamp,
     /// The user's sessions that were not used for longest end when there would be more than this.
     pub most: usize,
+    /// The hash that the password was checked against. Where the account has another by now, no session is opened.
+    pub checked: String,
     /// A new hash for the account, where the old one was made with other parameters.
     pub rehashed: Option<String>,
 }
@@ -230,7 +232,7 @@ pub trait Repository: Send + Sync {
     fn addresses(&self, user: UserId) -> Answer<'_, Vec<IpAddr>>;
     /// Users with a living session, in the order of their oldest.
     fn online(&self) -> Answer<'_, Vec<Username>>;
-    /// Opens a session. `false`: the account was shut or removed meanwhile.
+    /// Opens a session. `false`: the account was shut, removed or given another password meanwhile.
     fn open_session(&self, session: NewSession) -> Answer<'_, bool>;
     /// Ends a session. `false`: it had ended.
     fn end_session(&self, session: SessionId) -> Answer<'_, bool>;

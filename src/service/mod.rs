@@ -2,6 +2,7 @@
 //! either. What it says OK to is durable.
 
 mod caller;
+mod login;
 mod wait;
 
 use std::convert::Infallible;
@@ -11,17 +12,16 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 pub use self::caller::{Authenticated, Caller, Outcome, TokenState};
-use crate::auth::password::{Passwords, Share, Verdict};
+use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
-use crate::charge::network;
-use crate::model::{Message, MessageId, Password, SessionId, Token, UserId};
+use crate::model::{Message, MessageId, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, HistoryEntry, Profile, Receipt, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{
-    self, HistoryQuery, InboxQuery, NewMessage, NewSession, Repository, SendResult, Session, StoredMessage, User,
+    self, HistoryQuery, InboxQuery, NewMessage, Repository, SendResult, Session, StoredMessage, User,
 };
 pub use crate::repository::{EndedSession, Lease, PerMessage};
 
@@ -207,78 +207,6 @@ impl Service {
             Ok(0) | Err(_) => {}
             Ok(ended) => info!(ended, "idle sessions ended"),
         }
-    }
-
-    async fn auth(&self, peer: &Peer, username: &str, password: &Password) -> Result<Outcome, Refusal> {
-        let user = self.repository.user_named(username).await.map_err(unavailable)?;
-        // Where somebody is logged in from is known to the account, be the session older than this process.
-        if let Some(user) = &user
-            && self
-                .repository
-                .addresses(user.id)
-                .await
-                .map_err(unavailable)?
-                .iter()
-                .any(|from| network(*from) == network(peer.address))
-        {
-            self.throttle.remember(peer.address, username);
-        }
-        let attempt = match self.throttle.attempt(peer.address, username).await {
-            Ok(attempt) => attempt,
-            Err(retry_after) => {
-                warn!(address = %peer.address, user = ?username, ?retry_after, "login refused: throttled");
-                return Err(Refusal::Throttled { retry_after });
-            }
-        };
-        // The password of an account that is shut is not looked at: right or wrong, the answer and its cost are those of
-        // an account that is not there.
-        let hash = match user.as_ref().filter(|user| !user.disabled) {
-            Some(user) => match self.repository.password_hash(user.id).await {
-                Ok(hash) => hash,
-                Err(_) => {
-                    attempt.unchecked();
-                    return Err(Refusal::Unavailable);
-                }
-            },
-            None => None,
-        };
-        let (network, address) = attempt.share();
-        let share = Share { known: attempt.is_known(), network, address };
-        let Ok(verdict) = self.passwords.verify(password.spellings(), hash, share).await else {
-            attempt.unchecked();
-            return Err(Refusal::Busy);
-        };
-        let Some(user) = user else {
-            warn!(address = %peer.address, user = ?username, "login refused: no such user");
-            return Err(Refusal::UnknownUser);
-        };
-        if user.disabled {
-            warn!(address = %peer.address, user = user.username.as_str(), "login refused: the account is disabled");
-            return Err(Refusal::UnknownUser);
-        }
-        let rehashed = match verdict {
-            Verdict::Wrong => {
-                warn!(address = %peer.address, user = user.username.as_str(), "login refused: wrong password");
-                return Err(Refusal::WrongPassword);
-            }
-            Verdict::Right => None,
-            Verdict::RightWith { new_hash } => Some(new_hash),
-        };
-        attempt.succeeded();
-        let token = Token::generate();
-        let session = NewSession {
-            user: user.id,
-            token: token.hash(),
-            address: peer.address.to_string().into(),
-            created_at: self.repository.clock().steady(),
-            most: self.rules().sessions_per_user,
-            rehashed,
-        };
-        if !self.repository.open_session(session).await.map_err(unavailable)? {
-            return Err(Refusal::UnknownUser);
-        }
-        info!(address = %peer.address, user = user.username.as_str(), "login");
-        Ok(Outcome { reply: Reply::LoggedIn { token }, token: TokenState::Living, lease: None })
     }
 
     async fn inbox(&self, peer: &Peer, caller: &Caller) -> Result<Outcome, Refusal> {

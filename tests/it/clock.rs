@@ -63,7 +63,8 @@ impl Machine {
 async fn log_in(repository: &SqliteRepository, user: UserId) -> Token {
     let token = Token::generate();
     let (address, created_at) = (Arc::from("192.0.2.1"), repository.clock().steady());
-    let new = NewSession { user, token: token.hash(), address, created_at, most: 9, rehashed: None };
+    let checked = String::new();
+    let new = NewSession { user, token: token.hash(), address, created_at, most: 9, checked, rehashed: None };
     assert!(repository.open_session(new).await.expect("the store works"));
     token
 }

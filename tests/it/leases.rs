@@ -17,7 +17,9 @@ pub async fn log_in(repository: &SqliteRepository, user: UserId, most: usize) ->
     let token = Token::generate();
     let now = Timestamp::now();
     let address = Arc::from("192.0.2.1");
-    let new = NewSession { user, token: token.hash(), address, created_at: now, most, rehashed: Some("hash".into()) };
+    let checked = repository.password_hash(user).await.expect("the store works").expect("it has one");
+    let rehashed = Some("hash".into());
+    let new = NewSession { user, token: token.hash(), address, created_at: now, most, checked, rehashed };
     assert!(repository.open_session(new).await.expect("the store works"));
     let session =
         repository.session(token.hash(), now, Timestamp(0)).await.expect("the store works").expect("it is open");
@@ -149,4 +151,22 @@ fn a_session_that_ends_for_another_is_logged() {
     }
     let log = server.log();
     assert!(log.contains("too many sessions of one account") && log.contains("messi"), "{log}");
+}
+
+#[tokio::test]
+async fn a_login_whose_password_was_checked_before_it_was_changed_opens_nothing_and_changes_nothing() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let user = add_users(&repository, 1).await[0];
+    let checked = repository.password_hash(user).await.expect("the store works").expect("it has one");
+    repository.set_password(user, "new".into()).await.expect("the store works");
+    for rehashed in [None, Some("of the old password".to_owned())] {
+        let (token, now) = (Token::generate(), Timestamp::now());
+        let (address, checked) = (Arc::from("192.0.2.1"), checked.clone());
+        let new = NewSession { user, token: token.hash(), address, created_at: now, most: 9, checked, rehashed };
+        assert!(!repository.open_session(new).await.expect("the store works"), "the password is another");
+        assert!(repository.session(token.hash(), now, Timestamp(0)).await.expect("the store works").is_none());
+        let hash = repository.password_hash(user).await.expect("the store works");
+        assert_eq!(hash.as_deref(), Some("new"), "the new password stays");
+    }
 }

@@ -13,7 +13,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::client::chatd;
-use crate::support::{Folder, SENT, Server, Talker};
+use crate::support::{Client, Folder, SENT, Server, Talker};
 
 const COMPOSED: &str = "jos\u{e9}";
 const DECOMPOSED: &str = "jose\u{301}";
@@ -74,6 +74,20 @@ fn a_password_is_the_same_composed_and_decomposed_and_an_old_one_is_still_right(
     }
     assert!(client.ask("auth one jose").contains("Password Salah"));
     assert!(client.ask(&format!("auth nobody {DECOMPOSED}")).contains("User Tidak Ada"));
+}
+
+/// The first of them stores another hash, and what the others were checked against is then no longer on file.
+#[test]
+fn several_logins_at_once_to_an_account_with_a_hash_of_another_cost_all_succeed() {
+    let folder = Folder::new("");
+    folder.done(&["--set", "password.iterations=2", "user", "add", "messi", "--password-stdin"], "surabaya\n");
+    let server = Server::start(&folder);
+    let mut clients: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send("auth messi surabaya\r\n"));
+    for client in &mut clients {
+        let reply = client.receive();
+        assert!(reply.contains("tokenid"), "{reply}");
+    }
 }
 
 #[test]

@@ -160,7 +160,10 @@ async fn log_in_beside(beside: &SqliteRepository, user: UserId) {
     let token = chatd::model::Token::generate();
     let address = Arc::from("192.0.2.2");
     let created_at = Timestamp::now();
-    let new = chatd::repository::NewSession { user, token: token.hash(), address, created_at, most: 9, rehashed: None };
+    let checked = beside.password_hash(user).await.expect("the store works").expect("it has one");
+    let rehashed = None;
+    let new =
+        chatd::repository::NewSession { user, token: token.hash(), address, created_at, most: 9, checked, rehashed };
     assert!(beside.open_session(new).await.expect("the store works"));
 }
 

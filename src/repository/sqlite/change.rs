@@ -181,14 +181,16 @@ async fn open_session(
     uses: Vec<(SessionId, Timestamp)>,
     ahead: i64,
 ) -> sqlx::Result<(Changed, Event)> {
-    // The account may have been shut or removed by another process since the password was checked.
+    // The account may have been shut, removed or given another password since this one was checked.
     let sql = "INSERT INTO session (user, token_hash, address, created_at, last_used_at)
-               SELECT id, ?2, ?3, ?4, ?4 FROM user WHERE id = ?1 AND removed_at IS NULL AND disabled = 0";
+               SELECT id, ?2, ?3, ?4, ?4 FROM user
+               WHERE id = ?1 AND removed_at IS NULL AND disabled = 0 AND password_hash = ?5";
     let done = sqlx::query(sql)
         .bind(new.user.0)
         .bind(&new.token.0[..])
         .bind(&*new.address)
         .bind(new.created_at.0 + ahead)
+        .bind(&new.checked)
         .execute(&mut *db)
         .await?;
     if done.rows_affected() == 0 {

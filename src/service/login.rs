@@ -1,0 +1,113 @@
+//! `auth`: who may begin a session.
+
+use tracing::{info, warn};
+
+use super::{Outcome, Peer, Service, TokenState, unavailable};
+use crate::auth::password::{Share, Verdict};
+use crate::auth::throttle::Attempt;
+use crate::charge::network;
+use crate::model::{Password, Token};
+use crate::protocol::{Refusal, Reply};
+use crate::repository::{NewSession, User};
+
+/// How often a password is looked at for one login, where the account has another hash each time it was.
+const LOOKS: usize = 3;
+
+/// What one look at the password came to.
+enum Look {
+    LoggedIn(Outcome),
+    /// The account has got another hash since, or was shut or removed.
+    Outdated,
+}
+
+impl Service {
+    pub(super) async fn auth(&self, peer: &Peer, username: &str, password: &Password) -> Result<Outcome, Refusal> {
+        let user = self.repository.user_named(username).await.map_err(unavailable)?;
+        if let Some(user) = &user
+            && self.is_logged_in_from_here(user, peer).await?
+        {
+            self.throttle.remember(peer.address, username);
+        }
+        let attempt = match self.throttle.attempt(peer.address, username).await {
+            Ok(attempt) => attempt,
+            Err(retry_after) => {
+                warn!(address = %peer.address, user = ?username, ?retry_after, "login refused: throttled");
+                return Err(Refusal::Throttled { retry_after });
+            }
+        };
+        for _ in 0..LOOKS {
+            match self.look(peer, username, password, &attempt).await {
+                Ok(Look::LoggedIn(outcome)) => {
+                    attempt.succeeded();
+                    return Ok(outcome);
+                }
+                Ok(Look::Outdated) => {}
+                Err(refusal @ (Refusal::Unavailable | Refusal::Busy)) => {
+                    attempt.unchecked();
+                    return Err(refusal);
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Err(Refusal::Busy)
+    }
+
+    /// Where somebody is logged in from is known to the account, be the session older than this process.
+    async fn is_logged_in_from_here(&self, user: &User, peer: &Peer) -> Result<bool, Refusal> {
+        let addresses = self.repository.addresses(user.id).await.map_err(unavailable)?;
+        Ok(addresses.iter().any(|from| network(*from) == network(peer.address)))
+    }
+
+    /// Looks at the password and, where it is right, begins a session.
+    async fn look(
+        &self,
+        peer: &Peer,
+        username: &str,
+        password: &Password,
+        attempt: &Attempt<'_>,
+    ) -> Result<Look, Refusal> {
+        let user = self.repository.user_named(username).await.map_err(unavailable)?;
+        // The password of an account that is shut is not looked at: right or wrong, the answer and its cost are those of
+        // an account that is not there.
+        let hash = match user.as_ref().filter(|user| !user.disabled) {
+            Some(user) => self.repository.password_hash(user.id).await.map_err(unavailable)?,
+            None => None,
+        };
+        let (network, address) = attempt.share();
+        let share = Share { known: attempt.is_known(), network, address };
+        let verdict = self.passwords.verify(password.spellings(), hash.clone(), share).await;
+        let verdict = verdict.map_err(|_| Refusal::Busy)?;
+        let Some(user) = user else {
+            warn!(address = %peer.address, user = ?username, "login refused: no such user");
+            return Err(Refusal::UnknownUser);
+        };
+        if user.disabled {
+            warn!(address = %peer.address, user = user.username.as_str(), "login refused: the account is disabled");
+            return Err(Refusal::UnknownUser);
+        }
+        let rehashed = match verdict {
+            Verdict::Wrong => {
+                warn!(address = %peer.address, user = user.username.as_str(), "login refused: wrong password");
+                return Err(Refusal::WrongPassword);
+            }
+            Verdict::Right => None,
+            Verdict::RightWith { new_hash } => Some(new_hash),
+        };
+        let token = Token::generate();
+        let session = NewSession {
+            user: user.id,
+            token: token.hash(),
+            address: peer.address.to_string().into(),
+            created_at: self.repository.clock().steady(),
+            most: self.rules().sessions_per_user,
+            checked: hash.unwrap_or_default(),
+            rehashed,
+        };
+        if !self.repository.open_session(session).await.map_err(unavailable)? {
+            return Ok(Look::Outdated);
+        }
+        info!(address = %peer.address, user = user.username.as_str(), "login");
+        let reply = Reply::LoggedIn { token };
+        Ok(Look::LoggedIn(Outcome { reply, token: TokenState::Living, lease: None }))
+    }
+}
