@@ -128,18 +128,35 @@ impl Service {
             }
             Command::Send(send) => return self.send(peer, PerMessage::from([(caller, send)])).await.remove(0),
             Command::Inbox => self.inbox(peer, &caller).await,
-            Command::Show => self.show(&caller).await,
+            Command::Show => self.while_open(&caller, self.show(&caller)).await,
             Command::Logout => self.logout(peer, &caller).await,
             Command::Wait { at_most } => {
                 let never_interrupted = pending::<Result<(), Infallible>>();
                 let Ok(outcome) = Box::pin(self.wait(peer, caller, at_most, never_interrupted)).await;
                 return outcome;
             }
-            Command::Ack => self.ack(&caller).await,
-            Command::History { username, before, count } => self.history(peer, &caller, &username, before, count).await,
-            Command::Status { username } => self.status(&caller, &username).await,
+            Command::Ack => self.while_open(&caller, self.ack(&caller)).await,
+            Command::History { username, before, count } => {
+                self.while_open(&caller, self.history(peer, &caller, &username, before, count)).await
+            }
+            Command::Status { username } => self.while_open(&caller, self.status(&caller, &username)).await,
         };
         result.unwrap_or_else(|refusal| caller.is_refused(refusal))
+    }
+
+    /// A session may end while a request of it waits for its turn; then there is no other answer than that.
+    async fn while_open(
+        &self,
+        caller: &Caller,
+        work: impl Future<Output = Result<Outcome, Refusal>>,
+    ) -> Result<Outcome, Refusal> {
+        let outcome = work.await?;
+        self.must_be_open(caller)?;
+        Ok(outcome)
+    }
+
+    fn must_be_open(&self, caller: &Caller) -> Result<(), Refusal> {
+        if self.is_open(caller.user()?.session.id) { Ok(()) } else { Err(Refusal::UnknownToken) }
     }
 
     /// Carries out several `send`s of one connection with one wait; the outcomes are in the same order.
@@ -178,6 +195,7 @@ impl Service {
 
     /// What is to be queued, if the sender may.
     async fn accept(&self, peer: &Peer, caller: &Caller, send: Send) -> Result<NewMessage, Refusal> {
+        self.must_be_open(caller)?;
         let Authenticated { session, at, .. } = caller.user()?;
         let recipient = self.repository.recipient(&send.recipient).await.map_err(unavailable)?;
         let recipient = recipient.ok_or(Refusal::UnknownRecipient)?;

@@ -19,6 +19,7 @@ mod half_open;
 mod limits;
 mod logins;
 mod memory;
+mod revoked;
 mod secrets;
 mod shares;
 mod throttle;
