@@ -1,9 +1,9 @@
 //! What an innocent user notices when somebody attacks: `cargo bench --bench attacks -- [ROW...]`.
 //!
-//! Each row starts a chatd of its own with the default settings and cheap passwords, lets an innocent user live in quiet
-//! and then under the attack, and prints both. A row meets its goal when all was done for the innocent user and the slowest
-//! request in a hundred took at most 20 ms, or three times what it took in quiet. Attackers and server share the machine,
-//! so look at what else runs on it. `attacks/mod.rs` tells which file holds what.
+//! Each row starts a chatd of its own with the default settings and cheap passwords, lets an innocent user live in
+//! quiet and then under the attack, and prints both. A row meets its goal when all was done for the innocent user and
+//! the slowest request in a hundred took at most 20 ms, or three times what it took in quiet. Attackers and server
+//! share the machine, so look at what else runs on it. `attacks/mod.rs` tells which file holds what.
 
 #[path = "attacks/mod.rs"]
 mod attacks;

@@ -1,9 +1,9 @@
 //! The load generator: what chatd does in a second and how long one waits for it, beside Redis and beside a server that
 //! stores nothing, measured by the same loop on the same disk.
 //!
-//! `cargo bench --bench load` starts the servers in a temporary directory, measures them in turn and prints tables; with
-//! `-- --stored 10000000` it also fills a database and compares it with an empty one. `cargo bench --bench load -- --help`
-//! tells what else can be changed. This file holds the options and the order of the measurements:
+//! `cargo bench --bench load` starts the servers in a temporary directory, measures them in turn and prints tables;
+//! with `-- --stored 10000000` it also fills a database and compares it with an empty one. `cargo bench --bench load --
+//! --help` tells what else can be changed. This file holds the options and the order of the measurements:
 //!
 //! | file | holds |
 //! |---|---|
@@ -122,7 +122,8 @@ struct Options {
     /// What to measure
     #[arg(long, value_enum, default_value_t = Target::Both)]
     target: Target,
-    /// A chatd that is running already, with the accounts in place; only its sends are measured. By default one is started
+    /// A chatd that is running already, with the accounts in place; only its sends are measured. By default one is
+    /// started
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     addr: Option<SocketAddr>,
     /// The chatd to start
@@ -233,7 +234,8 @@ impl Bench<'_> {
         Ok(goals)
     }
 
-    /// A chatd that begins with nothing stored: the requests that read, then sends, then what all of it takes up on disk.
+    /// A chatd that begins with nothing stored: the requests that read, then sends, then what all of it takes up on
+    /// disk.
     fn fresh(&self, chatd: &Chatd, requests: &Requests, mail: &Requests) -> Result<Vec<Row>> {
         let tokens = &chatd.tokens;
         let chatd = chatd.copy(&self.directory.join("chatd"))?;

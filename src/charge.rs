@@ -125,8 +125,8 @@ impl Memory {
     }
 }
 
-/// Bytes that payers share. Each may have as many as then stay free, and its fair part of the whole in any case: where that
-/// is not free, the oldest charge of whoever has the most is cut. Only who is alone may have more, and that once.
+/// Bytes that payers share. Each may have as many as then stay free, and its fair part of the whole in any case: where
+/// that is not free, the oldest charge of whoever has the most is cut. Only who is alone may have more, and that once.
 #[derive(Debug)]
 pub struct Pool {
     state: Mutex<ChargeState>,

@@ -1,5 +1,5 @@
-//! What time it is, and how long the machine has been running. The first is shown and stored, and may jump: a clock is set,
-//! or a board has none and begins in 1970. The second only goes on, so what must not end for a jump goes by that.
+//! What time it is, and how long the machine has been running. The first is shown and stored, and may jump: a clock is
+//! set, or a board has none and begins in 1970. The second only goes on, so what must not end for a jump goes by that.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Queues in which turns go round: who has many waiting waits behind himself, not others behind him. Knows nothing of what
-//! waits.
+//! Queues in which turns go round: who has many waiting waits behind himself, not others behind him. Knows nothing of
+//! what waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;

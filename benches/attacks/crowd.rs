@@ -1,5 +1,5 @@
-//! Many connections with the same habits, all on one thread, so that they cost the machine little. Who is shown out comes
-//! again after a while.
+//! Many connections with the same habits, all on one thread, so that they cost the machine little. Who is shown out
+//! comes again after a while.
 
 use super::world::{World, connect};
 use anyhow::Result;

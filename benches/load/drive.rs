@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 /// How long the server may leave every connection without a word before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Connections made in one go, and the pause after them in which the server accepts them. A listener of tokio's has room
-/// for 128; one that comes when it is full is tried again only after a second.
+/// Connections made in one go, and the pause after them in which the server accepts them. A listener of tokio's has
+/// room for 128; one that comes when it is full is tried again only after a second.
 const CONNECTED_AT_ONCE: usize = 64;
 const ACCEPTING: Duration = Duration::from_millis(2);
 

@@ -16,7 +16,8 @@ const CONNECTIONS: usize = 4;
 /// Different orders of the recipients that are written out.
 const ORDERS: usize = 8;
 
-/// Messages for each recipient until mail is read: what a reply has room for, and what one finds who looks now and then.
+/// Messages for each recipient until mail is read: what a reply has room for, and what one finds who looks now and
+/// then.
 const SENT_BETWEEN_READS: usize = 500;
 
 /// Of this many recipients one never reads.

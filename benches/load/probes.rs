@@ -1,5 +1,5 @@
-//! The requests that read, timed one at a time on a connection that has nothing else to do: `show`, and `inbox` with few
-//! and many messages waiting. Knows nothing of what else the database holds.
+//! The requests that read, timed one at a time on a connection that has nothing else to do: `show`, and `inbox` with
+//! few and many messages waiting. Knows nothing of what else the database holds.
 
 use crate::figures::{Who, median};
 use crate::interrupt::Interrupt;

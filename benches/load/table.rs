@@ -41,8 +41,8 @@ pub fn print_gain(rows: &[Row], who: Who) {
     }
 }
 
-/// Prints how near chatd comes to the server that stores nothing. Where the generator was busy all the time, that server
-/// could have done even more.
+/// Prints how near chatd comes to the server that stores nothing. Where the generator was busy all the time, that
+/// server could have done even more.
 pub fn print_ceiling(rows: &[Row]) {
     println!("\n{:>9} {:^28}", "", "sends/s");
     println!("{:>9} {:>10} {:>10} {:>6}  generator", "conns", "chatd", "no storage", "share");

@@ -1,9 +1,10 @@
-//! The administrator's own way into a running server: a Unix socket beside the database, for its owner and root alone. It
-//! is open whatever the ports are crowded with, and what it is asked the server itself carries out, so that no second
-//! process writes to the database.
+//! The administrator's own way into a running server: a Unix socket beside the database, for its owner and root alone.
+//! It is open whatever the ports are crowded with, and what it is asked the server itself carries out, so that no
+//! second process writes to the database.
 //!
-//! One question a connection, a line of JSON of bounded length, and one reply of the same kind; both name the version of
-//! the protocol. [`execute`] answers a question from any store, so a command without a server answers it in the same way.
+//! One question a connection, a line of JSON of bounded length, and one reply of the same kind; both name the version
+//! of the protocol. [`execute`] answers a question from any store, so a command without a server answers it in the same
+//! way.
 
 pub mod client;
 pub mod path;

@@ -37,7 +37,8 @@ pub struct AdminSocket {
 }
 
 impl AdminSocket {
-    /// Opens the socket of a database. The caller holds the lock of the database, so a socket that is there was left behind.
+    /// Opens the socket of a database. The caller holds the lock of the database, so a socket that is there was left
+    /// behind.
     pub fn open(database: &Path) -> io::Result<AdminSocket> {
         let path = socket_of(database);
         match fs::symlink_metadata(&path) {
@@ -102,8 +103,8 @@ impl AdminSocket {
     }
 }
 
-/// Descriptors kept for when the process has no other left, because connections of clients have taken them all. Several,
-/// because other threads open files, too.
+/// Descriptors kept for when the process has no other left, because connections of clients have taken them all.
+/// Several, because other threads open files, too.
 #[derive(Debug, Default)]
 struct Spares(Mutex<Vec<File>>);
 

@@ -1,7 +1,7 @@
 //! Argon2id on threads of its own: a hash takes tens of milliseconds and tens of megabytes, so a bounded number run at
-//! once, a bounded number wait, and the rest are told at once that the server is busy. Who has logged in before waits in a
-//! queue of their own, and in both queues turns go round, so that no crowd of strangers keeps anybody out. Knows no
-//! account and no address.
+//! once, a bounded number wait, and the rest are told at once that the server is busy. Who has logged in before waits
+//! in a queue of their own, and in both queues turns go round, so that no crowd of strangers keeps anybody out. Knows
+//! no account and no address.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -165,9 +165,9 @@ impl Passwords {
         Ok(Passwords { queue: Arc::new(Open(shared)) })
     }
 
-    /// Compares an attempt with a PHC string; `None` where there is no account takes as long and is wrong. An attempt may
-    /// have several spellings, the one in which new passwords are stored first; each costs a hash. Nothing is compared
-    /// once nobody waits for it.
+    /// Compares an attempt with a PHC string; `None` where there is no account takes as long and is wrong. An attempt
+    /// may have several spellings, the one in which new passwords are stored first; each costs a hash. Nothing is
+    /// compared once nobody waits for it.
     pub async fn verify(&self, attempt: Vec<String>, hash: Option<String>, share: Share) -> Result<Verdict, Busy> {
         let (answer, verdict) = oneshot::channel();
         self.push(QueuedLogin { attempt, hash, answer }, share)?;

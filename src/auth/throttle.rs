@@ -180,7 +180,8 @@ impl Attempt<'_> {
     }
 
     /// With whom the attempt shares what it costs: where it is known, with others of the same account from the same
-    /// address; else with all of its network, an IPv4 one of 24 bits or an IPv6 one of 48, and within it with its address.
+    /// address; else with all of its network, an IPv4 one of 24 bits or an IPv6 one of 48, and within it with its
+    /// address.
     pub fn share(&self) -> (u64, u64) {
         if self.known { (self.pair, self.address) } else { (self.wide, self.address) }
     }

@@ -77,8 +77,8 @@ impl Drop for LogWriter {
     }
 }
 
-/// A panic is a line of the log like others, and its thread waits for nobody who reads the log. The thread that writes the
-/// log says its own on standard error itself.
+/// A panic is a line of the log like others, and its thread waits for nobody who reads the log. The thread that writes
+/// the log says its own on standard error itself.
 fn log_panics() {
     let to_stderr = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

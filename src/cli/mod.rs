@@ -61,8 +61,8 @@ enum CliCommand {
     Completions(manual::Completions),
     /// Prints the manual page, or writes all pages into a directory
     Man(manual::Man),
-    /// Chats: the document's program. On a pipe, each line of input gives one line of output, nothing is asked, sessions stay
-    /// open until `logout`, and exit status 0 says that every line was carried out
+    /// Chats: the document's program. On a pipe, each line of input gives one line of output, nothing is asked,
+    /// sessions stay open until `logout`, and exit status 0 says that every line was carried out
     Client(client::Client),
     /// Logs in for `chatd send` and `chatd inbox`; the password comes from $CHATD_PASSWORD, $CHATD_PASSWORD_FILE or the
     /// terminal
@@ -89,8 +89,8 @@ pub fn run(stdout_was_closed: bool) -> ExitCode {
     run_with(std::env::args_os())
 }
 
-/// A file that grows beyond the limit of the process (`ulimit -f`, LimitFSIZE=) is an error of the write, as on a full disk,
-/// and not the end of the program.
+/// A file that grows beyond the limit of the process (`ulimit -f`, LimitFSIZE=) is an error of the write, as on a full
+/// disk, and not the end of the program.
 fn ignore_file_size_signal() {
     let ignored = Arc::new(AtomicBool::new(false));
     // It fails only for signals that cannot be caught.
@@ -168,7 +168,8 @@ fn administer(loaded: LoadedConfig) -> anyhow::Result<Config> {
     Ok(loaded.config)
 }
 
-/// Before anything is done: a command that is typed in another directory, or by another user, may mean another database.
+/// Before anything is done: a command that is typed in another directory, or by another user, may mean another
+/// database.
 fn say_what_is_used(loaded: &LoadedConfig) -> anyhow::Result<()> {
     warn_about(loaded);
     let database = absolute(&sqlite::database_path(&loaded.config.database.url)?);

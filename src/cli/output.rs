@@ -1,6 +1,6 @@
 //! All that commands write to standard output and standard error. Nothing here panics, whatever the streams are: a pipe
-//! without a reader, a full disk, closed. Nothing gets to a terminal that it would obey: line ends and tabs aside, controls
-//! are spelled out. Knows no command.
+//! without a reader, a full disk, closed. Nothing gets to a terminal that it would obey: line ends and tabs aside,
+//! controls are spelled out. Knows no command.
 
 use std::fmt::Display;
 use std::fs;

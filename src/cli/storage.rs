@@ -1,4 +1,5 @@
-//! Whether this user may keep a database at a path: a start that may not is told whose the files are, and is not tried again.
+//! Whether this user may keep a database at a path: a start that may not is told whose the files are, and is not tried
+//! again.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

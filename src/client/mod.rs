@@ -29,7 +29,8 @@ use crate::transport::stream::{PeerState, Stream};
 const REPLY: Duration = Duration::from_secs(60);
 /// How much longer than it was asked to wait for mail a server may take.
 const LATE: Duration = Duration::from_secs(10);
-/// A connection on which nothing was said for so long is asked whether it lives, again and again with this pause between.
+/// A connection on which nothing was said for so long is asked whether it lives, again and again with this pause
+/// between.
 const QUIET: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 const ASK_TIMES: u32 = 3;
@@ -138,8 +139,8 @@ impl RemoteServer {
     }
 }
 
-/// Sends what is said at once, and makes TCP notice that the other end is gone without a word, as it is after a change of
-/// the network. A socket that takes no options still carries bytes.
+/// Sends what is said at once, and makes TCP notice that the other end is gone without a word, as it is after a change
+/// of the network. A socket that takes no options still carries bytes.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let socket = SockRef::from(stream);

@@ -1,5 +1,5 @@
-//! Where the settings come from: defaults, a file, the environment, flags, in this order. All mistakes of all of them are
-//! told at once.
+//! Where the settings come from: defaults, a file, the environment, flags, in this order. All mistakes of all of them
+//! are told at once.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

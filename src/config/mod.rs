@@ -233,8 +233,8 @@ pub struct Limits {
     pub handshake_timeout: Span,
     /// A peer that takes no byte of a reply for this long is disconnected.
     pub write_timeout: Span,
-    /// A peer that is slower than this with a long line or a reply, on the average and `write_timeout` aside, is waited for no
-    /// longer; in bytes.
+    /// A peer that is slower than this with a long line or a reply, on the average and `write_timeout` aside, is waited
+    /// for no longer; in bytes.
     pub min_bytes_per_second: u32,
     /// Unread messages of one user.
     pub inbox_messages: u64,

@@ -1,5 +1,5 @@
-//! Which settings file is read, and whether one that merely lies in the working directory may be: whoever could write it
-//! could choose where root keeps passwords.
+//! Which settings file is read, and whether one that merely lies in the working directory may be: whoever could write
+//! it could choose where root keeps passwords.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};

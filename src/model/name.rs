@@ -86,8 +86,8 @@ impl fmt::Display for Username {
     }
 }
 
-/// A name by which somebody asks for an account, in the form in which names are stored, so that every spelling of a name
-/// finds it (RFC 8265). It need not be anybody's.
+/// A name by which somebody asks for an account, in the form in which names are stored, so that every spelling of a
+/// name finds it (RFC 8265). It need not be anybody's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupName(String);
 

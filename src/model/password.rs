@@ -1,5 +1,5 @@
-//! Passwords, as RFC 8265 has them (OpaqueString): one that is typed composed on one keyboard and decomposed on another is
-//! the same. Mute in `Debug`.
+//! Passwords, as RFC 8265 has them (OpaqueString): one that is typed composed on one keyboard and decomposed on another
+//! is the same. Mute in `Debug`.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
-//! Log lines as systemd's journal takes them: one datagram each, in which every field of the line is a field of the entry,
-//! so that `journalctl CHATD_USER=messi` finds what messi did. The text of the entry names the fields too, as a line on
-//! standard error does: tracing-journald leaves them out of the text. Knows nothing of chatd's.
+//! Log lines as systemd's journal takes them: one datagram each, in which every field of the line is a field of the
+//! entry, so that `journalctl CHATD_USER=messi` finds what messi did. The text of the entry names the fields too, as a
+//! line on standard error does: tracing-journald leaves them out of the text. Knows nothing of chatd's.
 //!
 //! The format: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
 

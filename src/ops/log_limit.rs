@@ -1,5 +1,6 @@
-//! How many lines of one kind the log takes. A kind is a place in the code that logs. The rule is here alone, and it holds
-//! for every line, so that nothing that a client does can flood the log. Knows no line and no place where lines go.
+//! How many lines of one kind the log takes. A kind is a place in the code that logs. The rule is here alone, and it
+//! holds for every line, so that nothing that a client does can flood the log. Knows no line and no place where lines
+//! go.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -12,8 +13,8 @@ use tracing::{Event, Level, Metadata, Subscriber, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// So many lines of one kind are written at once, and after them one each [`PERIOD`]. The others are counted, and the count
-/// is logged.
+/// So many lines of one kind are written at once, and after them one each [`PERIOD`]. The others are counted, and the
+/// count is logged.
 const AT_ONCE: u32 = 15;
 const PERIOD: Duration = Duration::from_millis(200);
 

@@ -1,8 +1,8 @@
-//! Lines of the log on their way: a bounded queue, and a thread that writes them. Who logs never waits for who reads. When
-//! the queue is full, lines are dropped and counted, and the count is logged. Knows no format.
+//! Lines of the log on their way: a bounded queue, and a thread that writes them. Who logs never waits for who reads.
+//! When the queue is full, lines are dropped and counted, and the count is logged. Knows no format.
 //!
-//! tracing-appender's non-blocking writer does nearly this. It prints to standard output when it cannot end in time, and
-//! nobody hears of what it dropped; both are wrong here.
+//! tracing-appender's non-blocking writer does nearly this. It prints to standard output when it cannot end in time,
+//! and nobody hears of what it dropped; both are wrong here.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,5 +1,5 @@
-//! What systemd hands to a service and wants to hear from it: listeners that outlive the process, when it is ready, when it
-//! stops, and that it is alive. Without systemd all of this does nothing. Knows nothing of what is served.
+//! What systemd hands to a service and wants to hear from it: listeners that outlive the process, when it is ready,
+//! when it stops, and that it is alive. Without systemd all of this does nothing. Knows nothing of what is served.
 
 use std::io;
 use std::net::TcpListener;

@@ -1,6 +1,6 @@
-//! What each command is called and which parameters it takes: one row a command, for every dialect of lines and for both
-//! ends. A server reads requests by these rows, a client writes them by the same ones. A dialect knows only how a line is
-//! cut into words.
+//! What each command is called and which parameters it takes: one row a command, for every dialect of lines and for
+//! both ends. A server reads requests by these rows, a client writes them by the same ones. A dialect knows only how a
+//! line is cut into words.
 
 use std::sync::Arc;
 use std::time::Duration;

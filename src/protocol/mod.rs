@@ -1,6 +1,7 @@
-//! What is said, with no spelling: requests, replies, refusals. A dialect ([`json`], [`text`]) cuts lines into words and
-//! turns replies into bytes; what a line of words means is in `grammar`, the same for all. A new command is a variant of
-//! [`Command`], a row in `grammar`, a method of the service and, if it is answered with something new, a variant of [`Reply`].
+//! What is said, with no spelling: requests, replies, refusals. A dialect ([`json`], [`text`]) cuts lines into words
+//! and turns replies into bytes; what a line of words means is in `grammar`, the same for all. A new command is a
+//! variant of [`Command`], a row in `grammar`, a method of the service and, if it is answered with something new, a
+//! variant of [`Reply`].
 
 pub mod client;
 pub mod dialect;

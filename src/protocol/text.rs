@@ -1,11 +1,11 @@
 //! The document's dialogue: what a person types and reads, one line each way. Shared by the text listener and `chatd
 //! client`, so that both say the same; knows nothing of sockets and terminals, and a reply comes without its line end.
 //!
-//! What a person types is taken kindly where it cannot be mistaken: blanks (spaces and tabs) before and between command,
-//! name and password do not count, nor does anything after the last word that a command takes. The text of a message
-//! begins after the one blank that ends the name and goes up to the line end, and nothing in it is tidied. It travels
-//! as the program of 2020 sent it, with a space before and a space and CR LF after it. A message of nothing but blanks
-//! is a command with too few words.
+//! What a person types is taken kindly where it cannot be mistaken: blanks (spaces and tabs) before and between
+//! command, name and password do not count, nor does anything after the last word that a command takes. The text of a
+//! message begins after the one blank that ends the name and goes up to the line end, and nothing in it is tidied. It
+//! travels as the program of 2020 sent it, with a space before and a space and CR LF after it. A message of nothing but
+//! blanks is a command with too few words.
 //!
 //! Where a command stands in need of a session it is the one of the connection, or that of a token given right after
 //! the command: `send TOKEN henderson halo`. No name looks like a token, so there is no doubt which is meant.

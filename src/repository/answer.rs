@@ -1,5 +1,5 @@
-//! What a method of the store gives. A store that has the answer in memory gives it at once, without an allocation; one that
-//! asks a disk or a network gives work that is still to be done. Who awaits it need not know which.
+//! What a method of the store gives. A store that has the answer in memory gives it at once, without an allocation; one
+//! that asks a disk or a network gives work that is still to be done. Who awaits it need not know which.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,10 +1,11 @@
 //! Group commit: one writer takes whatever waits, commits it together, and answers each. There is no timer, so a lone
 //! request waits for nothing and a crowd shares one commit. Knows neither what is written nor where.
 //!
-//! The fewer commits, the less each message costs, so whoever is about to bring a job is waited for: not for a time, but
-//! for as long as giving up the processor to others brings more, and not with a batch that is long already. Measured on
-//! two cores beside their load generator, with 256 connections: a tenth more sends than if nobody was waited for, and
-//! some 5 percent more, a tenth with 1,000 connections, for not waiting with a long batch (then 64 jobs).
+//! The fewer commits, the less each message costs, so whoever is about to bring a job is waited for: not for a time,
+//! but for as long as giving up the processor to others brings more, and not with a batch that is long already.
+//! Measured on two cores beside their load generator, with 256 connections: a tenth more sends than if nobody was
+//! waited for, and some 5 percent more, a tenth with 1,000 connections, for not waiting with a long batch (then 64
+//! jobs).
 
 use std::thread;
 
@@ -51,9 +52,9 @@ impl<J> JobQueue<J> {
 const SPINS: usize = 300;
 /// How often the processor is given up before a batch that has not grown counts as all there is.
 const YIELDS: usize = 4;
-/// When so many jobs wait, they are let have one more turn and no other: a longer batch costs hardly less a message, and
-/// the disk lies idle. Measured with 64 connections: 89,000 sends/s with 32 and 48, 81,000 with 64, and single runs scatter
-/// by 15 %.
+/// When so many jobs wait, they are let have one more turn and no other: a longer batch costs hardly less a message,
+/// and the disk lies idle. Measured with 64 connections: 89,000 sends/s with 32 and 48, 81,000 with 64, and single runs
+/// scatter by 15 %.
 const BATCH_TARGET: usize = 48;
 
 /// The writer's end of a [`JobQueue`].
@@ -62,9 +63,9 @@ pub struct Jobs<J> {
 }
 
 impl<J> Jobs<J> {
-    /// Waits for a first job, lets everybody have a turn who is ready to bring one too, and then takes all that wait, up
-    /// to `most`, into `batch`. `false` when every [`JobQueue`] is gone and nothing is left. For a thread that does nothing
-    /// else: it looks again a number of times before it sleeps.
+    /// Waits for a first job, lets everybody have a turn who is ready to bring one too, and then takes all that wait,
+    /// up to `most`, into `batch`. `false` when every [`JobQueue`] is gone and nothing is left. For a thread that does
+    /// nothing else: it looks again a number of times before it sleeps.
     pub async fn take(&mut self, batch: &mut Vec<J>, most: usize) -> bool {
         let before = batch.len();
         for _ in 0..SPINS {

@@ -58,8 +58,8 @@ impl Lease {
         self.session = Some((session, number, leases.clone()));
     }
 
-    /// The reader has them: takes them off the queue. Returns at once; a crash before it is durable delivers again. Where
-    /// the session has ended, they wait again already and this does nothing.
+    /// The reader has them: takes them off the queue. Returns at once; a crash before it is durable delivers again.
+    /// Where the session has ended, they wait again already and this does nothing.
     pub fn confirm(self) {
         let messages = self.held.take();
         if !messages.is_empty() {

@@ -1,6 +1,7 @@
 //! The store, in the words of the protocol: accounts, sessions, the log of messages and who has read what of it.
-//! One trait, two callers (the service, and the administrator's commands), one backend so far ([`sqlite`]). A change of several steps is one method, so
-//! that atomicity is the backend's affair. What OK is said of is on stable storage when the future is ready.
+//! One trait, two callers (the service, and the administrator's commands), one backend so far ([`sqlite`]). A change of
+//! several steps is one method, so that atomicity is the backend's affair. What OK is said of is on stable storage when
+//! the future is ready.
 
 mod answer;
 pub mod arrivals;
@@ -154,7 +155,8 @@ pub struct Removed {
 pub enum Pace {
     /// Not at all: it is only looked how much there is.
     None,
-    /// All of it, with pauses in which others write; in turns of some seconds, so it is to be asked for until none is left.
+    /// All of it, with pauses in which others write; in turns of some seconds, so it is to be asked for until none is
+    /// left.
     Steady,
     /// What is not likely to be used again soon, by and by.
     Slow,
@@ -226,7 +228,8 @@ pub trait Repository: Send + Sync {
     /// The session whose token hashes to this, unless it was not used since `unused_since`. Notes that it is in use
     /// `now`; that need not be durable before [`Repository::tidy_sessions`].
     fn session(&self, token: TokenHash, now: Timestamp, unused_since: Timestamp) -> Answer<'_, Option<Session>>;
-    /// The first living sessions after this one, oldest first, of one account or of all; none only at the end. From disk.
+    /// The first living sessions after this one, oldest first, of one account or of all; none only at the end. From
+    /// disk.
     fn logins(&self, after: SessionId, of: Option<UserId>) -> Answer<'_, Vec<StoredSession>>;
     /// From where an account's living sessions were opened.
     fn addresses(&self, user: UserId) -> Answer<'_, Vec<IpAddr>>;
@@ -264,13 +267,13 @@ pub trait Repository: Send + Sync {
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;
     /// Gives room that is free inside the store back to the disk, in pieces; says what there is then.
     fn give_back(&self, pace: Pace) -> Answer<'_, RoomInside>;
-    /// What time it is for the store: messages are stamped with the wall clock, and the use of sessions goes by the time that
-    /// does not jump.
+    /// What time it is for the store: messages are stamped with the wall clock, and the use of sessions goes by the
+    /// time that does not jump.
     fn clock(&self) -> &Steady;
     /// How the store is doing.
     fn status(&self) -> Answer<'_, StoreStatus>;
-    /// Ready when the writer has carried out a transaction that changes nothing, or has been refused it. An error: nothing
-    /// writes any more.
+    /// Ready when the writer has carried out a transaction that changes nothing, or has been refused it. An error:
+    /// nothing writes any more.
     fn answers(&self) -> Answer<'_, ()>;
     /// Ready when the store has stopped for good: why it did.
     fn failed(&self) -> Answer<'_, Error>;

@@ -67,8 +67,8 @@ impl Service {
         attempt: &Attempt<'_>,
     ) -> Result<Look, Refusal> {
         let user = self.repository.user_named(username).await.map_err(unavailable)?;
-        // The password of an account that is shut is not looked at: right or wrong, the answer and its cost are those of
-        // an account that is not there.
+        // The password of an account that is shut is not looked at: right or wrong, the answer and its cost are those
+        // of an account that is not there.
         let hash = match user.as_ref().filter(|user| !user.disabled) {
             Some(user) => self.repository.password_hash(user.id).await.map_err(unavailable)?,
             None => None,

@@ -1,5 +1,5 @@
-//! `wait`: an inbox that comes as soon as there is mail. Knows no transport: whoever carries the request says by a future
-//! when there is no more use in waiting.
+//! `wait`: an inbox that comes as soon as there is mail. Knows no transport: whoever carries the request says by a
+//! future when there is no more use in waiting.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use super::{Caller, Outcome, Peer, Service, unavailable};
 use crate::repository::Arrival;
 
 impl Service {
-    /// What `inbox` says as soon as there is mail; the empty inbox when the time is over or `interrupted` is ready. An error
-    /// of `interrupted` means that nobody is there any more: nothing is handed out then.
+    /// What `inbox` says as soon as there is mail; the empty inbox when the time is over or `interrupted` is ready. An
+    /// error of `interrupted` means that nobody is there any more: nothing is handed out then.
     pub async fn wait<E>(
         &self,
         peer: &Peer,

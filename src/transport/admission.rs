@@ -1,6 +1,7 @@
 //! Who is connected, counted: in all, from each address, of each account, and those who have not shown a living token
-//! ("unauthenticated"). Where there is no room, the unauthenticated connection that was silent for the longest goes; who has
-//! shown a token never does, because the clients in use do not come back by themselves. Knows no socket and no protocol.
+//! ("unauthenticated"). Where there is no room, the unauthenticated connection that was silent for the longest goes;
+//! who has shown a token never does, because the clients in use do not come back by themselves. Knows no socket and no
+//! protocol.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -111,8 +112,8 @@ impl Connections {
         self.state().total
     }
 
-    /// Gives a slot to a connection from `address`, if need be that of an unauthenticated one: of the same address where
-    /// that has as many as it may.
+    /// Gives a slot to a connection from `address`, if need be that of an unauthenticated one: of the same address
+    /// where that has as many as it may.
     pub fn enter(self: &Arc<Connections>, address: IpAddr) -> Option<Slot> {
         let network = Payer::at(address);
         let mut state = self.state();
@@ -141,7 +142,8 @@ impl Connections {
         Some(Slot { connections: self.clone(), record, shown: None })
     }
 
-    /// A session has ended: its connections are unauthenticated from now on. `revoked`: nobody asked for it on the wire.
+    /// A session has ended: its connections are unauthenticated from now on. `revoked`: nobody asked for it on the
+    /// wire.
     pub fn session_ended(&self, session: SessionId, revoked: bool) {
         let mut state = self.state();
         for number in state.by_session.remove(&session).unwrap_or_default() {

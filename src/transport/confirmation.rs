@@ -1,7 +1,7 @@
 //! What one connection has handed out, and what proves that it arrived. A TCP acknowledgement proves only that the
 //! peer's kernel has the bytes; but a peer that closes with unread bytes sends a reset, and one that read all sends an
-//! end. Knows no bytes and no clock of its own; `tests/it/repository.rs` goes through the table in `docs/PROTOCOL.md`, with a
-//! store, because a lease is a store's.
+//! end. Knows no bytes and no clock of its own; `tests/it/repository.rs` goes through the table in `docs/PROTOCOL.md`,
+//! with a store, because a lease is a store's.
 
 use std::time::Duration;
 
@@ -80,8 +80,8 @@ impl Unconfirmed {
         self.confirm(|reply| reply.written_at.is_some());
     }
 
-    /// The peer's TCP has acknowledged everything, and the connection lives: confirms what was written `quiet` ago, save
-    /// where another proof is promised.
+    /// The peer's TCP has acknowledged everything, and the connection lives: confirms what was written `quiet` ago,
+    /// save where another proof is promised.
     pub fn confirm_by_silence(&mut self, now: Instant, quiet: Duration) {
         self.confirm(|reply| {
             reply.silence_counts() && reply.written_at.is_some_and(|at| now.duration_since(at) >= quiet)

@@ -1,5 +1,5 @@
-//! What a connection's session needs of the byte stream beneath it: bytes, and what TCP knows of the peer; and listeners
-//! that were there before the process. Has unsafe code, for what no safe library here offers.
+//! What a connection's session needs of the byte stream beneath it: bytes, and what TCP knows of the peer; and
+//! listeners that were there before the process. Has unsafe code, for what no safe library here offers.
 #![allow(unsafe_code)]
 
 use std::io;

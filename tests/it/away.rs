@@ -1,4 +1,5 @@
-//! `chatd client` on a terminal notices that its session has ended, and that the server cannot be reached and can again.
+//! `chatd client` on a terminal notices that its session has ended, and that the server cannot be reached and can
+//! again.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

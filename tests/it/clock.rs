@@ -1,5 +1,6 @@
-//! Clocks that jump: a board without a clock begins in 1970, one is set to 2099 by mistake, or is a month ahead for one start.
-//! No session ends for that and no mail is removed; and what was stamped with a wrong time does not live for ever.
+//! Clocks that jump: a board without a clock begins in 1970, one is set to 2099 by mistake, or is a month ahead for one
+//! start. No session ends for that and no mail is removed; and what was stamped with a wrong time does not live for
+//! ever.
 
 use std::path::Path;
 use std::sync::Arc;

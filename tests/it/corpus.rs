@@ -1,5 +1,5 @@
-//! The fuzz targets' checks on their corpora, on the compiler that everybody has. `cargo +nightly fuzz run TARGET` looks
-//! for more.
+//! The fuzz targets' checks on their corpora, on the compiler that everybody has. `cargo +nightly fuzz run TARGET`
+//! looks for more.
 
 use std::fs;
 use std::path::Path;

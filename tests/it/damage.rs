@@ -1,5 +1,5 @@
-//! Bits that a disk flips, in the database and in its WAL, one at a time in a copy, and then what people see: no text that
-//! nobody sent, one notice in the place of a damaged message, all other mail, and a word about what is lost.
+//! Bits that a disk flips, in the database and in its WAL, one at a time in a copy, and then what people see: no text
+//! that nobody sent, one notice in the place of a damaged message, all other mail, and a word about what is lost.
 
 use std::fs;
 use std::path::Path;
@@ -29,8 +29,8 @@ fn tamper_aside(folder: &Path, sql: &'static str) {
     thread::spawn(move || tamper(&database, sql)).join().expect("it is SQL");
 }
 
-/// A directory as a crash leaves it: half of the mail is in the index, the rest is in the WAL only. All is to the second of
-/// the users, from the first.
+/// A directory as a crash leaves it: half of the mail is in the index, the rest is in the WAL only. All is to the
+/// second of the users, from the first.
 async fn after_a_crash() -> (tempfile::TempDir, Vec<UserId>) {
     let folder = quick_folder();
     let repository = open(folder.path(), &LONG_TAIL).await;

@@ -1,5 +1,5 @@
-//! What is handed out in the name of a session, and what becomes of it when the session ends; which session goes when there
-//! are too many.
+//! What is handed out in the name of a session, and what becomes of it when the session ends; which session goes when
+//! there are too many.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The log when nobody reads it: no request waits, nothing is lost but lines of the log, and the stop is a stop. And how
-//! many lines a client can cause.
+//! The log when nobody reads it: no request waits, nothing is lost but lines of the log, and the stop is a stop. And
+//! how many lines a client can cause.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -149,7 +149,8 @@ fn who_reads_the_log_again_is_told_how_many_lines_are_missing() {
     server.stop();
 }
 
-/// A journal in a `/run` of the server's own: the way there, and the journal's end of it. `None` where nobody may mount.
+/// A journal in a `/run` of the server's own: the way there, and the journal's end of it. `None` where nobody may
+/// mount.
 fn journal(folder: &Folder) -> Option<(String, UnixDatagram)> {
     let allowed = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/run"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {

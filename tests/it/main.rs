@@ -25,7 +25,8 @@
 //! - `clock`: clocks that jump end no session and remove no mail
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
-//! - `client`: the document's dialogue, piped and on a `terminal`, also through a `door`: against an old server, and encrypted
+//! - `client`: the document's dialogue, piped and on a `terminal`, also through a `door`: against an old server, and
+//!   encrypted
 //! - `typing`: whatever is typed into the client is done or said not to be
 //! - `window`: the client's window changes its width
 //! - `away`: the client notices that its session has ended, and that the server is away

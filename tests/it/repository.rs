@@ -1,5 +1,5 @@
-//! The contract of the store, on real SQLite in a directory of its own: mail across the watermark, leases, crashes, caps,
-//! retention. The tail is a handful of messages here, so what happens at its edge happens all the time.
+//! The contract of the store, on real SQLite in a directory of its own: mail across the watermark, leases, crashes,
+//! caps, retention. The tail is a handful of messages here, so what happens at its edge happens all the time.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Room that one user has taken goes back to the disk: beside a server, without anybody who waits for it; and from a database
-//! of an older chatd once no server runs.
+//! Room that one user has taken goes back to the disk: beside a server, without anybody who waits for it; and from a
+//! database of an older chatd once no server runs.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,6 @@
-//! Every statement of the store is carried out here, with a row that it finds or changes, also those that a server comes to
-//! only after an hour, a day or a month. The statements are collected from the sources, so a new one must be tried too.
+//! Every statement of the store is carried out here, with a row that it finds or changes, also those that a server
+//! comes to only after an hour, a day or a month. The statements are collected from the sources, so a new one must be
+//! tried too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,8 +23,8 @@ use crate::repository::{ALL, OPTIONS, add_users, crash, lease, open, quick_folde
 
 const HOUR: i64 = 3_600_000;
 
-/// What `db verify` asks, in verify.rs and here, is not logged. All of it is asked in one go, and each of it has a case of
-/// damage of its own.
+/// What `db verify` asks, in verify.rs and here, is not logged. All of it is asked in one go, and each of it has a case
+/// of damage of its own.
 const OF_VERIFY: &str = "FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'";
 
 /// How many rows each statement found or changed at the most.

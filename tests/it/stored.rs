@@ -1,5 +1,5 @@
-//! What an account may have stored: nobody fills the disk alone, with mail that is read as little as with mail that is not;
-//! and it is counted right after each way of starting and whoever removes messages.
+//! What an account may have stored: nobody fills the disk alone, with mail that is read as little as with mail that is
+//! not; and it is counted right after each way of starting and whoever removes messages.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! A pseudo terminal with a program on it: what a person types, and what they see. Also a window of which the size changes.
+//! A pseudo terminal with a program on it: what a person types, and what they see. Also a window of which the size
+//! changes.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

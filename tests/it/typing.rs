@@ -1,5 +1,5 @@
-//! `chatd client` on a terminal: whatever is typed is done, or said not to be. In each of these the keys come faster than
-//! the client asks for them.
+//! `chatd client` on a terminal: whatever is typed is done, or said not to be. In each of these the keys come faster
+//! than the client asks for them.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Where we differ from the 2020 program on purpose, and what bad input does: an error for who sent it, nothing for others.
+//! Where we differ from the 2020 program on purpose, and what bad input does: an error for who sent it, nothing for
+//! others.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};

@@ -99,7 +99,8 @@ impl<'a> Administration<'a> {
         }
     }
 
-    /// Has all room that is free inside the database given back to the disk, as far as that can be done beside a server.
+    /// Has all room that is free inside the database given back to the disk, as far as that can be done beside a
+    /// server.
     pub async fn give_back(&mut self) -> anyhow::Result<RoomInside> {
         let mut sum = 0;
         loop {

@@ -12,8 +12,8 @@ use crate::config::{BadConfig, LoadedConfig, MANUAL};
 pub enum ConfigCommand {
     /// Says whether the service could start with the settings, and if not, everything that it would fail at
     ///
-    /// Addresses, certificate and database are tried, as the owner of the database's directory where root asks; nothing is
-    /// changed. What a running server has itself is no obstacle.
+    /// Addresses, certificate and database are tried, as the owner of the database's directory where root asks; nothing
+    /// is changed. What a running server has itself is no obstacle.
     Check {
         /// Only what a reload takes over, as the running service sees it
         #[arg(long)]

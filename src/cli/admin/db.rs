@@ -25,24 +25,25 @@ pub enum Db {
     /// Copies the database into a new file, whether it is in use or not
     ///
     /// What was acknowledged before the command began is in the copy. The file is made for this purpose and never
-    /// overwritten. Its SHA-256 goes into FILE.sha256, which `verify` and `restore` compare it with: keep the two together.
+    /// overwritten. Its SHA-256 goes into FILE.sha256, which `verify` and `restore` compare it with: keep the two
+    /// together.
     Backup {
         /// The file to be made
         file: PathBuf,
     },
     /// Puts a copy in the place of the database, while no server runs on it
     ///
-    /// The copy is verified first, and the former database is kept beside the new one. Accounts, passwords and logins are
-    /// again what they were when the copy was made.
+    /// The copy is verified first, and the former database is kept beside the new one. Accounts, passwords and logins
+    /// are again what they were when the copy was made.
     Restore {
         /// A file that `chatd db backup` made
         file: PathBuf,
     },
     /// Reads all of a database and says whether it is whole, whether it is in use or not
     ///
-    /// What is checked: the pages, tables and indexes of SQLite, that the tables agree with each other, and the checksums of
-    /// messages. Of a copy also that each byte is as FILE.sha256 beside it says: a changed bit in an account or a session is
-    /// found by nothing else.
+    /// What is checked: the pages, tables and indexes of SQLite, that the tables agree with each other, and the
+    /// checksums of messages. Of a copy also that each byte is as FILE.sha256 beside it says: a changed bit in an
+    /// account or a session is found by nothing else.
     Verify {
         /// The file [default: the database of the settings]
         file: Option<PathBuf>,
@@ -51,11 +52,11 @@ pub enum Db {
     Migrate,
     /// Removes messages that were read longer ago than delivery.keep_delivered, as the server does every hour
     ///
-    /// Their room stays inside the database and is used again. A server gives back to the disk, slowly, what is more than a
-    /// tenth of the database.
+    /// Their room stays inside the database and is used again. A server gives back to the disk, slowly, what is more
+    /// than a tenth of the database.
     Prune {
-        /// Gives all room that is free inside the database back to the disk; beside a server, too, unless the database is of
-        /// an older chatd, which has to be made anew once while no server runs
+        /// Gives all room that is free inside the database back to the disk; beside a server, too, unless the database
+        /// is of an older chatd, which has to be made anew once while no server runs
         #[arg(long)]
         compact: bool,
     },
@@ -64,7 +65,8 @@ pub enum Db {
 impl Db {
     pub fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         let database = database_path(&config.database.url)?;
-        // Root reads and writes files of its own where it is told to; SQLite leaves the owner of the database's as it is.
+        // Root reads and writes files of its own where it is told to; SQLite leaves the owner of the database's as it
+        // is.
         match self {
             Db::Backup { file } => runtime(1)?.block_on(back_up(config, &database, file))?,
             Db::Restore { file } => {

@@ -1,5 +1,5 @@
-//! `chatd health`: asks the running server one thing, as its administrator, or as a client where it may not, and ends with
-//! 0 if it answers.
+//! `chatd health`: asks the running server one thing, as its administrator, or as a client where it may not, and ends
+//! with 0 if it answers.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};

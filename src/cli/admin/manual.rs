@@ -29,7 +29,8 @@ impl Completions {
 
 #[derive(Debug, Args)]
 pub struct Man {
-    /// Writes all pages into this directory: chatd(1), one for each command, chat.toml(5) [default: chatd(1) is printed]
+    /// Writes all pages into this directory: chatd(1), one for each command, chat.toml(5) [default: chatd(1) is
+    /// printed]
     directory: Option<PathBuf>,
 }
 

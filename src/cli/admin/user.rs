@@ -192,8 +192,8 @@ struct NewPassword {
 }
 
 impl NewPassword {
-    /// Stores it with `change`. One that was made up is printed once it is stored, and where it cannot be printed, it is
-    /// not stored, or `undo` takes the change back.
+    /// Stores it with `change`. One that was made up is printed once it is stored, and where it cannot be printed, it
+    /// is not stored, or `undo` takes the change back.
     async fn store(
         &self,
         name: &str,
@@ -248,8 +248,8 @@ fn open_file(path: &str) -> io::Result<Arc<File>> {
     File::open(path).map(Arc::new)
 }
 
-/// The first line of a file or of standard input, without its end. A byte order mark would be a part of the password that
-/// nobody sees, so it is not taken.
+/// The first line of a file or of standard input, without its end. A byte order mark would be a part of the password
+/// that nobody sees, so it is not taken.
 pub fn first_line(from: impl Read) -> anyhow::Result<String> {
     let mut line = Vec::new();
     io::BufReader::new(from.take(64 * 1024)).read_until(b'\n', &mut line)?;

@@ -1,5 +1,5 @@
-//! A user at a server, for one run of a command: with the session that `chatd login` kept, or with one that the run opens
-//! and ends again, whatever comes of it.
+//! A user at a server, for one run of a command: with the session that `chatd login` kept, or with one that the run
+//! opens and ends again, whatever comes of it.
 
 use std::io;
 use std::process::ExitCode;
@@ -60,8 +60,8 @@ pub struct RemoteAccount {
     signals: Option<EndSignals>,
 }
 
-/// Does the work of a command, as the user named, or that of the environment, or the one who logged in last; then ends the
-/// session that it opened.
+/// Does the work of a command, as the user named, or that of the environment, or the one who logged in last; then ends
+/// the session that it opened.
 pub fn run(
     remote: &Remote,
     user: Option<&str>,
@@ -73,7 +73,8 @@ pub fn run(
         let result = work(&mut account).await;
         account.end(result).await
     });
-    // A thread that still waits for somebody to take what it prints, or for a name to be resolved, ends with the process.
+    // A thread that still waits for somebody to take what it prints, or for a name to be resolved, ends with the
+    // process.
     runtime.shutdown_background();
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -164,8 +165,8 @@ impl RemoteAccount {
         }
     }
 
-    /// The session to ask with. Where a password is at hand none need be kept, so it does not matter then if what is kept
-    /// cannot be read.
+    /// The session to ask with. Where a password is at hand none need be kept, so it does not matter then if what is
+    /// kept cannot be read.
     fn token(&self) -> anyhow::Result<Option<Token>> {
         match (self.opened, self.logins.token(&self.user)) {
             (Some(opened), _) => Ok(Some(opened)),

@@ -66,7 +66,8 @@ pub async fn watch_certificate(tls: Arc<Tls>) {
 }
 
 /// Tells systemd's watchdog that the server is alive, each time the store has answered: while its writer hangs, nothing
-/// is said, and systemd starts the service anew. An answer that says no is one too: a full disk is not cured by a start.
+/// is said, and systemd starts the service anew. An answer that says no is one too: a full disk is not cured by a
+/// start.
 pub async fn show_life(repository: Arc<dyn Repository>) {
     let Some(every) = systemd::alive_every() else { return };
     let mut tick = interval(every);

@@ -70,8 +70,8 @@ pub fn tell(identity: &TlsIdentity, now: SystemTime) {
     }
 }
 
-/// What comes after the certificate in force, where TLS is served and the settings still name one. An expired one does not
-/// take the place of one that is still good.
+/// What comes after the certificate in force, where TLS is served and the settings still name one. An expired one does
+/// not take the place of one that is still good.
 pub fn successor(
     files: &(PathBuf, PathBuf),
     tls: Option<&Tls>,

@@ -44,8 +44,8 @@ pub fn before_reload(loaded: &LoadedConfig) -> CheckFindings {
     found
 }
 
-/// What a start would fail at. Root acts as the service's user from here on, who is the owner of the database's directory.
-/// Addresses are not tried where a setting is wrong: it may have been one of them.
+/// What a start would fail at. Root acts as the service's user from here on, who is the owner of the database's
+/// directory. Addresses are not tried where a setting is wrong: it may have been one of them.
 pub fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Result<CheckFindings> {
     let config = &loaded.config;
     let database = sqlite::database_path(&config.database.url);

@@ -72,6 +72,7 @@ pub fn print_invitation(address: SocketAddr) {
          inbox\n\n\
          Ctrl-C stops it; what was sent is in chat-demo.db."
     );
-    // On a thread of its own, because a terminal that was stopped by Ctrl-S takes nothing; the server serves all the same.
+    // On a thread of its own, because a terminal that was stopped by Ctrl-S takes nothing; the server serves all the
+    // same.
     let _ = vital::spawn("invitation", move || output::done(text));
 }

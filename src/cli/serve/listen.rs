@@ -101,8 +101,8 @@ impl Inherited {
         self.0.iter().any(|(name, _)| name == endpoint.socket)
     }
 
-    /// All listeners: for each endpoint all that systemd holds for it, else a new one where the settings want one. TLS is
-    /// served only with a certificate. What is left over is not served.
+    /// All listeners: for each endpoint all that systemd holds for it, else a new one where the settings want one. TLS
+    /// is served only with a certificate. What is left over is not served.
     pub fn open(&mut self, config: &Config, with_tls: bool) -> anyhow::Result<Vec<(&'static Endpoint, TcpListener)>> {
         let mut open = Vec::new();
         for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.served != Served::Tls || with_tls) {
@@ -124,8 +124,8 @@ impl Inherited {
         Ok(open)
     }
 
-    /// Says once which were passed on for nothing. systemd keeps them open, so their clients would wait for ever: they are
-    /// sent away.
+    /// Says once which were passed on for nothing. systemd keeps them open, so their clients would wait for ever: they
+    /// are sent away.
     pub fn turn_away_the_rest(self) -> anyhow::Result<Vec<JoinHandle<()>>> {
         if self.0.is_empty() {
             return Ok(Vec::new());
@@ -154,8 +154,8 @@ async fn turn_away(listener: TcpListener) {
     }
 }
 
-/// Connections that wait to be accepted. tokio's own 128 are too few for a crowd that comes back after a restart: whoever
-/// does not fit tries again a second later.
+/// Connections that wait to be accepted. tokio's own 128 are too few for a crowd that comes back after a restart:
+/// whoever does not fit tries again a second later.
 const BACKLOG: u32 = 4096;
 
 impl Endpoint {

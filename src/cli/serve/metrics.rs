@@ -1,4 +1,5 @@
-//! The page that Prometheus reads, on a port of its own that only this machine reaches: what an operator would be woken for.
+//! The page that Prometheus reads, on a port of its own that only this machine reaches: what an operator would be woken
+//! for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

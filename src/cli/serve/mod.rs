@@ -48,8 +48,8 @@ pub struct Serve {
     demo: bool,
 }
 
-/// How long the last connections may take to end: as long as each may wait, and what it takes to see to all of them. Who
-/// has not ended then, be it that its peer does not read, is cut off; what it had in hand waits for the next start.
+/// How long the last connections may take to end: as long as each may wait, and what it takes to see to all of them.
+/// Who has not ended then, be it that its peer does not read, is cut off; what it had in hand waits for the next start.
 const DRAIN: Duration = assemble::LINGER.saturating_add(Duration::from_secs(1));
 
 impl Serve {
@@ -217,8 +217,8 @@ impl ServerSignals {
         })
     }
 
-    /// Waits for the end, with a reload for each SIGHUP; gives what is wrong when it is the store that ends it, or the death
-    /// of a thread or task without which the server is none.
+    /// Waits for the end, with a reload for each SIGHUP; gives what is wrong when it is the store that ends it, or the
+    /// death of a thread or task without which the server is none.
     async fn wait(&mut self, repository: &dyn Repository, reload: impl Fn()) -> Option<repository::Error> {
         loop {
             tokio::select! {

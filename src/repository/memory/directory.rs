@@ -2,8 +2,8 @@
 //! backend changes it only after its commit, from one task, so the two never cross.
 //!
 //! It is compact, because a server may have a million accounts and as many sessions: accounts and sessions lie in two
-//! vectors, and the tables by which they are found hold places in these, four bytes each. Measured with a million of both:
-//! 340 bytes for an account and its session, where plain maps took 1,000.
+//! vectors, and the tables by which they are found hold places in these, four bytes each. Measured with a million of
+//! both: 340 bytes for an account and its session, where plain maps took 1,000.
 
 mod loader;
 
@@ -192,8 +192,8 @@ impl Directory {
         next.map(|(oldest, account)| (*oldest, self.accounts[index(*account)].user.username.clone())).collect()
     }
 
-    /// Looks at the next `most` sessions from `from` on: which were not used since `unused_since`, and which were used at
-    /// least `millis` after the database last heard of it.
+    /// Looks at the next `most` sessions from `from` on: which were not used since `unused_since`, and which were used
+    /// at least `millis` after the database last heard of it.
     pub fn look_at_sessions(&self, from: usize, most: usize, unused_since: Timestamp, millis: i64) -> SessionScan {
         let mut found = SessionScan::default();
         let end = self.sessions.len().min(from.saturating_add(most));

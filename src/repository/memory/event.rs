@@ -1,5 +1,6 @@
-//! What was committed, as the directory takes it over. A backend makes events of its own commits, and of what the change
-//! feed names of other processes' commits; an event says how something is now, so that to take it over twice does no harm.
+//! What was committed, as the directory takes it over. A backend makes events of its own commits, and of what the
+//! change feed names of other processes' commits; an event says how something is now, so that to take it over twice
+//! does no harm.
 
 use std::net::IpAddr;
 

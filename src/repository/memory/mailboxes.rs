@@ -147,8 +147,8 @@ impl Mailboxes {
         self.inner().boxes.entry(recipient).or_default().note_sender(sender, id);
     }
 
-    /// Leases what waits, oldest first: at least one message, and no more than so many, and no more than `bytes` of text
-    /// if there are several.
+    /// Leases what waits, oldest first: at least one message, and no more than so many, and no more than `bytes` of
+    /// text if there are several.
     pub fn take(&self, recipient: UserId, messages: usize, bytes: u64) -> TakeResult {
         let mut inner = self.inner();
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return TakeResult::Leased(Vec::new()) };
@@ -277,8 +277,8 @@ impl Mailboxes {
         recipients.iter().filter_map(unread).collect()
     }
 
-    /// The disk can now find all messages up to `watermark` by recipient, those to `recipients` among them for the first
-    /// time: their texts need no memory any more. Gives them, because to free so many takes milliseconds.
+    /// The disk can now find all messages up to `watermark` by recipient, those to `recipients` among them for the
+    /// first time: their texts need no memory any more. Gives them, because to free so many takes milliseconds.
     pub fn evict(&self, watermark: MessageId, recipients: impl Iterator<Item = UserId>) -> Vec<Evicted> {
         let mut inner = self.inner();
         inner.watermark = watermark;

@@ -1,5 +1,5 @@
-//! How much each account has stored: the messages that it sent, read or not, for as long as the message log has them. Who
-//! sends is charged and not who receives: nobody can use up what another may store.
+//! How much each account has stored: the messages that it sent, read or not, for as long as the message log has them.
+//! Who sends is charged and not who receives: nobody can use up what another may store.
 
 use std::sync::{Mutex, MutexGuard};
 

@@ -1,5 +1,5 @@
-//! Accounts and sessions as the disk has them: all of them, once, when a server starts; those that the change feed names;
-//! and a page of them for an administrator. Writes nothing.
+//! Accounts and sessions as the disk has them: all of them, once, when a server starts; those that the change feed
+//! names; and a page of them for an administrator. Writes nothing.
 
 use std::collections::HashSet;
 use std::sync::Arc;

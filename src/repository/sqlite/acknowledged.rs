@@ -1,6 +1,6 @@
-//! How far what was acknowledged goes, noted outside the WAL after each commit and before the answer, in the lock file. The
-//! note is written and not brought to the disk: it outlives the process for certain, and the machine only by chance, but it
-//! is never ahead of what is on the disk. A start compares it with what it finds.
+//! How far what was acknowledged goes, noted outside the WAL after each commit and before the answer, in the lock file.
+//! The note is written and not brought to the disk: it outlives the process for certain, and the machine only by
+//! chance, but it is never ahead of what is on the disk. A start compares it with what it finds.
 
 use std::fmt;
 use std::fs::File;
@@ -53,8 +53,8 @@ impl FromStr for Acknowledged {
 
 impl Acknowledged {
     /// Whether the WAL that lies beside a database, before SQLite takes it over, ends before the last commit that was
-    /// acknowledged. Where the WAL has begun anew or is gone, as after a command of an administrator, only what is in the
-    /// database can tell.
+    /// acknowledged. Where the WAL has begun anew or is gone, as after a command of an administrator, only what is in
+    /// the database can tell.
     pub fn is_cut_short(&self, database: &Path) -> io::Result<bool> {
         let Some(noted) = self.wal else { return Ok(false) };
         let Some(found) = wal::extent(database)? else { return Ok(false) };

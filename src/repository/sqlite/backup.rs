@@ -46,8 +46,8 @@ impl Drop for Unfinished {
     }
 }
 
-/// Copies `database` into the new file `to`, with a checksum beside it, whoever uses it meanwhile. What was committed before
-/// this began is in it.
+/// Copies `database` into the new file `to`, with a checksum beside it, whoever uses it meanwhile. What was committed
+/// before this began is in it.
 pub async fn backup(database: &Path, to: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     lock::check_files_of_server(database)?;
     if schema::version(database, options).await?.is_none() {
@@ -73,8 +73,8 @@ async fn copy(database: &Path, to: &Unfinished, options: &StoreOptions) -> Resul
     let connect = schema::connect_options(database, options).read_only(true).disable_statement_logging();
     let mut connection = connect.connect().await.map_err(|e| failed(database, e))?;
     let name = path.to_str().ok_or_else(|| failed(path, "the name is not UTF-8"))?;
-    // SQLite writes into a file that is there only if it is empty. It makes none, because its thread may come to this after
-    // an interrupted copy was removed.
+    // SQLite writes into a file that is there only if it is empty. It makes none, because its thread may come to this
+    // after an interrupted copy was removed.
     sqlx::query("VACUUM INTO ?1")
         .bind(to_be_written(name))
         .execute(&mut connection)
@@ -107,7 +107,8 @@ fn clear_unfinished(to: &Path) {
     }
 }
 
-/// Whether a file is empty or begins as SQLite's databases and journals do, a journal also with zeros, and nobody holds it.
+/// Whether a file is empty or begins as SQLite's databases and journals do, a journal also with zeros, and nobody holds
+/// it.
 fn is_left(path: &Path) -> bool {
     let open = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     let Ok(mut file) = open else { return false };

@@ -257,8 +257,8 @@ async fn prune(
     let amounts = "SELECT sender, count(*), sum(octet_length(text)) FROM message
                    WHERE id IN (SELECT value FROM json_each(?1)) GROUP BY sender";
     let amounts: Vec<(i64, i64, i64)> = sqlx::query_as(amounts).bind(Json(&ids)).fetch_all(&mut *db).await?;
-    // What the index still says of them, or will say, does no harm; it goes when nothing of its run is left. Who wrote what
-    // is not indexed yet is noted here, because after a crash nobody could tell any more.
+    // What the index still says of them, or will say, does no harm; it goes when nothing of its run is left. Who wrote
+    // what is not indexed yet is noted here, because after a crash nobody could tell any more.
     for sql in [
         "UPDATE stored SET messages = stored.messages - gone.messages, bytes = stored.bytes - gone.bytes
          FROM (SELECT sender, count(*) AS messages, sum(octet_length(text)) AS bytes FROM message

@@ -1,9 +1,9 @@
 //! Copies SQLite's log into the database beside the writer, on a connection of its own, so that a commit does not wait
 //! some milliseconds whenever the log has grown by a thousand pages. While commits keep coming, such a checkpoint never
 //! quite catches up, and only one that does lets the log begin anew; so when the log has grown long the writer does the
-//! small rest itself. Measured: the log stays below 30 MB, and the longest wait of a commit falls by two thirds. SQLite has
-//! the database file brought to the disk only by a checkpoint that catches up, with all that was copied before it, so here
-//! that is done each time; what is left for the writer then takes 0.4 to 2 ms in place of 5 to 10.
+//! small rest itself. Measured: the log stays below 30 MB, and the longest wait of a commit falls by two thirds. SQLite
+//! has the database file brought to the disk only by a checkpoint that catches up, with all that was copied before it,
+//! so here that is done each time; what is left for the writer then takes 0.4 to 2 ms in place of 5 to 10.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -85,8 +85,8 @@ async fn copy(db: &mut WalConnection) -> Result<Option<u64>, Failure> {
     Ok(length)
 }
 
-/// Copies what can be copied without waiting for anybody; gives how many pages the log has. `None`: another connection is
-/// at it.
+/// Copies what can be copied without waiting for anybody; gives how many pages the log has. `None`: another connection
+/// is at it.
 async fn checkpoint(db: &mut WalConnection) -> Result<Option<u64>, Failure> {
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let (busy, length): (bool, i64) = db.row("PRAGMA wal_checkpoint(PASSIVE)", read).await?;

@@ -92,8 +92,8 @@ impl Damage {
         Damage { unchecked, database, told: Mutex::default(), messages: Counter::default() }
     }
 
-    /// These messages, each with its recipient, were read and are not what was stored. Fails where the disk is gone: what is
-    /// read of it then says nothing of what lies there.
+    /// These messages, each with its recipient, were read and are not what was stored. Fails where the disk is gone:
+    /// what is read of it then says nothing of what lies there.
     pub fn tell_all(&self, messages: &[(UserId, MessageId)]) -> io::Result<()> {
         if messages.iter().all(|(_, id)| self.told().contains(id)) {
             return Ok(());

@@ -1,6 +1,6 @@
-//! Messages as they are on the disk, by their numbers. Many of them come in one row of JSON, because each row that sqlx hands
-//! over costs a few µs: its thread and ours wake each other. Texts come as bytes, because a damaged one may be no text. Where
-//! SQLite cannot read one of several messages, each is read by itself. Writes nothing.
+//! Messages as they are on the disk, by their numbers. Many of them come in one row of JSON, because each row that sqlx
+//! hands over costs a few µs: its thread and ours wake each other. Texts come as bytes, because a damaged one may be no
+//! text. Where SQLite cannot read one of several messages, each is read by itself. Writes nothing.
 
 use std::pin::Pin;
 

@@ -1,5 +1,5 @@
-//! The SHA-256 of a copy, in a file beside it that `sha256sum -c` reads, too. A bit of the copy that has changed since is
-//! found by it, wherever it is.
+//! The SHA-256 of a copy, in a file beside it that `sha256sum -c` reads, too. A bit of the copy that has changed since
+//! is found by it, wherever it is.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};

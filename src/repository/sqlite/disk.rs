@@ -16,8 +16,8 @@ use crate::repository::OpenError;
 /// Room for more of a database, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// For each of its files: on the file system for an ordinary user, and within the size that this process may give to a
-    /// file.
+    /// For each of its files: on the file system for an ordinary user, and within the size that this process may give
+    /// to a file.
     pub on_disk: u64,
     /// The same for the WAL alone.
     for_wal: u64,
@@ -40,8 +40,8 @@ impl Room {
         Ok(Room { on_disk, for_wal, for_database: for_database.saturating_add(inside) })
     }
 
-    /// Whether messages are taken, where `least` is to be left. What is free inside the database is room for messages, but
-    /// not for the WAL, through which they come there.
+    /// Whether messages are taken, where `least` is to be left. What is free inside the database is room for messages,
+    /// but not for the WAL, through which they come there.
     pub fn suffices(&self, least: u64) -> bool {
         self.for_database >= least.max(LEAST) && self.for_wal >= least.clamp(LEAST, FOR_WAL)
     }

@@ -16,8 +16,8 @@ const FAILED: &str = ".failed";
 /// Who has the database open holds this byte of its shared memory: SQLite's UNIX_SHM_DMS.
 const DEAD_MAN_SWITCH: libc::off_t = 128;
 
-/// Tells the next server that the disk failed under this one. That need not survive the machine, because it is of use only
-/// for as long as processes from before do.
+/// Tells the next server that the disk failed under this one. That need not survive the machine, because it is of use
+/// only for as long as processes from before do.
 pub fn note_failure(database: &Path, why: &str) -> io::Result<()> {
     companion::write(&beside(database, FAILED), why.as_bytes()).map(drop)
 }
@@ -36,7 +36,8 @@ pub fn forget_failure(database: &Path) -> io::Result<()> {
 }
 
 /// After a failure the whole log is to be copied to the database again, and SQLite does that only if it is opened while
-/// nobody has it open. Says who has. Opens a file whose locks are SQLite's, so this process must not have the database open.
+/// nobody has it open. Says who has. Opens a file whose locks are SQLite's, so this process must not have the database
+/// open.
 pub fn nobody_is_left_from_before(database: &Path) -> Result<(), OpenError> {
     let path = beside(database, "-shm");
     let shared_memory = match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&path) {

@@ -1,6 +1,6 @@
 //! Looking back: what two people wrote to each other and what became of it, from the newest down. Reads the tail of the
-//! log, and then the parts of the conversation that the index has, each of which names the one before: the cost goes with
-//! what is found, not with what others have written meanwhile. Changes nothing.
+//! log, and then the parts of the conversation that the index has, each of which names the one before: the cost goes
+//! with what is found, not with what others have written meanwhile. Changes nothing.
 
 use std::cmp::Reverse;
 
@@ -25,8 +25,8 @@ const BEGIN: &str = "SELECT coalesce(
             WHERE run = (SELECT min(last) FROM run WHERE last >= ?3) AND low = pair.low AND high = pair.high),
         iif(EXISTS (SELECT 1 FROM run WHERE last = latest), latest, former))
     FROM pair WHERE low = ?1 AND high = ?2";
-/// The part in run ?3 and those before it, at most ?4: of each the newest messages, at most ?7, before ?5; of ?6 = 0 both
-/// of them, else of the one whose sign it is. The index may name messages that are gone from the log.
+/// The part in run ?3 and those before it, at most ?4: of each the newest messages, at most ?7, before ?5; of ?6 = 0
+/// both of them, else of the one whose sign it is. The index may name messages that are gone from the log.
 const PART: &str = "WITH RECURSIVE part (run, messages, earlier, place) AS (
         SELECT run, messages, earlier, 1 FROM conversation WHERE run = ?3 AND low = ?1 AND high = ?2
         UNION ALL

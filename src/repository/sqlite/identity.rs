@@ -44,7 +44,8 @@ impl DatabaseIdentity {
         Ok(DatabaseIdentity([file?, wal?, shm?]))
     }
 
-    /// What has become of these files, where other ones lie at their paths now. What cannot be looked at has not changed.
+    /// What has become of these files, where other ones lie at their paths now. What cannot be looked at has not
+    /// changed.
     pub fn change(&self, database: &Path) -> Option<String> {
         for (suffix, had) in SUFFIXES.iter().zip(self.0) {
             let path = beside(database, suffix);

@@ -1,7 +1,7 @@
-//! The index that is written later: when the tail of the log has grown long, it is sorted by recipient once and written,
-//! in slices with the commits of messages, to the tables that find messages by recipient. Measured with 1,000
-//! recipients: a run of 32,768 messages writes 1,000 rows, 20 bytes a message, whatever is stored already, where an index
-//! kept up at each commit dirties a 4 KiB page for nearly every message.
+//! The index that is written later: when the tail of the log has grown long, it is sorted by recipient once and
+//! written, in slices with the commits of messages, to the tables that find messages by recipient. Measured with 1,000
+//! recipients: a run of 32,768 messages writes 1,000 rows, 20 bytes a message, whatever is stored already, where an
+//! index kept up at each commit dirties a 4 KiB page for nearly every message.
 
 use std::collections::{BTreeMap, HashSet};
 use std::vec::IntoIter;
@@ -157,8 +157,8 @@ impl IndexRun {
         self.mail.len() == 0 && self.correspondents.len() == 0 && self.conversations.len() == 0
     }
 
-    /// Whether a slice is to be written with a commit of so many messages; where there are none, with all the time there
-    /// is.
+    /// Whether a slice is to be written with a commit of so many messages; where there are none, with all the time
+    /// there is.
     pub fn is_due(&mut self, messages: usize) -> bool {
         self.owed = match messages {
             0 => LONG_SLICE,

@@ -1,6 +1,6 @@
-//! Jumps of the wall clock, while a server runs and while none does. When sessions were last used is stored with the wall
-//! clock, so it moves with that: then nothing ends for a jump. When messages were read is shown to people and stays as it
-//! is; there the jumps are remembered, and what lies between their ends does not count.
+//! Jumps of the wall clock, while a server runs and while none does. When sessions were last used is stored with the
+//! wall clock, so it moves with that: then nothing ends for a jump. When messages were read is shown to people and
+//! stays as it is; there the jumps are remembered, and what lies between their ends does not count.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! Who serves a database: one process at a time. Its number, the files that it has open and what it acknowledged last stand
-//! in the lock file, so that others can tell whether they look at the same ones, and the next server whether all is there.
+//! Who serves a database: one process at a time. Its number, the files that it has open and what it acknowledged last
+//! stand in the lock file, so that others can tell whether they look at the same ones, and the next server whether all
+//! is there.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -21,7 +22,8 @@ use crate::repository::OpenError;
 /// How long a command may hold the lock that does not serve: while it changes files, or sees whether anybody serves.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What stands in the lock file, each in a line: the number of the process that serves, its files, and what it acknowledged.
+/// What stands in the lock file, each in a line: the number of the process that serves, its files, and what it
+/// acknowledged.
 #[derive(Debug, Default)]
 struct LockNote {
     pid: String,
@@ -98,8 +100,8 @@ impl Lock {
         Ok(Lock { file, files, acknowledged, is_done_with, _database: None })
     }
 
-    /// Takes the lock of the file itself, whatever it is called. To be called before SQLite opens it, and the lock is to be
-    /// kept until SQLite has closed it: a process that closes any handle of a file loses SQLite's locks on it.
+    /// Takes the lock of the file itself, whatever it is called. To be called before SQLite opens it, and the lock is
+    /// to be kept until SQLite has closed it: a process that closes any handle of a file loses SQLite's locks on it.
     pub fn hold(&mut self, database: &Path) -> Result<(), OpenError> {
         let file = match File::open(database) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -138,8 +140,8 @@ impl Lock {
         self.acknowledged
     }
 
-    /// Writes down whose lock it is, which files are open and the last message in them, for those who come and find it taken.
-    /// Gives where it is noted what is acknowledged.
+    /// Writes down whose lock it is, which files are open and the last message in them, for those who come and find it
+    /// taken. Gives where it is noted what is acknowledged.
     pub fn sign_with(
         &mut self,
         files: DatabaseIdentity,
@@ -153,8 +155,8 @@ impl Lock {
         acknowledged::AcknowledgedNote::new(self.file.try_clone()?, place, database, last)
     }
 
-    /// The server closes the database in good order: SQLite takes the WAL away now. What was acknowledged stays noted until
-    /// all is done.
+    /// The server closes the database in good order: SQLite takes the WAL away now. What was acknowledged stays noted
+    /// until all is done.
     pub fn sign_off(&mut self) -> io::Result<()> {
         (self.files, self.is_done_with) = (None, true);
         let note = LockNote { files: None, ..LockNote::read(&self.file)? };

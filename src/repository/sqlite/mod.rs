@@ -396,8 +396,8 @@ pub fn database_path(url: &str) -> Result<PathBuf, OpenError> {
     paths::path_of(url)
 }
 
-/// The schema of a database; `None` when there is none yet. Fails where opening would for good, and makes no file: where no
-/// WAL is, nobody has the database open, and SQLite is told so.
+/// The schema of a database; `None` when there is none yet. Fails where opening would for good, and makes no file:
+/// where no WAL is, nobody has the database open, and SQLite is told so.
 pub async fn schema_of(database: &Path, options: &StoreOptions) -> Result<Option<i64>, OpenError> {
     let alone = !paths::beside(database, "-wal").exists();
     let connect = schema::connect_options(database, options).read_only(true).immutable(alone);

@@ -1,5 +1,5 @@
-//! From a URL to a connection that writes: the database is there, is one of ours, is up to date, and is nobody else's to
-//! read; a server has it alone.
+//! From a URL to a connection that writes: the database is there, is one of ours, is up to date, and is nobody else's
+//! to read; a server has it alone.
 
 use std::path::PathBuf;
 

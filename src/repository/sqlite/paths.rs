@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::repository::OpenError;
 
-/// The path in `sqlite://PATH`, without links: what lies beside a database lies beside the file itself, not beside a link
-/// to it.
+/// The path in `sqlite://PATH`, without links: what lies beside a database lies beside the file itself, not beside a
+/// link to it.
 pub fn path_of(url: &str) -> Result<PathBuf, OpenError> {
     match url.strip_prefix("sqlite://") {
         Some(path) if !path.is_empty() && !path.contains('?') => resolve(Path::new(path)),

@@ -1,5 +1,5 @@
-//! What grows with the number of accounts, sessions or messages and is done in pieces, so that others come in between: who
-//! is logged in, the end of idle sessions, retention.
+//! What grows with the number of accounts, sessions or messages and is done in pieces, so that others come in between:
+//! who is logged in, the end of idle sessions, retention.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -79,8 +79,8 @@ impl SqliteRepository {
             let next = sqlx::query_scalar(next).bind(after).fetch_optional(self.readers.pool()).await;
             let Some(next): Option<i64> = next.map_err(unread_log)? else { return Ok(pruned) };
             after = next - 1;
-            // What was sent after that time cannot have been read before it, and all that follows was sent later still. But
-            // the clock may have been ahead once, so a message from the future says nothing of those that follow.
+            // What was sent after that time cannot have been read before it, and all that follows was sent later still.
+            // But the clock may have been ahead once, so a message from the future says nothing of those that follow.
             let sent = "SELECT sent_at FROM message WHERE id > ?1 AND sent_at <= ?2 ORDER BY id LIMIT 1";
             let sent = sqlx::query_scalar(sent).bind(after).bind(now.0).fetch_optional(self.readers.pool()).await;
             if sent.map_err(unread_log)?.is_some_and(|sent_at: i64| sent_at >= read_before.0) {

@@ -1,5 +1,5 @@
-//! What an inbox reads of the disk: what waits that is older than the tail, its texts, and the order of the senders. Writes
-//! nothing.
+//! What an inbox reads of the disk: what waits that is older than the tail, its texts, and the order of the senders.
+//! Writes nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::repository::{Delivery, InboxQuery};
 /// What the index has of a message: sender, number, bytes of text.
 type Indexed = (i64, i64, u64);
 
-// Each row that sqlx hands over costs a few µs, because its thread and ours wake each other; so what may be thousands of
-// rows comes in one. A first inbox of 10,000 old messages among 10 million takes 35 ms in place of 102.
+// Each row that sqlx hands over costs a few µs, because its thread and ours wake each other; so what may be thousands
+// of rows comes in one. A first inbox of 10,000 old messages among 10 million takes 35 ms in place of 102.
 
-/// What the index has for a recipient in the runs that have unread messages, up to a watermark: a row for each run; with the
-/// oldest unread message, and how many are unread, unless the index has gone on since.
+/// What the index has for a recipient in the runs that have unread messages, up to a watermark: a row for each run;
+/// with the oldest unread message, and how many are unread, unless the index has gone on since.
 const INDEXED: &str = "SELECT last, CAST(mail.messages AS BLOB), CAST(mail.checksum AS BLOB), oldest, iif((SELECT max(last) FROM run) = ?2, mailbox.messages, NULL)
     FROM mailbox JOIN run ON last BETWEEN oldest AND ?2 JOIN mail ON mail.run = last AND recipient = user
     WHERE user = ?1 ORDER BY last";
@@ -175,8 +175,8 @@ impl SqliteRepository {
         if among.len() < 2 && !want.drained_senders {
             return Ok(among);
         }
-        // The tail first: it may move to the disk while the disk is read. What an unfinished run has written already, the
-        // tail has too; and the disk alone knows who wrote what retention has removed before it was indexed.
+        // The tail first: it may move to the disk while the disk is read. What an unfinished run has written already,
+        // the tail has too; and the disk alone knows who wrote what retention has removed before it was indexed.
         let tail = self.shared.mailboxes.tail_senders(recipient, (!want.drained_senders).then_some(&among));
         let sql = "SELECT first_id, sender FROM correspondent WHERE recipient = ?1";
         let mut reader = self.readers.turn(recipient).await?;

@@ -1,5 +1,5 @@
-//! The connections that read what is older than the tail of the log. There are two, and turns go round by account: who asks
-//! for much waits behind himself. Each turn is bounded, so what takes long is done in several.
+//! The connections that read what is older than the tail of the log. There are two, and turns go round by account: who
+//! asks for much waits behind himself. Each turn is bounded, so what takes long is done in several.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -55,8 +55,8 @@ impl Readers {
     }
 }
 
-/// So many connections that only read. A server opens them at the start and keeps them: later, connections of clients may
-/// have taken all descriptors.
+/// So many connections that only read. A server opens them at the start and keeps them: later, connections of clients
+/// may have taken all descriptors.
 pub async fn pool(count: u32, database: &Path, options: &StoreOptions, role: Role) -> Result<SqlitePool, OpenError> {
     let pool = SqlitePoolOptions::new().max_connections(count).idle_timeout(None).max_lifetime(None);
     let pool = pool.connect_lazy_with(schema::connect_options(database, options).read_only(true));

@@ -41,8 +41,8 @@ pub struct Restored {
     pub aside: Option<PathBuf>,
 }
 
-/// Puts a copy of `from` in the place of `database`, which no server may have open, and which is kept under another name.
-/// The copy is verified first, and compared with its checksum.
+/// Puts a copy of `from` in the place of `database`, which no server may have open, and which is kept under another
+/// name. The copy is verified first, and compared with its checksum.
 pub async fn restore(
     mut from: BackupCopy,
     database: &Path,
@@ -133,8 +133,8 @@ pub fn check_unfinished(database: &Path) -> Result<(), OpenError> {
     Err(OpenError::Refused { path: database.to_owned(), why })
 }
 
-/// Finishes a restore that was interrupted, or undoes one that had not decided. Gives what was done, in words. The caller
-/// holds the lock.
+/// Finishes a restore that was interrupted, or undoes one that had not decided. Gives what was done, in words. The
+/// caller holds the lock.
 pub fn finish_or_undo(database: &Path) -> Result<Option<String>, OpenError> {
     let note = beside(database, NOTE);
     if is_unfinished(database) {

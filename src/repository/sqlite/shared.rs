@@ -1,5 +1,5 @@
-//! What the writer, the checkpointer and those who ask have in common: the image in memory of what is committed, whether
-//! the disk has room, and whether it has failed. Writes nothing to the database.
+//! What the writer, the checkpointer and those who ask have in common: the image in memory of what is committed,
+//! whether the disk has room, and whether it has failed. Writes nothing to the database.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -35,8 +35,8 @@ pub struct Shared {
     pub mailboxes: Mailboxes,
     /// What time it is.
     pub time: Steady,
-    /// By how much the wall clock has jumped, as far as what is stored has followed it: what is stored of the use of sessions
-    /// is by so much more than what is in memory.
+    /// By how much the wall clock has jumped, as far as what is stored has followed it: what is stored of the use of
+    /// sessions is by so much more than what is in memory.
     pub ahead: AtomicI64,
     /// What was found damaged.
     pub damage: Damage,
@@ -174,8 +174,8 @@ impl Shared {
         let _ = self.files.set(files);
     }
 
-    /// Whether what is written is still found by the next start: the disk has not failed, and the open files are those at
-    /// their paths. If they are not, the store is given up.
+    /// Whether what is written is still found by the next start: the disk has not failed, and the open files are those
+    /// at their paths. If they are not, the store is given up.
     pub fn is_sound(&self) -> bool {
         if !self.has_failed()
             && let Some(change) = self.files.get().and_then(|files| files.change(&self.database))
@@ -192,8 +192,8 @@ impl Shared {
         }
     }
 
-    /// Closes a connection that writes. After a failure of the disk, under this process or the server, the log must stay,
-    /// because the next start makes up for what did not arrive in the database from it.
+    /// Closes a connection that writes. After a failure of the disk, under this process or the server, the log must
+    /// stay, because the next start makes up for what did not arrive in the database from it.
     pub async fn close(&self, mut db: WalConnection, whose: &str) {
         if (!self.is_sound() || failure::failure_is_noted(&self.database))
             && let Err(error) = db.keep_log().await

@@ -1,4 +1,5 @@
-//! The tail of the message log, as a server reads it once, when it starts. What is damaged keeps nobody else from his mail.
+//! The tail of the message log, as a server reads it once, when it starts. What is damaged keeps nobody else from his
+//! mail.
 
 use sqlx::SqliteConnection;
 use tracing::error;
@@ -73,8 +74,8 @@ async fn read_range(db: &mut SqliteConnection, after: i64, to: i64) -> sqlx::Res
 }
 
 impl TailRow {
-    /// To whom, what, and whether it was read. A damaged message may name a sender that nobody is; it then comes from its
-    /// recipient, so that he hears of it.
+    /// To whom, what, and whether it was read. A damaged message may name a sender that nobody is; it then comes from
+    /// its recipient, so that he hears of it.
     pub fn waiting(self, directory: &Directory, damage: &Damage) -> (UserId, UnreadMessage, bool) {
         let (id, recipient) = (MessageId(self.id), UserId(self.recipient));
         let mut sender = UserId(self.sender);

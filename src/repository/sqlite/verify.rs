@@ -92,7 +92,8 @@ const MUST_BE_NONE: [(&str, &str); 9] = [
     ),
 ];
 
-/// Reads all of a database, as it stands at this moment if it is in use, and says what is in it or what is wrong with it.
+/// Reads all of a database, as it stands at this moment if it is in use, and says what is in it or what is wrong with
+/// it.
 pub async fn verify(database: &Path, options: &StoreOptions) -> Result<DatabaseFindings, OpenError> {
     // Before and after, because the files may be changed meanwhile.
     lock::check_files_of_server(database)?;

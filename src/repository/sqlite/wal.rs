@@ -1,6 +1,6 @@
-//! SQLite's WAL as it lies on the disk, before SQLite takes it over. SQLite takes it up to the first frame that is damaged
-//! and says nothing of the rest, so how far it went is noted with each commit, outside of it, and compared at the next start.
-//! The format: <https://sqlite.org/fileformat2.html#walformat>.
+//! SQLite's WAL as it lies on the disk, before SQLite takes it over. SQLite takes it up to the first frame that is
+//! damaged and says nothing of the rest, so how far it went is noted with each commit, outside of it, and compared at
+//! the next start. The format: <https://sqlite.org/fileformat2.html#walformat>.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read};
@@ -35,7 +35,8 @@ pub fn salts(wal: &File) -> io::Result<Salts> {
     Ok(u64::from_be_bytes(salts))
 }
 
-/// The part of a database's WAL that SQLite takes over; `None`: there is no WAL. Where its head is damaged, that is nothing.
+/// The part of a database's WAL that SQLite takes over; `None`: there is no WAL. Where its head is damaged, that is
+/// nothing.
 pub fn extent(database: &Path) -> io::Result<Option<WalExtent>> {
     let file = match File::open(beside(database, "-wal")) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

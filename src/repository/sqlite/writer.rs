@@ -1,8 +1,8 @@
-//! The one task that writes, on a thread of its own. It takes whatever jobs wait, commits them together, brings the image
-//! in memory up to date, and only then answers each. Nobody can drop it: a dropped future is not a cancelled write.
+//! The one task that writes, on a thread of its own. It takes whatever jobs wait, commits them together, brings the
+//! image in memory up to date, and then answers each. Nobody can drop it: a dropped future is no cancelled write.
 //!
-//! It owns its connection and never uses `sqlx::Transaction`, which after one failed commit counts its depth wrongly and
-//! fails for ever; raw `BEGIN IMMEDIATE`, `COMMIT` and `ROLLBACK` recover.
+//! It owns its connection and never uses `sqlx::Transaction`, which after one failed commit counts its depth wrongly
+//! and fails for ever; raw `BEGIN IMMEDIATE`, `COMMIT` and `ROLLBACK` recover.
 
 mod clock;
 mod feed;
@@ -70,7 +70,7 @@ pub struct Writer {
     jobs: Jobs<Job>,
     next_id: i64,
     watermark: MessageId,
-    /// The log after the watermark.
+    /// The message log after the watermark.
     tail: Vec<TailMessage>,
     tail_bytes: u64,
     tail_size: Tail,
@@ -104,8 +104,7 @@ struct Done {
 }
 
 impl Writer {
-    /// A writer on an open connection, whose tail holds `tail`; `seen` is the last change of the feed that the image in
-    /// memory is sure to hold.
+    /// A writer on an open connection. Its tail is `tail`; the image in memory has the change feed up to `seen`.
     pub async fn new(
         shared: Arc<Shared>,
         mut db: WalConnection,

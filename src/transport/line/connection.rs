@@ -39,8 +39,8 @@ pub struct Settings {
     pub memory: Arc<Memory>,
     /// A peer that takes no byte of a reply for this long is gone.
     pub write_timeout: Duration,
-    /// A peer that is slower than this with a long line or with taking replies, on the average and `write_timeout` aside, is
-    /// waited for no longer; in bytes.
+    /// A peer that is slower than this with a long line or with taking replies, on the average and `write_timeout`
+    /// aside, is waited for no longer; in bytes.
     pub min_bytes_per_second: u32,
     /// A peer whose TCP gives no sign of life for this long is gone.
     pub peer_timeout: Duration,

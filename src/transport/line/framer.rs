@@ -86,7 +86,8 @@ enum Line {
     Discarded,
 }
 
-/// Lines that arrive together are told apart from lines that arrive alone: as in the recorded dialogues (`tests/transcripts/framing.jsonl`).
+/// Lines that arrive together are told apart from lines that arrive alone: as in the recorded dialogues
+/// (`tests/transcripts/framing.jsonl`).
 #[derive(Clone, Copy, Debug, Default)]
 struct Burst {
     /// All bytes that were there to read have been read.
@@ -149,8 +150,8 @@ impl Lines {
         self.state = Line::Admitted;
     }
 
-    /// The line that needs admission, or is being collected, is thrown away, what is still to come of it too. Its memory is
-    /// given back when the next frame is asked for.
+    /// The line that needs admission, or is being collected, is thrown away, what is still to come of it too. Its
+    /// memory is given back when the next frame is asked for.
     pub fn discard(&mut self) {
         self.burst.text = true;
         self.state = Line::Discarded;

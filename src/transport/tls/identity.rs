@@ -1,5 +1,5 @@
-//! Who the server is: reads a certificate and its key, says what is wrong with them and how long they are good. Opens no
-//! connection.
+//! Who the server is: reads a certificate and its key, says what is wrong with them and how long they are good. Opens
+//! no connection.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

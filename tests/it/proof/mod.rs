@@ -1,5 +1,5 @@
-//! Proof that an acknowledged message is not lost: a crowd that writes down what it was told, faults while it talks, and
-//! a checker that compares.
+//! Proof that an acknowledged message is not lost: a crowd that writes down what it was told, faults while it talks,
+//! and a checker that compares.
 //!
 //! - `checker`: the crowd, its notes, and what they must add up to
 //! - `crash`: kill -9 at random moments

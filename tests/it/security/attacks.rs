@@ -1,5 +1,5 @@
-//! The attacks of `cargo bench --bench attacks`, each for a moment and with little stored: the innocent user is served, and
-//! the server's memory stays under what docs/SECURITY.md adds up. How long it takes is for the benchmark.
+//! The attacks of `cargo bench --bench attacks`, each for a moment and with little stored: the innocent user is served,
+//! and the server's memory stays under what docs/SECURITY.md adds up. How long it takes is for the benchmark.
 
 #[path = "../../../benches/attacks/mod.rs"]
 mod suite;

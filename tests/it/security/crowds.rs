@@ -1,6 +1,6 @@
-//! Many at once, and those who do nothing right: what others notice of them. Each test prints its figures. The crowds are
-//! small unless `CHATD_SLOW` is set: then there are 10,000 idle connections and 1,000 logins at the default cost, to be
-//! run with an optimised build and nothing beside:
+//! Many at once, and those who do nothing right: what others notice of them. Each test prints its figures. The crowds
+//! are small unless `CHATD_SLOW` is set: then there are 10,000 idle connections and 1,000 logins at the default cost,
+//! to be run with an optimised build and nothing beside:
 //! `CHATD_SLOW=1 cargo test --release --test it security::crowds -- --nocapture --test-threads=1`
 
 use std::fs;

@@ -1,5 +1,5 @@
-//! Peers that vanish without a word: their packets are dropped, so no end and no reset tells of it. This needs a network
-//! of its own, and so root, `unshare`, `ip` and `nft`; where they are not, it says that it was skipped.
+//! Peers that vanish without a word: their packets are dropped, so no end and no reset tells of it. This needs a
+//! network of its own, and so root, `unshare`, `ip` and `nft`; where they are not, it says that it was skipped.
 
 use std::fs;
 use std::process::Command;

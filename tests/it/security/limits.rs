@@ -189,8 +189,8 @@ fn slow_readers_together_hold_no_more_than_their_room() {
     );
     let (mut quick, token) = server.login("henderson");
     let (mut messi, messis) = server.login("messi");
-    // 6 MiB for each reader. All are there before anything is measured, because they stay in memory until another thread
-    // has indexed them, which takes as long as it takes.
+    // 6 MiB for each reader. All are there before anything is measured, because they stay in memory until another
+    // thread has indexed them, which takes as long as it takes.
     (0..READERS).for_each(|_| fill(&mut messi, &messis));
     let before = resident_kib(server.pid());
     let mut slow: Vec<Client> = Vec::new();

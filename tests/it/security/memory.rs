@@ -1,5 +1,5 @@
-//! The most memory that the server can take, added up from the settings: what docs/SECURITY.md shows is compared with the
-//! defaults here.
+//! The most memory that the server can take, added up from the settings: what docs/SECURITY.md shows is compared with
+//! the defaults here.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Text that hurts: a password and a token appear nowhere but where they must, and what strangers type cannot forge a line
-//! of the log or speak to the terminal that shows it.
+//! Text that hurts: a password and a token appear nowhere but where they must, and what strangers type cannot forge a
+//! line of the log or speak to the terminal that shows it.
 
 use std::fs;
 use std::path::Path;
@@ -124,8 +124,8 @@ fn a_display_name_cannot_speak_to_the_administrators_terminal() {
     assert!(!list.contains(|c: char| c != '\n' && (c.is_control() || c == '\u{202e}')), "{list:?}");
 }
 
-/// Right or wrong, the password of an account that is shut gets the answer that a name of nobody gets, and leaves no other
-/// trace: no hash is made of the right one, though the cost in the settings has changed.
+/// Right or wrong, the password of an account that is shut gets the answer that a name of nobody gets, and leaves no
+/// other trace: no hash is made of the right one, though the cost in the settings has changed.
 #[test]
 fn a_disabled_account_is_no_password_oracle() {
     let (folder, server) = server("");

@@ -1,5 +1,5 @@
-//! Whatever one connection, one account or one address can make the server hold has a share, a deadline, and is given back
-//! when its cause ends: `src/charge.rs` has the table, and each of its kinds is driven here.
+//! Whatever one connection, one account or one address can make the server hold has a share, a deadline, and is given
+//! back when its cause ends: `src/charge.rs` has the table, and each of its kinds is driven here.
 
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,5 @@
-//! TLS on its own port: the wire in it, a certificate that is changed while the server runs, and peers that do not speak it.
+//! TLS on its own port: the wire in it, a certificate that is changed while the server runs, and peers that do not
+//! speak it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

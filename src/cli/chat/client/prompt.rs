@@ -1,10 +1,10 @@
 //! What the line editor shows and offers: the prompt and the line with line ends of ours where the terminal would wrap
 //! them, and what Tab completes.
 //!
-//! A terminal joins what it has wrapped itself when the window gets wider. The editor does not know that, and would clear
-//! as many rows as there were before: those above the prompt, with messages in them. A line end of ours stays. Where the
-//! window gets narrower, the terminal wraps the prompt, and the editor begins it anew in the last of its rows: an empty row
-//! keeps that apart from what it was wrapped from.
+//! A terminal joins what it has wrapped itself when the window gets wider. The editor does not know that, and would
+//! clear as many rows as there were before: those above the prompt, with messages in them. A line end of ours stays.
+//! Where the window gets narrower, the terminal wraps the prompt, and the editor begins it anew in the last of its
+//! rows: an empty row keeps that apart from what it was wrapped from.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -182,8 +182,8 @@ impl Highlighter for PromptHelper {
         Cow::Owned(shown)
     }
 
-    /// Is asked before the line is shown, but not where it is shown again below a message: that is as it was. Some changes
-    /// are shown without [`Highlighter::highlight`].
+    /// Is asked before the line is shown, but not where it is shown again below a message: that is as it was. Some
+    /// changes are shown without [`Highlighter::highlight`].
     fn highlight_char(&self, line: &str, _: usize, kind: CmdKind) -> bool {
         if kind == CmdKind::MoveCursor {
             return false;
@@ -220,8 +220,8 @@ impl Completer for PromptHelper {
 impl Hinter for PromptHelper {
     type Hint = String;
 
-    /// There are none, but the editor asks for one before it waits for the first key. The signal makes it end there; keys
-    /// that it has already come first.
+    /// There are none, but the editor asks for one before it waits for the first key. The signal makes it end there;
+    /// keys that it has already come first.
     fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
         if !line.is_empty() {
             self.typed.set(true);

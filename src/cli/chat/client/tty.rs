@@ -1,5 +1,5 @@
-//! The terminal's modes. While the client runs, what is typed is neither shown nor gathered to lines by the terminal: it
-//! waits for the prompt, which shows it. Whatever ends or stops the client, the terminal gets its own modes back.
+//! The terminal's modes. While the client runs, what is typed is neither shown nor gathered to lines by the terminal:
+//! it waits for the prompt, which shows it. Whatever ends or stops the client, the terminal gets its own modes back.
 
 use std::io;
 use std::sync::Arc;

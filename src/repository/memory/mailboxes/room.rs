@@ -1,6 +1,6 @@
-//! How much unread mail a user may have, and what of it each sender may take: no more than there is still room for. So one
-//! sender fills half of a mailbox, and a second finds half of it free; whoever has not written yet is let in as long as there
-//! is room at all.
+//! How much unread mail a user may have, and what of it each sender may take: no more than there is still room for. So
+//! one sender fills half of a mailbox, and a second finds half of it free; whoever has not written yet is let in as
+//! long as there is room at all.
 
 use std::sync::MutexGuard;
 

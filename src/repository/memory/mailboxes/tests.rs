@@ -391,8 +391,8 @@ fn what_is_read_during_a_load_does_not_come_back() {
     world.drain();
 }
 
-/// A lease of many messages that goes back among many more, and a first load among as many: each message costs the same,
-/// however many there are. With a list in which each looks for its place, this takes minutes.
+/// A lease of many messages that goes back among many more, and a first load among as many: each message costs the
+/// same, however many there are. With a list in which each looks for its place, this takes minutes.
 #[test]
 fn what_goes_back_and_what_is_loaded_costs_the_same_however_much_waits() {
     const MANY: i64 = 800_000;

@@ -97,8 +97,8 @@ impl<S: Stream> Connection<'_, S> {
         }
     }
 
-    /// Finds out who asks, and whose the connection is. Who asks again has read what was written before; but who shows a
-    /// token that is good for nothing proves nothing.
+    /// Finds out who asks, and whose the connection is. Who asks again has read what was written before; but who shows
+    /// a token that is good for nothing proves nothing.
     async fn authenticate(&mut self, at: u64, request: Result<Request, Refusal>) -> Result<(Caller, Request), Refusal> {
         let request = request.inspect_err(|_| self.handed_out.request(at))?;
         let caller = self.service.authenticate(request.token).await;

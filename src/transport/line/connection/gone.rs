@@ -10,14 +10,15 @@ use crate::service::{Caller, Outcome};
 use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::stream::{PeerState, Stream};
 
-/// Whether a command may wait its turn for long, and changes nothing that the peer, once gone, would want to be changed.
+/// Whether a command may wait its turn for long, and changes nothing that the peer, once gone, would want to be
+/// changed.
 pub fn may_take_long(command: &Command) -> bool {
     matches!(command, Command::Auth { .. } | Command::History { .. } | Command::Status { .. })
 }
 
 impl<S: Stream> Connection<'_, S> {
-    /// Carries out a command, unless the peer resets the connection or its TCP gives up meanwhile: then no more is done. A
-    /// peer that has only ended its stream still reads.
+    /// Carries out a command, unless the peer resets the connection or its TCP gives up meanwhile: then no more is
+    /// done. A peer that has only ended its stream still reads.
     pub(super) async fn unless_gone(&mut self, caller: Caller, command: Command) -> io::Result<Outcome> {
         let (service, peer) = (self.service, self.peer.clone());
         let mut work = pin!(service.handle(&peer, caller, command));

@@ -1,5 +1,5 @@
-//! Replies that were not written yet, and the memory that they take in the name of an account. A peer that does not read
-//! gets no more replies made, and is waited for no longer than the settings say.
+//! Replies that were not written yet, and the memory that they take in the name of an account. A peer that does not
+//! read gets no more replies made, and is waited for no longer than the settings say.
 
 use std::future::poll_fn;
 use std::io;
@@ -29,7 +29,8 @@ impl<S: Stream> Connection<'_, S> {
         self.dialect.render(&outcome.reply, &mut self.out);
     }
 
-    /// Sets memory aside for a reply that may be long, as much as its account may have; the reply gets no longer than that.
+    /// Sets memory aside for a reply that may be long, as much as its account may have; the reply gets no longer than
+    /// that.
     pub(super) fn reserve(&mut self) {
         self.peer.reply_bytes = LEAST_TEXT as u64;
         if let Some(holder) = self.slot.holder() {
@@ -58,8 +59,8 @@ impl<S: Stream> Connection<'_, S> {
         self.flush().await
     }
 
-    /// A long reply may lie here for as long as the peer is slow to take it, so it is charged to the account; where there is
-    /// no room for it, the peer hears that the server is busy, and messages in it wait again.
+    /// A long reply may lie here for as long as the peer is slow to take it, so it is charged to the account; where
+    /// there is no room for it, the peer hears that the server is busy, and messages in it wait again.
     fn reply_if_there_is_room(&mut self, outcome: &Outcome) -> bool {
         let before = self.out.len();
         self.reply(outcome);
@@ -122,7 +123,8 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    /// Does what is nearly always done at once, and then needs no clock. While the peer keeps us waiting, it is a silent one.
+    /// Does what is nearly always done at once, and then needs no clock. While the peer keeps us waiting, it is a
+    /// silent one.
     async fn wait<T>(&mut self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let mut work = pin!(work);
         match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {

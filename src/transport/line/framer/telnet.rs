@@ -1,5 +1,5 @@
-//! What a telnet says to another telnet, told apart from what a person types (RFC 854, RFC 855). It is not answered: to a
-//! telnet, that is a peer without options.
+//! What a telnet says to another telnet, told apart from what a person types (RFC 854, RFC 855). It is not answered: to
+//! a telnet, that is a peer without options.
 
 use memchr::memchr;
 
