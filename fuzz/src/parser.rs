@@ -1,4 +1,4 @@
-//! A line is understood as the program of 2020 understood it: the model below is that program's way of going about it,
+//! A line is understood as the original server understood it: the model below is that server's way of going about it,
 //! written down from the description of its wire and not from our parser.
 
 use chatd::model::{LookupName, Token};
@@ -42,7 +42,7 @@ pub fn check(data: &[u8]) {
         Ok((Command::Logout, shown)) => Meaning::Logout(token(shown)),
         Err(Refusal::Malformed) => Meaning::TooFew,
         Err(Refusal::UnknownToken) => Meaning::NoToken,
-        // The program of 2020 had no other commands.
+        // The original server had no other commands.
         _ => Meaning::NoCommand,
     };
     let theirs = meaning(&line);

@@ -1,4 +1,4 @@
-//! Whatever is typed at the document's dialogue, and whatever others wrote, what is shown is one line that no terminal
+//! Whatever is typed at the text protocol, and whatever others wrote, what is shown is one line that no terminal
 //! obeys.
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Argon2id on threads of its own: a hash takes tens of milliseconds and tens of megabytes, so a bounded number run at
 //! once, a bounded number wait, and the rest are told at once that the server is busy. Who has logged in before waits
-//! in a queue of their own, and in both queues turns go round, so that no crowd of strangers keeps anybody out. Knows
-//! no account and no address.
+//! in a queue of their own, and in both queues turns go round, so that no crowd of unknown users keeps anybody out.
+//! Knows no account and no address.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -68,7 +68,7 @@ const HOUR: Micros = 60 * MINUTE;
 struct Book {
     rates: Rates,
     spent: Table<Spent>,
-    /// Pairs of account and address with a right login, and when it last was. Apart from `spent`, so that strangers
+    /// Pairs of account and address with a right login, and when it last was. Apart from `spent`, so that others
     /// cannot push them out.
     known: Table<Micros>,
     /// Attempts whose password is being looked at.
@@ -120,7 +120,7 @@ impl Throttle {
                 let mut book = self.book();
                 let now = self.now();
                 let mut counted = vec![(pair, book.rates.account)];
-                // The owner's own address is not held up by what strangers there do to other accounts.
+                // The owner's own address is not held up by what others there do to other accounts.
                 let known = book.known.get(pair).is_some();
                 if !known {
                     counted.push((address, book.rates.address));

@@ -184,7 +184,7 @@ impl ClientConnection {
             if begins_tls(&reply) {
                 return Err(ClientError::Encrypted(self.address.clone()));
             }
-            // A port for people ends its lines otherwise, so the end that is waited for would never come.
+            // The text port ends its lines otherwise, so the end that is waited for would never come.
             if reply.first().is_some_and(|first| *first != b'{') {
                 return Err(Unreadable::Shape.into());
             }

@@ -47,11 +47,11 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// The JSON wire.
+    /// The JSON port.
     pub listen: SocketAddr,
-    /// The document's dialogue, for people.
+    /// The text port.
     pub text_listen: Listen,
-    /// The JSON wire in TLS.
+    /// The JSON port in TLS.
     pub tls_listen: Listen,
     /// The certificate and those that vouch for it (PEM).
     pub tls_certificate: PathBuf,

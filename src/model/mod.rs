@@ -129,7 +129,7 @@ impl fmt::Debug for TokenHash {
 /// One message of an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its place in the log.
+    /// Its place in the message log.
     pub id: MessageId,
     /// When it was accepted.
     pub sent_at: Timestamp,

@@ -1,5 +1,5 @@
-//! The wire of 2020 from the client's end: writes the requests that [`crate::protocol::json::parse`] reads and reads
-//! the replies that [`crate::protocol::json::render`] writes. Knows nothing of connections.
+//! The wire of the original server from the client's end: writes the requests that [`crate::protocol::json::parse`]
+//! reads and reads the replies that [`crate::protocol::json::render`] writes. Knows nothing of connections.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! How one connection spells: the wire of 2020, which knows nothing of the connection, or the document's dialogue, in
-//! which a connection has a session and a reply is told with words of its request.
+//! How one connection spells: the wire of the original server, which knows nothing of the connection, or the text
+//! protocol, in which a connection has a session and a reply is told with words of its request.
 
 use std::collections::VecDeque;
 
@@ -26,12 +26,12 @@ pub struct Dialogue {
 }
 
 impl Dialect {
-    /// The wire of 2020.
+    /// The wire of the original server.
     pub fn json() -> Dialect {
         Dialect::Json
     }
 
-    /// The document's dialogue, with nobody logged in.
+    /// The text protocol, with nobody logged in.
     pub fn text() -> Dialect {
         Dialect::Text(Dialogue::default())
     }

@@ -1,6 +1,6 @@
-//! The wire of 2020: requests are words between single spaces, replies are the text of Python's `json.dumps`.
-//! Every rule here is in `docs/PROTOCOL.md`; the transcripts in `tests/transcripts` hold it to the byte. The other end,
-//! which writes requests and reads replies, is [`client`](super::client).
+//! The wire of the original server: requests are words between single spaces, replies are the text of Python's
+//! `json.dumps`. Every rule here is in `docs/PROTOCOL.md`; the transcripts in `tests/transcripts` hold it to the byte.
+//! The other end, which writes requests and reads replies, is [`client`](super::client).
 
 use std::fmt::Display;
 use std::io;
@@ -154,7 +154,7 @@ pub(super) fn refused(refusal: Refusal) -> String {
         Refusal::WrongPassword => &"Password Salah",
         Refusal::UnknownToken => &"Informasi tidak ditemukan",
         Refusal::UnknownRecipient => &"User Tidak Ditemukan",
-        ours => &ours.words().expect("the program of 2020 has the words for all others"),
+        ours => &ours.words().expect("the original server has the words for all others"),
     };
     words.to_string()
 }

@@ -134,7 +134,7 @@ pub struct Profile {
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// Its place in the log.
+    /// Its place in the message log.
     pub id: MessageId,
     /// When it was accepted.
     pub sent_at: Timestamp,
@@ -217,7 +217,7 @@ impl From<Refusal> for Reply {
 }
 
 impl Refusal {
-    /// Our words for what the program of 2020 never said; its own words belong to the dialects.
+    /// Our words for what the original server never said; its own words belong to the dialects.
     pub fn words(self) -> Option<String> {
         Some(match self {
             Refusal::InboxFull => "the recipient's inbox is full".to_owned(),

@@ -1,10 +1,10 @@
-//! The document's dialogue: what a person types and reads, one line each way. Shared by the text listener and `chatd
+//! The text protocol: what a person types and reads, one line each way. Shared by the text listener and `chatd
 //! client`, so that both say the same; knows nothing of sockets and terminals, and a reply comes without its line end.
 //!
 //! What a person types is taken kindly where it cannot be mistaken: blanks (spaces and tabs) before and between
 //! command, name and password do not count, nor does anything after the last word that a command takes. The text of a
 //! message begins after the one blank that ends the name and goes up to the line end, and nothing in it is tidied. It
-//! travels as the program of 2020 sent it, with a space before and a space and CR LF after it. A message of nothing but
+//! travels as the original server sent it, with a space before and a space and CR LF after it. A message of nothing but
 //! blanks is a command with too few words.
 //!
 //! Where a command stands in need of a session it is the one of the connection, or that of a token given right after
@@ -25,7 +25,8 @@ pub enum ReplyContext {
     Auth(String),
     /// A message to this user.
     Send(String),
-    /// A command to which "Error, not authorized" is said before the login: `inbox`, and all that the document has not.
+    /// A command to which "Error, not authorized" is said before the login: `inbox`, and all commands that the text
+    /// protocol does not have.
     Inbox,
     /// A command of which it says "belum melakukan autentifikasi".
     Show,
@@ -42,7 +43,7 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (ReplyContext, Result<Reque
     let line = line.strip_suffix('\r').unwrap_or(line);
     let mut words = TextWords { rest: line, session, named: "" };
     let name = match words.optional().unwrap_or_default() {
-        // The document's example says "sent".
+        // The text protocol's example says "sent".
         "sent" => "send",
         name => name,
     };
@@ -83,7 +84,7 @@ pub fn render(echo: &ReplyContext, reply: &Reply) -> String {
         Reply::LoggedOut { .. } => "Logout berhasil dilakukan".to_owned(),
         Reply::Acknowledged => "acknowledged".to_owned(),
         Reply::Refused(refusal) => refused(echo, *refusal),
-        // What the document has no words for is told as on the JSON port.
+        // What the text protocol has no words for is told as on the JSON port.
         other => json::value(other),
     }
 }
@@ -98,7 +99,7 @@ fn refused(echo: &ReplyContext, refusal: Refusal) -> String {
         (Refusal::UnknownToken, ReplyContext::Show | ReplyContext::Logout) => "belum melakukan autentifikasi",
         (Refusal::UnknownToken, _) => "Error, not authorized",
         (ours, _) => {
-            let words = ours.words().expect("the document has the words for all others");
+            let words = ours.words().expect("the text protocol has the words for all others");
             return format!("Error, {words}");
         }
     };

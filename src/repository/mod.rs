@@ -1,4 +1,4 @@
-//! The store, in the words of the protocol: accounts, sessions, the log of messages and who has read what of it.
+//! The store, in the words of the protocol: accounts, sessions, the message log and who has read what of it.
 //! One trait, two callers (the service, and the administrator's commands), one backend so far ([`sqlite`]). A change of
 //! several steps is one method, so that atomicity is the backend's affair. What OK is said of is on stable storage when
 //! the future is ready.
@@ -90,7 +90,7 @@ pub enum SendResult {
     StoredFull,
     /// The disk is nearly full, so nothing is taken in.
     NoSpace,
-    /// Its time or a number of it is beyond what the log has digits for.
+    /// Its time or a number of it is beyond what the message log has digits for.
     Unfit,
 }
 
@@ -116,7 +116,7 @@ pub struct Delivery {
     pub lease: Option<Lease>,
 }
 
-/// A message of the log, read or not.
+/// A message of the message log, read or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
     /// Number, time and text.
@@ -263,7 +263,7 @@ pub trait Repository: Send + Sync {
     /// What became of the newest messages of `sender` to `recipient`, oldest first, at most so many.
     fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<StoredReceipt>>;
 
-    /// Removes what was read before `read_before` from the log; gives how many messages.
+    /// Removes what was read before `read_before` from the message log; gives how many messages.
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;
     /// Gives room that is free inside the store back to the disk, in pieces; says what there is then.
     fn give_back(&self, pace: Pace) -> Answer<'_, RoomInside>;

@@ -1,5 +1,5 @@
-//! Admin commands beside a running server, which carries them out at its own socket, and the commits of strangers to
-//! the database's file.
+//! Admin commands beside a running server, which carries them out at its own socket, and the commits of other programs
+//! to the database's file.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

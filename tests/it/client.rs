@@ -1,4 +1,4 @@
-//! `chatd client`: the document's dialogue, piped and on a terminal.
+//! `chatd client`: the text protocol, piped and on a terminal.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -70,7 +70,7 @@ impl Drop for Piped {
     }
 }
 
-/// Every example of the document, and every row of the table.
+/// Every example of the text protocol, and every row of the table.
 fn document(folder: &Folder, address: &str) {
     let mut messi = Piped::start(folder, address);
     assert_eq!(messi.say("send henderson feeling good"), "Error, not authorized");

@@ -122,7 +122,7 @@ fn a_plain_client_at_a_tls_port_hears_what_to_do() {
     assert_eq!(said, format!("chatd: {}: {hint}", door.address));
 }
 
-/// The port for people ends its replies otherwise, and the client waited for an end that never came.
+/// The text port ends its replies otherwise, and the client waited for an end that never came.
 #[test]
 fn a_port_that_is_not_for_programs_is_told_at_once() {
     let folder = Folder::new("[server]\ntext_listen = \"127.0.0.1:0\"");

@@ -1,4 +1,4 @@
-//! The text listener: every row of the document's table, typed into a socket as `nc` would, and what people do besides.
+//! The text listener: every row of the protocol's table, typed into a socket as `nc` would, and what people do besides.
 
 use std::io::{BufRead, Write};
 use std::net::Shutdown;
@@ -47,7 +47,7 @@ fn every_row_of_the_documents_table() {
     assert_eq!(messi.ask("send henderson hal"), "message sent to henderson");
     assert_eq!(messi.ask("sent henderson feeling good"), "message sent to henderson");
     assert_eq!(messi.ask("send nobody feeling good"), "Error, User Tidak Ditemukan");
-    // The example of the document, to the letter.
+    // The example of the text protocol, to the letter.
     assert_eq!(
         henderson.ask(" inbox"),
         r#"{"messi": [{"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " hal \r\n"}, {"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " feeling good \r\n"}]}"#

@@ -1,4 +1,4 @@
-//! What the program of 2020 did not have: waiting for mail, saying that it was read, looking back.
+//! What the original server did not have: waiting for mail, saying that it was read, looking back.
 
 use std::io::BufRead;
 use std::time::{Duration, Instant};

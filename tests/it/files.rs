@@ -1,4 +1,4 @@
-//! The files of a database: removed, renamed, replaced or linked, in a stranger's directory, or not there at all.
+//! The files of a database: removed, renamed, replaced or linked, in another user's directory, or not there at all.
 
 use std::fs;
 use std::io::Read;

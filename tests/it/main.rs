@@ -13,7 +13,7 @@
 //! - `python`: the JSON of the wire against Python's own
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
-//! - `administration`: admin commands beside a server, at its own socket; commits of strangers to the file
+//! - `administration`: admin commands beside a server, at its own socket; commits of other programs to the file
 //! - `commands`: sessions, health, manual pages, completions
 //! - `damage`: bits that a disk flips
 //! - `database`: copies of it, and whether one is whole
@@ -25,7 +25,7 @@
 //! - `clock`: clocks that jump end no session and remove no mail
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
-//! - `client`: the document's dialogue, piped and on a `terminal`, also through a `door`: against an old server, and
+//! - `client`: the text protocol, piped and on a `terminal`, also through a `door`: against an old server, and
 //!   encrypted
 //! - `typing`: whatever is typed into the client is done or said not to be
 //! - `window`: the client's window changes its width

@@ -16,7 +16,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 /// Nothing that works takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The document's accounts; the password of each is `surabaya`.
+/// The example accounts; the password of each is `surabaya`.
 pub const THREE: [(&str, &str, &str); 3] = [
     ("messi", "Lionel Messi", "Argentina"),
     ("henderson", "Jordan Henderson", "Inggris"),
@@ -109,7 +109,7 @@ impl Folder {
         self.done(&arguments, "surabaya\n");
     }
 
-    /// Adds the document's accounts.
+    /// Adds the example accounts.
     pub fn add_three(&self) {
         for (name, display_name, country) in THREE {
             self.add_user(name, display_name, country);
@@ -245,7 +245,7 @@ pub fn address_in(log: &str, words: &str) -> Option<SocketAddr> {
     address.trim().parse().ok()
 }
 
-/// A client of the JSON wire.
+/// A client of the JSON port.
 pub struct Client {
     pub stream: BufReader<TcpStream>,
 }

@@ -166,7 +166,7 @@ fn input() -> anyhow::Result<String> {
 }
 
 /// A text as it travels: the lines of it with LF between them, for CR LF would end the request; no empty lines at the
-/// end; the blanks that the document has around it. `None` for one with nothing in it.
+/// end; the blanks that the text protocol has around it. `None` for one with nothing in it.
 fn as_sent(text: &str) -> Option<String> {
     let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches('\r')).collect();
     let text = lines.join("\n");

@@ -1,4 +1,4 @@
-//! `chatd serve --demo`: the document's accounts and how to use them.
+//! `chatd serve --demo`: the example accounts and how to use them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,7 +10,7 @@ use crate::model::{Label, Username};
 use crate::ops::vital;
 use crate::repository::{NewUser, Repository};
 
-/// The document's accounts: user name, name, country.
+/// The example accounts: user name, name, country.
 const ACCOUNTS: [(&str, &str, &str); 3] = [
     ("messi", "Lionel Messi", "Argentina"),
     ("henderson", "Jordan Henderson", "Inggris"),

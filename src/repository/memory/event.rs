@@ -42,7 +42,7 @@ pub enum Event {
     SessionsEnded(Vec<SessionId>),
     /// A session ended because its user asked for it.
     LoggedOut(SessionId),
-    /// Messages of these senders were removed from the log.
+    /// Messages of these senders were removed from the message log.
     MessagesRemoved(Vec<(UserId, StoredAmount)>),
     /// The database has heard when these sessions were last used.
     UsesStored(Vec<(SessionId, Timestamp)>),

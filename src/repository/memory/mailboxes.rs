@@ -1,5 +1,5 @@
-//! Who has what waiting, and who holds it, in memory: the short tail of the log by recipient, the leases, and how much
-//! more lies on disk. Nothing here touches the disk; a backend calls in after its commits, and the rules of
+//! Who has what waiting, and who holds it, in memory: the short tail of the message log by recipient, the leases, and
+//! how much more lies on disk. Nothing here touches the disk; a backend calls in after its commits, and the rules of
 //! delivery (nothing twice without a fault, nothing lost, older before newer) are kept here alone.
 //!
 //! A message is in one of four places: `waiting` here, `held` by a lease, on disk only, or read.
@@ -127,7 +127,7 @@ impl Mailboxes {
         }
     }
 
-    /// Takes in unread messages of the tail as the log had them at start.
+    /// Takes in unread messages of the tail as the message log had them at start.
     pub fn restore(&self, messages: impl Iterator<Item = (UserId, UnreadMessage)>) {
         let messages: Vec<_> = messages.collect();
         let mut inner = self.inner();

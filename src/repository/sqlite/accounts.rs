@@ -91,7 +91,7 @@ async fn read_all(db: &mut WalConnection, rows: SyncSender<Vec<LoadedRow>>) -> R
     Ok(())
 }
 
-/// Room is made at the start for no more accounts than this: the number of the last may be that of a stranger's making.
+/// Room is made at the start for no more accounts than this: another program may have chosen the last number.
 const MOST_FORESEEN: usize = 1 << 24;
 
 /// The last change of the feed.

@@ -39,7 +39,7 @@ pub enum Change {
     LogOut(SessionId),
     /// When sessions were last used.
     NoteUses(Vec<(SessionId, Timestamp)>),
-    /// What was read before this time goes, looking at some of the log after a place.
+    /// What was read before this time goes, looking at some of the message log after a place.
     Prune {
         /// Delivered before.
         read_before: Timestamp,

@@ -1,7 +1,7 @@
 //! Copies SQLite's log into the database beside the writer, on a connection of its own, so that a commit does not wait
-//! some milliseconds whenever the log has grown by a thousand pages. While commits keep coming, such a checkpoint never
-//! quite catches up, and only one that does lets the log begin anew; so when the log has grown long the writer does the
-//! small rest itself. Measured: the log stays below 30 MB, and the longest wait of a commit falls by two thirds. SQLite
+//! some milliseconds whenever the WAL has grown by a thousand pages. While commits keep coming, such a checkpoint never
+//! quite catches up, and only one that does lets the WAL begin anew; so when the WAL has grown long the writer does the
+//! small rest itself. Measured: the WAL stays below 30 MB, and the longest wait of a commit falls by two thirds. SQLite
 //! has the database file brought to the disk only by a checkpoint that catches up, with all that was copied before it,
 //! so here that is done each time; what is left for the writer then takes 0.4 to 2 ms in place of 5 to 10.
 
@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::direct::{Failure, WalConnection};
 use super::shared::Shared;
 
-/// How often the log is looked at.
+/// How often the WAL is looked at.
 const EVERY: Duration = Duration::from_millis(50);
 /// A log of this many pages is worth a checkpoint.
 const WORTH: u64 = 500;
-/// With this many pages the writer is asked to do the rest, so that the log can begin anew.
+/// With this many pages the writer is asked to do the rest, so that the WAL can begin anew.
 const LONG: u64 = 4_000;
 /// With this many, whatever the checkpointer does, the writer tries to do it all: pages.
 const BACKSTOP: u64 = 16_000;
@@ -29,7 +29,7 @@ const BACKSTOP: u64 = 16_000;
 pub struct CheckpointState {
     /// Pages written since the last checkpoint, as the writer estimates them.
     pages: AtomicU64,
-    /// Pages in the log when it was last copied beside the writer; 0 once the writer has done the rest.
+    /// Pages in the WAL when it was last copied beside the writer; 0 once the writer has done the rest.
     length: AtomicU64,
 }
 
@@ -39,12 +39,12 @@ impl CheckpointState {
         self.pages.fetch_add(4 + bytes as u64 / 3_500, Ordering::Relaxed);
     }
 
-    /// Whether the writer, whose last commit left so many pages in the log, should do the rest now.
+    /// Whether the writer, whose last commit left so many pages in the WAL, should do the rest now.
     pub fn wants_the_rest(&self, pages: u64) -> bool {
         self.length.load(Ordering::Relaxed) >= LONG || pages >= BACKSTOP
     }
 
-    /// The writer does the rest; its next commit then begins the log anew, if nobody is reading from it.
+    /// The writer does the rest; its next commit then begins the WAL anew, if nobody is reading from it.
     pub async fn finish(&self, db: &mut WalConnection) -> Result<(), Failure> {
         self.length.store(0, Ordering::Relaxed);
         checkpoint(db).await.map(|_| ())
@@ -85,7 +85,7 @@ async fn copy(db: &mut WalConnection) -> Result<Option<u64>, Failure> {
     Ok(length)
 }
 
-/// Copies what can be copied without waiting for anybody; gives how many pages the log has. `None`: another connection
+/// Copies what can be copied without waiting for anybody; gives how many pages the WAL has. `None`: another connection
 /// is at it.
 async fn checkpoint(db: &mut WalConnection) -> Result<Option<u64>, Failure> {
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));

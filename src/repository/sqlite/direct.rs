@@ -64,7 +64,7 @@ const NOT_WRITTEN: i32 = 778;
 const FATAL: [i32; 5] = [11, 26, 778, 1034, 1290];
 
 thread_local! {
-    /// Pages in the log after the last commit on this thread.
+    /// Pages in the WAL after the last commit on this thread.
     static LOG_PAGES: Cell<u64> = const { Cell::new(0) };
     /// The same, until it is taken.
     static COMMITTED: Cell<Option<u64>> = const { Cell::new(None) };
@@ -129,12 +129,12 @@ impl WalConnection {
         Ok(changed)
     }
 
-    /// Pages in the log after the last commit. For the thread that commits.
+    /// Pages in the WAL after the last commit. For the thread that commits.
     pub fn log_pages(&self) -> u64 {
         LOG_PAGES.get()
     }
 
-    /// Pages in the log after the last commit since this was asked; `None`: nothing was written. For the thread that
+    /// Pages in the WAL after the last commit since this was asked; `None`: nothing was written. For the thread that
     /// commits.
     pub fn take_committed(&self) -> Option<u64> {
         COMMITTED.take()
@@ -172,7 +172,7 @@ impl WalConnection {
         Ok(())
     }
 
-    /// Brings what was copied from the log into the database to the disk, which SQLite does only when the log has been
+    /// Brings what was copied from the WAL into the database to the disk, which SQLite does only when the WAL has been
     /// copied to its end.
     pub async fn sync(&mut self) -> Result<(), Failure> {
         self.rest().await?;

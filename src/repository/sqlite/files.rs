@@ -49,7 +49,7 @@ pub fn look(database: &Path) -> Result<FoundDatabase, OpenError> {
         size => u64::from(size),
     };
     let pages = u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]));
-    // While there is a log, the file may well be shorter: the rest is in the log.
+    // While there is a WAL, the file may well be shorter: the rest is in the WAL.
     let no_log = fs::metadata(beside(database, "-wal")).map_or(true, |log| log.len() == 0);
     if no_log && page * pages > metadata.len() {
         return Err(foreign(&format!("the database is truncated: {} bytes of {}", metadata.len(), page * pages)));
@@ -70,8 +70,8 @@ pub fn make_directory(database: &Path) -> Result<(), OpenError> {
     missing.iter().try_for_each(|made| sync_directory_of(made).map_err(|e| failed(made, e)))
 }
 
-/// Whoever owns the directory can put any file in the place of the database's, so a server keeps none in that of a
-/// stranger, and root none where anybody else may write.
+/// Whoever owns the directory can put any file in the place of the database's, so a server keeps none in the
+/// directory of another user, and root none where anybody else may write.
 pub fn check_directory(database: &Path) -> Result<(), OpenError> {
     let directory = directory_of(database);
     let metadata = fs::metadata(directory).map_err(|e| failed(directory, e))?;

@@ -26,7 +26,7 @@ const BEGIN: &str = "SELECT coalesce(
         iif(EXISTS (SELECT 1 FROM run WHERE last = latest), latest, former))
     FROM pair WHERE low = ?1 AND high = ?2";
 /// The part in run ?3 and those before it, at most ?4: of each the newest messages, at most ?7, before ?5; of ?6 = 0
-/// both of them, else of the one whose sign it is. The index may name messages that are gone from the log.
+/// both of them, else of the one whose sign it is. The index may name messages that are gone from the message log.
 const PART: &str = "WITH RECURSIVE part (run, messages, earlier, place) AS (
         SELECT run, messages, earlier, 1 FROM conversation WHERE run = ?3 AND low = ?1 AND high = ?2
         UNION ALL
@@ -138,7 +138,7 @@ impl Look<'_> {
         };
         let mut reader = self.readers.turn(self.from).await?;
         let db = reader.db();
-        // If the watermark moves on meanwhile, what it passes is still in the log and is found there.
+        // If the watermark moves on meanwhile, what it passes is still in the message log and is found there.
         let watermark: i64 = sqlx::query_scalar("SELECT coalesce(max(last), 0) FROM run").fetch_one(&mut *db).await?;
         let tail = sqlx::query_scalar(TAIL).bind(watermark).bind(before).bind(self.from.0).bind(self.to.0);
         let mut found: Vec<i64> = tail.bind(self.both).bind(most(0)).fetch_all(&mut *db).await?;

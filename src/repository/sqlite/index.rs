@@ -1,4 +1,4 @@
-//! The index that is written later: when the tail of the log has grown long, it is sorted by recipient once and
+//! The index that is written later: when the tail of the message log has grown long, it is sorted by recipient once and
 //! written, in slices with the commits of messages, to the tables that find messages by recipient. Measured with 1,000
 //! recipients: a run of 32,768 messages writes 1,000 rows, 20 bytes a message, whatever is stored already, where an
 //! index kept up at each commit dirties a 4 KiB page for nearly every message.
@@ -16,7 +16,7 @@ use crate::repository::memory::stored::StoredAmount;
 /// A message of the tail, without its text.
 #[derive(Clone, Copy, Debug)]
 pub struct TailMessage {
-    /// Its place in the log.
+    /// Its place in the message log.
     pub id: MessageId,
     /// Who sent it.
     pub sender: UserId,

@@ -1,5 +1,5 @@
 //! The store in SQLite: what is asked often is answered from memory, what changes goes through the one writer, and what
-//! is older than the tail of the log is read by a few read-only connections.
+//! is older than the tail of the message log is read by a few read-only connections.
 
 mod accounts;
 mod acknowledged;

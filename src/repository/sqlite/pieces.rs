@@ -15,7 +15,7 @@ use crate::repository::Error;
 const PIECE: usize = 1_000;
 /// How often a session's use is written down.
 const NOTE_USE_AFTER: Duration = Duration::from_secs(3600);
-/// How much of the log one transaction of a prune looks at.
+/// How much of the message log one transaction of a prune looks at.
 const PRUNE: i64 = 2_000;
 
 impl SqliteRepository {
@@ -64,7 +64,7 @@ impl SqliteRepository {
         Ok(jumps::without(now, before, &jumps))
     }
 
-    /// Removes what was read before `read_before` from the log.
+    /// Removes what was read before `read_before` from the message log.
     pub(super) async fn prune_in_pieces(&self, read_before: Timestamp) -> Result<u64, Error> {
         let now = self.shared.time.now();
         if (self.shared.time.ahead() - self.shared.ahead.load(Ordering::Relaxed)).abs() >= jumps::NOTICED {

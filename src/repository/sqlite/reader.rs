@@ -33,7 +33,7 @@ const UNREAD: &str = "SELECT json_group_array(value) FROM json_each(?1)
     WHERE NOT EXISTS (SELECT 1 FROM receipt WHERE id = value)
         AND EXISTS (SELECT 1 FROM message WHERE id = value AND recipient = ?2)";
 
-/// The same from the log itself, which takes as long as the log is.
+/// The same from the message log itself, which takes as long as the message log is.
 const UNREAD_OF_LOG: &str = "SELECT json_group_array(json_array(sender, id, octet_length(text))) FROM message
     WHERE id BETWEEN (SELECT oldest FROM mailbox WHERE user = ?1) AND ?2 AND recipient = ?1
         AND NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = message.id)";
@@ -121,7 +121,7 @@ impl SqliteRepository {
         Ok(counted.is_none_or(|counted| found.len() >= counted).then_some(found))
     }
 
-    /// Fetches from the log what is not in memory, and puts all in the order of the reply.
+    /// Fetches from the message log what is not in memory, and puts all in the order of the reply.
     pub(super) async fn deliver(
         &self,
         recipient: UserId,
@@ -155,7 +155,7 @@ impl SqliteRepository {
 
     /// Time and text of a message that lies on the disk only; where it is damaged, the time that is written there.
     fn content(&self, recipient: UserId, stored: Option<&StoredRow>) -> Result<(Timestamp, Arc<str>), Timestamp> {
-        // What the index has and nobody has read is in the log, unless that is damaged.
+        // What the index has and nobody has read is in the message log, unless that is damaged.
         let sent_at = Timestamp(stored.map_or(0, |row| row.content().sent_at));
         let theirs = stored.filter(|row| row.content().recipient == recipient.0);
         let text = theirs.and_then(|row| row.text(self.shared.damage.unchecked)).ok_or(sent_at)?;

@@ -1,5 +1,5 @@
-//! The connections that read what is older than the tail of the log. There are two, and turns go round by account: who
-//! asks for much waits behind himself. Each turn is bounded, so what takes long is done in several.
+//! The connections that read what is older than the tail of the message log. There are two, and turns go round by
+//! account: who asks for much waits behind himself. Each turn is bounded, so what takes long is done in several.
 
 use std::path::Path;
 use std::sync::Arc;

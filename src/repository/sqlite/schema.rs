@@ -124,7 +124,7 @@ pub async fn deviations(connection: &mut SqliteConnection) -> sqlx::Result<Vec<S
     Ok(missing.chain(foreign.map(|(kind, name, _)| format!("{kind} {name} is not chatd's"))).collect())
 }
 
-/// How far the log is indexed.
+/// How far the message log is indexed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Up to here.
@@ -135,7 +135,7 @@ pub struct Progress {
     pub unchecked: Unchecked,
 }
 
-/// How far the log is indexed and how long it is.
+/// How far the message log is indexed and how long it is.
 pub async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<Progress> {
     let watermark: i64 =
         sqlx::query_scalar("SELECT coalesce(max(last), 0) FROM run").fetch_one(&mut *connection).await?;

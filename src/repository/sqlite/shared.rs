@@ -192,7 +192,7 @@ impl Shared {
         }
     }
 
-    /// Closes a connection that writes. After a failure of the disk, under this process or the server, the log must
+    /// Closes a connection that writes. After a failure of the disk, under this process or the server, the WAL must
     /// stay, because the next start makes up for what did not arrive in the database from it.
     pub async fn close(&self, mut db: WalConnection, whose: &str) {
         if (!self.is_sound() || failure::failure_is_noted(&self.database))

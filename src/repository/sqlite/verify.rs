@@ -20,7 +20,7 @@ pub struct DatabaseFindings {
     pub users: i64,
     /// Living sessions.
     pub sessions: i64,
-    /// Messages in the log.
+    /// Messages in the message log.
     pub messages: i64,
     /// Those that nobody has read.
     pub unread: i64,

@@ -10,7 +10,7 @@ use crate::transport::line::framer::telnet::TelnetState;
 /// What ends a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// CR LF only: the JSON wire, where LF and CR alone are text.
+    /// CR LF only: the JSON port, where LF and CR alone are text.
     CrLf,
     /// LF, with or without a CR before it: what people's terminals send. And CR NUL, which is Enter for a telnet in
     /// character mode (RFC 854), whose options are taken out of the stream.
@@ -189,7 +189,7 @@ impl Lines {
             }
             let (start, at) = (self.start, self.at);
             match end {
-                // Empty lines are special on the wire of 2020 only; a terminal's are lines like others.
+                // Empty lines are special on the JSON port only; a terminal's are lines like others.
                 Some((_, end)) if length > 0 || self.ending == Ending::Lf => {
                     self.burst.text = true;
                     self.state = Line::Short;

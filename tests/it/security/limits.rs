@@ -41,7 +41,7 @@ fn when_there_is_no_room_the_longest_silent_stranger_goes() {
     assert!(server.connect().is_over());
     assert!(messi.ask(&format!("show {token}")).contains("messi"));
     assert!(server.log().contains("connection refused: too many"), "{}", server.log());
-    // Who shows a token that is none is a stranger again.
+    // Who shows a token that is none is unauthenticated again.
     assert_eq!(third.ask("show UNKNOWN"), NO_SESSION);
     assert!(is_alive(&mut stranger(&server)));
     assert!(third.is_over());
@@ -52,7 +52,8 @@ fn strangers_and_one_address_have_limits_of_their_own() {
     let (_folder, server) = server("[limits]\nunauthenticated_connections = 2\nconnections_per_address = 4");
     let logins = [server.login("messi"), server.login("henderson")];
     let mut strangers = [stranger(&server), stranger(&server)];
-    // The address has its four, and within it, too, the longest silent stranger goes.
+    // The address has its four, and within it, too, the connection goes that is unauthenticated and was silent for
+    // longest.
     let mut fifth = stranger(&server);
     assert!(strangers[0].is_over(), "three strangers are too many, and so are five connections");
     for client in [&mut strangers[1], &mut fifth] {

@@ -47,7 +47,7 @@ fn a_crowd_of_strangers_does_not_keep_a_known_user_from_logging_in() {
     for mut stranger in &crowd {
         (0..5).for_each(|i| stranger.write_all(format!("auth nobody{i} x\r\n").as_bytes()).expect("it is read"));
     }
-    // Until the queue of strangers is full, so that one of them is told so.
+    // Until the queue of unknown users is full, so that one of them is told so.
     let is_busy = |stranger: &TcpStream| {
         stranger.set_nonblocking(true).expect("it can be set");
         let mut answer = [0; 512];

@@ -1,4 +1,4 @@
-//! Text that hurts: a password and a token appear nowhere but where they must, and what strangers type cannot forge a
+//! Text that hurts: a password and a token appear nowhere but where they must, and what others type cannot forge a
 //! line of the log or speak to the terminal that shows it.
 
 use std::fs;

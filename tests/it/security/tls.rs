@@ -198,7 +198,7 @@ fn who_comes_to_the_wrong_port_is_told_at_once_and_the_log_says_it_seldom() {
     let log = server.log();
     let lines = log.lines().filter(|line| line.contains("it was told so")).count();
     assert!((1..50).contains(&lines), "{lines} lines for 100 connections:\n{log}");
-    // In pieces, too, and on the port for people.
+    // In pieces, too, and on the text port.
     let mut plain = server.connect();
     plain.send([22]);
     plain.send([3]);

@@ -1,4 +1,4 @@
-//! The document's dialogue from the person's side: a line typed in, what is to be shown out. Keeps the session; knows
+//! The text protocol from the person's side: a line typed in, what is to be shown out. Keeps the session; knows
 //! neither terminal nor pipe.
 
 use crate::client::link::Link;
@@ -27,7 +27,7 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// The line that the document shows.
+    /// The line that the text protocol shows.
     pub fn line(&self) -> String {
         text::render(&self.echo, &self.reply)
     }

@@ -1,6 +1,6 @@
 //! Messages as they come: a second connection waits for them while the person types on the first. What was shown
-//! here is kept until the person says `inbox`, which shows it once more, as the document has it. It also notices that
-//! the server cannot be reached any more, that it can again, and that the session has ended, and says so.
+//! here is kept until the person says `inbox`, which shows it once more, as the text protocol has it. It also notices
+//! that the server cannot be reached any more, that it can again, and that the session has ended, and says so.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};

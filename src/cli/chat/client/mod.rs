@@ -1,6 +1,6 @@
-//! `chatd client`: the document's program. With a terminal on both sides it has a prompt, edits lines and shows
-//! messages as they come; otherwise each line of input gives one line of output and nothing else is written, and the
-//! exit status says whether all of it was done.
+//! `chatd client`: the program that speaks the text protocol. With a terminal on both sides it has a prompt, edits
+//! lines and shows messages as they come; otherwise each line of input gives one line of output and nothing else is
+//! written, and the exit status says whether all of it was done.
 
 mod conversation;
 mod lines;

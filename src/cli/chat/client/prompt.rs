@@ -22,7 +22,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use crate::cli::chat::client::live::Names;
 use crate::cli::chat::client::tty;
 
-/// What can be typed, and whether a name comes next. The document's slip `sent` is taken but not offered.
+/// What can be typed, and whether a name comes next. The text protocol's slip `sent` is taken but not offered.
 pub const COMMANDS: [(&str, bool); 9] = [
     ("auth", true),
     ("send", true),

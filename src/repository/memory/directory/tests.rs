@@ -195,7 +195,7 @@ fn idle_and_used_sessions_are_found_in_pieces() {
 fn a_directory_that_is_loaded_at_once_is_like_one_that_grew() {
     let (mut grown, mut loader) = (Directory::default(), Loader::with_capacity(0, 0));
     let mut model = Model::default();
-    // With a gap in the numbers, as a stranger may have left it, and a removed account.
+    // With a gap in the numbers, as another program may have left it, and a removed account.
     for id in [1, 2, 3, 7, 8] {
         let user = User { removed: id == 2, ..user(id, &format!("user{id}")) };
         model.users.insert(id, (format!("user{id}"), id != 2));

@@ -71,7 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A message as the log has it.
+/// A message as the message log has it.
 #[derive(Clone, Debug)]
 struct Logged {
     recipient: usize,

@@ -10,13 +10,13 @@ use crate::model::{MessageId, Timestamp, UserId};
 /// A message that nobody has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadMessage {
-    /// Its place in the log.
+    /// Its place in the message log.
     pub id: MessageId,
     /// Who sent it.
     pub sender: UserId,
     /// The length of its text.
     pub bytes: u64,
-    /// Time and text, while it is in the tail; else the log on disk has them.
+    /// Time and text, while it is in the tail; else the message log on disk has them.
     pub content: Option<(Timestamp, Arc<str>)>,
 }
 
