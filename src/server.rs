@@ -22,7 +22,7 @@ pub use crate::protocol::dialect::Dialect;
 use crate::service::{Peer, Service};
 use crate::transport::admission::{ConnectionLimits, Connections};
 use crate::transport::line::connection;
-use crate::transport::line::connection::{End, Settings};
+use crate::transport::line::connection::{ConnectionSettings, End};
 use crate::transport::tls::{Accepted, Tls};
 
 /// How long to wait when the process has no file descriptor left.
@@ -39,7 +39,7 @@ const KEEPALIVE_RETRIES: u32 = 4;
 pub struct Server {
     service: Arc<Service>,
     /// What the next connection goes by.
-    settings: Arc<RwLock<Arc<Settings>>>,
+    settings: Arc<RwLock<Arc<ConnectionSettings>>>,
     connections: Arc<Connections>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -49,14 +49,23 @@ pub struct Server {
 
 impl Server {
     /// A server that stops when `stop` is cancelled.
-    pub fn new(service: Arc<Service>, settings: Settings, limits: ConnectionLimits, stop: CancellationToken) -> Server {
+    pub fn new(
+        service: Arc<Service>,
+        settings: ConnectionSettings,
+        limits: ConnectionLimits,
+        stop: CancellationToken,
+    ) -> Server {
         let connections = Connections::new(limits);
         let settings = Arc::new(RwLock::new(Arc::new(settings)));
         Server { service, settings, connections, tasks: TaskTracker::new(), stop, turned_away: Arc::default() }
     }
 
     /// Takes other limits, and settings made from the former ones. Connections that are there keep what they have.
-    pub fn set_limits(&self, limits: ConnectionLimits, settings: impl FnOnce(&Settings) -> Settings) {
+    pub fn set_limits(
+        &self,
+        limits: ConnectionLimits,
+        settings: impl FnOnce(&ConnectionSettings) -> ConnectionSettings,
+    ) {
         self.connections.set_limits(limits);
         let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(settings(&current));

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::repository::Repository;
 use crate::service::{Rules, Service};
 use crate::transport::admission::ConnectionLimits;
-use crate::transport::line::connection::Settings;
+use crate::transport::line::connection::ConnectionSettings;
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -68,8 +68,8 @@ pub fn rules(config: &Config) -> Rules {
 }
 
 /// What each connection goes by.
-pub fn settings(live: &LiveSettings, memory: Arc<Memory>) -> Settings {
-    Settings {
+pub fn settings(live: &LiveSettings, memory: Arc<Memory>) -> ConnectionSettings {
+    ConnectionSettings {
         line: live.line,
         memory,
         min_bytes_per_second: live.min_bytes_per_second,

@@ -32,7 +32,7 @@ use crate::transport::tls::begins_handshake;
 
 /// What holds for every connection.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ConnectionSettings {
     /// How long a line may be.
     pub line: LineLimits,
     /// Room for long lines and for long replies, all connections together.
@@ -89,7 +89,7 @@ struct Connection<'a, S> {
     stream: S,
     peer: Peer,
     service: &'a Service,
-    settings: &'a Settings,
+    settings: &'a ConnectionSettings,
     dialect: Dialect,
     lines: Lines,
     /// The long line being collected, or carried out.
@@ -116,7 +116,7 @@ pub async fn run<S: Stream>(
     peer: Peer,
     slot: Slot,
     service: Arc<Service>,
-    settings: Arc<Settings>,
+    settings: Arc<ConnectionSettings>,
     stop: CancellationToken,
 ) -> End {
     let ending = match dialect {

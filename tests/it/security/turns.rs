@@ -14,7 +14,7 @@ use chatd::protocol::dialect::Dialect;
 use chatd::repository::sqlite::SqliteRepository;
 use chatd::service::{Peer, Rules, Service};
 use chatd::transport::admission::{ConnectionLimits, Connections};
-use chatd::transport::line::connection::{self, Settings};
+use chatd::transport::line::connection::{self, ConnectionSettings};
 use chatd::transport::line::framer::LineLimits;
 use chatd::transport::stream::{PeerState, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
@@ -84,8 +84,8 @@ pub fn service(repository: Arc<SqliteRepository>) -> Arc<Service> {
     Arc::new(Service::new(repository, passwords, throttle, rules))
 }
 
-fn settings() -> Arc<Settings> {
-    Arc::new(Settings {
+fn settings() -> Arc<ConnectionSettings> {
+    Arc::new(ConnectionSettings {
         line: LineLimits { short: 4_096, long: MEBIBYTE },
         memory: Arc::new(Memory::new(MEBIBYTE, MEBIBYTE)),
         write_timeout: NEVER,

@@ -15,7 +15,7 @@ use crate::model::Token;
 use crate::protocol::Refusal;
 use crate::service::{Caller, Service, TokenState};
 use crate::transport::admission::Slot;
-use crate::transport::line::connection::{Connection, Settings};
+use crate::transport::line::connection::{Connection, ConnectionSettings};
 use crate::transport::line::framer::Lines;
 use crate::transport::stream::Stream;
 
@@ -57,7 +57,7 @@ pub struct LongLine {
 
 impl LongLine {
     /// Waits until there is a reason to wait no longer for the rest of the line, and gives it.
-    pub async fn over(&self, slot: &Slot, received: usize, settings: &Settings) -> Refusal {
+    pub async fn over(&self, slot: &Slot, received: usize, settings: &ConnectionSettings) -> Refusal {
         tokio::select! {
             () = self.charge.cut() => Refusal::Busy,
             () = slot.session_ended() => Refusal::UnknownToken,
@@ -66,7 +66,7 @@ impl LongLine {
     }
 }
 
-impl Settings {
+impl ConnectionSettings {
     /// How long the peer may take for so many bytes.
     pub(super) fn patience(&self, bytes: usize) -> Duration {
         self.write_timeout + Duration::from_secs(bytes as u64 / u64::from(self.min_bytes_per_second.max(1)))

@@ -13,7 +13,7 @@ use crate::charge::{Charge, Payer, UNCHARGED, UNREAD};
 use crate::protocol::Refusal;
 use crate::service::{Outcome, TokenState};
 use crate::transport::admission::Slot;
-use crate::transport::line::connection::{Connection, Settings};
+use crate::transport::line::connection::{Connection, ConnectionSettings};
 use crate::transport::stream::{PeerState, Stream};
 
 /// An idle connection keeps no more room than this for its next reply, in bytes: a short one.
@@ -115,7 +115,7 @@ impl<S: Stream> Connection<'_, S> {
 struct Taking<'a> {
     slot: &'a Slot,
     charge: Option<&'a Charge>,
-    settings: &'a Settings,
+    settings: &'a ConnectionSettings,
     /// How many bytes there are to take.
     bytes: usize,
     /// When all of them must be taken, once the peer has kept us waiting.
