@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Uid, User, eaccess, geteuid};
 
 use crate::config::BadConfig;
-use crate::repository::sqlite::paths::beside;
+use crate::repository::sqlite::paths::companion_path;
 
 /// Whether the files that are there can be written, and new ones made beside them.
 pub fn can_write(database: &Path) -> Result<(), BadConfig> {
@@ -18,7 +18,7 @@ pub fn can_write(database: &Path) -> Result<(), BadConfig> {
     let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
     may(there, AccessFlags::W_OK | AccessFlags::X_OK)?;
     for suffix in ["", "-wal", "-shm", ".lock"] {
-        may(&beside(database, suffix), AccessFlags::R_OK | AccessFlags::W_OK)?;
+        may(&companion_path(database, suffix), AccessFlags::R_OK | AccessFlags::W_OK)?;
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ struct OwnAddresses(Vec<SocketAddr>);
 
 impl OwnAddresses {
     fn by_server_of(database: &Path) -> OwnAddresses {
-        let server = fs::read_to_string(sqlite::paths::beside(database, ".lock")).unwrap_or_default();
+        let server = fs::read_to_string(sqlite::paths::companion_path(database, ".lock")).unwrap_or_default();
         let processes = [server.lines().next().and_then(|pid| pid.trim().parse().ok()), Some(1_u32)];
         let sockets: HashSet<String> = processes.into_iter().flatten().flat_map(sockets_of).collect();
         let mut listening = Vec::new();

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use tracing::error;
 
-use super::paths::beside;
+use super::paths::companion_path;
 use super::schema::Progress;
 use super::wal::{self, WalExtent};
 use crate::model::MessageId;
@@ -109,7 +109,7 @@ pub struct AcknowledgedNote {
 impl AcknowledgedNote {
     /// A note at a place of the lock file; the database is open.
     pub fn new(file: File, place: u64, database: &Path, last: MessageId) -> io::Result<AcknowledgedNote> {
-        let wal = File::open(beside(database, "-wal"))?;
+        let wal = File::open(companion_path(database, "-wal"))?;
         Ok(AcknowledgedNote { file, place, wal, noted: Acknowledged { last, wal: None }, has_failed: false })
     }
 

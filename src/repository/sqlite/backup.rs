@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use sqlx::{ConnectOptions, Connection};
 
 use super::copy_sum::{self, CopySum};
-use super::paths::{beside, directory_of, failed, sync_directory_of};
+use super::paths::{companion_path, directory_of, failed, sync_directory_of};
 use super::{StoreOptions, lock, schema};
 use crate::repository::OpenError;
 
@@ -30,7 +30,7 @@ struct Unfinished {
 
 impl Unfinished {
     fn of(copy: &Path) -> io::Result<Unfinished> {
-        let path = beside(copy, &format!("{UNFINISHED}{}", std::process::id()));
+        let path = companion_path(copy, &format!("{UNFINISHED}{}", std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let unfinished = Unfinished { path, file };
         unfinished.file.try_lock()?;
@@ -42,7 +42,7 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         // Where it has got its name it is not here any more.
         let _ = fs::remove_file(&self.path);
-        let _ = fs::remove_file(beside(&self.path, "-journal"));
+        let _ = fs::remove_file(companion_path(&self.path, "-journal"));
     }
 }
 
@@ -134,8 +134,8 @@ fn put(unfinished: &Path, to: &Path) -> Result<(), OpenError> {
 /// The copy that is made before a migration; its name says from which schema.
 pub async fn before_migration(database: &Path, schema: i64, options: &StoreOptions) -> Result<PathBuf, OpenError> {
     let name = |number: u32| match number {
-        1 => beside(database, &format!(".schema-{schema}")),
-        _ => beside(database, &format!(".schema-{schema}-{number}")),
+        1 => companion_path(database, &format!(".schema-{schema}")),
+        _ => companion_path(database, &format!(".schema-{schema}-{number}")),
     };
     // An earlier attempt may have left one, and the database may have changed since.
     let to = (1..).map(name).find(|path| path.symlink_metadata().is_err()).expect("the numbers do not end");

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::unistd::geteuid;
 
-use super::paths::beside;
+use super::paths::companion_path;
 use crate::repository::OpenError;
 
 /// What SQLite keeps beside a database.
@@ -41,7 +41,7 @@ pub fn open_existing(path: &Path) -> io::Result<Option<File>> {
 /// another file. SQLite opens these without a look.
 pub fn check_those_of_sqlite(database: &Path) -> Result<(), OpenError> {
     for suffix in OF_SQLITE {
-        let path = beside(database, suffix);
+        let path = companion_path(database, suffix);
         let found = fs::symlink_metadata(&path).and_then(|metadata| match metadata.is_symlink() {
             true => Err(is_a_link()),
             false => check(&metadata),
@@ -131,7 +131,7 @@ mod tests {
         let [database, target] = ["chat.db", "target"].map(|name| folder.path().join(name));
         fs::write(&target, "precious").expect("it can be written");
         for suffix in OF_SQLITE {
-            let path = beside(&database, suffix);
+            let path = companion_path(&database, suffix);
             assert!(check_those_of_sqlite(&database).is_ok());
             symlink(&target, &path).expect("it can be made");
             let said = check_those_of_sqlite(&database).expect_err("it is a link").to_string();

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::yield_now;
 
 use super::companion;
-use super::paths::{beside, failed};
+use super::paths::{companion_path, failed};
 use crate::repository::OpenError;
 
 /// What a copy hashes to.
@@ -84,5 +84,5 @@ impl CopySum {
 
 /// Where the checksum of a copy is.
 pub fn path_of(copy: &Path) -> PathBuf {
-    beside(copy, ".sha256")
+    companion_path(copy, ".sha256")
 }

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::companion;
 use super::direct::{Failure, WalConnection};
-use super::paths::{beside, directory_of};
+use super::paths::{companion_path, directory_of};
 use crate::repository::OpenError;
 
 /// Room for more of a database, in bytes.
@@ -33,7 +33,8 @@ impl Room {
         let most = getrlimit(Resource::RLIMIT_FSIZE)?.0;
         let room = |suffix| match most {
             RLIM_INFINITY => free,
-            most => free.min(most.saturating_sub(fs::metadata(beside(database, suffix)).map_or(0, |file| file.len()))),
+            most => free
+                .min(most.saturating_sub(fs::metadata(companion_path(database, suffix)).map_or(0, |file| file.len()))),
         };
         let (for_database, for_wal) = (room(""), room("-wal"));
         let on_disk = for_database.min(for_wal);
@@ -81,7 +82,7 @@ const NEEDED_TO_START: u64 = 1 << 20;
 /// Before a database is opened on a full disk, what was set aside is given back.
 pub fn make_room_to_start(database: &Path) {
     if free_bytes(database).is_ok_and(|free| free < NEEDED_TO_START)
-        && fs::remove_file(beside(database, RESERVE)).is_ok()
+        && fs::remove_file(companion_path(database, RESERVE)).is_ok()
     {
         warn!("no space on the disk: what was set aside is given back for the start");
     }
@@ -100,7 +101,7 @@ pub fn explain(error: OpenError) -> OpenError {
 impl DiskReserve {
     /// The reserve beside a database; not made yet.
     pub fn beside(database: &Path) -> DiskReserve {
-        DiskReserve { path: beside(database, RESERVE) }
+        DiskReserve { path: companion_path(database, RESERVE) }
     }
 
     /// Sets the space aside, if it is not already.

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::companion;
-use super::paths::{beside, failed};
+use super::paths::{companion_path, failed};
 use crate::repository::OpenError;
 
 /// Is there from a failure of the disk until the next start.
@@ -19,17 +19,17 @@ const DEAD_MAN_SWITCH: libc::off_t = 128;
 /// Tells the next server that the disk failed under this one. That need not survive the machine, because it is of use
 /// only for as long as processes from before do.
 pub fn note_failure(database: &Path, why: &str) -> io::Result<()> {
-    companion::write(&beside(database, FAILED), why.as_bytes()).map(drop)
+    companion::write(&companion_path(database, FAILED), why.as_bytes()).map(drop)
 }
 
 /// Whether the disk failed and no server has begun since.
 pub fn failure_is_noted(database: &Path) -> bool {
-    beside(database, FAILED).exists()
+    companion_path(database, FAILED).exists()
 }
 
 /// A server that begins makes up for the failure.
 pub fn forget_failure(database: &Path) -> io::Result<()> {
-    match fs::remove_file(beside(database, FAILED)) {
+    match fs::remove_file(companion_path(database, FAILED)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -39,7 +39,7 @@ pub fn forget_failure(database: &Path) -> io::Result<()> {
 /// nobody has it open. Says who has. Opens a file whose locks are SQLite's, so this process must not have the database
 /// open.
 pub fn nobody_is_left_from_before(database: &Path) -> Result<(), OpenError> {
-    let path = beside(database, "-shm");
+    let path = companion_path(database, "-shm");
     let shared_memory = match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

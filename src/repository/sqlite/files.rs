@@ -9,7 +9,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::geteuid;
 
-use super::paths::{beside, directory_of, failed, sync_directory_of};
+use super::paths::{companion_path, directory_of, failed, sync_directory_of};
 use crate::repository::OpenError;
 
 /// What lies where the database should be.
@@ -50,7 +50,7 @@ pub fn look(database: &Path) -> Result<FoundDatabase, OpenError> {
     };
     let pages = u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]));
     // While there is a WAL, the file may well be shorter: the rest is in the WAL.
-    let no_log = fs::metadata(beside(database, "-wal")).map_or(true, |log| log.len() == 0);
+    let no_log = fs::metadata(companion_path(database, "-wal")).map_or(true, |log| log.len() == 0);
     if no_log && page * pages > metadata.len() {
         return Err(foreign(&format!("the database is truncated: {} bytes of {}", metadata.len(), page * pages)));
     }
@@ -112,7 +112,7 @@ fn check_ways_to(directory: &Path) -> Result<(), OpenError> {
 /// Takes a database and its companions from everybody but the owner. Gives those that were open to others.
 pub fn close_to_others(database: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut mended = Vec::new();
-    for path in ["", "-wal", "-shm", ".lock", ".reserve"].map(|suffix| beside(database, suffix)) {
+    for path in ["", "-wal", "-shm", ".lock", ".reserve"].map(|suffix| companion_path(database, suffix)) {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
         // Where a link is, whoever opens the file says so.
         if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::UNIX_EPOCH;
 
-use super::paths::beside;
+use super::paths::companion_path;
 
 /// The files that a database consists of while it is in use.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
@@ -40,7 +40,7 @@ pub struct DatabaseIdentity([FileId; SUFFIXES.len()]);
 impl DatabaseIdentity {
     /// Those that lie at their paths now.
     pub fn of(database: &Path) -> io::Result<DatabaseIdentity> {
-        let [file, wal, shm] = SUFFIXES.map(|suffix| FileId::of(&beside(database, suffix)));
+        let [file, wal, shm] = SUFFIXES.map(|suffix| FileId::of(&companion_path(database, suffix)));
         Ok(DatabaseIdentity([file?, wal?, shm?]))
     }
 
@@ -48,7 +48,7 @@ impl DatabaseIdentity {
     /// changed.
     pub fn change(&self, database: &Path) -> Option<String> {
         for (suffix, had) in SUFFIXES.iter().zip(self.0) {
-            let path = beside(database, suffix);
+            let path = companion_path(database, suffix);
             match FileId::of(&path) {
                 Ok(FileId(None)) if had.0.is_some() => {
                     return Some(format!("{} was removed or renamed", path.display()));
@@ -117,12 +117,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a directory can be made");
         let database = folder.path().join("chat.db");
         for suffix in SUFFIXES {
-            fs::write(beside(&database, suffix), "").expect("it can be written");
+            fs::write(companion_path(&database, suffix), "").expect("it can be written");
         }
         let identity = DatabaseIdentity::of(&database).expect("they are there");
         assert_eq!(identity.change(&database), None);
         for suffix in SUFFIXES {
-            let (path, away) = (beside(&database, suffix), folder.path().join("away"));
+            let (path, away) = (companion_path(&database, suffix), folder.path().join("away"));
             fs::rename(&path, &away).expect("it is there");
             let said = identity.change(&database).expect("it is noticed");
             assert!(said.contains(&format!("chat.db{suffix} was removed")), "{said}");

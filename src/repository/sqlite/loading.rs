@@ -72,7 +72,7 @@ pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<
     let readers = Readers::open(&database, options, role).await?;
     let logins = readers::pool(1, &database, options, role).await?;
     let note = match &mut lock {
-        Some(lock) => sign(lock, &shared, &database, progress).map_err(|e| paths::failed(&database, e))?,
+        Some(lock) => write_pid(lock, &shared, &database, progress).map_err(|e| paths::failed(&database, e))?,
         None => None,
     };
     if role == Role::Server {
@@ -124,7 +124,12 @@ fn fill(mailboxes: &Mailboxes, rows: Vec<tail::TailRow>, directory: &Directory, 
 }
 
 /// The files are a server's now. Gives where it is noted what is acknowledged.
-fn sign(lock: &mut Lock, shared: &Shared, database: &Path, progress: Progress) -> io::Result<Option<AcknowledgedNote>> {
+fn write_pid(
+    lock: &mut Lock,
+    shared: &Shared,
+    database: &Path,
+    progress: Progress,
+) -> io::Result<Option<AcknowledgedNote>> {
     let files = DatabaseIdentity::of(database)?;
     shared.watch(files);
     let note = lock

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use super::acknowledged::{self, Acknowledged};
 use super::companion;
 use super::identity::DatabaseIdentity;
-use super::paths::{beside, failed};
+use super::paths::{companion_path, failed};
 use crate::model::MessageId;
 use crate::repository::OpenError;
 
@@ -73,7 +73,7 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock, or says which process has it. An admin command may hold it for a moment; that is waited for.
     pub fn take(database: &Path) -> Result<Lock, OpenError> {
-        let path = beside(database, ".lock");
+        let path = companion_path(database, ".lock");
         let file = companion::open(&path).map_err(|e| failed(&path, e))?;
         let begun = Instant::now();
         loop {
@@ -121,7 +121,7 @@ impl Lock {
     /// Refuses a database in the place of the one that the last server had, where the WAL of that one is still there.
     pub fn check_wal(&self, database: &Path) -> Result<(), OpenError> {
         let Some(former) = self.files else { return Ok(()) };
-        let path = beside(database, "-wal");
+        let path = companion_path(database, "-wal");
         let is_empty = path.metadata().map_or(true, |wal| wal.len() == 0);
         let present = DatabaseIdentity::of(database).map_err(|e| failed(database, e))?;
         if is_empty || !former.left_its_wal_to(&present) {
@@ -200,7 +200,7 @@ fn is_alive(pid: &str) -> bool {
 
 /// Refuses where a server runs whose files are not those that lie here now: what is in them is not what it serves.
 pub fn check_files_of_server(database: &Path) -> Result<(), OpenError> {
-    let Ok(file) = File::open(beside(database, ".lock")) else { return Ok(()) };
+    let Ok(file) = File::open(companion_path(database, ".lock")) else { return Ok(()) };
     // What nobody holds is the note of a process that is gone.
     if !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
         return Ok(());

@@ -399,7 +399,7 @@ pub fn database_path(url: &str) -> Result<PathBuf, OpenError> {
 /// The schema of a database; `None` when there is none yet. Fails where opening would for good, and makes no file:
 /// where no WAL is, nobody has the database open, and SQLite is told so.
 pub async fn schema_of(database: &Path, options: &StoreOptions) -> Result<Option<i64>, OpenError> {
-    let alone = !paths::beside(database, "-wal").exists();
+    let alone = !paths::companion_path(database, "-wal").exists();
     let connect = schema::connect_options(database, options).read_only(true).immutable(alone);
     schema::version_with(database, connect).await
 }

@@ -52,7 +52,7 @@ pub(super) fn remove(path: &Path) -> Result<bool, OpenError> {
 }
 
 /// `database` with something after its name: SQLite's and our own companions.
-pub fn beside(database: &Path, suffix: &str) -> PathBuf {
+pub fn companion_path(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

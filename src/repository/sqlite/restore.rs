@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::copy_sum::CopySum;
 use super::lock::Lock;
-use super::paths::{beside, failed, remove, sync_directory_of};
+use super::paths::{companion_path, failed, remove, sync_directory_of};
 use super::verify::{self, DatabaseFindings};
 use super::{StoreOptions, companion};
 use crate::repository::OpenError;
@@ -55,7 +55,7 @@ pub async fn restore(
     if let Some(done) = finish_or_undo(database)? {
         warn!("{done}");
     }
-    let copy = beside(database, COPY);
+    let copy = companion_path(database, COPY);
     let written = companion::write(&copy, b"").and_then(|mut file| {
         io::copy(&mut from.file, &mut file)?;
         file.sync_all()
@@ -70,7 +70,7 @@ pub async fn restore(
     decide(database, &aside)?;
     finish(database, &aside)?;
     lock.drop_note();
-    Ok(Restored { findings, aside: former.then(|| beside(database, &aside)) })
+    Ok(Restored { findings, aside: former.then(|| companion_path(database, &aside)) })
 }
 
 async fn check(from: &BackupCopy, copy: &Path, options: &StoreOptions) -> Result<DatabaseFindings, OpenError> {
@@ -83,14 +83,15 @@ async fn check(from: &BackupCopy, copy: &Path, options: &StoreOptions) -> Result
 /// A suffix under which nothing lies yet.
 fn free_suffix(database: &Path, suffix: &str) -> String {
     let numbered = |number: u32| if number == 1 { suffix.to_owned() } else { format!("{suffix}-{number}") };
-    let is_free =
-        |suffix: &String| MOVED.iter().all(|end| beside(&beside(database, suffix), end).symlink_metadata().is_err());
+    let is_free = |suffix: &String| {
+        MOVED.iter().all(|end| companion_path(&companion_path(database, suffix), end).symlink_metadata().is_err())
+    };
     (1..).map(numbered).find(is_free).expect("the numbers do not end")
 }
 
 /// The step that decides.
 fn decide(database: &Path, aside: &str) -> Result<(), OpenError> {
-    let (note, unwritten) = (beside(database, NOTE), beside(database, ".restore-unwritten"));
+    let (note, unwritten) = (companion_path(database, NOTE), companion_path(database, ".restore-unwritten"));
     companion::write(&unwritten, aside.as_bytes())
         .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(&unwritten, &note))
@@ -100,11 +101,11 @@ fn decide(database: &Path, aside: &str) -> Result<(), OpenError> {
 
 /// All that comes after, as often as it takes.
 fn finish(database: &Path, aside: &str) -> Result<(), OpenError> {
-    let (copy, former) = (beside(database, COPY), beside(database, aside));
+    let (copy, former) = (companion_path(database, COPY), companion_path(database, aside));
     let sync = || sync_directory_of(database).map_err(|e| failed(database, e));
     if copy.symlink_metadata().is_ok() {
         for companion in MOVED {
-            let (old, new) = (beside(database, companion), beside(&former, companion));
+            let (old, new) = (companion_path(database, companion), companion_path(&former, companion));
             match fs::rename(&old, new) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 renamed => renamed.map_err(|e| failed(&old, e))?,
@@ -115,13 +116,13 @@ fn finish(database: &Path, aside: &str) -> Result<(), OpenError> {
         fs::rename(&copy, database).map_err(|e| failed(&copy, e))?;
         sync()?;
     }
-    remove(&beside(database, NOTE))?;
+    remove(&companion_path(database, NOTE))?;
     sync()
 }
 
 /// Whether a restore was interrupted after the step that decides.
 pub fn is_unfinished(database: &Path) -> bool {
-    beside(database, NOTE).symlink_metadata().is_ok()
+    companion_path(database, NOTE).symlink_metadata().is_ok()
 }
 
 /// What is to be said of a database whose restore is not finished, where it is only read.
@@ -136,20 +137,20 @@ pub fn check_unfinished(database: &Path) -> Result<(), OpenError> {
 /// Finishes a restore that was interrupted, or undoes one that had not decided. Gives what was done, in words. The
 /// caller holds the lock.
 pub fn finish_or_undo(database: &Path) -> Result<Option<String>, OpenError> {
-    let note = beside(database, NOTE);
+    let note = companion_path(database, NOTE);
     if is_unfinished(database) {
         let aside = fs::read_to_string(&note).map_err(|e| failed(&note, e))?;
         if aside.is_empty() || aside.contains('/') {
             return Err(failed(&note, "it does not say where the former database goes: remove it"));
         }
         finish(database, &aside)?;
-        let former = beside(database, &aside);
+        let former = companion_path(database, &aside);
         return Ok(Some(match former.symlink_metadata() {
             Ok(_) => format!("a restore that was interrupted is finished; the former database is {}", former.display()),
             Err(_) => "a restore that was interrupted is finished".to_owned(),
         }));
     }
-    remove(&beside(database, ".restore-unwritten"))?;
-    Ok(remove(&beside(database, COPY))?
+    remove(&companion_path(database, ".restore-unwritten"))?;
+    Ok(remove(&companion_path(database, COPY))?
         .then(|| "a restore that was interrupted is undone: the database is what it was before".to_owned()))
 }

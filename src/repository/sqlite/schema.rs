@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::checksum::Unchecked;
 use super::files::{self, FoundDatabase};
-use super::paths::{beside, failed};
+use super::paths::{companion_path, failed};
 use super::restore;
 use crate::model::{MessageId, UserId};
 use crate::repository::{OpenError, StoreOptions, UnreadTotals};
@@ -41,7 +41,7 @@ pub async fn version(database: &Path, options: &StoreOptions) -> Result<Option<i
 pub async fn version_with(database: &Path, connect: SqliteConnectOptions) -> Result<Option<i64>, OpenError> {
     restore::check_unfinished(database)?;
     if files::look(database)? == FoundDatabase::Nothing {
-        let wal = beside(database, "-wal");
+        let wal = companion_path(database, "-wal");
         if wal.metadata().is_ok_and(|wal| wal.len() > 0) {
             let why = format!("the database is not there, but {} is: put it back, or move that away", wal.display());
             return Err(OpenError::Refused { path: database.to_owned(), why });

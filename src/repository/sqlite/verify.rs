@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 use super::checksum::Content;
 use super::direct::{Failure, WalConnection};
-use super::paths::{beside, failed};
+use super::paths::{companion_path, failed};
 use super::{StoreOptions, lock, schema};
 use crate::repository::OpenError;
 
@@ -115,7 +115,7 @@ async fn read(database: &Path, options: &StoreOptions) -> Result<DatabaseFinding
 
 /// A file that nobody has open is read without making the companions that SQLite makes else.
 fn open(database: &Path, options: &StoreOptions) -> SqliteConnectOptions {
-    let at_rest = !beside(database, "-wal").exists();
+    let at_rest = !companion_path(database, "-wal").exists();
     schema::connect_options(database, options).read_only(true).immutable(at_rest).disable_statement_logging()
 }
 

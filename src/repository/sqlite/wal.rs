@@ -7,7 +7,7 @@ use std::io::{self, BufReader, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::paths::beside;
+use super::paths::companion_path;
 
 /// Of the whole file and of each frame.
 const HEADER: usize = 32;
@@ -38,7 +38,7 @@ pub fn salts(wal: &File) -> io::Result<Salts> {
 /// The part of a database's WAL that SQLite takes over; `None`: there is no WAL. Where its head is damaged, that is
 /// nothing.
 pub fn extent(database: &Path) -> io::Result<Option<WalExtent>> {
-    let file = match File::open(beside(database, "-wal")) {
+    let file = match File::open(companion_path(database, "-wal")) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
@@ -84,11 +84,11 @@ pub fn extent(database: &Path) -> io::Result<Option<WalExtent>> {
 /// Keeps a copy of a WAL that is damaged, because SQLite overwrites it. Gives where.
 pub fn keep(database: &Path) -> io::Result<PathBuf> {
     let name = |number: u32| match number {
-        1 => beside(database, "-wal.damaged"),
-        _ => beside(database, &format!("-wal.damaged-{number}")),
+        1 => companion_path(database, "-wal.damaged"),
+        _ => companion_path(database, &format!("-wal.damaged-{number}")),
     };
     let to = (1..).map(name).find(|path| path.symlink_metadata().is_err()).expect("the numbers do not end");
-    fs::copy(beside(database, "-wal"), &to)?;
+    fs::copy(companion_path(database, "-wal"), &to)?;
     Ok(to)
 }
 
@@ -147,7 +147,7 @@ mod tests {
             frames.push(extent(&database).expect("it can be read").expect("it is there").frames);
         }
         assert!(frames.is_sorted() && frames[0] > 0, "{frames:?}");
-        let wal = beside(&database, "-wal");
+        let wal = companion_path(&database, "-wal");
         let whole = fs::read(&wal).expect("it is there");
         let copy = folder.path().join("copy.db");
         let file = fs::read(&database).expect("it is there");
@@ -155,8 +155,8 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[at] ^= 1 << (at % 8);
             fs::write(&copy, &file).expect("it can be written");
-            fs::write(beside(&copy, "-wal"), &damaged).expect("it can be written");
-            let _ = fs::remove_file(beside(&copy, "-shm"));
+            fs::write(companion_path(&copy, "-wal"), &damaged).expect("it can be written");
+            let _ = fs::remove_file(companion_path(&copy, "-shm"));
             let found = extent(&copy).expect("it can be read").expect("it is there").frames;
             let rows = frames.iter().filter(|end| **end <= found).count() as i64;
             let mut reader =

@@ -214,7 +214,7 @@ impl Writer {
                 self.shared.mailboxes.read(&confirmed);
                 self.shared.accepted.add(done.delivered.len());
                 self.shared.delivered.add(confirmed.iter().map(|(_, messages)| messages.len()).sum());
-                self.tell(batch, done);
+                self.publish(batch, done);
             }
             Err(error) => {
                 self.roll_back().await;
@@ -326,7 +326,7 @@ impl Writer {
     }
 
     /// After a commit: first the image in memory, then the answers.
-    fn tell(&mut self, batch: Batch, done: Done) {
+    fn publish(&mut self, batch: Batch, done: Done) {
         self.next_id += done.delivered.len() as i64;
         if let (Some(note), Some(pages)) = (&mut self.note, self.db.take_committed()) {
             note.write(MessageId(self.next_id - 1), pages);
