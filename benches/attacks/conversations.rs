@@ -6,7 +6,7 @@ use anyhow::Result;
 use socket2::SockRef;
 use std::io::Write;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Texts whose characters are each six bytes long in a reply; all of them go into one reply.
 const LONG_TEXTS: usize = 4;
@@ -18,7 +18,7 @@ const MESSAGES: usize = 1_000_000;
 const BETWEEN: usize = 10_000;
 
 /// Requests a second that are not waited for.
-const A_SECOND: u32 = 200;
+const A_SECOND: f64 = 200.0;
 
 /// The attacker has sent texts that are long in a reply.
 pub fn write_long(world: &World) -> Result<()> {
@@ -85,6 +85,7 @@ pub fn ask_for_old(world: &World) -> Result<()> {
 /// Old history, asked for often by somebody who does not wait for it.
 pub fn ask_for_old_and_reset(world: &World) -> Result<()> {
     world.in_place.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
     let mut number = 0;
     while !world.is_over() {
         // Who is not let in comes again.
@@ -94,7 +95,8 @@ pub fn ask_for_old_and_reset(world: &World) -> Result<()> {
         }
         world.count(1);
         number += 1;
-        world.sleep(Duration::from_secs(1) / A_SECOND);
+        let due = Duration::from_secs_f64(number as f64 / A_SECOND);
+        world.sleep(due.saturating_sub(begun.elapsed()));
     }
     Ok(())
 }

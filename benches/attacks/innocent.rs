@@ -1,7 +1,7 @@
 //! The innocent user: a small round of requests, again and again, and how long each takes.
 
 use super::interrupt::Interrupt;
-use super::world::{HOME, PASSWORD, Talk, World};
+use super::world::{HOME, PASSWORD, Talk, World, token_in};
 use anyhow::Result;
 use std::io::{self, ErrorKind};
 use std::thread;
@@ -23,7 +23,9 @@ pub enum Step {
     /// A short message to somebody who has much mail.
     SendToFriend,
     Inbox,
-    /// 150 kB of mail: it is sent, and only its `inbox` is timed.
+    /// A text of 150 kB to oneself.
+    SendVeryLong,
+    /// The same, and the inbox with it.
     InboxLong,
     History,
     /// A conversation that lies far back.
@@ -36,8 +38,9 @@ pub enum Step {
 
 /// What the innocent user noticed.
 pub struct Lived {
-    /// In milliseconds, sorted.
+    /// In milliseconds, sorted, of all requests that were not refused.
     times: Vec<f64>,
+    pub requests: usize,
     pub failures: Failures,
 }
 
@@ -103,21 +106,24 @@ pub struct Innocent<'a> {
     world: &'a World,
     steps: &'static [Step],
     talk: Option<Talk>,
+    /// What the last login gave.
+    new_session: Option<(Talk, String)>,
 }
 
 impl<'a> Innocent<'a> {
     pub fn new(world: &'a World, steps: &'static [Step]) -> Self {
-        Self { world, steps, talk: None }
+        Self { world, steps, talk: None, new_session: None }
     }
 
     /// Goes round for so many seconds.
     pub fn live(&mut self, seconds: f64, interrupt: &Interrupt) -> Result<Lived> {
         let begun = Instant::now();
-        let mut lived = Lived { times: Vec::new(), failures: Failures::default() };
+        let mut lived = Lived { times: Vec::new(), requests: 0, failures: Failures::default() };
         let mut rounds = 0;
         while rounds < ROUNDS || begun.elapsed().as_secs_f64() < seconds {
             for step in self.steps {
                 interrupt.check()?;
+                lived.requests += 1;
                 let done = self.step(*step);
                 match done {
                     Ok(time) => lived.times.push(time.as_secs_f64() * 1000.0),
@@ -139,35 +145,52 @@ impl<'a> Innocent<'a> {
 
     /// Does one thing: how long it took.
     fn step(&mut self, step: Step) -> Result<Duration, (Duration, Failure)> {
-        let mut begun = Instant::now();
-        self.timed(step, &mut begun).map(|()| begun.elapsed()).map_err(|failure| (begun.elapsed(), failure))
+        let begun = Instant::now();
+        let done = match step {
+            Step::Login => self.log_in(),
+            Step::Arrive => self.arrive().and_then(|mut talk| ask(&mut talk, &self.request(step))),
+            Step::InboxLong => self.ask(Step::SendVeryLong).and_then(|()| self.ask(step)),
+            _ => self.ask(step),
+        };
+        let time = begun.elapsed();
+        // So that the logins do not push out the session that is in use.
+        if let Some((mut talk, token)) = self.new_session.take() {
+            let _ = talk.ask(&format!("logout {token}"));
+        }
+        done.map(|()| time).map_err(|failure| (time, failure))
     }
 
-    fn timed(&mut self, step: Step, begun: &mut Instant) -> Result<(), Failure> {
+    fn request(&self, step: Step) -> String {
         let token = self.world.token("innocent");
-        let request = match step {
+        match step {
             Step::Send | Step::Arrive => format!("send {token} innocent  halo "),
             Step::SendLong => format!("send {token} innocent  {} ", "x".repeat(8192)),
+            Step::SendVeryLong => format!("send {token} innocent  {} ", "x".repeat(150_000)),
             Step::SendToFriend => format!("send {token} friend  halo "),
             Step::Inbox | Step::InboxLong => format!("inbox {token}"),
             Step::History => format!("history {token} innocent"),
             Step::HistoryOld => format!("history {token} old"),
             Step::Login => format!("auth innocent {PASSWORD}"),
-        };
-        if let Step::Arrive | Step::Login = step {
-            return ask(&mut self.arrive()?, &request);
         }
+    }
+
+    /// Asks on the connection that is there.
+    fn ask(&mut self, step: Step) -> Result<(), Failure> {
         let mut talk = match self.talk.take() {
             Some(talk) => talk,
             None => self.arrive()?,
         };
-        if let Step::InboxLong = step {
-            ask(&mut talk, &format!("send {token} innocent  {} ", "x".repeat(150_000)))?;
-            *begun = Instant::now();
-        }
-        let asked = ask(&mut talk, &request);
+        let asked = ask(&mut talk, &self.request(step));
         self.talk = Some(talk);
         asked
+    }
+
+    fn log_in(&mut self) -> Result<(), Failure> {
+        let mut talk = self.arrive()?;
+        let reply = talk.ask(&self.request(Step::Login))?;
+        let token = token_in(reply).ok_or_else(|| Failure::Said(reply.chars().take(200).collect()))?;
+        self.new_session = Some((talk, token));
+        Ok(())
     }
 
     fn arrive(&self) -> Result<Talk, Failure> {

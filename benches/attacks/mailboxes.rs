@@ -14,27 +14,29 @@ pub const SENDERS: [&str; 8] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
 /// `SENDERS`, and those whose first inbox is large.
 pub const SENDERS_AND_READERS: [&str; 12] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "r0", "r1", "r2", "r3"];
 
-/// Small messages in a large mailbox.
-const MESSAGES: usize = 65_000;
-
 /// More than the default of a user's stored bytes, so that an older chatd without a limit is not driven for ever.
 const MOST_LONG_TEXTS: usize = 600;
 
-/// The attacker's mailbox has as many small messages as it holds.
+/// The attacker's mailbox has as many small messages as such senders are let put there.
 pub fn fill_one(world: &World) -> Result<()> {
-    fill(world, "attacker")
+    // One reply has room for 52,428 of them; what stays is newer.
+    fill(world, &["attacker"], 88_000, 160)
 }
 
-/// So have some others.
+/// So have some others, each with the newest in memory and the others on disk.
 pub fn fill_some(world: &World) -> Result<()> {
-    SENDERS_AND_READERS[SENDERS.len()..].iter().try_for_each(|reader| fill(world, reader))
+    fill(world, &SENDERS_AND_READERS[SENDERS.len()..], 65_000, 8)
 }
 
-fn fill(world: &World, reader: &str) -> Result<()> {
+fn fill(world: &World, readers: &[&str], each: usize, text_bytes: usize) -> Result<()> {
     let mut talk = Talk::from(ABROAD, world.address)?;
+    // The text has a blank before it and a line end after it.
+    let text = "a".repeat(text_bytes - 3);
     for sender in SENDERS {
-        let request = format!("send {} {reader}  a ", world.token(sender));
-        talk.repeat(&request, world.of(MESSAGES, 1000) / SENDERS.len())?;
+        for reader in readers {
+            let request = format!("send {} {reader} {text}", world.token(sender));
+            talk.repeat(&request, world.of(each, 1000) / SENDERS.len())?;
+        }
     }
     Ok(())
 }

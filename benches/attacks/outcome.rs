@@ -10,8 +10,8 @@ const GOAL_MS: f64 = 20.0;
 const TIMES_QUIET: f64 = 3.0;
 
 pub const HEADING: &str = "\
-                 quiet, ms        under attack, ms               not done            server
-row             p50     p99     p50     p99    most  refused  busy  late  lost   peak MB  attacks  goal ms";
+                 quiet, ms        under attack, ms                     not done            server
+row             p50     p99     p50     p99    most requests  refused  busy  late  lost   peak MB  attacks  goal ms";
 
 /// What came of one attack.
 pub struct Outcome {
@@ -41,7 +41,7 @@ impl fmt::Display for Outcome {
         let (quiet, attacked, failures) = (&self.quiet, &self.attacked, &self.attacked.failures);
         write!(f, "{:<11} {:>7.2} {:>7.2}", self.label, quiet.percentile_ms(50), quiet.percentile_ms(99))?;
         let [p50, p99, most] = [50, 99, 100].map(|percent| attacked.percentile_ms(percent));
-        write!(f, " {p50:>7.2} {p99:>7.2} {most:>7.1}")?;
+        write!(f, " {p50:>7.2} {p99:>7.2} {most:>7.1} {:>8}", attacked.requests)?;
         write!(f, "  {:>7} {:>5} {:>5} {:>5}", failures.refused, failures.busy, failures.late, failures.lost)?;
         write!(f, "  {:>8.0} {:>8} {:>8.1}", self.peak_bytes as f64 / 1e6, self.asked, self.goal_ms())?;
         write!(f, "  {}  {}", if self.is_met() { "MET   " } else { "MISSED" }, self.what)?;

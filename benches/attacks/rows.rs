@@ -30,7 +30,7 @@ const USUAL: Attack = Attack {
 pub static ROWS: [Attack; 14] = [
     Attack {
         label: "9",
-        what: "65,000 small messages are asked for, read and given back, again and again",
+        what: "88,000 small messages: asked for, read and given back, again and again",
         accounts: &mailboxes::SENDERS,
         prepare: mailboxes::fill_one,
         attack: mailboxes::take_and_reset,

@@ -90,8 +90,8 @@ impl World {
         let mut talk = Talk::from(HOME, address)?;
         for name in names {
             let reply = talk.ask_ok(&format!("auth {name} {PASSWORD}"))?;
-            let token = reply.split('"').nth(7).context("a login without a token")?;
-            world.tokens.insert(name, token.to_owned());
+            let token = token_in(reply).context("a login without a token")?;
+            world.tokens.insert(name, token);
         }
         Ok(world)
     }
@@ -245,6 +245,12 @@ impl Talk {
         }
         Ok(())
     }
+}
+
+/// The token in the reply to a login that was right.
+pub fn token_in(reply: &str) -> Option<String> {
+    let rest = reply.strip_prefix("{\"status\": \"OK\", \"tokenid\": \"")?;
+    rest.strip_suffix("\"}").map(str::to_owned)
 }
 
 /// A connection from this address of this machine.
