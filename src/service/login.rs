@@ -14,7 +14,7 @@ use crate::repository::{NewSession, User};
 const LOOKS: usize = 3;
 
 /// What one look at the password came to.
-enum Look {
+enum PasswordCheck {
     LoggedIn(Outcome),
     /// The account has got another hash since, or was shut or removed.
     Outdated,
@@ -37,11 +37,11 @@ impl Service {
         };
         for _ in 0..LOOKS {
             match self.look(peer, username, password, &attempt).await {
-                Ok(Look::LoggedIn(outcome)) => {
+                Ok(PasswordCheck::LoggedIn(outcome)) => {
                     attempt.succeeded();
                     return Ok(outcome);
                 }
-                Ok(Look::Outdated) => {}
+                Ok(PasswordCheck::Outdated) => {}
                 Err(refusal @ (Refusal::Unavailable | Refusal::Busy)) => {
                     attempt.unchecked();
                     return Err(refusal);
@@ -65,7 +65,7 @@ impl Service {
         username: &str,
         password: &Password,
         attempt: &Attempt<'_>,
-    ) -> Result<Look, Refusal> {
+    ) -> Result<PasswordCheck, Refusal> {
         let user = self.repository.user_named(username).await.map_err(unavailable)?;
         // The password of an account that is shut is not looked at: right or wrong, the answer and its cost are those
         // of an account that is not there.
@@ -104,10 +104,10 @@ impl Service {
             rehashed,
         };
         if !self.repository.open_session(session).await.map_err(unavailable)? {
-            return Ok(Look::Outdated);
+            return Ok(PasswordCheck::Outdated);
         }
         info!(address = %peer.address, user = user.username.as_str(), "login");
         let reply = Reply::LoggedIn { token };
-        Ok(Look::LoggedIn(Outcome { reply, token: TokenState::Living, lease: None }))
+        Ok(PasswordCheck::LoggedIn(Outcome { reply, token: TokenState::Living, lease: None }))
     }
 }

@@ -49,7 +49,7 @@ pub async fn conversation(
     other: UserId,
     page: HistoryQuery,
 ) -> sqlx::Result<Vec<StoredMessage>> {
-    let look = Look { readers, from: one, to: other, both: true, before: page.before, most: page.messages };
+    let look = ConversationScan { readers, from: one, to: other, both: true, before: page.before, most: page.messages };
     let ids = look.back().await?;
     let mut reader = readers.turn(one).await?;
     let mut lengths = contents::read(reader.db(), contents::lengths, &ids).await?;
@@ -106,7 +106,7 @@ pub async fn receipts(
     recipient: UserId,
     messages: usize,
 ) -> sqlx::Result<Vec<StoredReceipt>> {
-    let look = Look { readers, from: sender, to: recipient, both: false, before: None, most: messages };
+    let look = ConversationScan { readers, from: sender, to: recipient, both: false, before: None, most: messages };
     let ids = look.back().await?;
     let mut reader = readers.turn(sender).await?;
     let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(RECEIPTS).bind(Json(&ids)).fetch_all(reader.db()).await?;
@@ -114,7 +114,7 @@ pub async fn receipts(
 }
 
 /// Who looks back, and how far.
-struct Look<'a> {
+struct ConversationScan<'a> {
     readers: &'a Readers,
     /// In whose turns.
     from: UserId,
@@ -125,7 +125,7 @@ struct Look<'a> {
     most: usize,
 }
 
-impl Look<'_> {
+impl ConversationScan<'_> {
     /// The newest messages, newest first.
     async fn back(&self) -> sqlx::Result<Vec<i64>> {
         let before = self.before.map_or(i64::MAX, |id| id.0);
