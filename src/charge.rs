@@ -1,15 +1,25 @@
 //! Who is charged for what. Whatever one connection, one account or one address can make the server hold has a share, a
 //! deadline, and is given back when its cause ends. All of it is here:
 //!
-//! | what | who is charged | share | deadline | given back |
-//! |---|---|---|---|---|
-//! | a connection | its address: [`network`] | `limits.connections_per_address` | `limits.peer_timeout`, and it makes room for another one while it shows no living token | when it ends |
-//! | an authenticated connection | the account of the token that it showed last | `limits.connections_per_account` | the same | when it ends, shows another token, or the session ends |
-//! | a request line beyond the short limit | the account | as much of `limits.buffered_bytes` as stays free beside it | `limits.write_timeout` and what `limits.min_bytes_per_second` allows | when the line was carried out or refused, or the session ends |
-//! | replies beyond [`UNCHARGED`] that were not written | the account | as much of `limits.buffered_reply_bytes` as stays free beside it | the same | when they are written; when the session is revoked, the connection ends |
-//! | requests that were not taken | the connection | one read | none: they cost no more | they are taken when the replies before them are written |
-//! | a password hash and its place in the queue | the address, or the account where it is known there | [`crate::auth::password`], [`crate::auth::throttle`] | the queue is bounded | when the peer is gone |
-//! | a turn at the readers | the account | [`crate::fair`] | each turn is bounded | when the peer is gone |
+//! - A connection: its address ([`network`]) is charged, up to `limits.connections_per_address`. The deadline is
+//!   `limits.peer_timeout`, and it makes room for another one while it shows no living token. It is given back when the
+//!   connection ends.
+//! - An authenticated connection: the account of the token that it showed last is charged, up to
+//!   `limits.connections_per_account`. The deadline is the same. It is given back when the connection ends or shows
+//!   another token, or the session ends.
+//! - A request line beyond the short limit: the account is charged, up to as much of `limits.buffered_bytes` as stays
+//!   free beside it. The deadline is `limits.write_timeout` and what `limits.min_bytes_per_second` allows. It is given
+//!   back when the line was carried out or refused, or the session ends.
+//! - Replies beyond [`UNCHARGED`] that were not written: the account is charged, up to as much of
+//!   `limits.buffered_reply_bytes` as stays free beside it. The deadline is the same. They are given back when they are
+//!   written; when the session is revoked, the connection ends.
+//! - Requests that were not taken: the connection has one read of them, without a deadline, as they cost no more. They
+//!   are taken when the replies before them are written.
+//! - A password hash and its place in the queue: the address is charged, or the account where it is known there; see
+//!   [`crate::auth::password`] and [`crate::auth::throttle`]. The queue is bounded. It is given back when the peer is
+//!   gone.
+//! - A turn at the readers: the account is charged ([`crate::fair`]). Each turn is bounded. It is given back when the
+//!   peer is gone.
 //!
 //! The connections are counted in [`crate::transport::admission`]; the bytes are counted here.
 

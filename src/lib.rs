@@ -10,13 +10,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`model`] | names, tokens, messages: parsed once, never raw strings |
-//! | [`protocol`] | requests and replies with no spelling; `protocol::grammar` has the words of every line dialect, [`protocol::json`] and [`protocol::text`] cut and spell the lines, [`protocol::client`] is the other end |
-//! | [`repository`] | the trait of the store; [`repository::sqlite`] behind it, with [`repository::group_commit`] and [`repository::memory`] (accounts, sessions and mailboxes in memory, and what a commit changes in them) |
+//! | [`protocol`] | requests, replies, and the line dialects that spell them: [`protocol::json`], [`protocol::text`] |
+//! | [`repository`] | the trait of the store, its memory, and the backend [`repository::sqlite`] |
 //! | [`auth`] | argon2id on threads of its own; how often one may try |
 //! | [`charge`] | who is charged for what, and the memory of long lines and replies |
 //! | [`fair`] | queues in which turns go round |
 //! | [`service`] | the rules: a request and who asks in, an outcome out |
-//! | [`transport`] | how it travels: [`transport::line`] is a connection that speaks lines, [`transport::admission`] counts connections, [`transport::confirmation`] knows what proves that a reply arrived |
+//! | [`transport`] | how it travels: lines over TCP and TLS, slots, and the proof that a reply arrived |
 //! | [`server`] | accept, admit, drain |
 //! | [`client`] | the other end of the wire |
 //! | [`admin`] | the administrator's own socket, both ends |

@@ -47,7 +47,7 @@ impl<S: Subscriber> Layer<S> for Limited {
     }
 }
 
-/// Who asks for the level debug wants every line. What is said of lines left out is itself never left out.
+/// The level debug asks for every line. The line that counts the lines left out is never left out itself.
 fn is_limited(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO && ![module_path!(), NOT_LIMITED].contains(&metadata.target())
 }

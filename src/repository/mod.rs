@@ -1,7 +1,7 @@
 //! The store, in the words of the protocol: accounts, sessions, the message log and who has read what of it.
 //! One trait, two callers (the service, and the administrator's commands), one backend so far ([`sqlite`]). A change of
-//! several steps is one method, so that atomicity is the backend's affair. What OK is said of is on stable storage when
-//! the future is ready.
+//! several steps is one method, so that the backend makes it atomic. When the future of a `send` is ready, the message
+//! is on stable storage.
 
 mod answer;
 pub mod arrivals;

@@ -80,8 +80,8 @@ impl Unconfirmed {
         self.confirm(|reply| reply.written_at.is_some());
     }
 
-    /// The peer's TCP has acknowledged everything, and the connection lives: confirms what was written `quiet` ago,
-    /// save where another proof is promised.
+    /// The peer's TCP has acknowledged everything, and the connection lives: confirms what was written `quiet` ago.
+    /// A reply that needs an explicit proof stays.
     pub fn confirm_by_silence(&mut self, now: Instant, quiet: Duration) {
         self.confirm(|reply| {
             reply.silence_counts() && reply.written_at.is_some_and(|at| now.duration_since(at) >= quiet)

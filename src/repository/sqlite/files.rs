@@ -1,4 +1,4 @@
-//! The files of a database before SQLite is let near them: whether it is one of ours, and who may read it.
+//! The files of a database before SQLite opens them: whether it is one of ours, and who may read it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
