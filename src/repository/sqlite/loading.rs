@@ -15,6 +15,7 @@ use super::direct::{Failure, WalConnection};
 use super::identity::DatabaseIdentity;
 use super::index::{Tail, TailMessage};
 use super::lock::Lock;
+use super::long_sends::LongSends;
 use super::opening::Opened;
 use super::readers::{self, Readers};
 use super::schema::Progress;
@@ -95,6 +96,7 @@ pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<
     Ok(SqliteRepository {
         shared,
         jobs: queue,
+        long_sends: LongSends::new(),
         readers,
         logins,
         writer: writing,

@@ -22,6 +22,7 @@ mod index;
 mod jumps;
 mod loading;
 mod lock;
+mod long_sends;
 mod opening;
 mod packed;
 pub mod paths;
@@ -50,6 +51,7 @@ use tracing::{error, warn};
 
 use self::change::{Change, Changed};
 use self::lock::Lock;
+use self::long_sends::LongSends;
 use self::readers::Readers;
 use self::shared::Shared;
 use self::writer::Job;
@@ -78,6 +80,7 @@ pub enum Role {
 pub struct SqliteRepository {
     shared: Arc<Shared>,
     jobs: JobQueue<Job>,
+    long_sends: LongSends,
     readers: Readers,
     /// For what a login reads: that does not wait for anybody's history.
     logins: SqlitePool,
@@ -237,6 +240,7 @@ impl Repository for SqliteRepository {
 
     fn send(&self, messages: PerMessage<NewMessage>) -> Answer<'_, PerMessage<SendResult>> {
         Answer::pending(async move {
+            let _turn = self.long_sends.turn(&messages).await;
             let (answer, queued) = oneshot::channel();
             self.jobs.push(Job::Send(messages, answer)).await.map_err(|_| stopped())?;
             queued.await.map_err(|_| stopped())?

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
-use crate::repository::{OPTIONS, open, quick_folder};
+use crate::repository::{OPTIONS, add_users, open, quick_folder, send};
 
 const MANY: usize = 4_000;
 /// The least number of turns that others have meanwhile.
@@ -125,4 +125,30 @@ async fn who_asks_thousands_of_things_at_once_leaves_a_turn_to_others_after_a_fe
     }
     assert!(turns >= TURNS, "{MANY} requests were answered in {turns} turns");
     answering.abort();
+}
+
+/// What is committed together is waited for together.
+#[tokio::test]
+async fn a_short_message_is_not_stored_behind_all_the_long_ones_of_another_account() {
+    const LONG_ONES: usize = 20;
+    let folder = quick_folder();
+    let repository = Arc::new(open(folder.path(), &OPTIONS).await);
+    let users = add_users(&repository, 2).await;
+    let mut sends = Vec::new();
+    for i in 0..=LONG_ONES {
+        let (repository, users) = (repository.clone(), users.clone());
+        sends.push(tokio::spawn(async move {
+            let text = if i < LONG_ONES { "x".repeat(MEBIBYTE) } else { "short".to_owned() };
+            let sender = if i < LONG_ONES { users[0] } else { users[1] };
+            send(&repository, sender, users[0], &text).await
+        }));
+    }
+    let mut ids = Vec::new();
+    for sent in sends {
+        ids.push(sent.await.expect("no task panics").0);
+    }
+    let short = ids.pop().expect("it was sent");
+    let before = ids.iter().filter(|long| **long < short).count();
+    // One is in hand, and one may have had its turn meanwhile.
+    assert!(before <= 5, "{before} of {LONG_ONES} were stored first");
 }

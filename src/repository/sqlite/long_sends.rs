@@ -1,0 +1,31 @@
+//! Long texts on their way to the writer. What is committed together is waited for together, so a hundred long texts at
+//! once would keep everybody's short ones waiting; one long text at a time goes into a commit, and turns go round by
+//! sender.
+
+use std::sync::Arc;
+
+use crate::fair::{Turn, Turns};
+use crate::model::UserId;
+use crate::repository::NewMessage;
+
+/// Messages that are sent together with more text than this wait for a turn, in bytes. Many short messages, as one
+/// connection sends them together, have less.
+const LONG: usize = 64 * 1024;
+
+/// The turns of long texts.
+pub struct LongSends {
+    turns: Arc<Turns<UserId>>,
+}
+
+impl LongSends {
+    pub fn new() -> LongSends {
+        LongSends { turns: Turns::new(1) }
+    }
+
+    /// Waits, where these messages are long, until it is their turn. It is over when what is given is dropped.
+    pub async fn turn(&self, messages: &[NewMessage]) -> Option<Turn<UserId>> {
+        let bytes: usize = messages.iter().map(|message| message.text.len()).sum();
+        let sender = messages.first()?.sender;
+        if bytes > LONG { Some(self.turns.take(sender).await) } else { None }
+    }
+}
