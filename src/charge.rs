@@ -18,6 +18,8 @@
 //! - A password hash and its place in the queue: the address is charged, or the account where it is known there; see
 //!   [`crate::auth::password`] and [`crate::auth::throttle`]. The queue is bounded. It is given back when the peer is
 //!   gone.
+//! - A turn to have a long reply rendered: the account is charged ([`crate::fair`]). Each turn is bounded. It is given
+//!   back when the reply is rendered, or the peer or its session is gone.
 //! - A turn at the readers: the account is charged ([`crate::fair`]). Each turn is bounded. It is given back when the
 //!   peer is gone.
 //!
@@ -31,6 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::fair::Turns;
 use crate::model::{SessionId, UserId};
 
 /// What is read of a connection at once, at the most, in bytes.
@@ -120,12 +123,17 @@ pub struct Memory {
     pub lines: Arc<Pool>,
     /// For replies beyond [`UNCHARGED`] that were not written.
     pub replies: Arc<Pool>,
+    /// For the turns of long replies to become bytes, each on a thread that serves nobody.
+    pub rendering: Arc<Turns<Payer>>,
 }
+
+/// How many long replies become bytes at once. One, so that most processors are left to those who serve.
+const RENDERED_AT_ONCE: usize = 1;
 
 impl Memory {
     /// So many bytes for each.
     pub fn new(lines: usize, replies: usize) -> Memory {
-        Memory { lines: Pool::new(lines), replies: Pool::new(replies) }
+        Memory { lines: Pool::new(lines), replies: Pool::new(replies), rendering: Turns::new(RENDERED_AT_ONCE) }
     }
 
     /// Takes other sizes. Who has more than there is keeps it.

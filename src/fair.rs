@@ -130,16 +130,19 @@ impl<K: Copy + Eq + Hash, Q: FairQueue + Default> FairQueue for Round<K, Q> {
 }
 
 /// A bounded number of turns at once; those who wait get theirs round by key.
+#[derive(Debug)]
 pub struct Turns<K: Copy + Eq + Hash> {
     state: Mutex<TurnState<K>>,
 }
 
+#[derive(Debug)]
 struct TurnState<K: Copy + Eq + Hash> {
     free: usize,
     waiting: Round<K, VecDeque<oneshot::Sender<Turn<K>>>>,
 }
 
 /// A turn; given on when dropped.
+#[derive(Debug)]
 pub struct Turn<K: Copy + Eq + Hash> {
     /// `None` once it was given on.
     turns: Option<Arc<Turns<K>>>,

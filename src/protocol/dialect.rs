@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::rendering::{Rendering, Spelling};
 use super::text::{self, ReplyContext};
 use super::{Refusal, Reply, Request, json};
 use crate::model::Token;
@@ -68,15 +69,22 @@ impl Dialect {
         match self {
             Dialect::Json => json::render(reply, out),
             Dialect::Text(dialogue) => {
-                let echo = dialogue.echoes.pop_front().unwrap_or(ReplyContext::Unknown);
-                dialogue.note(reply);
-                out.extend_from_slice(text::render(&echo, reply).as_bytes());
-                out.extend_from_slice(b"\r\n");
+                let spelling = dialogue.spelling(reply);
+                spelling.write(reply, out).expect("a Vec takes every byte");
             }
         }
     }
 
-    /// Appends what is said in the place of a reply that was rendered and taken back.
+    /// The same for later, or for elsewhere.
+    pub fn rendering(&mut self, reply: Reply) -> Rendering {
+        let spelling = match self {
+            Dialect::Json => Spelling::Json,
+            Dialect::Text(dialogue) => dialogue.spelling(&reply),
+        };
+        Rendering::new(reply, spelling)
+    }
+
+    /// Appends what is said in the place of a reply that was to be rendered, or was rendered and taken back.
     pub fn render_instead(&self, refusal: Refusal, out: &mut Vec<u8>) {
         match self {
             Dialect::Json => json::render(&refusal.into(), out),
@@ -89,6 +97,13 @@ impl Dialect {
 }
 
 impl Dialogue {
+    /// How the reply to the oldest request that has none is spelled.
+    fn spelling(&mut self, reply: &Reply) -> Spelling {
+        let echo = self.echoes.pop_front().unwrap_or(ReplyContext::Unknown);
+        self.note(reply);
+        Spelling::Text(echo)
+    }
+
     /// A login begins the connection's session; the logout of that same session ends it.
     fn note(&mut self, reply: &Reply) {
         match reply {

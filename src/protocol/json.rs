@@ -33,9 +33,14 @@ pub fn parse_head(head: &[u8]) -> Result<Token, Refusal> {
 /// Appends the reply and its CRLF CRLF.
 pub fn render(reply: &Reply, out: &mut Vec<u8>) {
     out.reserve(64);
+    write(reply, out).expect("a Vec takes every byte");
+}
+
+/// Writes the reply and its CRLF CRLF.
+pub fn write(reply: &Reply, out: &mut impl io::Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, PythonStyle);
-    ReplyText(reply).serialize(&mut serializer).expect("a Vec takes every byte and the keys are strings");
-    out.extend_from_slice(b"\r\n\r\n");
+    ReplyText(reply).serialize(&mut serializer)?;
+    out.write_all(b"\r\n\r\n")
 }
 
 /// The words of a line, split at U+0020 alone, so that two spaces have an empty word between them.
@@ -78,9 +83,13 @@ fn is_python_space(c: char) -> bool {
 /// Any value in the style of the wire: JSON in ASCII, without a line end.
 pub fn ascii(value: &(impl Serialize + ?Sized)) -> String {
     let mut out = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonStyle);
-    value.serialize(&mut serializer).expect("a Vec takes every byte and the keys are strings");
+    write_ascii(value, &mut out).expect("a Vec takes every byte and the keys are strings");
     String::from_utf8(out).expect("JSON in this style is ASCII")
+}
+
+fn write_ascii(value: &(impl Serialize + ?Sized), out: &mut impl io::Write) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(out, PythonStyle);
+    Ok(value.serialize(&mut serializer)?)
 }
 
 pub(super) const ACKNOWLEDGED: &str = "Acknowledged";
@@ -112,17 +121,24 @@ fn tell<T: Teller>(reply: &Reply, to: T) -> T::Told {
 
 /// The value of a reply alone, without a line end.
 pub fn value(reply: &Reply) -> String {
-    struct Value;
+    let mut out = Vec::new();
+    write_value(reply, &mut out).expect("a Vec takes every byte and the keys are strings");
+    String::from_utf8(out).expect("JSON in this style is ASCII")
+}
 
-    impl Teller for Value {
-        type Told = String;
+/// Writes what [`value`] gives.
+pub fn write_value(reply: &Reply, out: &mut impl io::Write) -> io::Result<()> {
+    struct Value<'a, W>(&'a mut W);
 
-        fn tell(self, _: &'static str, _: &'static str, value: &(impl Serialize + ?Sized)) -> String {
-            ascii(value)
+    impl<W: io::Write> Teller for Value<'_, W> {
+        type Told = io::Result<()>;
+
+        fn tell(self, _: &'static str, _: &'static str, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+            write_ascii(value, self.0)
         }
     }
 
-    tell(reply, Value)
+    tell(reply, Value(out))
 }
 
 struct ReplyText<'a>(&'a Reply);

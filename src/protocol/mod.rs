@@ -7,6 +7,7 @@ pub mod client;
 pub mod dialect;
 mod grammar;
 pub mod json;
+pub mod rendering;
 pub mod text;
 
 use std::sync::Arc;

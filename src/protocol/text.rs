@@ -11,6 +11,7 @@
 //! the command: `send TOKEN henderson halo`. No name looks like a token, so there is no doubt which is meant.
 
 use std::fmt::Write;
+use std::io;
 use std::sync::Arc;
 
 use super::grammar::{self, Words as _};
@@ -89,6 +90,16 @@ pub fn render(echo: &ReplyContext, reply: &Reply) -> String {
     }
 }
 
+/// Writes the line that a person reads, and its end. A long reply is never held as a whole here.
+pub fn write(echo: &ReplyContext, reply: &Reply, out: &mut impl io::Write) -> io::Result<()> {
+    match reply {
+        Reply::Online(names) => write_python_list(names, out)?,
+        Reply::Inbox(_) | Reply::History(_) | Reply::Status(_) => json::write_value(reply, out)?,
+        short => out.write_all(render(echo, short).as_bytes())?,
+    }
+    out.write_all(b"\r\n")
+}
+
 fn refused(echo: &ReplyContext, refusal: Refusal) -> String {
     let words = match (refusal, echo) {
         (Refusal::UnknownCommand | Refusal::Http, _) => "*Maaf, command tidak benar",
@@ -108,8 +119,18 @@ fn refused(echo: &ReplyContext, refusal: Refusal) -> String {
 
 /// Names as Python prints a list of them.
 fn python_list(names: &[Username]) -> String {
-    let names: Vec<String> = names.iter().map(|name| python_repr(name.as_str())).collect();
-    format!("[{}]", names.join(", "))
+    let mut out = Vec::new();
+    write_python_list(names, &mut out).expect("a Vec takes every byte");
+    String::from_utf8(out).expect("names are text")
+}
+
+fn write_python_list(names: &[Username], out: &mut impl io::Write) -> io::Result<()> {
+    out.write_all(b"[")?;
+    for (place, name) in names.iter().enumerate() {
+        let between = if place == 0 { "" } else { ", " };
+        write!(out, "{between}{}", python_repr(name.as_str()))?;
+    }
+    out.write_all(b"]")
 }
 
 /// A text as Python's `repr` spells it.

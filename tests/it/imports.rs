@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("model", &[]),
     ("fair", &[]),
-    ("charge", &["model"]),
+    ("charge", &["fair", "model"]),
     ("clock", &["model"]),
     ("protocol", &["model"]),
     ("auth::password", &["fair", "ops::vital"]),
@@ -123,11 +123,15 @@ fn an_upward_arrow_is_found() {
 }
 
 /// Where something is started that may die without notice, and why that is right.
-const STARTED: [(&str, &str); 6] = [
+const STARTED: [(&str, &str); 7] = [
     ("ops/vital.rs", "here all threads are started, and who dies is told of"),
     ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
     ("admin/server.rs", "a panic while an administrator is answered ends that answer"),
     ("cli/serve/metrics.rs", "a panic while Prometheus is answered ends that answer"),
+    (
+        "transport/line/connection/long_reply.rs",
+        "a panic while a reply is rendered ends its connection, which asked for it",
+    ),
     ("cli/chat/script.rs", "a client: its command fails with the task, and says so"),
     ("cli/chat/client/live.rs", "the client: a panic there is on the screen of who runs it"),
 ];

@@ -5,6 +5,7 @@ mod ending;
 mod exchange;
 mod gone;
 mod incoming;
+mod long_reply;
 mod replies;
 mod turn_away;
 mod wait;

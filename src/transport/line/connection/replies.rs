@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::charge::{Charge, Payer, UNCHARGED, UNREAD};
-use crate::protocol::Refusal;
+use crate::protocol::{Refusal, Reply};
 use crate::service::{Outcome, TokenState};
 use crate::transport::admission::Slot;
 use crate::transport::line::connection::{Connection, ConnectionSettings};
@@ -18,6 +18,8 @@ use crate::transport::stream::{PeerState, Stream};
 
 /// An idle connection keeps no more room than this for its next reply, in bytes: a short one.
 const IDLE_CAPACITY: usize = 128;
+/// A reply that may have more bytes than this is rendered on another thread.
+const LONG: usize = 64 << 10;
 /// The least text that a reply may have, in bytes; there is always room for so much.
 const LEAST_TEXT: usize = UNCHARGED / 2;
 
@@ -42,15 +44,19 @@ impl<S: Stream> Connection<'_, S> {
     }
 
     pub(super) async fn reply_and_hand_out(&mut self, outcome: Outcome, promised: bool) -> io::Result<()> {
-        if outcome.lease.is_none() {
-            self.reply_if_there_is_room(&outcome);
-            return self.flush_if_long().await;
+        let Outcome { reply, token, lease } = outcome;
+        if token == TokenState::Dead {
+            self.slot.forget_token();
         }
-        // Requests that lie in the socket already were written without knowing this reply.
-        let received = self.lines.received() + self.stream.unread()?;
-        let ended = self.stream.peer_state()? == PeerState::Ended;
-        let is_said = self.reply_if_there_is_room(&outcome);
-        if let Some(lease) = outcome.lease.filter(|_| is_said) {
+        let is_said = match reply.is_at_most(LONG) {
+            true => self.reply_if_there_is_room(&reply),
+            false => Box::pin(self.reply_elsewhere(reply)).await?,
+        };
+        let Some(lease) = lease else { return self.flush_if_long().await };
+        if is_said {
+            // Requests that lie in the socket already were written without knowing this reply.
+            let received = self.lines.received() + self.stream.unread()?;
+            let ended = self.stream.peer_state()? == PeerState::Ended;
             self.handed_out.add(lease, received, ended);
             if promised {
                 self.handed_out.require_explicit_ack();
@@ -59,22 +65,17 @@ impl<S: Stream> Connection<'_, S> {
         self.flush().await
     }
 
-    /// A long reply may lie here for as long as the peer is slow to take it, so it is charged to the account; where
-    /// there is no room for it, the peer hears that the server is busy, and messages in it wait again.
-    fn reply_if_there_is_room(&mut self, outcome: &Outcome) -> bool {
+    /// A reply may lie here for as long as the peer is slow to take it, so it is charged to the account; where there is
+    /// no room for it, the peer hears that the server is busy, and messages in it wait again.
+    fn reply_if_there_is_room(&mut self, reply: &Reply) -> bool {
         let before = self.out.len();
-        self.reply(outcome);
+        self.dialect.render(reply, &mut self.out);
         let held = self.out.capacity();
         if held <= UNCHARGED {
             self.out_charge = None;
             return true;
         }
-        if self.out_charge.is_none()
-            && let Some(holder) = self.slot.holder()
-        {
-            self.out_charge = Some(self.settings.memory.replies.charge(Payer::Account(holder.user)));
-        }
-        let has_room = self.out_charge.as_mut().is_some_and(|charge| charge.set(held));
+        let has_room = self.charge().is_some_and(|charge| charge.set(held));
         if !has_room {
             self.out.truncate(before);
             self.out.shrink_to_fit();
@@ -82,6 +83,15 @@ impl<S: Stream> Connection<'_, S> {
             self.dialect.render_instead(Refusal::Busy, &mut self.out);
         }
         has_room
+    }
+
+    /// What is charged for the replies, to the account whose the connection is.
+    pub(super) fn charge(&mut self) -> Option<&mut Charge> {
+        if self.out_charge.is_none() {
+            let holder = self.slot.holder()?;
+            self.out_charge = Some(self.settings.memory.replies.charge(Payer::Account(holder.user)));
+        }
+        self.out_charge.as_mut()
     }
 
     /// Writes the replies, if there are so many that the peer should take them before it gets more.
