@@ -162,8 +162,13 @@ pub async fn run<S: Stream>(
 impl<S: Stream> Connection<'_, S> {
     async fn converse(&mut self) -> io::Result<Over> {
         loop {
+            let answered = self.in_this_turn;
             if self.answer_all().await?.is_some() {
                 return Ok(Over::Closed);
+            }
+            // What was read and held no request took its time, too.
+            if self.in_this_turn == answered {
+                self.take_turn().await;
             }
             self.charge_long_line().await?;
             match self.next_event().await? {

@@ -96,26 +96,25 @@ fn settings() -> Arc<ConnectionSettings> {
     })
 }
 
-/// A thousand connections of one account may each have as many requests in hand.
-#[tokio::test]
-async fn who_asks_thousands_of_things_at_once_leaves_a_turn_to_others_after_a_few() {
+/// How many turns others have until what a stranger says all at once is answered with so many line ends.
+async fn turns_of_others(dialect: Dialect, said: &[u8], line_ends: usize) -> usize {
     let folder = quick_folder();
     let service = service(Arc::new(open(folder.path(), &OPTIONS).await));
-    let (peer, server) = duplex(MEBIBYTE);
+    let (peer, server) = duplex(2 * MEBIBYTE);
     let (mut replies, mut requests) = tokio::io::split(peer);
-    requests.write_all("x\r\n".repeat(MANY).as_bytes()).await.expect("there is room for all");
+    requests.write_all(said).await.expect("there is room for all");
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let limits = ConnectionLimits { total: 9, per_address: 9, per_account: 9, unauthenticated: 9 };
     let slot = Connections::new(limits).enter(address).expect("there is room");
     let (peer, stop) = (Peer { address, reply_bytes: 1 }, CancellationToken::new());
-    let run = connection::run(Pipe(server), Dialect::Json, peer, slot, service, settings(), stop);
-    let answering = tokio::spawn(run);
+    let answering = tokio::spawn(connection::run(Pipe(server), dialect, peer, slot, service, settings(), stop));
     let all = tokio::spawn(async move {
         let mut read = vec![0; MEBIBYTE];
         let mut ends = 0;
-        while ends < MANY {
+        while ends < line_ends {
             let count = replies.read(&mut read).await.expect("a reply comes");
-            ends += read[..count].iter().filter(|byte| **byte == b'}').count();
+            assert!(count > 0, "the connection was closed");
+            ends += read[..count].iter().filter(|byte| **byte == b'\n').count();
         }
     });
     let mut turns = 0;
@@ -123,8 +122,35 @@ async fn who_asks_thousands_of_things_at_once_leaves_a_turn_to_others_after_a_fe
         turns += 1;
         yield_now().await;
     }
-    assert!(turns >= TURNS, "{MANY} requests were answered in {turns} turns");
+    all.await.expect("all replies came");
     answering.abort();
+    turns
+}
+
+/// A thousand connections of one account may each have as many requests in hand.
+#[tokio::test]
+async fn who_asks_thousands_of_things_at_once_leaves_a_turn_to_others_after_a_few() {
+    let turns = turns_of_others(Dialect::json(), "x\r\n".repeat(MANY).as_bytes(), 2 * MANY).await;
+    assert!(turns >= TURNS, "{MANY} requests were answered in {turns} turns");
+}
+
+/// A thousand strangers may each send bytes that are no request, as fast as they are read.
+#[tokio::test]
+async fn who_sends_bytes_that_are_no_request_leaves_a_turn_to_others_after_a_few_reads() {
+    // A stranger is read 4 KiB at a time.
+    let least = MEBIBYTE / 4_096 / 8;
+    let cases = [
+        ("an endless line", Dialect::json(), "x".repeat(MEBIBYTE) + "\r\nx\r\n", 4),
+        ("empty lines", Dialect::json(), "\r\n".repeat(MEBIBYTE / 2) + "x\r\n", 2),
+        ("an endless line at the text port", Dialect::text(), "x".repeat(MEBIBYTE) + "\nx\n", 2),
+    ];
+    for (what, dialect, said, line_ends) in cases {
+        let turns = turns_of_others(dialect, said.as_bytes(), line_ends).await;
+        assert!(turns >= least, "{what}: a mebibyte was read in {turns} turns of others");
+    }
+    let options = [b"\xff\xfd\x03".repeat(MEBIBYTE / 3), b"x\n".to_vec()].concat();
+    let turns = turns_of_others(Dialect::text(), &options, 1).await;
+    assert!(turns >= least, "options of telnet: a mebibyte was read in {turns} turns of others");
 }
 
 /// What is committed together is waited for together.

@@ -16,8 +16,8 @@ use crate::transport::stream::Stream;
 /// Requests of one connection that are taken together, at the most.
 const BATCH_MAX: usize = 256;
 
-/// Requests of one connection that are answered in one turn. Those who have a single request wait for a turn of each
-/// connection that has many, and one account may have a thousand of these.
+/// Requests of one connection that are answered in one turn, and reads that brought none. Those who have a single
+/// request wait for a turn of each connection that has many, and one account may have a thousand of these.
 const IN_A_TURN: u32 = 8;
 
 /// A request with its place in the stream, or why there is none.
@@ -89,7 +89,7 @@ impl<S: Stream> Connection<'_, S> {
     }
 
     /// Lets the others have their turn where this connection has had its own.
-    async fn take_turn(&mut self) {
+    pub(super) async fn take_turn(&mut self) {
         self.in_this_turn += 1;
         if self.in_this_turn > IN_A_TURN {
             self.in_this_turn = 1;
