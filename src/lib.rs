@@ -5,7 +5,7 @@
 //! bytes ← transport ← protocol ← Reply   ← service ←──────┘
 //! ```
 //!
-//! In reading order; `tests/it/imports.rs` says which may use which.
+//! In reading order; `tests/it/tidy/imports.rs` says which may use which.
 //!
 //! | module | what it holds |
 //! |---|---|

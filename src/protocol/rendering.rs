@@ -1,5 +1,5 @@
-//! A reply that is about to become bytes. It owns all that it says, so that a long one can be rendered on another thread,
-//! and its length can be known before the bytes are made.
+//! A reply that is about to become bytes. It owns all that it says, so that a long one can be rendered on another
+//! thread, and its length can be known before the bytes are made.
 
 use std::io::{self, Write};
 
@@ -37,7 +37,7 @@ impl Rendering {
 
     /// How many bytes [`Rendering::render`] will append.
     pub fn length(&self) -> usize {
-        let mut count = Count(0);
+        let mut count = Length(0);
         self.spelling.write(&self.reply, &mut count).expect("counting does not fail");
         count.0
     }
@@ -49,9 +49,9 @@ impl Rendering {
 }
 
 /// Counts what is written.
-struct Count(usize);
+struct Length(usize);
 
-impl Write for Count {
+impl Write for Length {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())
@@ -141,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_length_of_a_reply_is_known_before_it_is_rendered(texts in prop::collection::vec(any::<String>(), 0..20)) {
+        fn the_length_is_known_before_a_reply_is_rendered(texts in prop::collection::vec(any::<String>(), 0..20)) {
             for reply in replies(&texts) {
                 for spelling in [Spelling::Json, Spelling::Text(ReplyContext::Inbox)] {
                     let rendering = Rendering::new(reply.clone(), spelling);

@@ -5,7 +5,7 @@
 //! - `dialogue`: what people type and read, on the text port
 //! - `document`: the examples of `docs/PROTOCOL.md` and in `examples/`
 //! - `extensions`: wait, ack, history, status
-//! - `imports`: data flows one way
+//! - `tidy`: data flows one way; lengths, names, and what comments and documents name
 //! - `wire`: where we differ from the 2020 program on purpose, and bad input
 //! - `repository`: the contract of the store, and what confirms a reply
 //! - `delivery`: what confirms an inbox and what does not, with real sockets
@@ -51,7 +51,6 @@ mod document;
 mod door;
 mod extensions;
 mod files;
-mod imports;
 mod leases;
 mod log;
 mod metrics;
@@ -68,6 +67,7 @@ mod statements;
 mod stored;
 mod support;
 mod terminal;
+mod tidy;
 mod transcripts;
 mod typing;
 mod window;

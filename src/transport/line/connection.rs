@@ -211,7 +211,10 @@ impl<S: Stream> Connection<'_, S> {
             biased;
             // First, so that a peer that never pauses is stopped as well.
             () = stopped.as_mut() => Ok(ConnectionEvent::Stopped),
-            read = incoming::read(stream, lines, most) => Ok(if read? == 0 { ConnectionEvent::Ended } else { ConnectionEvent::Bytes }),
+            read = incoming::read(stream, lines, most) => Ok(match read? {
+                0 => ConnectionEvent::Ended,
+                _ => ConnectionEvent::Bytes,
+            }),
             () = quiet => Ok(ConnectionEvent::Quiet),
             refusal = line_over => Ok(ConnectionEvent::LineOver(refusal)),
         }

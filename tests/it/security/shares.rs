@@ -183,8 +183,8 @@ fn slow_readers_of_long_replies_keep_nobody_from_theirs_and_end_with_the_session
     }
 }
 
-/// Asks for a long reply on many connections at once. Once the first of them hears something, an innocent user makes as many
-/// small requests one after the other; gives how many of the many have heard something by then.
+/// Asks for a long reply on many connections at once. Once the first of them hears something, an innocent user makes as
+/// many small requests one after the other; gives how many of the many have heard something by then.
 fn answered_meanwhile(server: &Server, long: &str, small: &str) -> usize {
     let mut innocent = server.connect();
     let mut crowd: Vec<Client> = (0..CROWD).map(|_| server.connect()).collect();

@@ -15,8 +15,8 @@ use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::stream::{PeerState, Stream};
 
 impl<S: Stream> Connection<'_, S> {
-    /// Renders a reply where it keeps nobody waiting; gives whether there was room for it. The connection waits for it, so
-    /// that replies stay in their order, unless the peer or its session ends meanwhile.
+    /// Renders a reply where it keeps nobody waiting; gives whether there was room for it. The connection waits for it,
+    /// so that replies stay in their order, unless the peer or its session ends meanwhile.
     pub(super) async fn reply_elsewhere(&mut self, reply: Reply) -> io::Result<bool> {
         let rendering = self.dialect.rendering(reply);
         let is_rendered = match self.charge().is_some() {
