@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::transport::confirmation::QUIET_AFTER_END;
@@ -70,6 +71,8 @@ impl<S: Stream> Connection<'_, S> {
                         }
                         handed_out.request(at);
                     }
+                    // A crowd that has sent much must not keep the others, and the clock, waiting.
+                    yield_now().await;
                 }
             }
         }
