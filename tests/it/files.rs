@@ -153,6 +153,15 @@ fn a_server_that_has_changed_the_schema_keeps_its_wal_when_others_close_the_data
     assert!(server.log().contains("was copied before its schema is changed"), "{}", server.log());
     let (mut messi, token) = server.login("messi");
     assert_eq!(messi.ask(&format!("send {token} messi kept")), SENT);
+    // SQLite's locks on the file: the server loses all of them when it closes any handle of it.
+    let (number, inode) = (server.pid().to_string(), folder.database().metadata().expect("it is there").ino());
+    let locks = fs::read_to_string("/proc/locks").expect("it can be read");
+    let has_lock = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|lock| {
+        lock.get(1) == Some(&"POSIX")
+            && lock.get(4) == Some(&number.as_str())
+            && lock.get(5).is_some_and(|file| file.ends_with(&format!(":{inode}")))
+    });
+    assert!(has_lock, "the server {number} has no lock of {inode}:\n{locks}");
     let stranger = rusqlite::Connection::open(folder.database()).expect("it is a database");
     stranger.query_row("SELECT count(*) FROM user", [], |_| Ok(())).expect("it can be read");
     stranger.close().expect("nobody else uses it");
