@@ -1,7 +1,8 @@
 //! Commands are killed at the calls that change a file, and what they leave is whole: as before, or as after.
-//! A sample of the calls is tried; `CHATD_CUTS=all` tries every one.
+//! A sample of the calls is tried, from 2 places for a first start to 20 for a migration; `CHATD_CUTS=all` tries more.
 //!
-//! strace counts calls by thread, so the changes of each file are counted on their own: one thread makes them.
+//! Not every call is reached. strace counts calls by thread, so the changes of each file are counted on their own, and
+//! what a second thread changes in the same file is missed. A first start is swept by `user add`, not by `serve`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -80,7 +81,7 @@ fn cut(folder: &Folder, arguments: &[&str], file: &str, change: usize) -> Option
     (killed || status.code().is_some_and(|code| code < 2)).then_some(killed)
 }
 
-/// The changes to be tried: all of them, or fewer and fewer.
+/// The changes to be tried: each that can be counted, or fewer and fewer.
 fn next(change: usize) -> usize {
     match std::env::var("CHATD_CUTS").is_ok_and(|cuts| cuts == "all") {
         true => change + 1,
@@ -88,7 +89,7 @@ fn next(change: usize) -> usize {
     }
 }
 
-/// Cuts a command in every place and has a look at what it left, each time from the same beginning.
+/// Cuts a command in these places and has a look at what it left, each time from the same beginning.
 fn sweep(folder: &Folder, arguments: &[&str], look: impl Fn(&str)) {
     let saved = Saved::of(folder);
     let mut cuts = 0;
