@@ -12,11 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::{Client, Folder, PATIENCE, SENT};
+use crate::terminal::pseudo_terminal;
 
 const SETTINGS: &str = "[log]\nlevel = \"debug\"";
 /// More lines than the pipe, the queue and the thread hold together.
@@ -121,7 +121,7 @@ fn a_log_that_nobody_reads_holds_up_no_request_and_no_stop() {
 #[test]
 fn a_terminal_stopped_by_ctrl_s_holds_up_no_request_and_no_stop() {
     let folder = chatters();
-    let terminal = openpty(None, None).expect("the system has pseudo terminals");
+    let terminal = pseudo_terminal(None);
     let mut keyboard = File::from(terminal.master);
     keyboard.write_all(b"\x13").expect("it is taken");
     let server = Unread::start(&folder, terminal.slave, "");

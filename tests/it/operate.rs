@@ -5,10 +5,12 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use sqlx::{ConnectOptions, Connection};
 
@@ -246,10 +248,12 @@ fn with_sockets(folder: &Folder, sockets: &[(&str, &TcpListener)]) -> Command {
     // Not every sh takes numbers of two digits.
     let mut command = Command::new("bash");
     for (number, (_, listener)) in sockets.iter().enumerate() {
-        // A copy that the process inherits, and that this one keeps: the shell gives it the number that systemd would.
-        let copy = nix::unistd::dup(listener).expect("a handle can be copied");
+        // The shell gives the copy the number that systemd would.
+        let copy = OwnedFd::from(listener.try_clone().expect("a handle can be copied"));
         script.push_str(&format!(" {}<&{}", number + 3, copy.as_raw_fd()));
-        std::mem::forget(copy);
+        // Inherited by this child alone: a server of another test would keep the sockets open.
+        // SAFETY: the call is safe between fork and exec, and the closure owns the descriptor.
+        unsafe { command.pre_exec(move || Ok(fcntl(&copy, FcntlArg::F_SETFD(FdFlag::empty())).map(drop)?)) };
     }
     command.args(["-c", &script, env!("CARGO_BIN_EXE_chatd")]).current_dir(folder.path()).stdin(Stdio::null());
     command

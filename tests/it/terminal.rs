@@ -8,7 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::pty::{Winsize, openpty};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
@@ -29,6 +30,15 @@ pub struct Terminal {
     seen: usize,
 }
 
+/// Both ends of a new pseudo terminal, which the programs of other tests do not inherit.
+pub fn pseudo_terminal(size: Option<&Winsize>) -> OpenptyResult {
+    let pair = openpty(size, None).expect("the system has pseudo terminals");
+    for end in [&pair.master, &pair.slave] {
+        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("it is open");
+    }
+    pair
+}
+
 impl Terminal {
     /// Runs a command on a terminal wide enough that nothing is wrapped.
     pub fn start(command: &Command) -> Terminal {
@@ -38,7 +48,7 @@ impl Terminal {
     /// The same with a width, in columns.
     fn sized(command: &Command, columns: u16) -> Terminal {
         let size = Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = openpty(Some(&size), None).expect("the system has pseudo terminals");
+        let pair = pseudo_terminal(Some(&size));
         // setsid makes it the controlling terminal, which is where passwords are asked for.
         let mut with_terminal = Command::new("setsid");
         with_terminal.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());

@@ -180,7 +180,6 @@ fn with_no_file_descriptor_left_old_messages_can_be_read() {
     while !server.log().contains("no connection can be accepted for the moment") {
         assert!(begun.elapsed() < PATIENCE, "{}", server.log());
     }
-    // By number, because the server may inherit some that other tests have open at that moment, and those stand higher.
     let open = fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("it runs").filter_map(Result::ok);
     let (mut taken, mut in_reserve) = (0, 0);
     for descriptor in open {
