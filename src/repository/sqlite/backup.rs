@@ -6,9 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sqlx::{ConnectOptions, Connection};
 
 use super::copy_sum::{self, CopySum};
@@ -122,11 +122,13 @@ fn is_left(path: &Path) -> bool {
 
 /// Gives a finished file its name, durably. What has got that name meanwhile stays.
 fn put(unfinished: &Path, to: &Path) -> Result<(), OpenError> {
-    let renamed = match renameat2(AT_FDCWD, unfinished, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-        Err(Errno::EEXIST) => return Err(failed(to, IS_THERE)),
+    let renamed = match renameat_with(CWD, unfinished, CWD, to, RenameFlags::NOREPLACE).map_err(io::Error::from) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(failed(to, IS_THERE)),
         // Not every file system can tell.
-        Err(Errno::EINVAL | Errno::ENOSYS) => fs::rename(unfinished, to),
-        renamed => renamed.map_err(io::Error::from),
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            fs::rename(unfinished, to)
+        }
+        renamed => renamed,
     };
     renamed.and_then(|()| sync_directory_of(to)).map_err(|e| failed(to, e))
 }
