@@ -65,9 +65,9 @@ enum CliCommand {
     /// sessions stay open until `logout`, and exit status 0 says that every line was carried out
     Client(client::Client),
     /// Logs in for `chatd send` and `chatd inbox`; the password comes from $CHATD_PASSWORD, $CHATD_PASSWORD_FILE or the
-    /// terminal
+    /// terminal. With --as the server is kept under a name, and `--as NAME` means it from then on
     Login(script::LoginCommand),
-    /// Ends that login
+    /// Ends that login, at the server too
     Logout(script::Logout),
     /// Sends a message, as of a script: df -h | chatd send messi
     Send(script::SendMessage),

@@ -33,6 +33,7 @@
 //! - `connect`: how the client comes to a server, and what it says when it does not
 //! - `names`: every spelling of a name and of a password is the same, and foreign text is shown escaped
 //! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
+//! - `servers`: several servers, kept by name
 
 mod admin;
 mod administration;
@@ -63,6 +64,7 @@ mod repository;
 mod restart;
 mod room;
 mod security;
+mod servers;
 mod statements;
 mod stored;
 mod support;

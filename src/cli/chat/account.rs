@@ -11,7 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::cli::chat::remote;
-use crate::cli::chat::remote::Remote;
+use crate::cli::chat::remote::Target;
+use crate::cli::chat::servers;
 use crate::cli::chat::tokens::Logins;
 use crate::cli::output;
 use crate::client::link::Link;
@@ -51,6 +52,7 @@ impl EndSignals {
 /// A user at a server.
 pub struct RemoteAccount {
     server: RemoteServer,
+    target: Target,
     link: Link,
     logins: Logins,
     user: LookupName,
@@ -60,14 +62,14 @@ pub struct RemoteAccount {
     signals: Option<EndSignals>,
 }
 
-/// Does the work of a command, as the user named, or that of the environment, or the one who logged in last; then ends
-/// the session that it opened.
+/// Does the work of a command, as the user named, or the one kept with the server, or that of the environment, or the
+/// one who logged in last; then ends the session that it opened.
 pub fn run(
-    remote: &Remote,
+    target: &Target,
     user: Option<&str>,
     work: impl AsyncFnOnce(&mut RemoteAccount) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
-    let mut account = RemoteAccount::of(remote, user)?;
+    let mut account = RemoteAccount::of(target, user)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let result = work(&mut account).await;
@@ -87,9 +89,10 @@ pub fn run(
 }
 
 impl RemoteAccount {
-    fn of(remote: &Remote, user: Option<&str>) -> anyhow::Result<RemoteAccount> {
-        let server = remote.server()?;
+    fn of(target: &Target, user: Option<&str>) -> anyhow::Result<RemoteAccount> {
+        let server = target.server()?;
         let logins = Logins::at(&server.address);
+        let user = user.or(target.user.as_deref());
         let user = match user.map_or_else(remote::user, |user| Ok(Some(user.to_owned())))? {
             Some(user) => user,
             None => logins.current_user()?.context("not logged in: `chatd login USER`, or CHATD_USER")?,
@@ -97,6 +100,7 @@ impl RemoteAccount {
         Ok(RemoteAccount {
             link: Link::new(server.clone()),
             server,
+            target: target.clone(),
             logins,
             user: LookupName::of(&user),
             password: remote::password()?,
@@ -139,13 +143,17 @@ impl RemoteAccount {
         unless_interrupted(&mut self.signals, work).await
     }
 
-    /// Opens a session that is kept for later runs, in the place of the one that was kept before.
-    pub async fn log_in_for_good(&mut self, password: Password) -> anyhow::Result<()> {
+    /// Opens a session that is kept for later runs, in the place of the one that was kept before. With a name the
+    /// server is kept, too; without one this user is meant from now on where none is named.
+    pub async fn log_in_for_good(&mut self, password: Password, kept_as: Option<&str>) -> anyhow::Result<()> {
         self.logins.prepare()?;
         let before = self.logins.token(&self.user)?;
         let token = self.log_in(password).await?;
         self.logins.keep(&self.user, token)?;
-        self.logins.make_current(&self.user)?;
+        match kept_as {
+            Some(name) => servers::keep(name, &self.target.kept(&self.user))?,
+            None => self.logins.make_current(&self.user)?,
+        }
         self.opened = None;
         if let Some(before) = before {
             // It may have ended long ago.

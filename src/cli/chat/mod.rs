@@ -5,4 +5,5 @@ pub(super) mod client;
 pub(super) mod remote;
 pub(super) mod render;
 pub(super) mod script;
+pub(super) mod servers;
 pub(super) mod tokens;

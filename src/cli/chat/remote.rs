@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::admin::user::first_line;
+use crate::cli::chat::servers;
+use crate::cli::chat::servers::KeptServer;
 use crate::client::{RemoteServer, ServerAddress, tls};
 use crate::config::BadConfig;
 use crate::model::Password;
@@ -16,6 +18,9 @@ const DEFAULT: &str = "127.0.0.1:8889";
 
 #[derive(Debug, Args)]
 pub struct Remote {
+    /// The server, and who one is there, as `chatd login --as NAME` kept them
+    #[arg(long = "as", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    kept_as: Option<String>,
     /// The server [default: $CHATD_CONNECT, else 127.0.0.1:8889]
     #[arg(long, value_name = "HOST:PORT")]
     connect: Option<ServerAddress>,
@@ -28,15 +33,85 @@ pub struct Remote {
     tls_ca: Option<PathBuf>,
 }
 
-impl Remote {
-    /// The server that is meant, and how to speak with it.
+/// A server that is meant, how to speak with it, and who one is there.
+#[derive(Clone)]
+pub struct Target {
+    pub address: ServerAddress,
+    encrypted: bool,
+    authorities: Option<PathBuf>,
+    /// The account, where the server was kept with one.
+    pub user: Option<String>,
+}
+
+impl Target {
+    /// The way to it.
     pub fn server(&self) -> Result<RemoteServer, BadConfig> {
+        let connector = || tls::connector(self.authorities.as_deref()).map_err(|why| BadConfig::new(why.to_string()));
+        Ok(RemoteServer { address: self.address.clone(), tls: self.encrypted.then(connector).transpose()? })
+    }
+
+    /// As it is kept, for this user.
+    pub fn kept(&self, user: &str) -> KeptServer {
+        KeptServer {
+            connect: self.address.to_string(),
+            tls: self.encrypted,
+            // It is found from every directory.
+            tls_ca: self.authorities.as_ref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone())),
+            user: user.to_owned(),
+        }
+    }
+
+    fn of(name: &str, kept: KeptServer) -> Result<Target, BadConfig> {
+        let address = kept.connect.parse();
+        let address = address.map_err(|why| BadConfig::new(format!("the server kept as {name}: {why}")))?;
+        Ok(Target { address, encrypted: kept.tls, authorities: kept.tls_ca, user: Some(kept.user) })
+    }
+}
+
+impl Remote {
+    /// The name under which `chatd login` keeps the server.
+    pub fn kept_as(&self) -> Option<&str> {
+        self.kept_as.as_deref()
+    }
+
+    /// What is meant.
+    pub fn target(&self) -> Result<Target, BadConfig> {
+        let Some(name) = &self.kept_as else { return self.named() };
+        if self.names_something() {
+            return Err(BadConfig::new(format!(
+                "--as {name} says which server: leave --connect, --tls and --tls-ca out, or change what is kept with \
+                 `chatd login --as {name}`"
+            )));
+        }
+        let kept = servers::read(name)?.ok_or_else(|| servers::unknown(name))?;
+        Target::of(name, kept)
+    }
+
+    /// What is meant by who logs in: also a server that is not kept yet, and what is to be changed of one that is.
+    pub fn target_of_login(&self) -> Result<Target, BadConfig> {
+        let Some(name) = &self.kept_as else { return self.named() };
+        let kept = servers::read(name)?.map(|kept| Target::of(name, kept)).transpose()?;
+        match kept {
+            Some(kept) if !self.names_something() => Ok(kept),
+            Some(kept) => {
+                Ok(Target { address: self.connect.clone().unwrap_or(kept.address), user: kept.user, ..self.named()? })
+            }
+            None => self.named(),
+        }
+    }
+
+    fn names_something(&self) -> bool {
+        self.connect.is_some() || self.tls || self.tls_ca.is_some()
+    }
+
+    /// What flags and environment name.
+    fn named(&self) -> Result<Target, BadConfig> {
         let authorities = match &self.tls_ca {
             Some(file) => Some(file.clone()),
             None => variable("CHATD_TLS_CA")?.map(PathBuf::from),
         };
         // Nobody names whom to trust and means to speak in the clear.
-        let on = match variable("CHATD_TLS")?.as_deref() {
+        let encrypted = match variable("CHATD_TLS")?.as_deref() {
             _ if self.tls || self.tls_ca.is_some() => true,
             None => authorities.is_some(),
             Some("1" | "yes" | "true") => true,
@@ -46,8 +121,7 @@ impl Remote {
             }
             Some(other) => return Err(BadConfig::new(format!("CHATD_TLS={other:?}: it is yes or no"))),
         };
-        let connector = || tls::connector(authorities.as_deref()).map_err(|why| BadConfig::new(why.to_string()));
-        Ok(RemoteServer { address: self.address()?, tls: on.then(connector).transpose()? })
+        Ok(Target { address: self.address()?, encrypted, authorities, user: None })
     }
 
     fn address(&self) -> Result<ServerAddress, BadConfig> {

@@ -28,7 +28,7 @@ const INPUT_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 pub struct LoginCommand {
-    /// The user name [default: $CHATD_USER]
+    /// The user name [default: with --as the one that was kept, else $CHATD_USER]
     user: Option<String>,
     #[command(flatten)]
     remote: Remote,
@@ -65,9 +65,11 @@ pub struct Inbox {
 
 impl LoginCommand {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let user = self.user.clone().map_or_else(remote::user, |user| Ok(Some(user)))?;
+        let target = self.remote.target_of_login()?;
+        let user = self.user.clone().or_else(|| target.user.clone());
+        let user = user.map_or_else(remote::user, |user| Ok(Some(user)))?;
         let user = user.context("who? `chatd login USER`, or CHATD_USER")?;
-        account::run(&self.remote, Some(&user), async |account| {
+        account::run(&target, Some(&user), async |account| {
             let password = match account.password() {
                 Some(password) => password,
                 None => {
@@ -76,14 +78,14 @@ impl LoginCommand {
                     Password::attempt(&typed.context(hint)?)
                 }
             };
-            account.log_in_for_good(password).await
+            account.log_in_for_good(password, self.remote.kept_as()).await
         })
     }
 }
 
 impl Logout {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        account::run(&self.remote, None, RemoteAccount::log_out)
+        account::run(&self.remote.target()?, None, RemoteAccount::log_out)
     }
 }
 
@@ -92,7 +94,7 @@ impl SendMessage {
         let typed = if self.text.is_empty() { input()? } else { self.text.join(" ") };
         let Some(text) = as_sent(&typed) else { bail!("there is nothing to send") };
         let recipient = LookupName::of(&self.user);
-        account::run(&self.remote, None, async |account| {
+        account::run(&self.remote.target()?, None, async |account| {
             let send = Command::Send(Send { recipient: recipient.clone(), text: text.as_str().into() });
             let asked = account.ask(async |link, token| link.call(&send.clone().with(token)).await).await;
             let reply = asked.map_err(|error| match error.downcast_ref() {
@@ -113,7 +115,7 @@ impl Inbox {
     /// messages there.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         output::require()?;
-        account::run(&self.remote, None, async |account| {
+        account::run(&self.remote.target()?, None, async |account| {
             let mut reply = account.mail(Duration::ZERO).await?;
             while self.wait && is_empty(&reply) {
                 reply = account.mail(WAIT).await?;

@@ -20,13 +20,15 @@ pub fn folder() -> anyhow::Result<PathBuf> {
 
 const NOWHERE: &str = "neither XDG_STATE_HOME nor HOME says where to keep things";
 
-fn place() -> Option<PathBuf> {
+/// Where that is, whether it is there or not.
+pub fn place() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
     state.map(|state| state.join("chatd"))
 }
 
-fn make(folder: &Path) -> anyhow::Result<()> {
+/// Makes a folder that is the owner's alone.
+pub fn make(folder: &Path) -> anyhow::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.with_context(|| folder.display().to_string())
 }
@@ -84,7 +86,7 @@ impl Logins {
 }
 
 /// Whole or not at all, and for nobody else's eyes from the beginning.
-fn write(file: &Path, line: &str) -> anyhow::Result<()> {
+pub fn write(file: &Path, line: &str) -> anyhow::Result<()> {
     let new = file.with_extension(format!("new-{}", std::process::id()));
     let written =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|mut open| {
@@ -105,7 +107,7 @@ fn read(file: &Path) -> anyhow::Result<Option<String>> {
 
 /// A name that is a file name whatever it holds: all but ASCII letters, digits, `-` and `_` is spelled in hex. A dot
 /// is spelled too, because `with_extension` cuts there.
-fn file_name(name: &str) -> String {
+pub fn file_name(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let spelled = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") };
     name.bytes().map(spelled).collect()

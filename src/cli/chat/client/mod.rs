@@ -29,7 +29,7 @@ pub struct Client {
 
 impl Client {
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        let server = self.remote.server()?;
+        let server = self.remote.target()?.server()?;
         let runtime = runtime(1)?;
         if io::stdin().is_terminal() && io::stdout().is_terminal() {
             terminal::converse(&runtime, &server)?;
