@@ -34,6 +34,10 @@ id!(
     UserId
 );
 id!(
+    /// A group. No account has the same number. Never given out twice.
+    GroupId
+);
+id!(
     /// A login, in the order of logins. Never given out twice.
     SessionId
 );
@@ -123,6 +127,44 @@ pub struct TokenHash(pub [u8; 32]);
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenHash(…)")
+    }
+}
+
+/// Whom a message is for. Accounts and groups have their names, and their numbers, from the same set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// One account.
+    User(UserId),
+    /// All members of a group but the sender.
+    Group(GroupId),
+}
+
+impl Address {
+    /// The number that stands for it in the store.
+    pub fn number(self) -> i64 {
+        match self {
+            Address::User(UserId(number)) | Address::Group(GroupId(number)) => number,
+        }
+    }
+
+    /// The account, if it is one.
+    pub fn user(self) -> Option<UserId> {
+        match self {
+            Address::User(user) => Some(user),
+            Address::Group(_) => None,
+        }
+    }
+}
+
+impl From<UserId> for Address {
+    fn from(user: UserId) -> Address {
+        Address::User(user)
+    }
+}
+
+impl From<GroupId> for Address {
+    fn from(group: GroupId) -> Address {
+        Address::Group(group)
     }
 }
 

@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 use tokio::sync::broadcast;
 
 use crate::clock::{Clock, Steady};
-use crate::model::{Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::model::{Address, Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::ops::metrics::Durations;
 
 /// One of something for each message of a packet: nearly always one message, and then not on the heap.
@@ -71,8 +71,8 @@ pub struct NewSession {
 pub struct NewMessage {
     /// Who sends.
     pub sender: UserId,
-    /// Whose queue it goes to.
-    pub recipient: UserId,
+    /// Whose queue it goes to, or to the queues of whose members.
+    pub to: Address,
     /// Now.
     pub sent_at: Timestamp,
     /// The text, exactly as sent.
@@ -83,9 +83,16 @@ pub struct NewMessage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendResult {
     /// It is on stable storage.
-    Stored(MessageId),
-    /// The recipient's unread mail is at its cap.
+    Stored {
+        /// Its number.
+        id: MessageId,
+        /// How many members of the group do not get it, because their unread mail is at its cap.
+        not_delivered: usize,
+    },
+    /// The recipient's unread mail is at its cap, or that of every member.
     InboxFull,
+    /// The sender is not in the group.
+    NotAMember,
     /// The sender has stored as much as one account may.
     StoredFull,
     /// The disk is nearly full, so nothing is taken in.
@@ -107,11 +114,20 @@ pub struct InboxQuery {
     pub session: Option<SessionId>,
 }
 
+/// A message of an inbox, and whom it was sent to: the reader, or a group of the reader's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressedMessage {
+    /// Number, time and text.
+    pub message: Message,
+    /// The reader or the group.
+    pub to: Address,
+}
+
 /// What [`Repository::lease`] hands out.
 #[derive(Debug, Default)]
 pub struct Delivery {
     /// By sender, in the order of their first message ever; each in the order sent.
-    pub senders: Vec<(UserId, Vec<Message>)>,
+    pub senders: Vec<(UserId, Vec<AddressedMessage>)>,
     /// The hold on these messages; `None` where there are none.
     pub lease: Option<Lease>,
 }
@@ -123,8 +139,8 @@ pub struct StoredMessage {
     pub message: Message,
     /// Who sent it.
     pub sender: UserId,
-    /// Who reads it.
-    pub recipient: UserId,
+    /// Whom it is for.
+    pub to: Address,
     /// When it was read, once that is durable.
     pub read_at: Option<Timestamp>,
 }

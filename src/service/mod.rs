@@ -17,11 +17,11 @@ use tracing::{debug, info};
 pub use self::caller::{Authenticated, Caller, Outcome, TokenState};
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
-use crate::model::{Message, MessageId, SessionId, Token, UserId};
+use crate::model::{MessageId, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, HistoryEntry, Profile, Receipt, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{
-    self, HistoryQuery, InboxQuery, NewMessage, Repository, SendResult, Session, StoredMessage, User,
+    self, AddressedMessage, HistoryQuery, InboxQuery, NewMessage, Repository, SendResult, Session, StoredMessage, User,
 };
 pub use crate::repository::{EndedSession, Lease, PerMessage};
 
@@ -182,9 +182,10 @@ impl Service {
         let accepted = outcomes.iter_mut().filter(|outcome| outcome.reply == Reply::Sent);
         for (place, outcome) in accepted.enumerate() {
             let refusal = match queued.as_ref().map(|queued| queued.get(place)) {
-                Ok(Some(SendResult::Stored(_))) => continue,
+                Ok(Some(SendResult::Stored { .. })) => continue,
                 Ok(Some(SendResult::InboxFull)) => Refusal::InboxFull,
                 Ok(Some(SendResult::StoredFull)) => Refusal::StoredFull,
+                Ok(Some(SendResult::NotAMember)) => Refusal::UnknownRecipient,
                 Ok(Some(SendResult::NoSpace | SendResult::Unfit) | None) | Err(_) => Refusal::Unavailable,
             };
             self.refused_sends.count(refusal.reason());
@@ -200,7 +201,7 @@ impl Service {
         let recipient = self.repository.recipient(&send.recipient).await.map_err(unavailable)?;
         let recipient = recipient.ok_or(Refusal::UnknownRecipient)?;
         debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
-        Ok(NewMessage { sender: session.user.id, recipient, sent_at: *at, text: send.text })
+        Ok(NewMessage { sender: session.user.id, to: recipient.into(), sent_at: *at, text: send.text })
     }
 
     /// Whether a session has not ended.
@@ -241,9 +242,14 @@ impl Service {
         Ok(Outcome { lease: delivery.lease, ..caller.hears(reply) })
     }
 
-    async fn inbox_reply(&self, reader: &Session, handed_out: Vec<(UserId, Vec<Message>)>) -> Result<Reply, Refusal> {
+    async fn inbox_reply(
+        &self,
+        reader: &Session,
+        handed_out: Vec<(UserId, Vec<AddressedMessage>)>,
+    ) -> Result<Reply, Refusal> {
         let mut senders: Vec<SenderMessages> = Vec::with_capacity(handed_out.len());
         for (sender, messages) in handed_out {
+            let messages = messages.into_iter().map(|AddressedMessage { message, .. }| message);
             let Some(sender) = self.repository.user(sender).await.map_err(unavailable)? else { continue };
             // A removed account and a later one of the same name share a key, as a JSON object wants it.
             if let Some(same) = senders.iter_mut().find(|from| from.username == sender.username) {
@@ -255,7 +261,7 @@ impl Service {
                 username: sender.username.clone(),
                 sender: sender.display_name.to_string(),
                 recipient: reader.user.display_name.to_string(),
-                messages,
+                messages: messages.collect(),
             });
         }
         Ok(Reply::Inbox(senders))

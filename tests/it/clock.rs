@@ -198,7 +198,7 @@ async fn a_clock_that_is_ahead_removes_no_mail() {
     let read = async |repository: &SqliteRepository| {
         let sent_at = repository.clock().now();
         let text = Arc::from("text");
-        let message = NewMessage { sender: users[0], recipient: users[0], sent_at, text };
+        let message = NewMessage { sender: users[0], to: users[0].into(), sent_at, text };
         repository.send([message].into()).await.expect("the store works");
         lease(repository, users[0], ALL).await.lease.expect("it holds something").confirm();
         settle(repository).await;

@@ -11,7 +11,8 @@ use chatd::clock::Clock;
 use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
 use chatd::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::repository::{
-    Delivery, HistoryQuery, InboxQuery, Lease, NewMessage, NewUser, Repository, SendResult, StoreOptions,
+    AddressedMessage, Delivery, HistoryQuery, InboxQuery, Lease, NewMessage, NewUser, Repository, SendResult,
+    StoreOptions,
 };
 use chatd::transport::confirmation::{QUIET_AFTER_END, Unconfirmed};
 use proptest::prelude::*;
@@ -60,12 +61,12 @@ pub async fn add_users(repository: &SqliteRepository, count: usize) -> Vec<UserI
 }
 
 pub fn message(sender: UserId, recipient: UserId, text: &str) -> NewMessage {
-    NewMessage { sender, recipient, sent_at: Timestamp::now(), text: text.into() }
+    NewMessage { sender, to: recipient.into(), sent_at: Timestamp::now(), text: text.into() }
 }
 
 pub async fn send(repository: &SqliteRepository, sender: UserId, recipient: UserId, text: &str) -> MessageId {
     let queued = repository.send([message(sender, recipient, text)].into()).await.expect("the store works");
-    let [SendResult::Stored(id)] = queued[..] else { panic!("{queued:?}") };
+    let [SendResult::Stored { id, .. }] = queued[..] else { panic!("{queued:?}") };
     id
 }
 
@@ -76,7 +77,7 @@ pub async fn lease(repository: &SqliteRepository, recipient: UserId, want: Inbox
 }
 
 pub fn texts(delivery: &Delivery) -> Vec<&str> {
-    delivery.senders.iter().flat_map(|(_, messages)| messages.iter().map(|message| &*message.text)).collect()
+    delivery.senders.iter().flat_map(|(_, messages)| messages.iter().map(|received| &*received.message.text)).collect()
 }
 
 /// When this is answered, the writer has done all that it was given before.
@@ -187,8 +188,9 @@ impl World {
         assert_eq!(senders, self.first_ever(of), "the order of senders");
         let mut ids = Vec::new();
         for (sender, messages) in &delivery.senders {
-            assert!(messages.is_sorted_by_key(|message| message.id));
-            for message in messages {
+            assert!(messages.is_sorted_by_key(|received| received.message.id));
+            for AddressedMessage { message, to } in messages {
+                assert_eq!(*to, self.users[of].into());
                 let sent = &self.log[&message.id];
                 assert_eq!((sent.to, sent.from, &*sent.text), (of, self.number(*sender), &*message.text));
                 ids.push(message.id);
@@ -213,7 +215,7 @@ impl World {
                 let messages = sent.iter().map(|s| message(self.users[s.from], self.users[s.to], &s.text)).collect();
                 let queued = self.store().send(messages).await.expect("the store works");
                 for (queued, sent) in queued.into_iter().zip(sent) {
-                    let SendResult::Stored(id) = queued else { panic!("{queued:?}") };
+                    let SendResult::Stored { id, .. } = queued else { panic!("{queued:?}") };
                     assert!(self.log.insert(id, sent).is_none(), "{id} was given out twice");
                 }
             }
@@ -329,7 +331,7 @@ async fn a_full_inbox_refuses_and_takes_again_what_was_made_room_for() {
     let queued = repository.send(of(&["1", "2", "3", "4"])).await.expect("the store works");
     assert!(matches!(
         queued[..],
-        [SendResult::Stored(_), SendResult::Stored(_), SendResult::Stored(_), SendResult::InboxFull]
+        [SendResult::Stored { .. }, SendResult::Stored { .. }, SendResult::Stored { .. }, SendResult::InboxFull]
     ));
     let delivery = lease(&repository, users[1], ALL).await;
     assert_eq!(texts(&delivery), ["1", "2", "3"]);
@@ -338,7 +340,10 @@ async fn a_full_inbox_refuses_and_takes_again_what_was_made_room_for() {
     delivery.lease.expect("it holds something").confirm();
     settle(&repository).await;
     let queued = repository.send(of(&["12345678901", "1234567890", "1"])).await.expect("the store works");
-    assert!(matches!(queued[..], [SendResult::InboxFull, SendResult::Stored(_), SendResult::InboxFull]), "{queued:?}");
+    assert!(
+        matches!(queued[..], [SendResult::InboxFull, SendResult::Stored { .. }, SendResult::InboxFull]),
+        "{queued:?}"
+    );
     // Another's inbox is not full for that.
     send(&repository, users[1], users[0], "hal").await;
     let repository = reopen(repository, folder.path(), &options).await;
@@ -428,7 +433,7 @@ async fn a_time_beyond_the_digits_of_the_log_refuses_one_message_and_not_the_sto
         let unfit = NewMessage { sent_at, ..message(users[0], users[1], "unfit") };
         let fit = message(users[0], users[1], "fit");
         let queued = repository.send([unfit, fit].into_iter().collect()).await.expect("the store works");
-        assert!(matches!(queued[..], [SendResult::Unfit, SendResult::Stored(_)]), "{queued:?}");
+        assert!(matches!(queued[..], [SendResult::Unfit, SendResult::Stored { .. }]), "{queued:?}");
     }
     assert_eq!(repository.status().await.expect("the store works").unread_messages, 2);
     assert_eq!(texts(&lease(&repository, users[1], ALL).await), ["fit", "fit"]);

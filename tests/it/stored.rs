@@ -45,14 +45,14 @@ async fn one_user_does_not_fill_the_disk_with_mail_that_was_read() {
     let repository = open(folder.path(), &options).await;
     let users = add_users(&repository, 2).await;
     for _ in 0..10 {
-        assert!(matches!(try_send(&repository, users[0], users[0]).await, SendResult::Stored(_)));
+        assert!(matches!(try_send(&repository, users[0], users[0]).await, SendResult::Stored { .. }));
         read(&repository, users[0]).await;
     }
     assert_eq!(stored(&repository, &users).await, [2_000, 0]);
     assert_eq!(try_send(&repository, users[0], users[0]).await, SendResult::StoredFull);
     assert_eq!(try_send(&repository, users[0], users[1]).await, SendResult::StoredFull);
     // Whoever is written to is not charged, and another is not refused.
-    assert!(matches!(try_send(&repository, users[1], users[0]).await, SendResult::Stored(_)));
+    assert!(matches!(try_send(&repository, users[1], users[0]).await, SendResult::Stored { .. }));
     assert_eq!(
         repository.status().await.expect("the store works").unread_messages,
         1,
@@ -63,7 +63,7 @@ async fn one_user_does_not_fill_the_disk_with_mail_that_was_read() {
     assert_eq!(try_send(&repository, users[0], users[0]).await, SendResult::StoredFull);
     assert_eq!(repository.prune(later()).await.expect("the store works"), 10);
     assert_eq!(stored(&repository, &users).await, [0, 200]);
-    assert!(matches!(try_send(&repository, users[0], users[0]).await, SendResult::Stored(_)));
+    assert!(matches!(try_send(&repository, users[0], users[0]).await, SendResult::Stored { .. }));
     repository.close().await.expect("it closes");
     verify(folder.path()).await;
 }

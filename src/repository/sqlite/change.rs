@@ -163,7 +163,7 @@ async fn remove_user(db: &mut SqliteConnection, id: UserId, now: Timestamp) -> s
          WHERE run.last >= (SELECT oldest FROM mailbox WHERE user = ?1 AND messages > 0)
            AND EXISTS (SELECT 1 FROM message WHERE message.id = value ->> 1)
          UNION ALL
-         SELECT id, ?2 FROM message WHERE recipient = ?1 AND id > (SELECT coalesce(max(last), 0) FROM run)",
+         SELECT id, ?2 FROM message WHERE target = ?1 AND id > (SELECT coalesce(max(last), 0) FROM run)",
     )
     .bind(id.0)
     .bind(now.0)
@@ -271,9 +271,9 @@ async fn prune(
         "INSERT INTO change (kind, id)
          SELECT DISTINCT 'user', sender FROM message WHERE id IN (SELECT value FROM json_each(?1))",
         "INSERT OR IGNORE INTO correspondent (recipient, sender, first_id)
-         SELECT recipient, sender, min(id) FROM message
+         SELECT target, sender, min(id) FROM message
          WHERE id IN (SELECT value FROM json_each(?1)) AND id > (SELECT coalesce(max(last), 0) FROM run)
-         GROUP BY recipient, sender",
+         GROUP BY target, sender",
         "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM receipt WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM mail WHERE run < (SELECT min(id) FROM message)",

@@ -28,8 +28,8 @@ pub struct Content<'a> {
     pub id: i64,
     /// Who sent it.
     pub sender: i64,
-    /// Who reads it.
-    pub recipient: i64,
+    /// The number of whom it is for.
+    pub target: i64,
     /// When it was sent.
     pub sent_at: i64,
     /// Its text, which may be no text any more.
@@ -39,7 +39,7 @@ pub struct Content<'a> {
 impl Content<'_> {
     /// The checksum that belongs to it.
     pub fn checksum(&self) -> Checksum {
-        of(&[self.id, self.sender, self.recipient, self.sent_at], self.text)
+        of(&[self.id, self.sender, self.target, self.sent_at], self.text)
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     const CONTENT: Content<'_> =
-        Content { id: 7, sender: 1, recipient: 2, sent_at: 1_795_447_622_120, text: b"saya \xC3\xA9" };
+        Content { id: 7, sender: 1, target: 2, sent_at: 1_795_447_622_120, text: b"saya \xC3\xA9" };
 
     #[test]
     fn each_flipped_bit_is_found() {
@@ -140,7 +140,7 @@ mod tests {
             for flipped in [
                 Content { id: CONTENT.id ^ flip, ..CONTENT },
                 Content { sender: CONTENT.sender ^ flip, ..CONTENT },
-                Content { recipient: CONTENT.recipient ^ flip, ..CONTENT },
+                Content { target: CONTENT.target ^ flip, ..CONTENT },
                 Content { sent_at: CONTENT.sent_at ^ flip, ..CONTENT },
             ] {
                 assert_eq!(none.text(&flipped, &checksum), None);

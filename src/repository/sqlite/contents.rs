@@ -13,10 +13,10 @@ use super::checksum::{Content, Unchecked};
 
 /// Whatever stands in a damaged row is made a number or a text, or left out.
 const CONTENTS: &str = "SELECT CAST(json_group_array(json_array(id, CAST(sender AS INTEGER),
-        CAST(recipient AS INTEGER), CAST(sent_at AS INTEGER), CAST(checksum AS TEXT), CAST(text AS TEXT))) AS BLOB)
+        CAST(target AS INTEGER), CAST(sent_at AS INTEGER), CAST(checksum AS TEXT), CAST(text AS TEXT))) AS BLOB)
     FROM message WHERE id IN (SELECT value FROM json_each(?1))";
 /// The same in rows, for fewer messages and longer texts, and when they were read.
-const ENTRIES: &str = "SELECT m.id, CAST(sender AS INTEGER), CAST(recipient AS INTEGER), CAST(sent_at AS INTEGER),
+const ENTRIES: &str = "SELECT m.id, CAST(sender AS INTEGER), CAST(target AS INTEGER), CAST(sent_at AS INTEGER),
         CAST(checksum AS BLOB), CAST(text AS BLOB), CAST(delivered_at AS INTEGER)
     FROM message m LEFT JOIN receipt r ON r.id = m.id WHERE m.id IN (SELECT value FROM json_each(?1))";
 const LENGTHS: &str = "SELECT id, octet_length(text) FROM message WHERE id IN (SELECT value FROM json_each(?1))";
@@ -30,7 +30,7 @@ pub struct StoredRow {
     /// Its number.
     pub id: i64,
     sender: Option<i64>,
-    recipient: Option<i64>,
+    target: Option<i64>,
     sent_at: Option<i64>,
     checksum: Option<ByteBuf>,
     text: Option<ByteBuf>,
@@ -46,7 +46,7 @@ impl StoredRow {
             id: self.id,
             // No number of ours, so that no checksum is right.
             sender: self.sender.unwrap_or(-1),
-            recipient: self.recipient.unwrap_or(-1),
+            target: self.target.unwrap_or(-1),
             sent_at: self.sent_at.unwrap_or(-1),
             text: self.text.as_deref().map_or(&[], |text| text),
         }
@@ -94,10 +94,10 @@ pub fn entries<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, Sto
     Box::pin(async move {
         type MessageRow = (i64, Option<i64>, Option<i64>, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
         let rows: Vec<MessageRow> = sqlx::query_as(ENTRIES).bind(Json(ids)).fetch_all(db).await?;
-        let stored = |(id, sender, recipient, sent_at, checksum, text, read_at): MessageRow| StoredRow {
+        let stored = |(id, sender, target, sent_at, checksum, text, read_at): MessageRow| StoredRow {
             id,
             sender,
-            recipient,
+            target,
             sent_at,
             checksum: checksum.map(ByteBuf::from),
             text: text.map(ByteBuf::from),

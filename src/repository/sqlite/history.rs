@@ -18,7 +18,7 @@ const PARTS: i64 = 64;
 
 /// The tail has no index by person: it is short, and its rows are read without their texts.
 const TAIL: &str = "SELECT id FROM message WHERE id > ?1 AND id < ?2
-    AND (sender = ?3 AND recipient = ?4 OR ?5 AND sender = ?4 AND recipient = ?3) ORDER BY id DESC LIMIT ?6";
+    AND (sender = ?3 AND target = ?4 OR ?5 AND sender = ?4 AND target = ?3) ORDER BY id DESC LIMIT ?6";
 /// Where to begin: the part that has message ?3, if there is one, else the latest.
 const BEGIN: &str = "SELECT coalesce(
         (SELECT run FROM conversation
@@ -78,8 +78,8 @@ fn entry(
     unchecked: Unchecked,
     damaged: &mut Vec<(UserId, MessageId)>,
 ) -> Option<StoredMessage> {
-    let Content { id, sender, recipient, sent_at, .. } = row.content();
-    let (id, mut sender, mut recipient) = (MessageId(id), UserId(sender), UserId(recipient));
+    let Content { id, sender, target, sent_at, .. } = row.content();
+    let (id, mut sender, mut recipient) = (MessageId(id), UserId(sender), UserId(target));
     let theirs = [(one, other), (other, one)];
     let text = match row.text(unchecked) {
         Some(_) if !theirs.contains(&(sender, recipient)) => {
@@ -96,7 +96,7 @@ fn entry(
         }
     };
     let message = Message { id, sent_at: Timestamp(sent_at), text };
-    Some(StoredMessage { message, sender, recipient, read_at: row.read_at.map(Timestamp) })
+    Some(StoredMessage { message, sender, to: recipient.into(), read_at: row.read_at.map(Timestamp) })
 }
 
 /// What became of the newest messages of `sender` to `recipient`, oldest first.

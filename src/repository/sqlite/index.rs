@@ -9,7 +9,7 @@ use std::vec::IntoIter;
 use super::checksum::{self, BYTES};
 use super::direct::{Failure, WalConnection};
 use super::packed::{JsonbRows, USER, WIDE};
-use crate::model::{MessageId, UserId};
+use crate::model::{Address, MessageId, UserId};
 use crate::repository::memory::mailboxes::Mailboxes;
 use crate::repository::memory::stored::StoredAmount;
 
@@ -20,8 +20,8 @@ pub struct TailMessage {
     pub id: MessageId,
     /// Who sent it.
     pub sender: UserId,
-    /// Who reads it.
-    pub recipient: UserId,
+    /// Whom it is for.
+    pub to: Address,
     /// The length of its text.
     pub bytes: u64,
 }
@@ -30,23 +30,25 @@ pub struct TailMessage {
 #[derive(Debug)]
 pub struct IndexRun {
     to: MessageId,
-    recipients: Vec<UserId>,
+    recipients: Vec<Address>,
     /// What each sender has stored by it.
     stored: Vec<(UserId, StoredAmount)>,
     /// Recipients and their messages, as JSON.
-    mail: IntoIter<(UserId, String)>,
-    /// The first message of each sender to each recipient.
-    correspondents: IntoIter<TailMessage>,
-    /// Pairs of people and the messages between them, as JSON.
-    conversations: IntoIter<(UserPair, String)>,
+    mail: IntoIter<(i64, String)>,
+    /// The first message of each sender to each account.
+    correspondents: IntoIter<Correspondent>,
+    /// Conversations and their messages, as JSON.
+    conversations: IntoIter<(ConversationKey, String)>,
     /// Bytes that are to be written with each message that is committed meanwhile.
     pace: usize,
     /// Bytes that should have been written by now.
     owed: usize,
 }
 
-/// Two people, the lower number first.
-type UserPair = (UserId, UserId);
+/// Recipient, sender, and the first message of the one to the other.
+type Correspondent = (UserId, UserId, MessageId);
+/// Two people, or one person and a group, the lower number first; for all of a group twice its number.
+type ConversationKey = (i64, i64);
 
 /// How long the tail grows.
 #[derive(Clone, Copy, Debug)]
@@ -111,20 +113,23 @@ impl IndexRun {
     /// Sorts the tail, which takes milliseconds.
     pub fn new(mut tail: Vec<TailMessage>, size: Tail) -> IndexRun {
         let to = tail.last().map_or(MessageId(0), |last| last.id);
-        tail.sort_unstable_by_key(|m| (m.recipient, m.id));
-        let by_recipient = tail.chunk_by(|a, b| a.recipient == b.recipient);
-        let (mut mail, mut correspondents) = (Vec::new(), Vec::new());
+        tail.sort_unstable_by_key(|m| (m.to, m.id));
+        let by_recipient = tail.chunk_by(|a, b| a.to == b.to);
+        let (mut mail, mut recipients, mut correspondents) = (Vec::new(), Vec::new(), Vec::new());
         for messages in by_recipient {
             let rows: Vec<_> = messages.iter().map(|m| (m.sender.0, m.id.0, m.bytes)).collect();
             let json = serde_json::to_string(&rows).expect("numbers are JSON");
-            mail.push((messages[0].recipient, json));
-            let mut senders = HashSet::new();
-            correspondents.extend(messages.iter().copied().filter(|m: &TailMessage| senders.insert(m.sender)));
+            mail.push((messages[0].to.number(), json));
+            recipients.push(messages[0].to);
+            if let Address::User(recipient) = messages[0].to {
+                let mut senders = HashSet::new();
+                let first = messages.iter().filter(|m| senders.insert(m.sender));
+                correspondents.extend(first.map(|m| (recipient, m.sender, m.id)));
+            }
         }
-        correspondents.sort_unstable_by_key(|m| (m.recipient, m.sender));
+        correspondents.sort_unstable();
         let stored = stored(&tail);
-        let conversations = conversations(&mut tail);
-        let recipients = mail.iter().map(|(recipient, _)| *recipient).collect();
+        let conversations = conversations(&tail);
         let bytes = mail.iter().map(|(_, json)| USER + BYTES + json.len()).sum::<usize>()
             + correspondents.len() * NUMBERS
             + conversations.iter().map(|(_, json)| 2 * USER + json.len()).sum::<usize>();
@@ -148,7 +153,7 @@ impl IndexRun {
     }
 
     /// Whose mail it is, each once.
-    pub fn recipients(&self) -> &[UserId] {
+    pub fn recipients(&self) -> &[Address] {
         &self.recipients
     }
 
@@ -172,9 +177,9 @@ impl IndexRun {
         let owed = std::mem::take(&mut self.owed);
         if self.mail.len() > 0 {
             let mut rows = JsonbRows::with_capacity(1, owed);
-            for (user, json) in self.mail.by_ref() {
-                let checksum = checksum::of_mail(self.to.0, user.0, json.as_bytes());
-                rows.row_with(&[(user.0, USER)], &checksum, &json)?;
+            for (recipient, json) in self.mail.by_ref() {
+                let checksum = checksum::of_mail(self.to.0, recipient, json.as_bytes());
+                rows.row_with(&[(recipient, USER)], &checksum, &json)?;
                 if rows.len() >= owed {
                     break;
                 }
@@ -183,14 +188,14 @@ impl IndexRun {
         } else if self.correspondents.len() > 0 {
             let count = owed.div_ceil(NUMBERS);
             let mut rows = JsonbRows::with_capacity(count, NUMBERS);
-            for m in self.correspondents.by_ref().take(count) {
-                rows.row(&[(m.recipient.0, USER), (m.sender.0, USER), (m.id.0, WIDE)], "")?;
+            for (recipient, sender, first) in self.correspondents.by_ref().take(count) {
+                rows.row(&[(recipient.0, USER), (sender.0, USER), (first.0, WIDE)], "")?;
             }
             db.execute(CORRESPONDENT, (rows.finish(),)).await?;
         } else {
             let mut rows = JsonbRows::with_capacity(1, owed);
             for ((low, high), json) in self.conversations.by_ref() {
-                rows.row(&[(low.0, USER), (high.0, USER)], &json)?;
+                rows.row(&[(low, USER), (high, USER)], &json)?;
                 if rows.len() >= owed {
                     break;
                 }
@@ -210,8 +215,9 @@ impl IndexRun {
             let [messages, bytes] = [amount.messages, amount.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
             stored.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE)], "")?;
         }
-        let mut rows = JsonbRows::with_capacity(self.recipients.len(), USER + 3 * WIDE);
-        for (user, unread) in mailboxes.unread_up_to(self.to, &self.recipients) {
+        let users: Vec<UserId> = self.recipients.iter().filter_map(|recipient| recipient.user()).collect();
+        let mut rows = JsonbRows::with_capacity(users.len(), USER + 3 * WIDE);
+        for (user, unread) in mailboxes.unread_up_to(self.to, &users) {
             let [messages, bytes] = [unread.messages, unread.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
             rows.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE), (unread.oldest.0, WIDE)], "")?;
         }
@@ -240,14 +246,22 @@ fn stored(tail: &[TailMessage]) -> Vec<(UserId, StoredAmount)> {
     stored.into_iter().collect()
 }
 
-/// The messages by pair, in their order, below 0 where the one with the higher number wrote.
-fn conversations(tail: &mut [TailMessage]) -> Vec<(UserPair, String)> {
-    let pair = |m: &TailMessage| (m.sender.min(m.recipient), m.sender.max(m.recipient));
-    tail.sort_unstable_by_key(|m| (pair(m), m.id));
-    let by_pair = tail.chunk_by(|a, b| pair(a) == pair(b)).map(|messages| {
-        let signed = |m: &TailMessage| if m.sender <= m.recipient { m.id.0 } else { -m.id.0 };
-        let ids: Vec<i64> = messages.iter().map(signed).collect();
-        (pair(&messages[0]), serde_json::to_string(&ids).expect("numbers are JSON"))
+/// The messages by conversation, in their order, below 0 where the one with the higher number wrote. A message to a
+/// group is in that of the whole group and in that of its sender with the group.
+fn conversations(tail: &[TailMessage]) -> Vec<(ConversationKey, String)> {
+    let mut all = Vec::with_capacity(tail.len());
+    for TailMessage { id, sender: UserId(sender), to, .. } in tail {
+        let target = to.number();
+        let signed = if *sender <= target { id.0 } else { -id.0 };
+        all.push(((target.min(*sender), target.max(*sender)), signed));
+        if let Address::Group(_) = to {
+            all.push(((target, target), id.0));
+        }
+    }
+    all.sort_unstable_by_key(|(conversation, signed)| (*conversation, signed.abs()));
+    let by_conversation = all.chunk_by(|(a, _), (b, _)| a == b).map(|messages| {
+        let ids: Vec<i64> = messages.iter().map(|(_, signed)| *signed).collect();
+        (messages[0].0, serde_json::to_string(&ids).expect("numbers are JSON"))
     });
-    by_pair.collect()
+    by_conversation.collect()
 }

@@ -115,7 +115,7 @@ fn fill(mailboxes: &Mailboxes, rows: Vec<tail::TailRow>, directory: &Directory, 
     let mut unread = Vec::new();
     for row in rows {
         let (recipient, waiting, read) = row.waiting(directory, damage);
-        tail.push(TailMessage { id: waiting.id, sender: waiting.sender, recipient, bytes: waiting.bytes });
+        tail.push(TailMessage { id: waiting.id, sender: waiting.sender, to: waiting.to, bytes: waiting.bytes });
         match read {
             true => mailboxes.note_sender(recipient, waiting.sender, waiting.id),
             false => unread.push((recipient, waiting)),

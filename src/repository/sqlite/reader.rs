@@ -14,7 +14,7 @@ use super::checksum::NOTICE;
 use super::contents::{self, StoredRow};
 use crate::model::{Message, MessageId, Timestamp, UserId};
 use crate::repository::memory::mailboxes::{TakeResult, UnreadMessage};
-use crate::repository::{Delivery, InboxQuery};
+use crate::repository::{AddressedMessage, Delivery, InboxQuery};
 
 /// What the index has of a message: sender, number, bytes of text.
 type Indexed = (i64, i64, u64);
@@ -31,11 +31,11 @@ const INDEXED: &str = "SELECT last, CAST(mail.messages AS BLOB), CAST(mail.check
 /// Which of these messages were neither read nor pruned after that.
 const UNREAD: &str = "SELECT json_group_array(value) FROM json_each(?1)
     WHERE NOT EXISTS (SELECT 1 FROM receipt WHERE id = value)
-        AND EXISTS (SELECT 1 FROM message WHERE id = value AND recipient = ?2)";
+        AND EXISTS (SELECT 1 FROM message WHERE id = value AND target = ?2)";
 
 /// The same from the message log itself, which takes as long as the message log is.
 const UNREAD_OF_LOG: &str = "SELECT json_group_array(json_array(sender, id, octet_length(text))) FROM message
-    WHERE id BETWEEN (SELECT oldest FROM mailbox WHERE user = ?1) AND ?2 AND recipient = ?1
+    WHERE id BETWEEN (SELECT oldest FROM mailbox WHERE user = ?1) AND ?2 AND target = ?1
         AND NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = message.id)";
 
 /// Messages that are loaded at once, at the most: all who send wait meanwhile.
@@ -78,6 +78,7 @@ impl SqliteRepository {
             let waiting = piece.iter().map(|(sender, id, bytes)| UnreadMessage {
                 id: MessageId(*id),
                 sender: UserId(*sender),
+                to: recipient.into(),
                 bytes: *bytes,
                 content: None,
             });
@@ -135,7 +136,7 @@ impl SqliteRepository {
             let rows = contents::read(reader.db(), contents::contents, &missing).await?;
             stored.extend(rows.into_iter().map(|row| (MessageId(row.id), row)));
         }
-        let mut senders: Vec<(UserId, Vec<Message>)> =
+        let mut senders: Vec<(UserId, Vec<AddressedMessage>)> =
             self.senders(recipient, taken, want).await?.into_iter().map(|sender| (sender, Vec::new())).collect();
         let place: HashMap<UserId, usize> = senders.iter().enumerate().map(|(i, (sender, _))| (*sender, i)).collect();
         let mut damaged = Vec::new();
@@ -147,7 +148,8 @@ impl SqliteRepository {
                     (sent_at, NOTICE.into())
                 }),
             };
-            senders[place[&message.sender]].1.push(Message { id: message.id, sent_at, text });
+            let received = Message { id: message.id, sent_at, text };
+            senders[place[&message.sender]].1.push(AddressedMessage { message: received, to: message.to });
         }
         self.shared.damage.tell_all(&damaged)?;
         Ok(Delivery { senders, lease: None })
@@ -157,7 +159,7 @@ impl SqliteRepository {
     fn content(&self, recipient: UserId, stored: Option<&StoredRow>) -> Result<(Timestamp, Arc<str>), Timestamp> {
         // What the index has and nobody has read is in the message log, unless that is damaged.
         let sent_at = Timestamp(stored.map_or(0, |row| row.content().sent_at));
-        let theirs = stored.filter(|row| row.content().recipient == recipient.0);
+        let theirs = stored.filter(|row| row.content().target == recipient.0);
         let text = theirs.and_then(|row| row.text(self.shared.damage.unchecked)).ok_or(sent_at)?;
         Ok((sent_at, text.into()))
     }

@@ -12,7 +12,7 @@ use crate::repository::memory::directory::Directory;
 use crate::repository::memory::mailboxes::UnreadMessage;
 
 /// The messages after one and up to another. The text of what was read is not needed.
-const TAIL: &str = "SELECT m.id, CAST(m.sender AS INTEGER), CAST(m.recipient AS INTEGER), CAST(m.sent_at AS INTEGER),
+const TAIL: &str = "SELECT m.id, CAST(m.sender AS INTEGER), CAST(m.target AS INTEGER), CAST(m.sent_at AS INTEGER),
         octet_length(m.text), CASE WHEN r.id IS NULL THEN CAST(m.text AS BLOB) END, CAST(m.checksum AS BLOB),
         r.id IS NOT NULL
     FROM message m LEFT JOIN receipt r ON r.id = m.id WHERE m.id > ?1 AND m.id <= ?2 ORDER BY m.id";
@@ -25,7 +25,7 @@ const QUERIES: usize = 20_000;
 pub struct TailRow {
     id: i64,
     sender: i64,
-    recipient: i64,
+    target: i64,
     sent_at: i64,
     bytes: u64,
     text: Option<Vec<u8>>,
@@ -60,10 +60,10 @@ pub async fn read(db: &mut SqliteConnection, progress: Progress, damage: &Damage
 async fn read_range(db: &mut SqliteConnection, after: i64, to: i64) -> sqlx::Result<Vec<TailRow>> {
     type Columns = (i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, bool);
     let rows: Vec<Columns> = sqlx::query_as(TAIL).bind(after).bind(to).fetch_all(db).await?;
-    let rows = rows.into_iter().map(|(id, sender, recipient, sent_at, bytes, text, checksum, read)| TailRow {
+    let rows = rows.into_iter().map(|(id, sender, target, sent_at, bytes, text, checksum, read)| TailRow {
         id,
         sender: sender.unwrap_or(-1),
-        recipient: recipient.unwrap_or(-1),
+        target: target.unwrap_or(-1),
         sent_at: sent_at.unwrap_or(-1),
         bytes: bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
         text,
@@ -77,13 +77,12 @@ impl TailRow {
     /// To whom, what, and whether it was read. A damaged message may name a sender that nobody is; it then comes from
     /// its recipient, so that he hears of it.
     pub fn waiting(self, directory: &Directory, damage: &Damage) -> (UserId, UnreadMessage, bool) {
-        let (id, recipient) = (MessageId(self.id), UserId(self.recipient));
+        let (id, recipient) = (MessageId(self.id), UserId(self.target));
         let mut sender = UserId(self.sender);
         let sent_at = Timestamp(self.sent_at);
         let content = (!self.read).then(|| {
             let bytes = self.text.as_deref().unwrap_or_default();
-            let content =
-                Content { id: id.0, sender: sender.0, recipient: recipient.0, sent_at: sent_at.0, text: bytes };
+            let content = Content { id: id.0, sender: sender.0, target: recipient.0, sent_at: sent_at.0, text: bytes };
             match damage.unchecked.text(&content, self.checksum.as_deref().unwrap_or_default()) {
                 Some(text) => (sent_at, text.into()),
                 None => {
@@ -95,6 +94,6 @@ impl TailRow {
                 }
             }
         });
-        (recipient, UnreadMessage { id, sender, bytes: self.bytes, content }, self.read)
+        (recipient, UnreadMessage { id, sender, to: recipient.into(), bytes: self.bytes, content }, self.read)
     }
 }

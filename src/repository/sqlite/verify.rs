@@ -37,7 +37,7 @@ const MUST_BE_NONE: [(&str, &str); 9] = [
     (
         "messages are missing in the index",
         "SELECT count(*) FROM (
-             SELECT id, recipient, sender, length(CAST(text AS BLOB)) FROM message
+             SELECT id, target, sender, length(CAST(text AS BLOB)) FROM message
              WHERE id <= (SELECT coalesce(max(last), 0) FROM run)
              EXCEPT SELECT value ->> 1, recipient, value ->> 0, value ->> 2
              FROM run JOIN mail ON mail.run = run.last, json_each(messages))",
@@ -50,7 +50,7 @@ const MUST_BE_NONE: [(&str, &str); 9] = [
     (
         "messages are missing in the index of conversations",
         "SELECT count(*) FROM (
-             SELECT id, sender, recipient FROM message WHERE id <= (SELECT coalesce(max(last), 0) FROM run)
+             SELECT id, sender, target FROM message WHERE id <= (SELECT coalesce(max(last), 0) FROM run)
              EXCEPT SELECT abs(value), iif(value > 0, low, high), iif(value > 0, high, low)
              FROM run JOIN conversation ON conversation.run = run.last, json_each(messages))",
     ),
@@ -64,11 +64,11 @@ const MUST_BE_NONE: [(&str, &str); 9] = [
     ("receipts are of no message", "SELECT count(*) FROM receipt WHERE id NOT IN (SELECT id FROM message)"),
     (
         "mailboxes count other unread mail than there is",
-        "WITH unread AS (SELECT m.recipient AS user, count(*) AS messages, sum(length(CAST(m.text AS BLOB))) AS bytes,
+        "WITH unread AS (SELECT m.target AS user, count(*) AS messages, sum(length(CAST(m.text AS BLOB))) AS bytes,
                  min(m.id) AS oldest
-             FROM message m JOIN user u ON u.id = m.recipient AND u.removed_at IS NULL
+             FROM message m JOIN user u ON u.id = m.target AND u.removed_at IS NULL
              WHERE m.id <= (SELECT coalesce(max(last), 0) FROM run) AND m.id NOT IN (SELECT id FROM receipt)
-             GROUP BY m.recipient)
+             GROUP BY m.target)
          SELECT count(*) FROM unread FULL JOIN mailbox USING (user)
          WHERE coalesce(unread.messages, 0) <> coalesce(mailbox.messages, 0)
              OR coalesce(unread.bytes, 0) <> coalesce(mailbox.bytes, 0) OR unread.oldest < mailbox.oldest",
@@ -135,11 +135,11 @@ async fn inspect_contents(
     let mut findings = DatabaseFindings { unchecked: 0, ..findings };
     let unchecked = schema::unchecked(db.sqlx()).await?;
     let (mut messages, mut mail) = (Damaged::default(), Damaged::default());
-    db.each("SELECT id, sender, recipient, sent_at, text, checksum FROM message ORDER BY id", (), |row| {
+    db.each("SELECT id, sender, target, sent_at, text, checksum FROM message ORDER BY id", (), |row| {
         let number = |column| row.get_ref(column).map(|value| value.as_i64().unwrap_or(-1));
         let (text, checksum) = (row.get_ref(4)?, row.get_ref(5)?.as_bytes_or_null().ok().flatten());
         let (id, text) = (number(0)?, text.as_bytes().unwrap_or_default());
-        let content = Content { id, sender: number(1)?, recipient: number(2)?, sent_at: number(3)?, text };
+        let content = Content { id, sender: number(1)?, target: number(2)?, sent_at: number(3)?, text };
         let checksum = checksum.unwrap_or_default();
         findings.unchecked += i64::from(checksum.is_empty());
         messages.note(unchecked.text(&content, checksum).is_some(), id);

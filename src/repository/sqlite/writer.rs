@@ -331,9 +331,9 @@ impl Writer {
         if let (Some(note), Some(pages)) = (&mut self.note, self.db.take_committed()) {
             note.write(MessageId(self.next_id - 1), pages);
         }
-        for (recipient, message) in &done.delivered {
-            let (id, sender, bytes) = (message.id, message.sender, message.bytes);
-            self.tail.push(TailMessage { id, sender, recipient: *recipient, bytes });
+        for (_, message) in &done.delivered {
+            let UnreadMessage { id, sender, to, bytes, .. } = *message;
+            self.tail.push(TailMessage { id, sender, to, bytes });
             self.tail_bytes += bytes;
         }
         self.shared.mailboxes.deliver(done.delivered.into_iter());

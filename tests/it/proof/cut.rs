@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::database::tamper;
+use crate::database::{tamper, to_before_migration};
 use crate::support::{Folder, SENT, Server, texts};
 
 /// What changes files.
@@ -142,20 +142,7 @@ fn a_database_that_an_interrupted_first_start_left_is_finished() {
 
 /// As if the newest migrations were still to come.
 pub fn to_an_older_schema(folder: &Folder) {
-    for sql in [
-        "DROP TABLE conversation",
-        "DROP TABLE pair",
-        "ALTER TABLE message DROP COLUMN checksum",
-        "ALTER TABLE mail DROP COLUMN checksum",
-        "DROP TABLE unchecked",
-        "DROP TABLE stored",
-        "DROP TABLE removed",
-        "DROP TABLE clock",
-        "DROP TABLE clock_jump",
-        "DELETE FROM _sqlx_migrations WHERE version >= 4",
-    ] {
-        tamper(&folder.database(), sql);
-    }
+    to_before_migration(&folder.database(), 4);
 }
 
 #[test]

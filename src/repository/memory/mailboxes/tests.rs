@@ -116,7 +116,8 @@ impl World {
     }
 
     fn waiting(id: i64, logged: &Logged) -> UnreadMessage {
-        UnreadMessage { id: MessageId(id), sender: UserId(logged.sender), bytes: logged.bytes, content: None }
+        let to = user(logged.recipient).into();
+        UnreadMessage { id: MessageId(id), sender: UserId(logged.sender), to, bytes: logged.bytes, content: None }
     }
 
     /// What the disk finds for a load.
@@ -397,8 +398,8 @@ fn what_is_read_during_a_load_does_not_come_back() {
 fn what_goes_back_and_what_is_loaded_costs_the_same_however_much_waits() {
     const MANY: i64 = 800_000;
     let boxes = Mailboxes::new(InboxLimits { messages: 1 << 40, bytes: 1 << 40 }, &UnreadTotals::new(), MessageId(0));
-    let message = |id| UnreadMessage { id: MessageId(id), sender: UserId(2), bytes: 1, content: None };
     let me = user(0);
+    let message = |id| UnreadMessage { id: MessageId(id), sender: UserId(2), to: me.into(), bytes: 1, content: None };
     for id in 1..=MANY {
         assert!(boxes.reserve().room(me, UserId(2), 1));
         boxes.deliver([(me, message(id))].into_iter());

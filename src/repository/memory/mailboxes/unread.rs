@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
-use crate::model::{MessageId, Timestamp, UserId};
+use crate::model::{Address, MessageId, Timestamp, UserId};
 
 /// A message that nobody has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct UnreadMessage {
     pub id: MessageId,
     /// Who sent it.
     pub sender: UserId,
+    /// The reader, or the group of the reader's that it was sent to.
+    pub to: Address,
     /// The length of its text.
     pub bytes: u64,
     /// Time and text, while it is in the tail; else the message log on disk has them.

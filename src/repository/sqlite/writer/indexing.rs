@@ -60,7 +60,8 @@ impl Writer {
         self.watermark = to;
         let bytes: u64 = self.tail.drain(..length).map(|message| message.bytes).sum();
         self.tail_bytes -= bytes;
-        let evicted = self.shared.mailboxes.evict(to, run.recipients().iter().copied());
+        let users = run.recipients().iter().filter_map(|recipient| recipient.user());
+        let evicted = self.shared.mailboxes.evict(to, users);
         let _ = aside(move || drop(evicted));
         true
     }

@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use tracing::error;
 
 use super::Writer;
-use crate::model::{MessageId, UserId};
+use crate::model::{Address, MessageId, UserId};
 use crate::repository::memory::mailboxes::UnreadMessage;
 use crate::repository::sqlite::checksum::{BYTES, Content};
 use crate::repository::sqlite::packed::{JsonbRows, USER, WIDE};
 use crate::repository::{NewMessage, PerMessage, SendResult};
 
-pub(super) const INSERT_MESSAGES: &str = "INSERT INTO message (id, sender, recipient, sent_at, checksum, text)
+pub(super) const INSERT_MESSAGES: &str = "INSERT INTO message (id, sender, target, sent_at, checksum, text)
     SELECT ?2 + key, CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 10) AS INTEGER),
         CAST(substr(v, 21, 14) AS INTEGER), substr(v, 35, 4), CAST(substr(v, 39) AS TEXT)
     FROM (SELECT key, CAST(value AS BLOB) AS v FROM json_each(?1))";
@@ -36,26 +36,29 @@ impl Writer {
                 if !has_room {
                     return SendResult::NoSpace;
                 }
-                if !reserve.room(message.recipient, message.sender, bytes) {
+                // Nobody is in a group yet.
+                let Address::User(recipient) = message.to else { return SendResult::NotAMember };
+                if !reserve.room(recipient, message.sender, bytes) {
                     return SendResult::InboxFull;
                 }
                 if !charging.charge(message.sender, bytes) {
-                    reserve.give_back(message.recipient, message.sender, bytes);
+                    reserve.give_back(recipient, message.sender, bytes);
                     return SendResult::StoredFull;
                 }
                 let id = MessageId(self.next_id + packed.rows() as i64);
-                let columns = [(message.sender.0, USER), (message.recipient.0, USER), (message.sent_at.0, WIDE)];
-                let [(sender, _), (recipient, _), (sent_at, _)] = columns;
-                let stored = Content { id: id.0, sender, recipient, sent_at, text: message.text.as_bytes() };
+                let columns = [(message.sender.0, USER), (message.to.number(), USER), (message.sent_at.0, WIDE)];
+                let [(sender, _), (target, _), (sent_at, _)] = columns;
+                let stored = Content { id: id.0, sender, target, sent_at, text: message.text.as_bytes() };
                 if let Err(error) = packed.row_with(&columns, &stored.checksum(), &message.text) {
                     error!(%error, "a message was refused");
-                    reserve.give_back(message.recipient, message.sender, bytes);
+                    reserve.give_back(recipient, message.sender, bytes);
                     charging.give_back(message.sender, bytes);
                     return SendResult::Unfit;
                 }
                 let content = Some((message.sent_at, message.text.clone()));
-                delivered.push((message.recipient, UnreadMessage { id, sender: message.sender, bytes, content }));
-                SendResult::Stored(id)
+                let unread = UnreadMessage { id, sender: message.sender, to: message.to, bytes, content };
+                delivered.push((recipient, unread));
+                SendResult::Stored { id, not_delivered: 0 }
             });
             queued.collect()
         });
