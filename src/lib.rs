@@ -21,6 +21,7 @@
 //! | [`client`] | the other end of the wire |
 //! | [`admin`] | the administrator's own socket, both ends |
 //! | [`config`] | the settings, whose manual is `chat.toml` |
+//! | [`release`] | the version of the program, of its schema and of its wire |
 //! | [`clock`] | the time, as those who decide by it are given it |
 //! | [`ops`] | what an operator sees: log, journal, metrics, systemd; the threads that must not die |
 //! | [`cli`] | the command line: `serve`, `admin` and `chat` |
@@ -40,6 +41,7 @@ pub mod fair;
 pub mod model;
 pub mod ops;
 pub mod protocol;
+pub mod release;
 pub mod repository;
 pub mod server;
 pub mod service;

@@ -11,6 +11,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::path::{SocketPath, socket_of};
 use super::protocol::{AdminCommand, AdminReply, AdminResponse, Question, REPLY_BYTES, VERSION};
+use crate::release::Release;
 
 /// Why a question has no answer: a line for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,16 @@ pub enum NoAnswer {
 
 /// Asks the server of a database one thing, which it may take `limit` to begin to answer.
 pub fn ask(database: &Path, command: AdminCommand, limit: Duration) -> Result<AdminReply, NoAnswer> {
+    response(database, command, limit)?.result.map_err(NoAnswer::Refused)
+}
+
+/// Whether the server is well, and which program it is, if it says so.
+pub fn health(database: &Path, limit: Duration) -> Result<Option<Release>, NoAnswer> {
+    let AdminResponse { server, result, .. } = response(database, AdminCommand::Health, limit)?;
+    result.map(|_| server).map_err(NoAnswer::Refused)
+}
+
+fn response(database: &Path, command: AdminCommand, limit: Duration) -> Result<AdminResponse, NoAnswer> {
     let path = socket_of(database);
     let socket = connect(&path, limit).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => NoAnswer::NoServer(path.clone()),
@@ -49,8 +60,7 @@ pub fn ask(database: &Path, command: AdminCommand, limit: Duration) -> Result<Ad
     (&socket).write_all(&question).map_err(failed)?;
     let mut line = Vec::new();
     BufReader::new(&socket).take(REPLY_BYTES as u64).read_until(b'\n', &mut line).map_err(failed)?;
-    let answer: AdminResponse = serde_json::from_slice(&line).map_err(|error| failed(error.into()))?;
-    answer.result.map_err(NoAnswer::Refused)
+    serde_json::from_slice(&line).map_err(|error| failed(error.into()))
 }
 
 fn connect(path: &Path, limit: Duration) -> io::Result<Socket> {

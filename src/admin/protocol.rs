@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::release::Release;
+
 /// The version of the protocol; both ends name theirs and take no other.
 pub const VERSION: u32 = 1;
 /// The longest question, in bytes, with its line end.
@@ -91,6 +93,9 @@ pub enum AdminCommand {
 pub struct AdminResponse {
     /// The [`VERSION`] of the server.
     pub version: u32,
+    /// Which program answers; that of who asks may be newer. Older ones do not say.
+    #[serde(default)]
+    pub server: Option<Release>,
     /// The reply, or a line that says why there is none.
     pub result: Result<AdminReply, String>,
 }

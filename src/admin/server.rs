@@ -20,6 +20,7 @@ use super::execute;
 use super::path::{SocketPath, socket_of};
 use super::protocol::{AdminCommand, AdminResponse, QUESTION_BYTES, Question, VERSION};
 use crate::ops::log_limit::NOT_LIMITED;
+use crate::release::Release;
 use crate::repository::Repository;
 
 /// How many questions are answered at once.
@@ -155,7 +156,7 @@ async fn answer(mut stream: UnixStream, repository: &dyn Repository) -> io::Resu
         }
         Err(why) => Err(why),
     };
-    let mut answer = serde_json::to_vec(&AdminResponse { version: VERSION, result })?;
+    let mut answer = serde_json::to_vec(&AdminResponse { version: VERSION, server: Some(Release::this()), result })?;
     answer.push(b'\n');
     for piece in answer.chunks(64 << 10) {
         timeout(PATIENCE, write.write_all(piece)).await??;

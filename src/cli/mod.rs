@@ -11,8 +11,8 @@ mod storage;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, LazyLock};
 
 use clap::{Parser, Subcommand};
 
@@ -22,12 +22,13 @@ use self::output::Unprinted;
 use crate::auth::password::Cost;
 use crate::clock::Clock;
 use crate::config::{BadConfig, Config, LoadedConfig};
+use crate::release::Release;
 use crate::repository::sqlite::{self, Role};
 use crate::repository::{self, OpenError, Store, StoreOptions};
 
 /// A persistent chat service: one binary, an embedded database, a line protocol over TCP.
 #[derive(Debug, Parser)]
-#[command(name = "chatd", version, max_term_width = 100)]
+#[command(name = "chatd", version, long_version = &**LONG_VERSION, max_term_width = 100)]
 pub struct Arguments {
     /// The settings file [default: $CHATD_CONFIG, ./chat.toml, /etc/chatd/chat.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -74,6 +75,9 @@ enum CliCommand {
     /// Prints the messages that wait, and takes them off the server when they are printed
     Inbox(script::Inbox),
 }
+
+/// What `--version` says.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| Release::this().to_string());
 
 /// Exit status of bad configuration, as sysexits.h has it.
 const EX_CONFIG: u8 = 78;

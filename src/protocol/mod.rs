@@ -15,6 +15,10 @@ use std::time::Duration;
 
 use crate::model::{LookupName, Message, MessageId, Password, Timestamp, Token, Username};
 
+/// The version of the wire. It grows by one with the first new command or reply after a release; `docs/PROTOCOL.md` has
+/// what came with which.
+pub const WIRE: u32 = 2;
+
 /// A request: what is asked, and the token that was shown with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {

@@ -82,6 +82,24 @@ fn health_is_the_running_servers_own_word() {
 }
 
 #[test]
+fn the_running_server_says_which_program_it_is() {
+    let folder = Folder::new("");
+    let server = Server::start(&folder);
+    let listen = format!("server.listen={}", server.address);
+    let said = folder.done(&["health", "--json", "--set", &listen], "");
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&said["status"], &said["server"]), (&"ok".into(), &said["program"]));
+    assert_eq!(said["server"]["version"], env!("CARGO_PKG_VERSION"));
+    let schema = said["server"]["schema"].as_i64().expect("a number");
+    let wire = said["server"]["wire"].as_u64().expect("a number");
+    let ending = format!("schema {schema}, wire {wire})\n");
+    assert!(folder.done(&["--version"], "").ends_with(&ending), "{ending}");
+    let database = rusqlite::Connection::open(folder.database()).expect("it is a database");
+    let newest = database.query_row("SELECT max(version) FROM _sqlx_migrations", [], |row| row.get(0));
+    assert_eq!(newest, Ok(schema));
+}
+
+#[test]
 fn the_example_is_a_file_that_can_be_used() {
     let folder = Folder::new("");
     let example = folder.done(&["config", "example"], "");

@@ -9,14 +9,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use serde_json::json;
 
 use crate::admin::client::{self, NoAnswer};
 use crate::admin::path::socket_of;
-use crate::admin::protocol::AdminCommand;
 use crate::cli::output;
 use crate::cli::serve::certificate::{Notice, date, notice};
 use crate::client::certificate::shown_at;
 use crate::config::Config;
+use crate::release::Release;
 use crate::repository::sqlite::database_path;
 use crate::transport::tls::Validity;
 
@@ -25,11 +26,23 @@ pub struct Health {
     /// How long the server may take, in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+    /// As JSON, with the version of the server, of its schema and of its wire
+    #[arg(long)]
+    json: bool,
 }
 
 /// A token that is nobody's: the answer comes from the service, not only from the parser.
 const QUESTION: &[u8] = b"show 00000000-0000-0000-0000-000000000000\r\n";
 const ANSWER: &[u8] = b"{\"status\": \"ERROR\", \"message\": \"Informasi tidak ditemukan\"}\r\n\r\n";
+
+/// What a server that is well has said.
+struct HealthAnswer {
+    /// The administrator's socket, or an address.
+    from: String,
+    took: Duration,
+    /// Which program it is; only the administrator is told, and an older chatd does not say.
+    server: Option<Release>,
+}
 
 impl Health {
     pub fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
@@ -37,28 +50,52 @@ impl Health {
         let address = reachable(config.server.listen);
         let begun = Instant::now();
         // The administrator's socket first: it is open also when the port is crowded.
-        let (asked, took) = match ask_as_administrator(config, limit) {
-            Ok(socket) => {
+        let answer = match ask_as_administrator(config, limit) {
+            Ok((socket, server)) => {
                 let took = begun.elapsed();
                 if let Err(error) = ask(address, limit) {
                     output::note(format_args!("chatd: the server is well, but its port is not: {address}: {error:#}"));
                 }
-                (socket.display().to_string(), took)
+                HealthAnswer { from: socket.display().to_string(), took, server }
             }
-            Err(None) => (address.to_string(), ask(address, limit).with_context(|| address.to_string())?),
+            Err(None) => {
+                let took = ask(address, limit).with_context(|| address.to_string())?;
+                HealthAnswer { from: address.to_string(), took, server: None }
+            }
             Err(Some(error)) => return Err(error.into()),
         };
-        let certificate = certificate(config, limit).map_or(String::new(), |line| format!("\n{line}"));
-        output::done(format_args!("{asked}: OK, answered in {} ms{certificate}", took.as_millis()));
+        let certificate = certificate(config, limit);
+        if self.json {
+            output::print(as_json(&answer, certificate.as_deref()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let HealthAnswer { from, took, server } = answer;
+        if let Some(other) = server.filter(|server| *server != Release::this()) {
+            let ours = Release::this();
+            output::note(format_args!("chatd: the server is still {other}, and this is {ours}: restart the server"));
+        }
+        let certificate = certificate.map_or(String::new(), |line| format!("\n{line}"));
+        output::done(format_args!("{from}: OK, answered in {} ms{certificate}", took.as_millis()));
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Asks at the socket beside the database; gives where that is. No error: there is none for who asks.
-fn ask_as_administrator(config: &Config, limit: Duration) -> Result<PathBuf, Option<NoAnswer>> {
+fn as_json(answer: &HealthAnswer, certificate: Option<&str>) -> String {
+    let HealthAnswer { from, took, server } = answer;
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    json!({
+        "status": "ok", "from": from, "milliseconds": milliseconds, "certificate": certificate, "server": server,
+        "program": Release::this(),
+    })
+    .to_string()
+}
+
+/// Asks at the socket beside the database; gives where that is, and which program answers. No error: there is none for
+/// who asks.
+fn ask_as_administrator(config: &Config, limit: Duration) -> Result<(PathBuf, Option<Release>), Option<NoAnswer>> {
     let database = database_path(&config.database.url).map_err(|_| None)?;
-    match client::ask(&database, AdminCommand::Health, limit) {
-        Ok(_) => Ok(socket_of(&database)),
+    match client::health(&database, limit) {
+        Ok(server) => Ok((socket_of(&database), server)),
         Err(error @ (NoAnswer::Late(..) | NoAnswer::Refused(_))) => Err(Some(error)),
         Err(_) => Err(None),
     }

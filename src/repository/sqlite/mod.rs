@@ -38,6 +38,8 @@ pub mod verify;
 mod wal;
 mod writer;
 
+pub use self::schema::known_version as known_schema;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;

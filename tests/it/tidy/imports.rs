@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("repository::group_commit", &[]),
     ("repository::memory", &["repository", "model"]),
     ("repository", &["clock", "model", "ops::metrics", "fair", "ops::vital"]),
+    ("release", &["protocol", "repository"]),
     ("service", &["charge", "model", "protocol", "repository", "auth", "ops::metrics"]),
     ("transport::admission", &["charge", "model"]),
     ("transport::stream", &[]),
@@ -35,10 +36,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transport", &[]),
     ("server", &["transport", "service", "protocol", "ops::metrics"]),
     ("client", &["protocol", "model", "transport::stream"]),
-    ("admin", &["ops::log_limit", "repository", "model"]),
+    ("admin", &["ops::log_limit", "release", "repository", "model"]),
     ("config", &["auth::password"]),
     ("cli::chat", &["cli", "client", "config", "protocol", "model"]),
-    ("cli::admin", &["cli", "admin", "auth::password", "client", "config", "model", "repository", "transport::tls"]),
+    (
+        "cli::admin",
+        &["cli", "admin", "auth::password", "client", "config", "model", "release", "repository", "transport::tls"],
+    ),
     (
         "cli",
         &[
@@ -50,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "model",
             "ops",
             "protocol",
+            "release",
             "repository",
             "server",
             "service",

@@ -1,8 +1,10 @@
-//! How the code is laid out: `imports` (data flows one way), `shape` (lengths), `types` (one name, one meaning) and
-//! `mentions` (what comments and documents name is there). The sources are read as Rust, not as text.
+//! How the code is laid out: `imports` (data flows one way), `shape` (lengths), `types` (one name, one meaning),
+//! `mentions` (what comments and documents name is there) and `release` (what has a version is told with it). The
+//! sources are read as Rust, not as text.
 
 mod imports;
 mod mentions;
+mod release;
 mod shape;
 mod types;
 
