@@ -10,16 +10,16 @@
 //! - A request line beyond the short limit: the account is charged, up to as much of `limits.buffered_bytes` as stays
 //!   free beside it. The deadline is `limits.write_timeout` and what `limits.min_bytes_per_second` allows. It is given
 //!   back when the line was carried out or refused, or the session ends.
-//! - Replies beyond [`UNCHARGED`] that were not written: the account is charged, up to as much of
-//!   `limits.buffered_reply_bytes` as stays free beside it. The deadline is the same. They are given back when they are
-//!   written; when the session is revoked, the connection ends.
+//! - Replies beyond [`UNCHARGED`] that were not written: the account is charged for the texts in them and for the piece
+//!   that is bytes already, up to as much of `limits.buffered_reply_bytes` as stays free beside it. The deadline is the
+//!   same. They are given back when they are written; when the session is revoked, the connection ends.
 //! - Requests that were not taken: the connection has one read of them, without a deadline, as they cost no more. They
 //!   are taken when the replies before them are written.
 //! - A password hash and its place in the queue: the address is charged, or the account where it is known there; see
 //!   [`crate::auth::password`] and [`crate::auth::throttle`]. The queue is bounded. It is given back when the peer is
 //!   gone.
-//! - A turn to have a long reply rendered: the account is charged ([`crate::fair`]). Each turn is bounded. It is given
-//!   back when the reply is rendered, or the peer or its session is gone.
+//! - A turn to have a piece of a long reply made: the account is charged ([`crate::fair`]). Each turn is bounded. It is
+//!   given back when the piece is made, or the peer or its session is gone.
 //! - A turn at the readers: the account is charged ([`crate::fair`]). Each turn is bounded. It is given back when the
 //!   peer is gone.
 //!
@@ -123,11 +123,11 @@ pub struct Memory {
     pub lines: Arc<Pool>,
     /// For replies beyond [`UNCHARGED`] that were not written.
     pub replies: Arc<Pool>,
-    /// For the turns of long replies to become bytes, each on a thread that serves nobody.
+    /// For the turns of pieces of long replies to become bytes, each on a thread that serves nobody.
     pub rendering: Arc<Turns<Payer>>,
 }
 
-/// How many long replies become bytes at once. One, so that most processors are left to those who serve.
+/// How many pieces of long replies become bytes at once. One, so that most processors are left to those who serve.
 const RENDERED_AT_ONCE: usize = 1;
 
 impl Memory {

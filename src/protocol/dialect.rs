@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::rendering::{Rendering, Spelling};
+use super::rendering::{Cursor, Rendering, Spelling};
 use super::text::{self, ReplyContext};
 use super::{Refusal, Reply, Request, json};
 use crate::model::Token;
@@ -70,12 +70,12 @@ impl Dialect {
             Dialect::Json => json::render(reply, out),
             Dialect::Text(dialogue) => {
                 let spelling = dialogue.spelling(reply);
-                spelling.write(reply, out).expect("a Vec takes every byte");
+                Cursor::default().advance(reply, &spelling, out, usize::MAX);
             }
         }
     }
 
-    /// The same for later, or for elsewhere.
+    /// The same in pieces.
     pub fn rendering(&mut self, reply: Reply) -> Rendering {
         let spelling = match self {
             Dialect::Json => Spelling::Json,

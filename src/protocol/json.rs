@@ -3,16 +3,17 @@
 //! The other end, which writes requests and reads replies, is [`client`](super::client).
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use memchr::memchr;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::Serialize;
 use serde_json::ser::{CharEscape, Formatter};
 
 use super::grammar::{self, Words as _};
+use super::rendering::{Cursor, Place, Spelling, Step};
 use super::{HistoryEntry, Receipt, Refusal, Reply, Request, SenderMessages};
-use crate::model::{Message, Timestamp, Token, Username};
+use crate::model::{MessageId, Timestamp, Token};
 
 /// Reads one line, its CRLF included.
 pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
@@ -33,14 +34,7 @@ pub fn parse_head(head: &[u8]) -> Result<Token, Refusal> {
 /// Appends the reply and its CRLF CRLF.
 pub fn render(reply: &Reply, out: &mut Vec<u8>) {
     out.reserve(64);
-    write(reply, out).expect("a Vec takes every byte");
-}
-
-/// Writes the reply and its CRLF CRLF.
-pub fn write(reply: &Reply, out: &mut impl io::Write) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, PythonStyle);
-    ReplyText(reply).serialize(&mut serializer)?;
-    out.write_all(b"\r\n\r\n")
+    Cursor::default().advance(reply, &Spelling::Json, out, usize::MAX);
 }
 
 /// The words of a line, split at U+0020 alone, so that two spaces have an empty word between them.
@@ -87,79 +81,56 @@ pub fn ascii(value: &(impl Serialize + ?Sized)) -> String {
     String::from_utf8(out).expect("JSON in this style is ASCII")
 }
 
-fn write_ascii(value: &(impl Serialize + ?Sized), out: &mut impl io::Write) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(out, PythonStyle);
-    Ok(value.serialize(&mut serializer)?)
+fn write_ascii(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) -> serde_json::Result<()> {
+    value.serialize(&mut serde_json::Serializer::with_formatter(out, PythonStyle))
+}
+
+/// Appends a string, with its quotes.
+fn string(text: &str, out: &mut Vec<u8>) {
+    write_ascii(text, out).expect("a Vec takes every byte");
+}
+
+/// Appends a part of a string, without quotes.
+pub(super) fn escape(part: &str, out: &mut Vec<u8>) {
+    let mut serializer = serde_json::Serializer::with_formatter(out, PartOfString);
+    part.serialize(&mut serializer).expect("a Vec takes every byte");
 }
 
 pub(super) const ACKNOWLEDGED: &str = "Acknowledged";
 
-/// Where a reply is told: under a status, a key, and with a value that Python's style spells.
-trait Teller: Sized {
-    type Told;
-
-    fn tell(self, status: &'static str, key: &'static str, value: &(impl Serialize + ?Sized)) -> Self::Told;
+/// Appends what stands before the value of a reply: a status, and its key.
+pub(super) fn begin(reply: &Reply, out: &mut Vec<u8>) {
+    let (status, key) = match reply {
+        Reply::LoggedIn { .. } => ("OK", "tokenid"),
+        Reply::Sent | Reply::Acknowledged => ("OK", "message"),
+        Reply::Inbox(_) | Reply::Online(_) | Reply::LoggedOut { .. } => ("OK", "messages"),
+        Reply::History(_) => ("OK", "history"),
+        Reply::Status(_) => ("OK", "sent"),
+        Reply::Refused(_) => ("ERROR", "message"),
+    };
+    for part in ["{\"status\": \"", status, "\", \"", key, "\": "] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
-/// Each reply has its key and its value here, for every dialect.
-fn tell<T: Teller>(reply: &Reply, to: T) -> T::Told {
+/// Appends the next part of the value of a reply. Each reply has its value here, for every dialect.
+pub(super) fn step(reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
     match reply {
-        Reply::LoggedIn { token } => to.tell("OK", "tokenid", &token.reveal()),
-        Reply::Sent => to.tell("OK", "message", "Message Sent"),
-        Reply::Inbox(senders) => to.tell("OK", "messages", &InboxText(senders)),
-        Reply::Online(names) => {
-            let names: Vec<&str> = names.iter().map(Username::as_str).collect();
-            to.tell("OK", "messages", &names)
-        }
-        Reply::LoggedOut { token } => to.tell("OK", "messages", &token.reveal()),
-        Reply::Acknowledged => to.tell("OK", "message", ACKNOWLEDGED),
-        Reply::History(messages) => to.tell("OK", "history", &HistoryText(messages)),
-        Reply::Status(receipts) => to.tell("OK", "sent", &StatusText(receipts)),
-        Reply::Refused(refusal) => to.tell("ERROR", "message", &refused(*refusal)),
+        Reply::LoggedIn { token } | Reply::LoggedOut { token } => string(&token.reveal(), out),
+        Reply::Sent => string("Message Sent", out),
+        Reply::Acknowledged => string(ACKNOWLEDGED, out),
+        Reply::Refused(refusal) => string(&refused(*refusal), out),
+        Reply::Inbox(senders) => return inbox(senders, at, out),
+        Reply::History(messages) => return history(messages, at, out),
+        Reply::Online(names) => return at.item(names, out, |name, out| string(name.as_str(), out)),
+        Reply::Status(receipts) => return at.item(receipts, out, receipt),
     }
+    Step::Over
 }
 
-/// The value of a reply alone, without a line end.
-pub fn value(reply: &Reply) -> String {
-    let mut out = Vec::new();
-    write_value(reply, &mut out).expect("a Vec takes every byte and the keys are strings");
-    String::from_utf8(out).expect("JSON in this style is ASCII")
-}
-
-/// Writes what [`value`] gives.
-pub fn write_value(reply: &Reply, out: &mut impl io::Write) -> io::Result<()> {
-    struct Value<'a, W>(&'a mut W);
-
-    impl<W: io::Write> Teller for Value<'_, W> {
-        type Told = io::Result<()>;
-
-        fn tell(self, _: &'static str, _: &'static str, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
-            write_ascii(value, self.0)
-        }
-    }
-
-    tell(reply, Value(out))
-}
-
-struct ReplyText<'a>(&'a Reply);
-
-impl Serialize for ReplyText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Pair<S>(S);
-
-        impl<S: Serializer> Teller for Pair<S> {
-            type Told = Result<S::Ok, S::Error>;
-
-            fn tell(self, status: &'static str, key: &'static str, value: &(impl Serialize + ?Sized)) -> Self::Told {
-                let mut map = self.0.serialize_map(Some(2))?;
-                map.serialize_entry("status", status)?;
-                map.serialize_entry(key, value)?;
-                map.end()
-            }
-        }
-
-        tell(self.0, Pair(serializer))
-    }
+/// Appends what stands after the value of a reply.
+pub(super) fn end(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"}\r\n\r\n");
 }
 
 pub(super) fn refused(refusal: Refusal) -> String {
@@ -175,81 +146,70 @@ pub(super) fn refused(refusal: Refusal) -> String {
     words.to_string()
 }
 
-/// An inbox as a JSON object.
-struct InboxText<'a>(&'a [SenderMessages]);
+/// An inbox is an object, in which each sender has a list.
+fn inbox(senders: &[SenderMessages], at: &mut Place, out: &mut Vec<u8>) -> Step {
+    if at.takes_text_end() {
+        out.extend_from_slice(b"\"}");
+    }
+    let Some(from) = senders.get(at.group) else {
+        out.extend_from_slice(if at.group == 0 { b"{}" } else { b"}" });
+        return Step::Over;
+    };
+    if at.item == 0 {
+        out.extend_from_slice(if at.group == 0 { b"{" } else { b", " });
+        string(from.username.as_str(), out);
+        out.extend_from_slice(b": ");
+    }
+    let Some(message) = at.next(&from.messages, out) else {
+        at.next_group();
+        return Step::Item;
+    };
+    out.push(b'{');
+    up_to_text(&[("msg_from", &from.sender), ("msg_to", &from.recipient)], out);
+    at.text(&message.text)
+}
 
-impl Serialize for InboxText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|from| (from.username.as_str(), FromText(from))))
+/// A part of a conversation is a list.
+fn history(messages: &[HistoryEntry], at: &mut Place, out: &mut Vec<u8>) -> Step {
+    if at.takes_text_end() {
+        out.extend_from_slice(b"\", ");
+        read(messages[at.item - 1].read_at, out);
+    }
+    let Some(HistoryEntry { message, from, to, .. }) = at.next(messages, out) else { return Step::Over };
+    sent(message.id, message.sent_at, out);
+    let people = [("from", from.username.as_str()), ("to", to.username.as_str())];
+    up_to_text(&[people[0], people[1], ("msg_from", &from.display_name), ("msg_to", &to.display_name)], out);
+    at.text(&message.text)
+}
+
+/// What became of a message.
+fn receipt(receipt: &Receipt, out: &mut Vec<u8>) {
+    sent(receipt.id, receipt.sent_at, out);
+    read(receipt.read_at, out);
+}
+
+/// Begins an object with the number and the time of a message.
+fn sent(id: MessageId, at: Timestamp, out: &mut Vec<u8>) {
+    write!(out, "{{\"id\": {id}, \"time\": \"{at}\", ").expect("a Vec takes every byte");
+}
+
+/// Ends an object with the time when a message was read.
+fn read(at: Option<Timestamp>, out: &mut Vec<u8>) {
+    match at {
+        Some(at) => write!(out, "\"read\": \"{at}\"}}").expect("a Vec takes every byte"),
+        None => out.extend_from_slice(b"\"read\": null}"),
     }
 }
 
-struct FromText<'a>(&'a SenderMessages);
-
-impl Serialize for FromText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.messages.iter().map(|message| MessageText(self.0, message)))
+/// Texts under their keys, and the beginning of the message's own.
+fn up_to_text(texts: &[(&str, &str)], out: &mut Vec<u8>) {
+    for (key, text) in texts {
+        string(key, out);
+        out.extend_from_slice(b": ");
+        string(text, out);
+        out.extend_from_slice(b", ");
     }
-}
-
-struct MessageText<'a>(&'a SenderMessages, &'a Message);
-
-impl Serialize for MessageText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("msg_from", &self.0.sender)?;
-        map.serialize_entry("msg_to", &self.0.recipient)?;
-        map.serialize_entry("msg", &*self.1.text)?;
-        map.end()
-    }
-}
-
-/// A part of a conversation as a JSON list.
-struct HistoryText<'a>(&'a [HistoryEntry]);
-
-impl Serialize for HistoryText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(PastText))
-    }
-}
-
-struct PastText<'a>(&'a HistoryEntry);
-
-impl Serialize for PastText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let HistoryEntry { message, from, to, read_at } = self.0;
-        let mut map = serializer.serialize_map(Some(8))?;
-        map.serialize_entry("id", &message.id.0)?;
-        map.serialize_entry("time", &message.sent_at.to_string())?;
-        map.serialize_entry("from", from.username.as_str())?;
-        map.serialize_entry("to", to.username.as_str())?;
-        map.serialize_entry("msg_from", &from.display_name)?;
-        map.serialize_entry("msg_to", &to.display_name)?;
-        map.serialize_entry("msg", &*message.text)?;
-        map.serialize_entry("read", &read_at.as_ref().map(Timestamp::to_string))?;
-        map.end()
-    }
-}
-
-/// What became of messages, as a JSON list.
-struct StatusText<'a>(&'a [Receipt]);
-
-impl Serialize for StatusText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(ReceiptText))
-    }
-}
-
-struct ReceiptText<'a>(&'a Receipt);
-
-impl Serialize for ReceiptText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("id", &self.0.id.0)?;
-        map.serialize_entry("time", &self.0.sent_at.to_string())?;
-        map.serialize_entry("read", &self.0.read_at.as_ref().map(Timestamp::to_string))?;
-        map.end()
-    }
+    out.extend_from_slice(b"\"msg\": \"");
 }
 
 /// A UTF-16 unit as `\u` and four digits. Digit by digit, because a text may be millions of them.
@@ -299,5 +259,26 @@ impl Formatter for PythonStyle {
             CharEscape::Tab => writer.write_all(b"\\t"),
             CharEscape::AsciiControl(byte) => writer.write_all(&unit_escape(byte.into())),
         }
+    }
+}
+
+/// A string in that style, of which only a part is written.
+struct PartOfString;
+
+impl Formatter for PartOfString {
+    fn begin_string<W: io::Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end_string<W: io::Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        PythonStyle.write_string_fragment(writer, fragment)
+    }
+
+    fn write_char_escape<W: io::Write + ?Sized>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        PythonStyle.write_char_escape(writer, escape)
     }
 }

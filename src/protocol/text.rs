@@ -11,13 +11,12 @@
 //! the command: `send TOKEN henderson halo`. No name looks like a token, so there is no doubt which is meant.
 
 use std::fmt::Write;
-use std::io;
 use std::sync::Arc;
 
 use super::grammar::{self, Words as _};
-use super::json;
-use super::{Refusal, Reply, Request};
-use crate::model::{Token, Username};
+use super::rendering::{Cursor, Place, Spelling, Step};
+use super::{Refusal, Reply, Request, json};
+use crate::model::Token;
 
 /// What of a request its reply is told with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,32 +71,37 @@ pub fn parse_head(head: &[u8], session: Option<Token>) -> Result<Token, Refusal>
 
 /// The line that a person reads, without its line end.
 pub fn render(echo: &ReplyContext, reply: &Reply) -> String {
-    match reply {
-        Reply::LoggedIn { token } => {
-            let ReplyContext::Auth(name) = echo else { return token.reveal() };
-            format!("username {name} logged in, token {}", token.reveal())
-        }
-        Reply::Sent => {
-            let ReplyContext::Send(recipient) = echo else { return "message sent".to_owned() };
-            format!("message sent to {recipient}")
-        }
-        Reply::Online(names) => python_list(names),
+    let mut out = Vec::new();
+    Cursor::default().advance(reply, &Spelling::Text(echo.clone()), &mut out, usize::MAX);
+    out.truncate(out.len() - END.len());
+    String::from_utf8(out).expect("what a person reads is text")
+}
+
+/// The end of a line.
+pub(super) const END: &[u8] = b"\r\n";
+
+/// Appends the next part of the line that a person reads.
+pub(super) fn step(echo: &ReplyContext, reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
+    let line = match reply {
+        Reply::LoggedIn { token } => match echo {
+            ReplyContext::Auth(name) => format!("username {name} logged in, token {}", token.reveal()),
+            _ => token.reveal(),
+        },
+        Reply::Sent => match echo {
+            ReplyContext::Send(recipient) => format!("message sent to {recipient}"),
+            _ => "message sent".to_owned(),
+        },
         Reply::LoggedOut { .. } => "Logout berhasil dilakukan".to_owned(),
         Reply::Acknowledged => "acknowledged".to_owned(),
         Reply::Refused(refusal) => refused(echo, *refusal),
+        Reply::Online(names) => {
+            return at.item(names, out, |name, out| out.extend_from_slice(python_repr(name.as_str()).as_bytes()));
+        }
         // What the text protocol has no words for is told as on the JSON port.
-        other => json::value(other),
-    }
-}
-
-/// Writes the line that a person reads, and its end. A long reply is never held as a whole here.
-pub fn write(echo: &ReplyContext, reply: &Reply, out: &mut impl io::Write) -> io::Result<()> {
-    match reply {
-        Reply::Online(names) => write_python_list(names, out)?,
-        Reply::Inbox(_) | Reply::History(_) | Reply::Status(_) => json::write_value(reply, out)?,
-        short => out.write_all(render(echo, short).as_bytes())?,
-    }
-    out.write_all(b"\r\n")
+        Reply::Inbox(_) | Reply::History(_) | Reply::Status(_) => return json::step(reply, at, out),
+    };
+    out.extend_from_slice(line.as_bytes());
+    Step::Over
 }
 
 fn refused(echo: &ReplyContext, refusal: Refusal) -> String {
@@ -115,22 +119,6 @@ fn refused(echo: &ReplyContext, refusal: Refusal) -> String {
         }
     };
     words.to_owned()
-}
-
-/// Names as Python prints a list of them.
-fn python_list(names: &[Username]) -> String {
-    let mut out = Vec::new();
-    write_python_list(names, &mut out).expect("a Vec takes every byte");
-    String::from_utf8(out).expect("names are text")
-}
-
-fn write_python_list(names: &[Username], out: &mut impl io::Write) -> io::Result<()> {
-    out.write_all(b"[")?;
-    for (place, name) in names.iter().enumerate() {
-        let between = if place == 0 { "" } else { ", " };
-        write!(out, "{between}{}", python_repr(name.as_str()))?;
-    }
-    out.write_all(b"]")
 }
 
 /// A text as Python's `repr` spells it.
@@ -230,7 +218,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::model::{LookupName, Message, MessageId, Timestamp};
+    use crate::model::{LookupName, Message, MessageId, Timestamp, Username};
     use crate::protocol::{Command, Receipt, SenderMessages};
 
     const TOKEN: &str = "503d38c0-2691-4ff1-81ad-fc11f9f5ad03";

@@ -27,6 +27,7 @@ use crate::service::{Peer, Service};
 use crate::transport::admission::Slot;
 use crate::transport::confirmation::Unconfirmed;
 use crate::transport::line::connection::incoming::LongLine;
+use crate::transport::line::connection::replies::Patience;
 use crate::transport::line::framer::{Ending, LineLimits, Lines};
 use crate::transport::stream::Stream;
 use crate::transport::tls::begins_handshake;
@@ -99,6 +100,8 @@ struct Connection<'a, S> {
     out: Vec<u8>,
     /// Room for them, where they are long.
     out_charge: Option<Charge>,
+    /// For the peer to take them.
+    patience: Patience,
     /// Whether the peer is silent, and whether it has a session, for those who count connections.
     slot: Slot,
     handed_out: Unconfirmed,
@@ -134,6 +137,7 @@ pub async fn run<S: Stream>(
         long_line: None,
         out: Vec::new(),
         out_charge: None,
+        patience: Patience::default(),
         slot,
         handed_out: Unconfirmed::default(),
         stopped: Box::pin(stop.cancelled_owned()),

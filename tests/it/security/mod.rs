@@ -7,6 +7,7 @@
 //! - `logins`: many who log in at once
 //! - `limits`: connections, buffers, queues and sessions have ends, and what happens there
 //! - `memory`: the most memory that the server can take, as docs/SECURITY.md says
+//! - `replies`: long replies are made in pieces
 //! - `shares`: what one connection, account or address can make the server hold
 //! - `tls`: the wire in TLS, certificates, and peers that speak none
 //! - `secrets`: text that hurts
@@ -19,6 +20,7 @@ mod half_open;
 mod limits;
 mod logins;
 mod memory;
+mod replies;
 mod revoked;
 mod secrets;
 mod shares;

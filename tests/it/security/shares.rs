@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{resident_kib, server};
 use crate::support::{Client, NO_SESSION, PATIENCE, SENT, Server};
 
-const BUSY: &str = "{\"status\": \"ERROR\", \"message\": \"the server is busy, try again\"}";
+pub const BUSY: &str = "{\"status\": \"ERROR\", \"message\": \"the server is busy, try again\"}";
 const TOO_SLOW: &str = "{\"status\": \"ERROR\", \"message\": \"the line came too slowly, send it again\"}";
 const TOO_MANY: &str = "{\"status\": \"ERROR\", \"message\": \"too many connections of this account, close one\"}";
 
@@ -30,7 +30,7 @@ fn write_what_fits(stream: &mut TcpStream, bytes: &[u8]) -> usize {
 }
 
 /// A connection whose own system takes little of a reply that nobody reads.
-fn with_little_room(server: &Server) -> Client {
+pub fn with_little_room(server: &Server) -> Client {
     let socket =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket can be made");
     socket.set_recv_buffer_size(16 << 10).expect("the option is there");

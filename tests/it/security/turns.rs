@@ -96,18 +96,23 @@ fn settings() -> Arc<ConnectionSettings> {
     })
 }
 
+/// A stranger's connection to this service.
+pub fn connected(dialect: Dialect, service: Arc<Service>) -> DuplexStream {
+    let (peer, server) = duplex(2 * MEBIBYTE);
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let limits = ConnectionLimits { total: 9, per_address: 9, per_account: 9, unauthenticated: 9 };
+    let slot = Connections::new(limits).enter(address).expect("there is room");
+    let (asker, stop) = (Peer { address, reply_bytes: 1 }, CancellationToken::new());
+    tokio::spawn(connection::run(Pipe(server), dialect, asker, slot, service, settings(), stop));
+    peer
+}
+
 /// How many turns others have until what a stranger says all at once is answered with so many line ends.
 async fn turns_of_others(dialect: Dialect, said: &[u8], line_ends: usize) -> usize {
     let folder = quick_folder();
     let service = service(Arc::new(open(folder.path(), &OPTIONS).await));
-    let (peer, server) = duplex(2 * MEBIBYTE);
-    let (mut replies, mut requests) = tokio::io::split(peer);
+    let (mut replies, mut requests) = tokio::io::split(connected(dialect, service));
     requests.write_all(said).await.expect("there is room for all");
-    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let limits = ConnectionLimits { total: 9, per_address: 9, per_account: 9, unauthenticated: 9 };
-    let slot = Connections::new(limits).enter(address).expect("there is room");
-    let (peer, stop) = (Peer { address, reply_bytes: 1 }, CancellationToken::new());
-    let answering = tokio::spawn(connection::run(Pipe(server), dialect, peer, slot, service, settings(), stop));
     let all = tokio::spawn(async move {
         let mut read = vec![0; MEBIBYTE];
         let mut ends = 0;
@@ -123,7 +128,6 @@ async fn turns_of_others(dialect: Dialect, said: &[u8], line_ends: usize) -> usi
         yield_now().await;
     }
     all.await.expect("all replies came");
-    answering.abort();
     turns
 }
 

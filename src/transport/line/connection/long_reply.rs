@@ -1,5 +1,6 @@
-//! A long reply becomes bytes on another thread, so that those who serve go on with others. Its length is counted and
-//! charged before there are any bytes, and turns go round by account.
+//! A long reply becomes bytes in pieces, each when the peer has taken the one before it, so that its texts are held
+//! once and what they become never as a whole. Pieces are made on another thread, so that those who serve go on with
+//! others, and turns go round by account.
 
 use std::io;
 use std::mem;
@@ -8,44 +9,60 @@ use std::pin::pin;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::charge::Charge;
-use crate::protocol::rendering::Rendering;
+use crate::protocol::rendering::{PART, Rendering};
 use crate::protocol::{Refusal, Reply};
 use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::stream::{PeerState, Stream};
 
+/// The most of a long reply that is bytes at a time. A reply that has no more than that in all is made at once.
+pub const PIECE: usize = 64 << 10;
+
 impl<S: Stream> Connection<'_, S> {
-    /// Renders a reply where it keeps nobody waiting; gives whether there was room for it. The connection waits for it,
-    /// so that replies stay in their order, unless the peer or its session ends meanwhile.
-    pub(super) async fn reply_elsewhere(&mut self, reply: Reply) -> io::Result<bool> {
-        let rendering = self.dialect.rendering(reply);
-        let is_rendered = match self.charge().is_some() {
-            true => self.rendered(rendering).await?,
-            false => false,
-        };
-        if !is_rendered {
+    /// Makes and writes a long reply, but for the last piece, which is made only: what comes of the peer before that
+    /// was said without knowing all of the reply. Gives whether there was room; where there was none, nothing of the
+    /// reply was made.
+    pub(super) async fn reply_in_pieces(&mut self, reply: Reply) -> io::Result<bool> {
+        let held = self.out.capacity() + PIECE + reply.held();
+        let mut rendering = self.dialect.rendering(reply);
+        if !self.charge().is_some_and(|charge| charge.set(held)) {
             self.out_charge = None;
             self.dialect.render_instead(Refusal::Busy, &mut self.out);
+            return Ok(false);
         }
-        Ok(is_rendered)
+        loop {
+            let is_last;
+            (rendering, is_last) = self.piece(rendering).await?;
+            if is_last {
+                return Ok(true);
+            }
+            self.write().await?;
+        }
     }
 
-    async fn rendered(&mut self, rendering: Rendering) -> io::Result<bool> {
-        let Some(charge) = self.out_charge.take() else { return Ok(false) };
-        let (turns, out) = (self.settings.memory.rendering.clone(), mem::take(&mut self.out));
+    /// Makes the next piece. The connection waits for it, so that replies stay in their order, unless the peer or its
+    /// session ends meanwhile.
+    async fn piece(&mut self, mut rendering: Rendering) -> io::Result<(Rendering, bool)> {
+        let Some(charge) = self.out_charge.take() else { return Err(io::Error::other("a reply without a charge")) };
+        let (turns, mut out) = (self.settings.memory.rendering.clone(), mem::take(&mut self.out));
         let mut work = pin!(async move {
             // Given on only when the work is done, even if nobody waits for it any longer.
             let turn = turns.take(charge.payer()).await;
             spawn_blocking(move || {
                 let _turn = turn;
-                render(&rendering, out, charge)
+                out.reserve_exact(PIECE.saturating_sub(out.len()));
+                let is_last = rendering.render(&mut out, PIECE - PART);
+                (rendering, is_last, out, charge)
             })
             .await
         });
-        let (is_rendered, out, charge) = loop {
+        loop {
             tokio::select! {
                 biased;
-                done = &mut work => break done.map_err(io::Error::other)?,
+                done = &mut work => {
+                    let (rendering, is_last, out, charge) = done.map_err(io::Error::other)?;
+                    (self.out, self.out_charge) = (out, Some(charge));
+                    return Ok((rendering, is_last));
+                }
                 () = self.slot.revoked() => return Err(io::Error::other("the session has ended")),
                 () = sleep(ACK_POLL_INTERVAL) => {
                     if self.stream.peer_state()? == PeerState::Gone {
@@ -53,19 +70,6 @@ impl<S: Stream> Connection<'_, S> {
                     }
                 }
             }
-        };
-        (self.out, self.out_charge) = (out, Some(charge));
-        Ok(is_rendered)
+        }
     }
-}
-
-/// Appends the reply, if there is room for so many bytes.
-fn render(rendering: &Rendering, mut out: Vec<u8>, mut charge: Charge) -> (bool, Vec<u8>, Charge) {
-    let length = rendering.length();
-    let has_room = charge.set(out.len() + length);
-    if has_room {
-        out.reserve_exact(length);
-        rendering.render(&mut out);
-    }
-    (has_room, out, charge)
 }

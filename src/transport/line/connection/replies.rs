@@ -13,15 +13,16 @@ use crate::charge::{Charge, Payer, UNCHARGED, UNREAD};
 use crate::protocol::{Refusal, Reply};
 use crate::service::{Outcome, TokenState};
 use crate::transport::admission::Slot;
+use crate::transport::line::connection::long_reply::PIECE;
 use crate::transport::line::connection::{Connection, ConnectionSettings};
 use crate::transport::stream::{PeerState, Stream};
 
 /// An idle connection keeps no more room than this for its next reply, in bytes: a short one.
 const IDLE_CAPACITY: usize = 128;
-/// A reply that may have more bytes than this is rendered on another thread.
-const LONG: usize = 64 << 10;
 /// The least text that a reply may have, in bytes; there is always room for so much.
 const LEAST_TEXT: usize = UNCHARGED / 2;
+/// What a reply usually takes beside its texts, in bytes: the piece that is being written, names, numbers.
+const BESIDE_TEXT: usize = 2 * PIECE;
 
 impl<S: Stream> Connection<'_, S> {
     pub(super) fn reply(&mut self, outcome: &Outcome) {
@@ -37,8 +38,9 @@ impl<S: Stream> Connection<'_, S> {
         self.peer.reply_bytes = LEAST_TEXT as u64;
         if let Some(holder) = self.slot.holder() {
             let mut charge = self.settings.memory.replies.charge(Payer::Account(holder.user));
-            let room = charge.take_up_to(usize::try_from(self.service.reply_bytes()).unwrap_or(usize::MAX));
-            self.peer.reply_bytes = room.max(LEAST_TEXT) as u64;
+            let wanted = usize::try_from(self.service.reply_bytes()).unwrap_or(usize::MAX);
+            let room = charge.take_up_to(wanted.saturating_add(BESIDE_TEXT));
+            self.peer.reply_bytes = room.saturating_sub(BESIDE_TEXT).max(LEAST_TEXT) as u64;
             self.out_charge = Some(charge);
         }
     }
@@ -48,9 +50,9 @@ impl<S: Stream> Connection<'_, S> {
         if token == TokenState::Dead {
             self.slot.forget_token();
         }
-        let is_said = match reply.is_at_most(LONG) {
+        let is_said = match reply.is_at_most(PIECE) {
             true => self.reply_if_there_is_room(&reply),
-            false => Box::pin(self.reply_elsewhere(reply)).await?,
+            false => Box::pin(self.reply_in_pieces(reply)).await?,
         };
         let Some(lease) = lease else { return self.flush_if_long().await };
         if is_said {
@@ -101,8 +103,21 @@ impl<S: Stream> Connection<'_, S> {
 
     /// Writes all replies.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
-        let Connection { stream, out, out_charge, slot, settings, .. } = self;
-        let mut taking = Taking { slot, charge: out_charge.as_ref(), settings, bytes: out.len(), deadline: None };
+        self.write().await?;
+        self.out.shrink_to(IDLE_CAPACITY);
+        self.out_charge = None;
+        self.patience = Patience::default();
+        if !self.handed_out.is_empty() {
+            self.handed_out.written(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Writes what there is of the replies.
+    pub(super) async fn write(&mut self) -> io::Result<()> {
+        let Connection { stream, out, out_charge, slot, settings, patience, .. } = self;
+        patience.bytes += out.len();
+        let mut taking = Taking { slot, charge: out_charge.as_ref(), settings, patience };
         let mut written = 0;
         while written < out.len() {
             match taking.wait(stream.write(&out[written..])).await? {
@@ -112,13 +127,17 @@ impl<S: Stream> Connection<'_, S> {
         }
         taking.wait(stream.flush()).await?;
         out.clear();
-        out.shrink_to(IDLE_CAPACITY);
-        *out_charge = None;
-        if !self.handed_out.is_empty() {
-            self.handed_out.written(Instant::now());
-        }
         Ok(())
     }
+}
+
+/// How long a peer may take for replies.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// How many bytes it was given to take.
+    bytes: usize,
+    /// Since when it keeps us waiting.
+    since: Option<Instant>,
 }
 
 /// A peer that is to take replies.
@@ -126,10 +145,7 @@ struct Taking<'a> {
     slot: &'a Slot,
     charge: Option<&'a Charge>,
     settings: &'a ConnectionSettings,
-    /// How many bytes there are to take.
-    bytes: usize,
-    /// When all of them must be taken, once the peer has kept us waiting.
-    deadline: Option<Instant>,
+    patience: &'a mut Patience,
 }
 
 impl Taking<'_> {
@@ -150,7 +166,7 @@ impl Taking<'_> {
 
     async fn wait_long<T>(&mut self, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let now = Instant::now();
-        let deadline = *self.deadline.get_or_insert_with(|| now + self.settings.patience(self.bytes));
+        let deadline = *self.patience.since.get_or_insert(now) + self.settings.patience(self.patience.bytes);
         let cut = async {
             match self.charge {
                 Some(charge) => charge.cut().await,
