@@ -32,6 +32,7 @@
 //! - `away`: the client notices that its session has ended, and that the server is away
 //! - `connect`: how the client comes to a server, and what it says when it does not
 //! - `names`: every spelling of a name and of a password is the same, and foreign text is shown escaped
+//! - `page`: the sizes of the page's files, its words, and what no module of it does
 //! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
 //! - `servers`: several servers, kept by name
 
@@ -58,6 +59,7 @@ mod metrics;
 mod names;
 mod operate;
 mod output;
+mod page;
 mod proof;
 mod python;
 mod repository;
