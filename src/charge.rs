@@ -20,6 +20,8 @@
 //!   gone.
 //! - A turn to have a piece of a long reply made: the account is charged ([`crate::fair`]). Each turn is bounded. It is
 //!   given back when the piece is made, or the peer or its session is gone.
+//! - A turn to have the list of those who are logged in made: the account is charged. It is given back when the list is
+//!   made, or the peer is gone.
 //! - A turn at the readers: the account is charged ([`crate::fair`]). Each turn is bounded. It is given back when the
 //!   peer is gone.
 //!
@@ -125,15 +127,20 @@ pub struct Memory {
     pub replies: Arc<Pool>,
     /// For the turns of pieces of long replies to become bytes, each on a thread that serves nobody.
     pub rendering: Arc<Turns<Payer>>,
+    /// For the turns of lists of those who are logged in to be made, each as long as there are accounts.
+    pub lists: Arc<Turns<Payer>>,
 }
 
 /// How many pieces of long replies become bytes at once. One, so that most processors are left to those who serve.
 const RENDERED_AT_ONCE: usize = 1;
+/// How many lists of those who are logged in are made at once.
+const LISTED_AT_ONCE: usize = 1;
 
 impl Memory {
     /// So many bytes for each.
     pub fn new(lines: usize, replies: usize) -> Memory {
-        Memory { lines: Pool::new(lines), replies: Pool::new(replies), rendering: Turns::new(RENDERED_AT_ONCE) }
+        let [rendering, online] = [RENDERED_AT_ONCE, LISTED_AT_ONCE].map(Turns::new);
+        Memory { lines: Pool::new(lines), replies: Pool::new(replies), rendering, lists: online }
     }
 
     /// Takes other sizes. Who has more than there is keeps it.

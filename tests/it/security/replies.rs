@@ -1,12 +1,15 @@
 //! Long replies are made in pieces, as the peer takes them: what they become is never held as a whole.
 
+use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chatd::model::{Label, Username};
 use chatd::protocol::dialect::Dialect;
 use chatd::repository::{NewUser, Repository};
+use nix::unistd::Pid;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -15,7 +18,7 @@ use super::turns::{connected, service};
 use super::{resident_kib, server};
 use crate::leases::log_in;
 use crate::repository::{OPTIONS, open, quick_folder};
-use crate::support::{Client, PATIENCE, SENT, Server};
+use crate::support::{Client, Folder, PATIENCE, SENT, Server};
 
 /// A text that becomes six times as long in a reply.
 fn long_text(bytes: usize) -> String {
@@ -93,6 +96,52 @@ fn where_there_is_no_room_for_a_long_reply_nothing_of_it_is_said() {
         reply = messi.ask(&format!("inbox {token}"));
     }
     assert!(reply.len() > 6_000_000);
+}
+
+/// Accounts with one session each, as an administrator makes them, but all at once.
+fn fill(database: &Path, accounts: u32) {
+    let database = rusqlite::Connection::open(database).expect("it is a database");
+    let numbers =
+        format!("WITH RECURSIVE n (i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 999 + {accounts})");
+    let sql = format!(
+        "BEGIN;
+         {numbers} INSERT INTO user (id, name, folded, display_name, country, password_hash, created_at)
+            SELECT i, 'crowd' || i, 'crowd' || i, 'Crowd', '', '', 0 FROM n;
+         {numbers} INSERT INTO session (user, token_hash, address, created_at, last_used_at)
+            SELECT i, randomblob(32), '192.0.2.1', unixepoch() * 1000, unixepoch() * 1000 FROM n;
+         DELETE FROM change;
+         COMMIT;"
+    );
+    database.execute_batch(&sql).expect("the tables are there");
+}
+
+/// The most memory that a process has had, in KiB.
+fn most_kib(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("every process has it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn lists_of_many_names_are_made_one_after_the_other() {
+    const ACCOUNTS: u32 = 20_000;
+    const ASKERS: usize = 300;
+    let folder = Folder::new("[limits]\nbuffered_reply_bytes = 1000000");
+    folder.add_three();
+    fill(&folder.database(), ACCOUNTS);
+    let server = Server::start(&folder);
+    let (mut messi, token) = server.login("messi");
+    assert_eq!(messi.ask(&format!("show {token}")).matches("crowd").count(), ACCOUNTS as usize);
+    let before = most_kib(server.pid());
+    let mut askers: Vec<Client> = (0..ASKERS).map(|_| server.connect()).collect();
+    askers.iter_mut().for_each(|asker| asker.send(format!("show {token}\r\n")));
+    let replies: Vec<String> = askers.iter_mut().map(Client::receive).collect();
+    let grown = most_kib(server.pid()) - before;
+    let refused = replies.iter().filter(|reply| *reply == BUSY).count();
+    println!("{ASKERS} lists of {ACCOUNTS} names: {grown} KiB more, {refused} had no room");
+    assert!(refused < ASKERS, "nobody got a list");
+    // Each has 320,000 bytes while it is made.
+    assert!(grown < 30_000, "{grown} KiB");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::pin::pin;
 
 use tokio::time::sleep;
 
+use crate::charge::Payer;
 use crate::protocol::Command;
 use crate::service::{Caller, Outcome};
 use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
@@ -13,15 +14,22 @@ use crate::transport::stream::{PeerState, Stream};
 /// Whether a command may wait its turn for long, and changes nothing that the peer, once gone, would want to be
 /// changed.
 pub fn may_take_long(command: &Command) -> bool {
-    matches!(command, Command::Auth { .. } | Command::History { .. } | Command::Status { .. })
+    matches!(command, Command::Auth { .. } | Command::Show | Command::History { .. } | Command::Status { .. })
 }
 
 impl<S: Stream> Connection<'_, S> {
     /// Carries out a command, unless the peer resets the connection or its TCP gives up meanwhile: then no more is
     /// done. A peer that has only ended its stream still reads.
     pub(super) async fn unless_gone(&mut self, caller: Caller, command: Command) -> io::Result<Outcome> {
-        let (service, peer) = (self.service, self.peer.clone());
-        let mut work = pin!(service.handle(&peer, caller, command));
+        let (service, peer, lists) = (self.service, self.peer.clone(), &self.settings.memory.lists);
+        let lister = caller.holder().filter(|_| command == Command::Show);
+        let mut work = pin!(async {
+            let _turn = match lister {
+                Some(holder) => Some(lists.take(Payer::Account(holder.user)).await),
+                None => None,
+            };
+            service.handle(&peer, caller, command).await
+        });
         loop {
             tokio::select! {
                 biased;
