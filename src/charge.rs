@@ -47,19 +47,14 @@ pub const UNREAD: usize = 8 << 10;
 /// Bytes of replies that a connection may have unwritten at nobody's charge.
 pub const UNCHARGED: usize = 32 << 10;
 
-/// Whose a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The login.
     pub session: SessionId,
-    /// The account.
     pub user: UserId,
 }
 
-/// Who is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Payer {
-    /// An account.
     Account(UserId),
     /// What counts as one address: a [`network`].
     Network(IpAddr),
@@ -73,7 +68,7 @@ impl Payer {
 }
 
 /// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits.
-pub fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -82,23 +77,23 @@ pub fn network(address: IpAddr) -> IpAddr {
 
 /// How much each payer has of something.
 #[derive(Debug, Default)]
-pub struct PayerTotals {
+pub(crate) struct PayerTotals {
     by_payer: HashMap<Payer, usize>,
 }
 
 impl PayerTotals {
     /// What `payer` has.
-    pub fn of(&self, payer: Payer) -> usize {
+    pub(crate) fn of(&self, payer: Payer) -> usize {
         self.by_payer.get(&payer).copied().unwrap_or(0)
     }
 
     /// Charges `payer`.
-    pub fn add(&mut self, payer: Payer, amount: usize) {
+    pub(crate) fn add(&mut self, payer: Payer, amount: usize) {
         *self.by_payer.entry(payer).or_default() += amount;
     }
 
     /// Gives back to `payer`.
-    pub fn subtract(&mut self, payer: Payer, amount: usize) {
+    pub(crate) fn subtract(&mut self, payer: Payer, amount: usize) {
         if let Some(has) = self.by_payer.get_mut(&payer) {
             *has = has.saturating_sub(amount);
             if *has == 0 {
@@ -107,14 +102,8 @@ impl PayerTotals {
         }
     }
 
-    /// How many have something.
-    pub fn payers(&self) -> usize {
+    pub(crate) fn payers(&self) -> usize {
         self.by_payer.len()
-    }
-
-    /// Whether nobody has anything.
-    pub fn is_empty(&self) -> bool {
-        self.by_payer.is_empty()
     }
 }
 
@@ -300,7 +289,6 @@ impl Charge {
         }
     }
 
-    /// Who is charged.
     pub fn payer(&self) -> Payer {
         self.payer
     }
@@ -347,7 +335,7 @@ mod tests {
         held.clear();
         drop(another);
         assert_eq!(pool.taken(), 0);
-        assert!(pool.state().by_payer.is_empty() && pool.state().charges.is_empty());
+        assert!(pool.state().by_payer.payers() == 0 && pool.state().charges.is_empty());
     }
 
     #[tokio::test]

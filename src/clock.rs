@@ -55,7 +55,6 @@ pub struct Steady {
 }
 
 impl Steady {
-    /// Begins now.
     pub fn new(clock: Clock) -> Steady {
         Steady { wall: clock.now(), running: clock.running(), clock }
     }

@@ -8,29 +8,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// A queue of items that belong to somebody; `Path` says to whom.
-pub trait FairQueue {
-    /// What waits.
+pub(crate) trait FairQueue {
     type Item;
     /// Whose it is: at each level a key, and what is below it.
     type Path;
 
-    /// Lets an item wait.
     fn push(&mut self, path: Self::Path, item: Self::Item);
     /// The next whose turn it is.
     fn pop(&mut self) -> Option<Self::Item>;
-    /// How many wait.
     fn len(&self) -> usize;
     /// Takes out the newest of whoever has the most waiting.
     fn pop_of_the_most(&mut self) -> Option<Self::Item>;
     /// Makes room for one more of `path` by taking out the newest of somebody who has more waiting than that would be.
     fn displace(&mut self, path: &Self::Path) -> Option<Self::Item>;
-    /// Whether nobody waits.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// First come, first served.
 impl<T> FairQueue for VecDeque<T> {
     type Item = T;
     type Path = ();
@@ -58,7 +53,7 @@ impl<T> FairQueue for VecDeque<T> {
 
 /// One turn for each key, round and round.
 #[derive(Debug)]
-pub struct Round<K, Q> {
+pub(crate) struct Round<K, Q> {
     /// Those that are not empty.
     queues: HashMap<K, Q>,
     /// Their keys, the next first.
@@ -149,7 +144,6 @@ pub struct Turn<K: Copy + Eq + Hash> {
 }
 
 impl<K: Copy + Eq + Hash> Turns<K> {
-    /// So many at once.
     pub fn new(at_once: usize) -> Arc<Turns<K>> {
         Arc::new(Turns { state: Mutex::new(TurnState { free: at_once, waiting: Round::default() }) })
     }

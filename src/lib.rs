@@ -28,21 +28,28 @@
 #![deny(unsafe_code)]
 // All output goes through `cli::output` and the log, which do not panic where the stream is broken.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
-#![warn(missing_docs)]
+#![warn(missing_docs, unreachable_pub)]
+// The documentation is for people who work on chatd: it is built with `--document-private-items`.
+#![allow(rustdoc::private_intra_doc_links)]
 
-pub mod admin;
-pub mod auth;
-pub mod charge;
-pub mod cli;
+mod admin;
+mod auth;
+mod charge;
+mod cli;
 pub mod client;
-pub mod clock;
-pub mod config;
-pub mod fair;
+mod clock;
+mod config;
+mod fair;
+#[doc(hidden)]
+pub mod internals;
 pub mod model;
-pub mod ops;
+mod ops;
 pub mod protocol;
-pub mod release;
-pub mod repository;
-pub mod server;
-pub mod service;
-pub mod transport;
+mod release;
+mod repository;
+mod server;
+mod service;
+mod transport;
+
+#[doc(hidden)]
+pub use crate::cli::run;

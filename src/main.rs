@@ -19,5 +19,5 @@ extern "C" fn look_at_stdout() {
 }
 
 fn main() -> ExitCode {
-    chatd::cli::run(STDOUT_WAS_CLOSED.load(Ordering::Relaxed))
+    chatd::run(STDOUT_WAS_CLOSED.load(Ordering::Relaxed))
 }

@@ -9,7 +9,7 @@ use crate::repository::sqlite::known_schema;
 
 /// A program: its version, where it is from, and what it can work with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Release {
+pub(crate) struct Release {
     /// The version of the crate.
     pub version: String,
     /// The commit that it was built from, with `-dirty` where its files had been changed. None where nobody knew, and
@@ -23,7 +23,7 @@ pub struct Release {
 
 impl Release {
     /// This program.
-    pub fn this() -> Release {
+    pub(crate) fn this() -> Release {
         Release {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("CHATD_COMMIT").map(str::to_owned),

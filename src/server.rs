@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use crate::ops::metrics::Counter;
 use crate::protocol::Refusal;
-pub use crate::protocol::dialect::Dialect;
+pub(crate) use crate::protocol::dialect::Dialect;
 use crate::service::{Peer, Service};
 use crate::transport::admission::{ConnectionLimits, Connections};
 use crate::transport::line::connection;
@@ -34,9 +34,8 @@ const UNSENT: u32 = 16 << 10;
 /// How often a silent peer is asked for a sign of life before it is gone.
 const KEEPALIVE_RETRIES: u32 = 4;
 
-/// All that connections share.
 #[derive(Clone)]
-pub struct Server {
+pub(crate) struct Server {
     service: Arc<Service>,
     /// What the next connection goes by.
     settings: Arc<RwLock<Arc<ConnectionSettings>>>,
@@ -49,7 +48,7 @@ pub struct Server {
 
 impl Server {
     /// A server that stops when `stop` is cancelled.
-    pub fn new(
+    pub(crate) fn new(
         service: Arc<Service>,
         settings: ConnectionSettings,
         limits: ConnectionLimits,
@@ -61,7 +60,7 @@ impl Server {
     }
 
     /// Takes other limits, and settings made from the former ones. Connections that are there keep what they have.
-    pub fn set_limits(
+    pub(crate) fn set_limits(
         &self,
         limits: ConnectionLimits,
         settings: impl FnOnce(&ConnectionSettings) -> ConnectionSettings,
@@ -72,17 +71,17 @@ impl Server {
     }
 
     /// How many connections there are.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.count()
     }
 
     /// How many there were too many of.
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.turned_away.get()
     }
 
     /// Accepts connections until the stop; they spell as `dialect` says, in the clear or in TLS.
-    pub async fn listen(&self, listener: TcpListener, dialect: fn() -> Dialect, tls: Option<Arc<Tls>>) {
+    pub(crate) async fn listen(&self, listener: TcpListener, dialect: fn() -> Dialect, tls: Option<Arc<Tls>>) {
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&listener) => accepted,
@@ -99,7 +98,7 @@ impl Server {
     }
 
     /// Takes what a session had from its connections when it ends.
-    pub async fn follow_ended_sessions(self) {
+    pub(crate) async fn follow_ended_sessions(self) {
         let mut ended = self.service.ended_sessions();
         loop {
             match ended.recv().await {
@@ -115,7 +114,7 @@ impl Server {
     }
 
     /// Waits until every connection is over.
-    pub async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }

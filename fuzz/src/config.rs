@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use chatd::config::{Config, load};
+use chatd::internals::config::{Config, load};
 
 /// The data are a file.
 pub fn check(data: &[u8]) {

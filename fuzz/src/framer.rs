@@ -1,6 +1,6 @@
 //! Lines come out of a stream as a plain reading of the rules has them, however the stream was cut.
 
-use chatd::transport::line::framer::{Ending, Frame, LineLimits, Lines};
+use chatd::internals::transport::line::framer::{Ending, Frame, LineLimits, Lines};
 
 const SHORT: usize = 8;
 const LONG: usize = 24;

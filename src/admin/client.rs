@@ -15,31 +15,29 @@ use crate::release::Release;
 
 /// Why a question has no answer: a line for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
-pub enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// Nobody serves the database, or a chatd without such a socket.
     #[error("{0}: no server listens")]
     NoServer(PathBuf),
     /// The socket is not that of the database's owner.
     #[error("{0}: it belongs to user {1}, and is asked nothing")]
     Foreign(PathBuf, u32),
-    /// The server said no.
     #[error("{0}")]
     Refused(String),
     /// The server took too long.
     #[error("{0}: the server does not answer within {1:?}")]
     Late(PathBuf, Duration),
-    /// Anything else.
     #[error("{0}: {1}")]
     Failed(PathBuf, io::Error),
 }
 
 /// Asks the server of a database one thing, which it may take `limit` to begin to answer.
-pub fn ask(database: &Path, command: AdminCommand, limit: Duration) -> Result<AdminReply, NoAnswer> {
+pub(crate) fn ask(database: &Path, command: AdminCommand, limit: Duration) -> Result<AdminReply, NoAnswer> {
     response(database, command, limit)?.result.map_err(NoAnswer::Refused)
 }
 
 /// Whether the server is well, and which program it is, if it says so.
-pub fn health(database: &Path, limit: Duration) -> Result<Option<Release>, NoAnswer> {
+pub(crate) fn health(database: &Path, limit: Duration) -> Result<Option<Release>, NoAnswer> {
     let AdminResponse { server, result, .. } = response(database, AdminCommand::Health, limit)?;
     result.map(|_| server).map_err(NoAnswer::Refused)
 }

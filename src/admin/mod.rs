@@ -6,17 +6,17 @@
 //! of the protocol. [`execute`] answers a question from any store, so a command without a server answers it in the same
 //! way.
 
-pub mod client;
-pub mod path;
-pub mod protocol;
-pub mod server;
+pub(crate) mod client;
+pub(crate) mod path;
+pub(crate) mod protocol;
+pub(crate) mod server;
 
 use self::protocol::{AdminCommand, AdminReply, ListedAccount, ListedSession};
 use crate::model::{Label, SessionId, Timestamp, UserId, Username};
 use crate::repository::{AddUserResult, Error, NewUser, Pace, Repository, RoomInside, User};
 
 /// Answers a question. An error is a line for the administrator.
-pub async fn execute(repository: &dyn Repository, command: AdminCommand) -> Result<AdminReply, String> {
+pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) -> Result<AdminReply, String> {
     let store = |error: Error| format!("the store has not done it: {error}");
     Ok(match command {
         AdminCommand::Health => {

@@ -16,7 +16,7 @@ const ADDRESS_BYTES: usize = 107;
 const NAME_BYTES: usize = ADDRESS_BYTES - "/proc/self/fd/1234567890/".len();
 
 /// The socket of a database.
-pub fn socket_of(database: &Path) -> PathBuf {
+pub(crate) fn socket_of(database: &Path) -> PathBuf {
     let file = database.file_name().unwrap_or(OsStr::new("chat.db"));
     let mut name = file.to_owned();
     name.push(".socket");
@@ -29,7 +29,7 @@ pub fn socket_of(database: &Path) -> PathBuf {
 }
 
 /// An address of a socket, good for as long as this is kept.
-pub struct SocketPath {
+pub(crate) struct SocketPath {
     path: PathBuf,
     /// The directory, where its own path is too long.
     _directory: Option<File>,
@@ -37,7 +37,7 @@ pub struct SocketPath {
 
 impl SocketPath {
     /// The address of the socket at `path`.
-    pub fn of(path: &Path) -> io::Result<SocketPath> {
+    pub(crate) fn of(path: &Path) -> io::Result<SocketPath> {
         if path.as_os_str().len() <= ADDRESS_BYTES {
             return Ok(SocketPath { path: path.to_owned(), _directory: None });
         }
@@ -50,7 +50,7 @@ impl SocketPath {
     }
 
     /// As `bind` and `connect` take it.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -5,31 +5,28 @@ use serde::{Deserialize, Serialize};
 use crate::release::Release;
 
 /// The version of the protocol; both ends name theirs and take no other.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// The longest question, in bytes, with its line end.
-pub const QUESTION_BYTES: usize = 1 << 20;
+pub(crate) const QUESTION_BYTES: usize = 1 << 20;
 /// The longest reply, in bytes: a page of accounts.
-pub const REPLY_BYTES: usize = 256 << 20;
+pub(crate) const REPLY_BYTES: usize = 256 << 20;
 
 /// A question as it is sent.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Question {
+pub(crate) struct Question {
     /// [`VERSION`].
     pub version: u32,
-    /// What is asked.
     pub command: AdminCommand,
 }
 
-/// What can be asked.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum AdminCommand {
+pub(crate) enum AdminCommand {
     /// Whether the server is well.
     Health,
     /// The living account whose name differs from this in no more than case.
     Account {
-        /// A user name.
         name: String,
     },
     /// The first living accounts after this one, in the order of their numbers.
@@ -37,11 +34,8 @@ pub enum AdminCommand {
         /// An account's number; 0 for the beginning.
         after: i64,
     },
-    /// A new account.
     AddAccount {
-        /// Its user name.
         name: String,
-        /// Its name in messages.
         display_name: String,
         /// Where its owner is from; may be empty.
         country: String,
@@ -50,26 +44,21 @@ pub enum AdminCommand {
     },
     /// The PHC string of an account.
     PasswordHash {
-        /// Its user name.
         name: String,
     },
     /// Another password, which ends the sessions.
     SetPassword {
-        /// The account's user name.
         name: String,
         /// A PHC string.
         password_hash: String,
     },
     /// Shut or open, which ends the sessions.
     SetDisabled {
-        /// The account's user name.
         name: String,
-        /// Shut.
         disabled: bool,
     },
     /// An account goes, with its sessions and its unread mail.
     RemoveAccount {
-        /// Its user name.
         name: String,
     },
     /// The first living sessions after this one, oldest first.
@@ -79,9 +68,7 @@ pub enum AdminCommand {
         /// Only those of this account.
         of: Option<String>,
     },
-    /// Sessions end.
     EndSessions {
-        /// Their numbers.
         ids: Vec<i64>,
     },
     /// Some of the room that is free inside the database goes back to the disk.
@@ -90,7 +77,7 @@ pub enum AdminCommand {
 
 /// What was answered, as it is sent.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct AdminResponse {
+pub(crate) struct AdminResponse {
     /// The [`VERSION`] of the server.
     pub version: u32,
     /// Which program answers; that of who asks may be newer. Older ones do not say.
@@ -100,45 +87,26 @@ pub struct AdminResponse {
     pub result: Result<AdminReply, String>,
 }
 
-/// What can be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AdminReply {
-    /// It is done.
+pub(crate) enum AdminReply {
     Done {
         /// To how many sessions, or how many messages went with it.
         count: u64,
     },
     /// Whether the name was free.
-    Added {
-        /// The account is new.
-        is_new: bool,
-    },
+    Added { is_new: bool },
     /// An account, if there is one.
-    Account {
-        /// It.
-        account: Option<ListedAccount>,
-    },
+    Account { account: Option<ListedAccount> },
     /// A page of accounts; none at the end.
-    Accounts {
-        /// They.
-        accounts: Vec<ListedAccount>,
-    },
+    Accounts { accounts: Vec<ListedAccount> },
     /// A PHC string; none where the account went meanwhile.
-    PasswordHash {
-        /// It.
-        hash: Option<String>,
-    },
+    PasswordHash { hash: Option<String> },
     /// A page of sessions; none at the end.
-    Logins {
-        /// They.
-        logins: Vec<ListedSession>,
-    },
-    /// Room inside the database.
+    Logins { logins: Vec<ListedSession> },
     Room {
         /// What was given back to the disk.
         given_bytes: u64,
-        /// What is still free.
         free_bytes: u64,
         /// Whether a server can give it back.
         can_be_given: bool,
@@ -147,12 +115,10 @@ pub enum AdminReply {
 
 /// An account as an administrator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListedAccount {
-    /// Its number.
+pub(crate) struct ListedAccount {
     pub id: i64,
     /// Its name on the wire.
     pub username: String,
-    /// Its name in messages.
     pub display_name: String,
     /// Where its owner is from; may be empty.
     pub country: String,
@@ -167,10 +133,8 @@ pub struct ListedAccount {
 
 /// A session as an administrator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListedSession {
-    /// Its number.
+pub(crate) struct ListedSession {
     pub id: i64,
-    /// Whose it is.
     pub username: String,
     /// From where it was opened.
     pub address: String,

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// The socket, open; removed when dropped.
-pub struct AdminSocket {
+pub(crate) struct AdminSocket {
     path: PathBuf,
     listener: UnixListener,
     spares: Arc<Spares>,
@@ -40,7 +40,7 @@ pub struct AdminSocket {
 impl AdminSocket {
     /// Opens the socket of a database. The caller holds the lock of the database, so a socket that is there was left
     /// behind.
-    pub fn open(database: &Path) -> io::Result<AdminSocket> {
+    pub(crate) fn open(database: &Path) -> io::Result<AdminSocket> {
         let path = socket_of(database);
         match fs::symlink_metadata(&path) {
             Ok(found) if found.file_type().is_socket() => fs::remove_file(&path)?,
@@ -57,13 +57,12 @@ impl AdminSocket {
         Ok(socket)
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Answers until it is aborted.
-    pub async fn serve(self, repository: Arc<dyn Repository>) {
+    pub(crate) async fn serve(self, repository: Arc<dyn Repository>) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
             let place = places.clone().acquire_owned().await;
@@ -109,7 +108,6 @@ impl AdminSocket {
 #[derive(Debug, Default)]
 struct Spares(Mutex<Vec<File>>);
 
-/// How many.
 const SPARES: usize = 4;
 
 impl Spares {

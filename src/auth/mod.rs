@@ -1,4 +1,4 @@
 //! Who may log in: password hashes on threads of their own, and how often one may try. Knows no protocol and no store.
 
-pub mod password;
-pub mod throttle;
+pub(crate) mod password;
+pub(crate) mod throttle;

@@ -27,7 +27,7 @@ pub struct Cost {
 }
 
 /// Cheaper than OWASP's minimum for argon2id is worth a warning.
-pub const OWASP_MINIMUM: Cost = Cost { memory_kib: 19 * 1024, iterations: 2, parallelism: 1 };
+pub(crate) const OWASP_MINIMUM: Cost = Cost { memory_kib: 19 * 1024, iterations: 2, parallelism: 1 };
 
 /// Argon2 takes no such cost, for the reason given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,6 @@ pub enum Verdict {
         /// A PHC string.
         new_hash: String,
     },
-    /// It is not.
     Wrong,
 }
 
@@ -60,7 +59,6 @@ pub struct Share {
     pub known: bool,
     /// A network of addresses, or where it is known the pair of account and address.
     pub network: u64,
-    /// Within that, one address.
     pub address: u64,
 }
 
@@ -196,7 +194,7 @@ pub fn hash(password: &str, cost: Cost) -> Result<String, BadCost> {
 }
 
 /// Whether argon2 takes these parameters.
-pub fn check(cost: Cost) -> Result<(), BadCost> {
+pub(crate) fn check(cost: Cost) -> Result<(), BadCost> {
     argon2(cost).map(|_| ())
 }
 

@@ -287,7 +287,6 @@ struct Table<V> {
     places: Vec<(RateKey, V)>,
 }
 
-/// Places in a set.
 const WAYS: usize = 8;
 
 impl<V: Copy + Default> Table<V> {

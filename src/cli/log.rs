@@ -24,13 +24,13 @@ use crate::ops::log_queue::{LogQueue, Sink};
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The log's level, to be changed while the program runs.
-pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
+pub(super) struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
 /// The way of log lines, to be kept until the end of the program, which waits for the last of them.
-pub struct LogWriter(Arc<LogQueue>);
+pub(super) struct LogWriter(Arc<LogQueue>);
 
 /// Logs as the settings say.
-pub fn start(settings: &LogConfig) -> anyhow::Result<(LogLevel, LogWriter)> {
+pub(super) fn start(settings: &LogConfig) -> anyhow::Result<(LogLevel, LogWriter)> {
     let (filter, handle) = reload::Layer::new(filter(&settings.level)?);
     let limit = Arc::new(LogLimit::default());
     let stderr = Stderr(File::from(io::stderr().as_fd().try_clone_to_owned()?));
@@ -50,7 +50,7 @@ pub fn start(settings: &LogConfig) -> anyhow::Result<(LogLevel, LogWriter)> {
 }
 
 /// Logs as an administrator's command does: what is wrong and nothing else.
-pub fn start_quietly() {
+pub(super) fn start_quietly() {
     let lines = fmt().with_env_filter(EnvFilter::new("warn")).with_writer(io::stderr);
     // Its own complaint that a line cannot be written would be a panic.
     lines.without_time().with_target(false).with_ansi(false).log_internal_errors(false).init();
@@ -58,7 +58,7 @@ pub fn start_quietly() {
 
 impl LogLevel {
     /// Logs from now on what `level` lets through.
-    pub fn set(&self, level: &str) -> Result<(), BadConfig> {
+    pub(super) fn set(&self, level: &str) -> Result<(), BadConfig> {
         let filter = filter(level)?;
         self.0.reload(filter).map_err(|e| BadConfig::new(format!("log.level: {e}")))
     }
@@ -66,7 +66,7 @@ impl LogLevel {
 
 impl LogWriter {
     /// For those who count what was dropped.
-    pub fn queue(&self) -> Arc<LogQueue> {
+    pub(super) fn queue(&self) -> Arc<LogQueue> {
         self.0.clone()
     }
 }

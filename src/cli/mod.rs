@@ -29,7 +29,7 @@ use crate::repository::{self, OpenError, Store, StoreOptions};
 /// A persistent chat service: one binary, an embedded database, a line protocol over TCP.
 #[derive(Debug, Parser)]
 #[command(name = "chatd", version, long_version = &**LONG_VERSION, max_term_width = 100)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The settings file [default: $CHATD_CONFIG, ./chat.toml, /etc/chatd/chat.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,

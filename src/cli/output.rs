@@ -16,38 +16,37 @@ static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// What was to be printed could not be printed.
 #[derive(Debug, thiserror::Error)]
-pub enum Unprinted {
+pub(super) enum Unprinted {
     /// There is no standard output.
     #[error("standard output is closed: nothing was done")]
     Closed,
     /// What is written there is lost.
     #[error("standard output is /dev/null or closed: what is printed only once would be lost, so nothing was done")]
     Discarded,
-    /// A write failed.
     #[error("standard output")]
     Failed(#[from] io::Error),
 }
 
 impl Unprinted {
     /// The reader of the pipe has had enough, and wants to hear no complaint.
-    pub fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         matches!(self, Unprinted::Failed(why) if why.kind() == ErrorKind::BrokenPipe)
     }
 }
 
 /// To be called once, before anything is printed.
-pub fn start(was_closed: bool) {
+pub(super) fn start(was_closed: bool) {
     WAS_CLOSED.store(was_closed, Ordering::Relaxed);
 }
 
 /// Prints what a command was asked for, with a line end if it has none. The command has failed if this fails.
-pub fn print(text: impl Display) -> Result<(), Unprinted> {
+pub(super) fn print(text: impl Display) -> Result<(), Unprinted> {
     require()?;
     write(&text.to_string())
 }
 
 /// Says what a command has done. It stays done if this fails.
-pub fn done(text: impl Display) {
+pub(super) fn done(text: impl Display) {
     match write(&text.to_string()) {
         Err(why) if !why.is_quiet() => {
             note(format_args!("chatd: it is done, but could not be said: {:#}", anyhow::Error::from(why)));
@@ -57,26 +56,26 @@ pub fn done(text: impl Display) {
 }
 
 /// A line on standard error for the person who reads it. If that fails there is nobody to tell.
-pub fn note(text: impl Display) {
+pub(super) fn note(text: impl Display) {
     // One write, so that lines of several processes do not mix.
     let line = format!("{text}\n");
     let _ = io::stderr().write_all(visible_lines(&line).as_bytes());
 }
 
 /// Tells the terminal itself something: the program's own sequence, never a text. A terminal that is gone needs none.
-pub fn control(sequence: &'static [u8]) {
+pub(super) fn control(sequence: &'static [u8]) {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(sequence).and_then(|()| stdout.flush());
 }
 
 /// Fails where [`print()`] is sure to fail: to be asked before a step that cannot be taken back.
-pub fn require() -> Result<(), Unprinted> {
+pub(super) fn require() -> Result<(), Unprinted> {
     if WAS_CLOSED.load(Ordering::Relaxed) { Err(Unprinted::Closed) } else { Ok(()) }
 }
 
 /// Prints something once, around a step that makes it true: `head` first, which proves that the stream takes what is
 /// written; then `step`; then `rest`. Gives what `step` gives, and whether `rest` was printed.
-pub async fn print_around<T, E: From<Unprinted>>(
+pub(super) async fn print_around<T, E: From<Unprinted>>(
     head: &str,
     step: impl Future<Output = Result<T, E>>,
     rest: &str,

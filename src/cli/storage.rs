@@ -11,7 +11,7 @@ use crate::config::BadConfig;
 use crate::repository::sqlite::paths::companion_path;
 
 /// Whether the files that are there can be written, and new ones made beside them.
-pub fn can_write(database: &Path) -> Result<(), BadConfig> {
+pub(super) fn can_write(database: &Path) -> Result<(), BadConfig> {
     let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Folders that are missing are made.
     let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));

@@ -28,7 +28,7 @@ pub(super) struct Deadline {
 
 impl Deadline {
     /// For a connection that is wanted now.
-    pub fn new() -> Deadline {
+    pub(super) fn new() -> Deadline {
         Deadline::after(CONNECT)
     }
 

@@ -15,7 +15,6 @@ use super::{BadConfig, Config, check, place};
 /// Settings with where they came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedConfig {
-    /// The settings.
     pub config: Config,
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
@@ -47,7 +46,7 @@ pub fn load(asked: Option<&Path>, flags: &[String]) -> Result<LoadedConfig, BadC
 }
 
 /// The same for one who wants to find more mistakes: a setting with a mistake has its default, or a rule is broken.
-pub fn read(asked: Option<&Path>, flags: &[String]) -> Result<(LoadedConfig, Vec<String>), BadConfig> {
+pub(crate) fn read(asked: Option<&Path>, flags: &[String]) -> Result<(LoadedConfig, Vec<String>), BadConfig> {
     let mut sources = Sources { known: keys(), ..Sources::default() };
     if let Some(state) = std::env::var_os("STATE_DIRECTORY") {
         // systemd names the service's own directory; several would be separated by colons.
@@ -222,7 +221,7 @@ fn typed(key: &str, text: &str) -> Value {
 }
 
 /// All keys there are, as `section.key`.
-pub fn keys() -> BTreeSet<String> {
+pub(crate) fn keys() -> BTreeSet<String> {
     defaults().into_iter().map(|(key, _)| key).collect()
 }
 

@@ -4,7 +4,7 @@
 mod check;
 mod load;
 mod place;
-pub mod range;
+pub(crate) mod range;
 mod value;
 
 use std::fmt;
@@ -13,9 +13,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::load::{LoadedConfig, keys, load, read};
-pub use self::place::SYSTEM_FILE;
-pub use self::value::{Listen, Span};
+pub use self::load::load;
+pub(crate) use self::load::{LoadedConfig, keys, read};
+pub(crate) use self::place::SYSTEM_FILE;
+pub use self::value::Listen;
+pub(crate) use self::value::Span;
 
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +45,6 @@ pub struct Config {
     pub metrics: Metrics,
 }
 
-/// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
@@ -77,7 +78,6 @@ impl Default for ServerConfig {
     }
 }
 
-/// Where to store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
@@ -112,7 +112,6 @@ pub struct PasswordConfig {
     pub iterations: u32,
     /// Lanes.
     pub parallelism: u32,
-    /// Hashes at once.
     pub threads: usize,
     /// Logins that may wait for a thread.
     pub queue: usize,
@@ -152,7 +151,6 @@ impl Default for ThrottleConfig {
     }
 }
 
-/// Details of the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Protocol {
@@ -160,7 +158,6 @@ pub struct Protocol {
     pub drained_senders: bool,
 }
 
-/// Logins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionConfig {
@@ -219,7 +216,6 @@ pub struct Limits {
     pub buffered_bytes: usize,
     /// Replies beyond 32 KiB that clients have not taken yet, all connections together, in bytes.
     pub buffered_reply_bytes: usize,
-    /// Connections.
     pub connections: usize,
     /// Connections from one address, or from one IPv6 network of 64 bits.
     pub connections_per_address: usize,
@@ -266,7 +262,6 @@ impl Default for Limits {
     }
 }
 
-/// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
@@ -282,11 +277,9 @@ impl Default for LogConfig {
     }
 }
 
-/// What is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
-    /// Where Prometheus reads it.
     pub listen: Listen,
 }
 
@@ -294,9 +287,7 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
     Text,
-    /// For programs.
     Json,
 }
 
@@ -305,7 +296,6 @@ pub enum LogFormat {
 pub struct BadConfig(Vec<String>);
 
 impl BadConfig {
-    /// One mistake.
     pub fn new(mistake: impl Into<String>) -> BadConfig {
         BadConfig(vec![mistake.into()])
     }
@@ -315,7 +305,6 @@ impl BadConfig {
         if mistakes.is_empty() { Ok(()) } else { Err(BadConfig(mistakes)) }
     }
 
-    /// One line for each.
     pub fn mistakes(&self) -> &[String] {
         &self.0
     }
@@ -330,7 +319,7 @@ impl fmt::Display for BadConfig {
 impl std::error::Error for BadConfig {}
 
 /// `chat.toml`, which says what each setting means.
-pub const MANUAL: &str = include_str!("../../chat.toml");
+pub(crate) const MANUAL: &str = include_str!("../../chat.toml");
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use nix::unistd::{Uid, geteuid};
 use super::BadConfig;
 
 /// The settings of the service.
-pub const SYSTEM_FILE: &str = "/etc/chatd/chat.toml";
+pub(crate) const SYSTEM_FILE: &str = "/etc/chatd/chat.toml";
 const HERE: &str = "chat.toml";
 const VARIABLE: &str = "CHATD_CONFIG";
 

@@ -25,7 +25,7 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// The journal, as a place for log lines.
 #[derive(Debug)]
-pub struct Journal<F> {
+pub(crate) struct Journal<F> {
     path: PathBuf,
     socket: UnixDatagram,
     /// Takes the text of an entry that the journal does not take.
@@ -34,7 +34,7 @@ pub struct Journal<F> {
 
 impl<F: Sink> Journal<F> {
     /// The journal, when this process's standard error is connected to it.
-    pub fn behind_stderr(fallback: F) -> Result<Journal<F>, F> {
+    pub(crate) fn behind_stderr(fallback: F) -> Result<Journal<F>, F> {
         match is_behind_stderr().and_then(|()| connect(Path::new(SOCKET)).ok()) {
             Some(socket) => Ok(Journal { path: SOCKET.into(), socket, fallback }),
             None => Err(fallback),
@@ -72,7 +72,7 @@ impl<F: Sink> Sink for Journal<F> {
 
 /// Makes entries of events, for a queue behind which is a [`Journal`].
 #[derive(Debug)]
-pub struct JournalLayer(pub Arc<LogQueue>);
+pub(crate) struct JournalLayer(pub Arc<LogQueue>);
 
 impl<S: Subscriber> Layer<S> for JournalLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

@@ -19,11 +19,10 @@ const AT_ONCE: u32 = 15;
 const PERIOD: Duration = Duration::from_millis(200);
 
 /// The target of lines that no client can cause. All of them are written: they say who changed what.
-pub const NOT_LIMITED: &str = "chatd::administrator";
+pub(crate) const NOT_LIMITED: &str = "chatd::administrator";
 
-/// Counts lines by kind.
 #[derive(Debug, Default)]
-pub struct LogLimit {
+pub(crate) struct LogLimit {
     kinds: Mutex<HashMap<Identifier, Kind>>,
 }
 
@@ -39,7 +38,7 @@ struct Kind {
 
 /// The limit as a part of a subscriber.
 #[derive(Debug)]
-pub struct Limited(pub Arc<LogLimit>);
+pub(crate) struct Limited(pub Arc<LogLimit>);
 
 impl<S: Subscriber> Layer<S> for Limited {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
@@ -73,7 +72,7 @@ impl LogLimit {
     }
 
     /// Logs how many lines were left out since the last call, by kind. To be called every second or so.
-    pub fn tell(&self) {
+    pub(crate) fn tell(&self) {
         for (words, lines) in self.take_left_out() {
             warn!(like = words, lines, "lines of the log were left out");
         }
@@ -110,7 +109,6 @@ mod tests {
 
     use super::*;
 
-    /// Counts what comes through.
     struct Counting(Arc<AtomicUsize>);
 
     impl<S: Subscriber> Layer<S> for Counting {

@@ -22,7 +22,7 @@ const LINE: usize = 64;
 /// How often the thread looks up when there is nothing to write.
 const EVERY: Duration = Duration::from_secs(1);
 /// The name of the thread.
-pub const THREAD: &str = "log";
+pub(crate) const THREAD: &str = "log";
 
 thread_local! {
     /// Whether this thread writes the log. What it logs itself is how many lines are missing, and always has room.
@@ -30,7 +30,7 @@ thread_local! {
 }
 
 /// Writes one line, for as long as that takes.
-pub trait Sink: Send {
+pub(crate) trait Sink: Send {
     /// An error loses the line, and nothing else.
     fn write(&mut self, line: &[u8]) -> io::Result<()>;
 }
@@ -43,11 +43,10 @@ impl Sink for Box<dyn Sink> {
 
 /// Lines that wait to be written.
 #[derive(Debug, Default)]
-pub struct LogQueue {
+pub(crate) struct LogQueue {
     state: Mutex<LogQueueState>,
     /// There is something to do.
     wake: Condvar,
-    /// All was written.
     rests: Condvar,
     dropped: Counter,
 }
@@ -64,7 +63,10 @@ struct LogQueueState {
 
 impl LogQueue {
     /// Starts the thread. `every_second` is called on it, while lines are written too.
-    pub fn start(mut sink: impl Sink + 'static, every_second: impl Fn() + Send + 'static) -> io::Result<Arc<LogQueue>> {
+    pub(crate) fn start(
+        mut sink: impl Sink + 'static,
+        every_second: impl Fn() + Send + 'static,
+    ) -> io::Result<Arc<LogQueue>> {
         let queue = Arc::new(LogQueue::default());
         let thread = queue.clone();
         vital::spawn(THREAD, move || thread.work(&mut sink, &every_second))?;
@@ -72,7 +74,7 @@ impl LogQueue {
     }
 
     /// Takes a line, or drops it where there is no room. Waits for nobody.
-    pub fn push(&self, line: Vec<u8>) {
+    pub(crate) fn push(&self, line: Vec<u8>) {
         let mut state = self.state();
         let bytes = state.bytes + line.len() + LINE;
         if bytes > BYTES && !WRITES.get() {
@@ -88,12 +90,12 @@ impl LogQueue {
     }
 
     /// How many lines were dropped, or could not be written.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.get()
     }
 
     /// Waits until all is written, but no longer than `patience`.
-    pub fn flush(&self, patience: Duration) {
+    pub(crate) fn flush(&self, patience: Duration) {
         let busy = |state: &mut LogQueueState| state.writing || !state.lines.is_empty();
         drop(self.rests.wait_timeout_while(self.state(), patience, busy));
     }

@@ -13,16 +13,15 @@ use prometheus_client::registry::Registry;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     /// `n` more.
-    pub fn add(&self, n: usize) {
+    pub(crate) fn add(&self, n: usize) {
         self.0.fetch_add(n as u64, Relaxed);
     }
 
-    /// How many so far.
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
@@ -58,7 +57,7 @@ const BOUNDS: [u64; 12] =
 
 /// How long something took, each time.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     /// The last is for what took longer than all bounds.
     counts: [Counter; BOUNDS.len() + 1],
     micros: AtomicU64,
@@ -73,14 +72,13 @@ pub struct Durations {
 
 impl Histogram {
     /// It took this long once more.
-    pub fn observe(&self, took: Duration) {
+    pub(crate) fn observe(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.counts[BOUNDS.partition_point(|bound| *bound < micros)].add(1);
         self.micros.fetch_add(micros, Relaxed);
     }
 
-    /// All so far.
-    pub fn get(&self) -> Durations {
+    pub(crate) fn get(&self) -> Durations {
         let counts = std::array::from_fn(|i| self.counts[i].get());
         Durations { counts, total: Duration::from_micros(self.micros.load(Relaxed)) }
     }
@@ -88,7 +86,7 @@ impl Histogram {
 
 /// A page of numbers, in Prometheus' text format, version 0.0.4.
 #[derive(Debug, Default)]
-pub struct MetricsPage(Vec<Family>);
+pub(crate) struct MetricsPage(Vec<Family>);
 
 /// All that has one name.
 #[derive(Debug)]
@@ -109,30 +107,29 @@ enum MetricValue {
 
 impl MetricsPage {
     /// The type of that text.
-    pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
+    pub(crate) const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
     /// A number that goes up and down.
-    pub fn gauge(&mut self, name: &'static str, help: &'static str, value: impl TryInto<i64>) {
+    pub(crate) fn gauge(&mut self, name: &'static str, help: &'static str, value: impl TryInto<i64>) {
         self.add(name, help, MetricValue::Gauge(value.try_into().unwrap_or(i64::MAX)));
     }
 
     /// A number that only grows. The name ends in `_total`.
-    pub fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
+    pub(crate) fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
         self.add(name, help, MetricValue::Counter(value));
     }
 
     /// Counters that differ in the label `label`. The name ends in `_total`.
-    pub fn tally(&mut self, name: &'static str, help: &'static str, label: &'static str, tally: &Tally) {
+    pub(crate) fn tally(&mut self, name: &'static str, help: &'static str, label: &'static str, tally: &Tally) {
         self.add(name, help, MetricValue::Tally(label, tally.get().collect()));
     }
 
     /// How long something took, in seconds.
-    pub fn histogram(&mut self, name: &'static str, help: &'static str, durations: &Durations) {
+    pub(crate) fn histogram(&mut self, name: &'static str, help: &'static str, durations: &Durations) {
         self.add(name, help, MetricValue::Histogram(durations.clone()));
     }
 
-    /// The text.
-    pub fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         let (mut registry, mut text) = (Registry::default(), String::new());
         registry.register_collector(Box::new(self));
         prometheus_text::encode(&mut text, &registry).expect("memory takes what is written");

@@ -11,28 +11,27 @@ use tracing::warn;
 use crate::transport::stream;
 
 /// The listeners that were made before this process began, with the names that their `.socket` units give them.
-pub fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
+pub(crate) fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
     let inherited = sd_notify::listen_fds_with_names()?;
     inherited.map(|(fd, name)| Ok((name, stream::inherited_listener(fd)?))).collect()
 }
 
 /// Clients can connect from now on; `status` is what `systemctl status` shows.
-pub fn ready(status: &str) {
+pub(crate) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// The end has begun.
-pub fn stopping() {
+pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
 /// The process lives and gets on with its work.
-pub fn alive() {
+pub(crate) fn alive() {
     tell(&[NotifyState::Watchdog]);
 }
 
 /// How often [`alive`] is to be said at the least, if anybody listens.
-pub fn alive_every() -> Option<Duration> {
+pub(crate) fn alive_every() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero())
 }
 

@@ -30,7 +30,10 @@ fn dead() -> MutexGuard<'static, Vec<String>> {
 }
 
 /// Starts a thread. `name` has at most 15 bytes, or the system cuts it.
-pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+pub(crate) fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
     let life = Life(format!("the thread {name:?}"));
     Builder::new().name(name.to_owned()).spawn(move || {
         let _life = life;
@@ -38,8 +41,7 @@ pub fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 's
     })
 }
 
-/// Starts a task.
-pub fn spawn_task<T: Send + 'static>(
+pub(crate) fn spawn_task<T: Send + 'static>(
     name: &'static str,
     work: impl Future<Output = T> + Send + 'static,
 ) -> task::JoinHandle<T> {
@@ -47,18 +49,18 @@ pub fn spawn_task<T: Send + 'static>(
 }
 
 /// Work that goes on for as long as the program, on a thread or task that is not started here.
-pub async fn task<T>(name: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn task<T>(name: &str, work: impl Future<Output = T>) -> T {
     let _life = Life(format!("the task {name:?}"));
     work.await
 }
 
 /// The name of the first of them that has panicked, if one has.
-pub fn first_death() -> Option<String> {
+pub(crate) fn first_death() -> Option<String> {
     dead().first().cloned()
 }
 
 /// Waits until one of them has panicked; gives its name.
-pub async fn death() -> String {
+pub(crate) async fn death() -> String {
     loop {
         let heard = HEARD.notified();
         if let Some(name) = first_death() {

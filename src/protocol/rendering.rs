@@ -62,7 +62,7 @@ pub(super) struct Place {
 
 impl Place {
     /// The next item of a list; what stands before it was appended. `None`: the list is closed.
-    pub fn next<'a, T>(&mut self, items: &'a [T], out: &mut Vec<u8>) -> Option<&'a T> {
+    pub(super) fn next<'a, T>(&mut self, items: &'a [T], out: &mut Vec<u8>) -> Option<&'a T> {
         if self.item == 0 {
             out.push(b'[');
         }
@@ -76,25 +76,25 @@ impl Place {
     }
 
     /// Appends the next item of a list of short ones.
-    pub fn item<T>(&mut self, items: &[T], out: &mut Vec<u8>, spell: impl FnOnce(&T, &mut Vec<u8>)) -> Step {
+    pub(super) fn item<T>(&mut self, items: &[T], out: &mut Vec<u8>, spell: impl FnOnce(&T, &mut Vec<u8>)) -> Step {
         let Some(item) = self.next(items, out) else { return Step::Over };
         spell(item, out);
         Step::Item
     }
 
     /// The inner list is over.
-    pub fn next_group(&mut self) {
+    pub(super) fn next_group(&mut self) {
         *self = Place { group: self.group + 1, ..Place::default() };
     }
 
     /// The text of an item comes next.
-    pub fn text(&mut self, text: &Arc<str>) -> Step {
+    pub(super) fn text(&mut self, text: &Arc<str>) -> Step {
         self.is_after_text = true;
         Step::Text(text.clone())
     }
 
     /// Whether the text of an item was appended, and what stands after it was not. Asked once.
-    pub fn takes_text_end(&mut self) -> bool {
+    pub(super) fn takes_text_end(&mut self) -> bool {
         mem::take(&mut self.is_after_text)
     }
 }
@@ -110,7 +110,7 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// Appends what comes next until `out` has `most` bytes, or [`PART`] more; gives whether that was the end.
-    pub fn advance(&mut self, reply: &Reply, spelling: &Spelling, out: &mut Vec<u8>, most: usize) -> bool {
+    pub(super) fn advance(&mut self, reply: &Reply, spelling: &Spelling, out: &mut Vec<u8>, most: usize) -> bool {
         if !mem::replace(&mut self.has_begun, true) {
             spelling.begin(reply, out);
         }

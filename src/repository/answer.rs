@@ -12,7 +12,6 @@ use super::Error;
 pub enum Answer<'a, T> {
     /// It is there; `None` once it was given out.
     Ready(Option<Result<T, Error>>),
-    /// It comes.
     Pending(Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>),
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 /// Puts jobs into the writer's queue. When the queue is full the caller waits, and so does its client.
-pub struct JobQueue<J> {
+pub(crate) struct JobQueue<J> {
     jobs: mpsc::Sender<J>,
 }
 
@@ -25,22 +25,22 @@ impl<J> Clone for JobQueue<J> {
 
 /// The writer has stopped; the job was not looked at.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stopped;
+pub(crate) struct Stopped;
 
 impl<J> JobQueue<J> {
     /// A queue of at most `length` jobs, and the end that the writer holds.
-    pub fn new(length: usize) -> (JobQueue<J>, Jobs<J>) {
+    pub(crate) fn new(length: usize) -> (JobQueue<J>, Jobs<J>) {
         let (sender, receiver) = mpsc::channel(length);
         (JobQueue { jobs: sender }, Jobs { jobs: receiver })
     }
 
     /// Hands a job over, waiting for room.
-    pub async fn push(&self, job: J) -> Result<(), Stopped> {
+    pub(crate) async fn push(&self, job: J) -> Result<(), Stopped> {
         self.jobs.send(job).await.map_err(|_| Stopped)
     }
 
     /// Hands a job over if there is room.
-    pub fn try_push(&self, job: J) -> Result<(), J> {
+    pub(crate) fn try_push(&self, job: J) -> Result<(), J> {
         self.jobs.try_send(job).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job) => job,
         })
@@ -58,7 +58,7 @@ const YIELDS: usize = 4;
 const BATCH_TARGET: usize = 48;
 
 /// The writer's end of a [`JobQueue`].
-pub struct Jobs<J> {
+pub(crate) struct Jobs<J> {
     jobs: mpsc::Receiver<J>,
 }
 
@@ -66,7 +66,7 @@ impl<J> Jobs<J> {
     /// Waits for a first job, lets everybody have a turn who is ready to bring one too, and then takes all that wait,
     /// up to `most`, into `batch`. `false` when every [`JobQueue`] is gone and nothing is left. For a thread that does
     /// nothing else: it looks again a number of times before it sleeps.
-    pub async fn take(&mut self, batch: &mut Vec<J>, most: usize) -> bool {
+    pub(crate) async fn take(&mut self, batch: &mut Vec<J>, most: usize) -> bool {
         let before = batch.len();
         for _ in 0..SPINS {
             if !self.jobs.is_empty() {

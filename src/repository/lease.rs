@@ -98,7 +98,7 @@ type BySession = FxHashMap<SessionId, FxHashMap<u64, Weak<HeldMessages>>>;
 
 /// All leases that end with a session.
 #[derive(Default)]
-pub struct Leases {
+pub(crate) struct Leases {
     by_session: Mutex<BySession>,
     /// The number of the next.
     next: AtomicU64,
@@ -110,7 +110,7 @@ impl Leases {
     }
 
     /// These sessions have ended: what was handed out in their name waits again.
-    pub fn end(&self, sessions: impl Iterator<Item = SessionId>) {
+    pub(crate) fn end(&self, sessions: impl Iterator<Item = SessionId>) {
         for session in sessions {
             // Not under the lock: to release wakes others.
             let ended = self.all().remove(&session);

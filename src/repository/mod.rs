@@ -4,20 +4,21 @@
 //! is on stable storage.
 
 mod answer;
-pub mod arrivals;
-pub mod group_commit;
-pub mod lease;
-pub mod memory;
+pub(crate) mod arrivals;
+pub(crate) mod group_commit;
+pub(crate) mod lease;
+pub(crate) mod memory;
 mod open;
 mod records;
-pub mod sqlite;
+pub(crate) mod sqlite;
 
-pub use self::answer::Answer;
-pub use self::arrivals::Arrival;
+pub(crate) use self::answer::Answer;
+pub(crate) use self::arrivals::Arrival;
 pub use self::lease::Lease;
 pub(crate) use self::lease::LeaseKeeper;
-pub use self::open::{Store, open};
-pub use self::records::{AddUserResult, EndedSession, NewUser, Session, StoredSession, User};
+pub(crate) use self::open::{Store, open};
+pub use self::records::NewUser;
+pub(crate) use self::records::{AddUserResult, EndedSession, Session, StoredSession, User};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,7 +35,7 @@ use crate::model::{Address, Message, MessageId, SessionId, Timestamp, TokenHash,
 use crate::ops::metrics::Durations;
 
 /// One of something for each message of a packet: nearly always one message, and then not on the heap.
-pub type PerMessage<T> = SmallVec<[T; 1]>;
+pub(crate) type PerMessage<T> = SmallVec<[T; 1]>;
 
 /// The store could not do it, or does not know whether it did. Logged by the store, with its source.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -135,9 +136,7 @@ pub struct Delivery {
 /// A message of the message log, read or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
-    /// Number, time and text.
     pub message: Message,
-    /// Who sent it.
     pub sender: UserId,
     /// Whom it is for.
     pub to: Address,
@@ -146,7 +145,7 @@ pub struct StoredMessage {
 }
 
 /// What became of a message: its number, when it was sent and when it was read, once that is durable.
-pub type StoredReceipt = (MessageId, Timestamp, Option<Timestamp>);
+pub(crate) type StoredReceipt = (MessageId, Timestamp, Option<Timestamp>);
 
 /// Which part of a conversation is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -183,7 +182,6 @@ pub enum Pace {
 pub struct RoomInside {
     /// What was given back to the disk.
     pub given_bytes: u64,
-    /// What is free.
     pub free_bytes: u64,
     /// Whether it can be given back while the store is in use.
     pub can_be_given: bool,
@@ -327,10 +325,8 @@ pub enum OpenError {
     /// The URL names no backend that is built in.
     #[error("database.url: {}: only sqlite://PATH is supported", kind(.0))]
     Url(String),
-    /// Another server has it.
     #[error("{path}: the database is in use by another chatd, process {pid}")]
     InUse {
-        /// The database.
         path: PathBuf,
         /// The other's process number, or `?`.
         pid: String,
@@ -340,16 +336,10 @@ pub enum OpenError {
     Missing(PathBuf),
     /// Not a database of chatd's.
     #[error("{path}: {why}; the file was left as it is")]
-    Foreign {
-        /// The database.
-        path: PathBuf,
-        /// What was found instead.
-        why: String,
-    },
+    Foreign { path: PathBuf, why: String },
     /// Something is in the way that somebody has to see to.
     #[error("{path}: {why}")]
     Refused {
-        /// The file or directory.
         path: PathBuf,
         /// What it is, and the remedy.
         why: String,
@@ -359,21 +349,14 @@ pub enum OpenError {
         "{path}: the database has schema {found}, this chatd knows up to {known}: install a newer chatd; the file was left as it is"
     )]
     Newer {
-        /// The database.
         path: PathBuf,
-        /// Its schema.
         found: i64,
         /// The newest that this program knows.
         known: i64,
     },
     /// The file system or SQLite says no.
     #[error("{path}: {why}")]
-    Failed {
-        /// The file.
-        path: PathBuf,
-        /// What was said.
-        why: String,
-    },
+    Failed { path: PathBuf, why: String },
 }
 
 /// Counts by user, as the backends keep them.

@@ -5,14 +5,11 @@ use std::sync::Arc;
 
 use crate::model::{Label, SessionId, Timestamp, UserId, Username};
 
-/// An account.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
-    /// Its number.
     pub id: UserId,
     /// Its name on the wire.
     pub username: Username,
-    /// Its name in messages.
     pub display_name: Box<str>,
     /// Where its owner is from; may be empty. Many accounts share one.
     pub country: Arc<str>,
@@ -20,7 +17,6 @@ pub struct User {
     pub disabled: bool,
     /// Gone for everybody but the recipients of what it sent.
     pub removed: bool,
-    /// When it was added.
     pub created_at: Timestamp,
 }
 
@@ -46,18 +42,15 @@ pub struct NewUser {
 /// What became of [`add_user`](super::Repository::add_user).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddUserResult {
-    /// It is there.
     Added,
     /// A living account has this name, or one that differs only in case.
     NameTaken,
 }
 
-/// A living session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Its place in the order of logins.
     pub id: SessionId,
-    /// Whose it is.
     pub user: Arc<User>,
 }
 
@@ -66,9 +59,7 @@ pub struct Session {
 pub struct StoredSession {
     /// Its place in the order of logins.
     pub id: SessionId,
-    /// Whose it is.
     pub username: Username,
-    /// When it began.
     pub created_at: Timestamp,
     /// When its token was last shown; that may be an hour old.
     pub last_used_at: Timestamp,

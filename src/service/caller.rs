@@ -18,7 +18,6 @@ pub enum TokenState {
     Unknown,
 }
 
-/// Who asks.
 #[derive(Debug)]
 pub enum Caller {
     /// Somebody who showed no token.
@@ -36,7 +35,6 @@ pub enum Caller {
 pub struct Authenticated {
     /// The token that was shown.
     pub token: Token,
-    /// Its session.
     pub session: Session,
     /// When the request was authenticated.
     pub at: Timestamp,
@@ -86,7 +84,6 @@ impl Caller {
 /// A reply, what it says of the token, and the hold on the messages in it.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What the client hears.
     pub reply: Reply,
     /// Whether the token that the client showed, or has now, is a living one.
     pub token: TokenState,

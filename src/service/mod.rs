@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tracing::{debug, info};
 
-pub use self::caller::{Authenticated, Caller, Outcome, TokenState};
+pub use self::caller::TokenState;
+pub(crate) use self::caller::{Authenticated, Caller, Outcome};
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::model::{MessageId, SessionId, Token, UserId};
@@ -23,7 +24,7 @@ use crate::protocol::{Command, HistoryEntry, Profile, Receipt, Refusal, Reply, S
 use crate::repository::{
     self, AddressedMessage, HistoryQuery, InboxQuery, NewMessage, Repository, SendResult, Session, StoredMessage, User,
 };
-pub use crate::repository::{EndedSession, Lease, PerMessage};
+pub(crate) use crate::repository::{EndedSession, Lease, PerMessage};
 
 /// How many messages `history` shows that was not told a number.
 const HISTORY: usize = 20;

@@ -57,7 +57,6 @@ struct Record {
     heard: AtomicU64,
     /// How far the login is, of which a token was shown: one of the four below.
     login: AtomicU8,
-    /// The login has ended.
     ended: Notify,
     task: OnceLock<AbortHandle>,
 }
@@ -231,7 +230,6 @@ impl Slot {
         self.record.login.load(Ordering::Acquire) == LIVING
     }
 
-    /// Whose that token is.
     pub fn holder(&self) -> Option<Holder> {
         self.shown.filter(|_| self.is_authenticated())
     }

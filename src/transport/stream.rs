@@ -64,7 +64,7 @@ fn ioctl_count(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<u64> 
 }
 
 /// A listener that the service manager left open at `fd`, made ready for the runtime. To be called once for each.
-pub fn inherited_listener(fd: RawFd) -> io::Result<std::net::TcpListener> {
+pub(crate) fn inherited_listener(fd: RawFd) -> io::Result<std::net::TcpListener> {
     // SAFETY: the service manager passes the descriptor on for this process to own, and nothing else here knows of it.
     let listener = std::net::TcpListener::from(unsafe { OwnedFd::from_raw_fd(fd) });
     if !SockRef::from(&listener).is_listener()? {

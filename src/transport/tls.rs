@@ -15,33 +15,33 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::transport::stream::{PeerState, Stream};
-pub use crate::transport::tls::identity::{BadIdentity, TlsIdentity, Validity};
+pub(crate) use crate::transport::tls::identity::{BadIdentity, TlsIdentity, Validity};
 
 /// Makes TCP connections into TLS connections.
 #[derive(Debug)]
-pub struct Tls {
+pub(crate) struct Tls {
     identity: RwLock<TlsIdentity>,
     handshake_timeout: Duration,
 }
 
 impl Tls {
     /// As this identity; a handshake may take so long.
-    pub fn new(identity: TlsIdentity, handshake_timeout: Duration) -> Tls {
+    pub(crate) fn new(identity: TlsIdentity, handshake_timeout: Duration) -> Tls {
         Tls { identity: RwLock::new(identity), handshake_timeout }
     }
 
     /// The identity that connections see.
-    pub fn identity(&self) -> TlsIdentity {
+    pub(crate) fn identity(&self) -> TlsIdentity {
         self.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Connections from now on see this identity.
-    pub fn set_identity(&self, identity: TlsIdentity) {
+    pub(crate) fn set_identity(&self, identity: TlsIdentity) {
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
     /// Shakes hands, unless the peer does not speak TLS.
-    pub async fn accept(&self, tcp: TcpStream) -> io::Result<Accepted> {
+    pub(crate) async fn accept(&self, tcp: TcpStream) -> io::Result<Accepted> {
         timeout(self.handshake_timeout, self.shake_hands(tcp)).await?
     }
 
@@ -58,7 +58,7 @@ impl Tls {
 }
 
 /// How a peer at the TLS port began.
-pub enum Accepted {
+pub(crate) enum Accepted {
     /// With a handshake, which has succeeded.
     Tls(TlsStream),
     /// With text: a client that was not told to speak TLS. Nothing of it was read yet.
@@ -71,12 +71,12 @@ fn is_text(first: u8) -> bool {
 }
 
 /// Whether a connection in the clear begins as a TLS handshake does (RFC 8446, section 5.1).
-pub fn begins_handshake(bytes: &[u8]) -> bool {
+pub(crate) fn begins_handshake(bytes: &[u8]) -> bool {
     matches!(bytes, [22, 3, ..])
 }
 
 /// A TLS connection.
-pub struct TlsStream {
+pub(crate) struct TlsStream {
     inner: Box<tokio_rustls::server::TlsStream<Records>>,
     /// The last read was filled to the brim, so there may be more that was decrypted already.
     more: bool,

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use chatd::clock::{Clock, TimeSource};
+use chatd::internals::clock::{Clock, TimeSource};
+use chatd::internals::repository::sqlite::SqliteRepository;
+use chatd::internals::repository::{NewMessage, NewSession, Repository, StoreOptions};
 use chatd::model::{SessionId, Timestamp, Token, UserId};
-use chatd::repository::sqlite::SqliteRepository;
-use chatd::repository::{NewMessage, NewSession, Repository, StoreOptions};
 
 use crate::database::tamper;
 use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, reopen, settle};

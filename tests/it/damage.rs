@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
+use chatd::internals::repository::sqlite::{self, Role};
+use chatd::internals::repository::{HistoryQuery, Repository, StoreOptions, StoreStatus};
 use chatd::model::{MessageId, UserId};
-use chatd::repository::sqlite::{self, Role};
-use chatd::repository::{HistoryQuery, Repository, StoreOptions, StoreStatus};
 
 use crate::database::{tamper, to_before_migration};
 use crate::repository::{ALL, OPTIONS, add_users, crash, lease, open, quick_folder, reopen, send};

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use chatd::internals::repository::sqlite::{self, SqliteRepository};
+use chatd::internals::repository::{InboxQuery, NewSession, Repository};
 use chatd::model::{SessionId, Timestamp, Token, UserId};
-use chatd::repository::sqlite::{self, SqliteRepository};
-use chatd::repository::{InboxQuery, NewSession, Repository};
 
 use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, send, settle, texts};
 use crate::support::{Folder, NO_SESSION, SENT, Server, texts as texts_of};

@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Output, Stdio};
 use std::thread;
 
-use chatd::auth::password;
-use chatd::auth::password::Cost;
+use chatd::internals::auth::password;
+use chatd::internals::auth::password::Cost;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 

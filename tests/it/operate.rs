@@ -14,7 +14,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use sqlx::{ConnectOptions, Connection};
 
-use chatd::config::range::RANGES;
+use chatd::internals::config::range::RANGES;
 
 use crate::support::{Folder, PATIENCE, SENT, Server, texts};
 

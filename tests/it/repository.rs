@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chatd::clock::Clock;
-use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
-use chatd::repository::sqlite::{self, Role, SqliteRepository};
-use chatd::repository::{
+use chatd::internals::clock::Clock;
+use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
+use chatd::internals::repository::{
     AddressedMessage, Delivery, HistoryQuery, InboxQuery, Lease, NewMessage, NewUser, Repository, SendResult,
     StoreOptions,
 };
-use chatd::transport::confirmation::{QUIET_AFTER_END, Unconfirmed};
+use chatd::internals::transport::confirmation::{QUIET_AFTER_END, Unconfirmed};
+use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sqlx::sqlite::SqliteConnectOptions;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chatd::internals::repository::{Pace, Repository};
 use chatd::model::Timestamp;
-use chatd::repository::{Pace, Repository};
 
 use crate::database::tamper;
 use crate::repository::{ALL, OPTIONS, add_users, lease, message, open, quick_folder, send, settle};

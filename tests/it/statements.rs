@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
+use chatd::internals::repository::{HistoryQuery, InboxQuery, NewUser, Pace, Repository, StoreOptions};
 use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
-use chatd::repository::sqlite::{self, Role, SqliteRepository};
-use chatd::repository::{HistoryQuery, InboxQuery, NewUser, Pace, Repository, StoreOptions};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -163,8 +163,15 @@ async fn log_in_beside(beside: &SqliteRepository, user: UserId) {
     let created_at = Timestamp::now();
     let checked = beside.password_hash(user).await.expect("the store works").expect("it has one");
     let rehashed = None;
-    let new =
-        chatd::repository::NewSession { user, token: token.hash(), address, created_at, most: 9, checked, rehashed };
+    let new = chatd::internals::repository::NewSession {
+        user,
+        token: token.hash(),
+        address,
+        created_at,
+        most: 9,
+        checked,
+        rehashed,
+    };
     assert!(beside.open_session(new).await.expect("the store works"));
 }
 

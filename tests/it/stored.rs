@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
+use chatd::internals::repository::{Repository, SendResult, StoreOptions};
 use chatd::model::{Timestamp, UserId};
-use chatd::repository::sqlite::{self, Role, SqliteRepository};
-use chatd::repository::{Repository, SendResult, StoreOptions};
 use tokio::time::timeout;
 
 use crate::repository::{ALL, OPTIONS, add_users, crash, lease, message, open, quick_folder, reopen, send, settle};

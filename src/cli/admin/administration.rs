@@ -19,7 +19,7 @@ use crate::repository::{Repository, RoomInside, Store};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The way to accounts and sessions.
-pub struct Administration<'a> {
+pub(crate) struct Administration<'a> {
     config: &'a Config,
     database: PathBuf,
     role: Role,
@@ -28,18 +28,18 @@ pub struct Administration<'a> {
 }
 
 impl<'a> Administration<'a> {
-    pub fn new(config: &'a Config) -> anyhow::Result<Administration<'a>> {
+    pub(crate) fn new(config: &'a Config) -> anyhow::Result<Administration<'a>> {
         let database = database_path(&config.database.url)?;
         Ok(Administration { config, database, role: Role::Admin, offline: None })
     }
 
     /// For a command that may be the first: where there is no database it makes one, and says where.
-    pub fn of_first_account(config: &'a Config) -> anyhow::Result<Administration<'a>> {
+    pub(crate) fn of_first_account(config: &'a Config) -> anyhow::Result<Administration<'a>> {
         Ok(Administration { role: Role::Founder, ..Administration::new(config)? })
     }
 
     /// Has one thing done or told.
-    pub async fn ask(&mut self, command: AdminCommand) -> anyhow::Result<AdminReply> {
+    pub(crate) async fn ask(&mut self, command: AdminCommand) -> anyhow::Result<AdminReply> {
         if self.offline.is_none() {
             match client::ask(&self.database, command.clone(), LIMIT) {
                 Err(NoAnswer::NoServer(_)) => {
@@ -59,7 +59,7 @@ impl<'a> Administration<'a> {
     }
 
     /// Has something done; gives how many sessions or messages it was about.
-    pub async fn carry_out(&mut self, command: AdminCommand) -> anyhow::Result<u64> {
+    pub(crate) async fn carry_out(&mut self, command: AdminCommand) -> anyhow::Result<u64> {
         match self.ask(command).await? {
             AdminReply::Done { count } => Ok(count),
             other => Err(unexpected(&other)),
@@ -67,7 +67,7 @@ impl<'a> Administration<'a> {
     }
 
     /// The living account whose name differs from this in no more than case.
-    pub async fn account(&mut self, name: &str) -> anyhow::Result<Option<ListedAccount>> {
+    pub(crate) async fn account(&mut self, name: &str) -> anyhow::Result<Option<ListedAccount>> {
         // To ask is no reason to make a database: what comes after may be refused.
         if self.role == Role::Founder && self.offline.is_none() && !self.database.exists() {
             return Ok(None);
@@ -79,7 +79,7 @@ impl<'a> Administration<'a> {
     }
 
     /// All living accounts.
-    pub async fn accounts(&mut self) -> anyhow::Result<Vec<ListedAccount>> {
+    pub(crate) async fn accounts(&mut self) -> anyhow::Result<Vec<ListedAccount>> {
         let mut all: Vec<ListedAccount> = Vec::new();
         loop {
             let after = all.last().map_or(0, |account| account.id);
@@ -92,7 +92,7 @@ impl<'a> Administration<'a> {
     }
 
     /// A page of living sessions after this one, of one account or of all; none at the end.
-    pub async fn logins(&mut self, after: i64, of: Option<&str>) -> anyhow::Result<Vec<ListedSession>> {
+    pub(crate) async fn logins(&mut self, after: i64, of: Option<&str>) -> anyhow::Result<Vec<ListedSession>> {
         match self.ask(AdminCommand::Logins { after, of: of.map(str::to_owned) }).await? {
             AdminReply::Logins { logins } => Ok(logins),
             other => Err(unexpected(&other)),
@@ -101,7 +101,7 @@ impl<'a> Administration<'a> {
 
     /// Has all room that is free inside the database given back to the disk, as far as that can be done beside a
     /// server.
-    pub async fn give_back(&mut self) -> anyhow::Result<RoomInside> {
+    pub(crate) async fn give_back(&mut self) -> anyhow::Result<RoomInside> {
         let mut sum = 0;
         loop {
             let (given_bytes, free_bytes, can_be_given) = match self.ask(AdminCommand::GiveBack).await? {
@@ -116,7 +116,7 @@ impl<'a> Administration<'a> {
     }
 
     /// To be called in the end.
-    pub async fn close(self) -> anyhow::Result<()> {
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
         match self.offline {
             Some(repository) => Ok(repository.close().await?),
             None => Ok(()),
@@ -125,6 +125,6 @@ impl<'a> Administration<'a> {
 }
 
 /// What no server of this version answers.
-pub fn unexpected(reply: &AdminReply) -> anyhow::Error {
+pub(crate) fn unexpected(reply: &AdminReply) -> anyhow::Error {
     anyhow!("the server answers something else than was asked: {reply:?}")
 }

@@ -9,7 +9,7 @@ use crate::cli::{log, output};
 use crate::config::{BadConfig, LoadedConfig, MANUAL};
 
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Says whether the service could start with the settings, and if not, everything that it would fail at
     ///
     /// Addresses, certificate and database are tried, as the owner of the database's directory where root asks; nothing
@@ -26,7 +26,7 @@ pub enum ConfigCommand {
 }
 
 impl ConfigCommand {
-    pub fn run(
+    pub(crate) fn run(
         &self,
         read: impl FnOnce() -> Result<(LoadedConfig, Vec<String>), BadConfig>,
     ) -> anyhow::Result<ExitCode> {

@@ -21,7 +21,7 @@ use crate::repository::sqlite::{
 use crate::repository::{OpenError, Pace, RoomInside};
 
 #[derive(Debug, Subcommand)]
-pub enum Db {
+pub(crate) enum Db {
     /// Copies the database into a new file, whether it is in use or not
     ///
     /// What was acknowledged before the command began is in the copy. The file is made for this purpose and never
@@ -63,7 +63,7 @@ pub enum Db {
 }
 
 impl Db {
-    pub fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         let database = database_path(&config.database.url)?;
         // Root reads and writes files of its own where it is told to; SQLite leaves the owner of the database's as it
         // is.

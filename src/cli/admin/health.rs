@@ -22,7 +22,7 @@ use crate::repository::sqlite::database_path;
 use crate::transport::tls::Validity;
 
 #[derive(Debug, Args)]
-pub struct Health {
+pub(crate) struct Health {
     /// How long the server may take, in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
@@ -45,7 +45,7 @@ struct HealthAnswer {
 }
 
 impl Health {
-    pub fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         let limit = Duration::from_secs(self.timeout);
         let address = reachable(config.server.listen);
         let begun = Instant::now();

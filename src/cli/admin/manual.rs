@@ -13,13 +13,13 @@ use crate::cli::{Arguments, output};
 use crate::config::MANUAL;
 
 #[derive(Debug, Args)]
-pub struct Completions {
+pub(crate) struct Completions {
     /// For this shell
     shell: Shell,
 }
 
 impl Completions {
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "chatd", &mut script);
         output::print(String::from_utf8_lossy(&script))?;
@@ -28,14 +28,14 @@ impl Completions {
 }
 
 #[derive(Debug, Args)]
-pub struct Man {
+pub(crate) struct Man {
     /// Writes all pages into this directory: chatd(1), one for each command, chat.toml(5) [default: chatd(1) is
     /// printed]
     directory: Option<PathBuf>,
 }
 
 impl Man {
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         match &self.directory {
             Some(directory) => write_pages(directory).with_context(|| directory.display().to_string())?,
             None => {

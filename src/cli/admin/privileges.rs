@@ -10,7 +10,7 @@ use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 
 /// Where root runs the command, becomes the owner of the directory that holds `database`, for good. To be called before
 /// there are other threads.
-pub fn become_owner_of(database: &Path) -> anyhow::Result<()> {
+pub(crate) fn become_owner_of(database: &Path) -> anyhow::Result<()> {
     if !geteuid().is_root() {
         return Ok(());
     }

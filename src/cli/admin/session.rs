@@ -12,7 +12,7 @@ use crate::cli::output;
 use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
-pub enum SessionCommand {
+pub(crate) enum SessionCommand {
     /// Lists the sessions, oldest first; when each was last used may be an hour old
     List {
         /// As JSON
@@ -26,7 +26,7 @@ pub enum SessionCommand {
 /// Whose sessions end.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct Which {
+pub(crate) struct Which {
     /// All sessions of this user
     name: Option<String>,
     /// One session, by its number in `session list`
@@ -38,7 +38,7 @@ pub struct Which {
 }
 
 impl SessionCommand {
-    pub async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         let mut administration = Administration::new(config)?;
         let result = match self {
             SessionCommand::List { json } => list(&mut administration, *json).await,

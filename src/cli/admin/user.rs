@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::model::{Label, Password, Token, Username};
 
 #[derive(Debug, Subcommand)]
-pub enum UserCommand {
+pub(crate) enum UserCommand {
     /// Adds an account
     Add {
         /// The user name, as it is typed at login
@@ -67,7 +67,7 @@ pub enum UserCommand {
 /// Where a new password comes from; without any of these it is asked for twice.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub struct PasswordSource {
+pub(crate) struct PasswordSource {
     /// Reads the password from the first line of standard input
     #[arg(long)]
     password_stdin: bool,
@@ -80,7 +80,7 @@ pub struct PasswordSource {
 }
 
 impl UserCommand {
-    pub async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         let mut administration = match self {
             UserCommand::Add { .. } => Administration::of_first_account(config)?,
             _ => Administration::new(config)?,
@@ -250,7 +250,7 @@ fn open_file(path: &str) -> io::Result<Arc<File>> {
 
 /// The first line of a file or of standard input, without its end. A byte order mark would be a part of the password
 /// that nobody sees, so it is not taken.
-pub fn first_line(from: impl Read) -> anyhow::Result<String> {
+pub(crate) fn first_line(from: impl Read) -> anyhow::Result<String> {
     let mut line = Vec::new();
     io::BufReader::new(from.take(64 * 1024)).read_until(b'\n', &mut line)?;
     if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| line.starts_with(mark)) {

@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Somebody wants the command to end.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("ended by signal {0}")]
-pub struct Interrupted(u8);
+pub(crate) struct Interrupted(u8);
 
 /// The signals that end a command. Each is listened for from the first session on that is to be ended.
 struct EndSignals {
@@ -50,7 +50,7 @@ impl EndSignals {
 }
 
 /// A user at a server.
-pub struct RemoteAccount {
+pub(crate) struct RemoteAccount {
     server: RemoteServer,
     target: Target,
     link: Link,
@@ -64,7 +64,7 @@ pub struct RemoteAccount {
 
 /// Does the work of a command, as the user named, or the one kept with the server, or that of the environment, or the
 /// one who logged in last; then ends the session that it opened.
-pub fn run(
+pub(crate) fn run(
     target: &Target,
     user: Option<&str>,
     work: impl AsyncFnOnce(&mut RemoteAccount) -> anyhow::Result<()>,
@@ -110,12 +110,12 @@ impl RemoteAccount {
     }
 
     /// The password that the environment has or points to.
-    pub fn password(&self) -> Option<Password> {
+    pub(crate) fn password(&self) -> Option<Password> {
         self.password.clone()
     }
 
     /// Asks with the session that was kept, or in a session of this run where there is none or it has ended.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &mut self,
         say: impl AsyncFn(&mut Link, Token) -> Result<Reply, client::ClientError>,
     ) -> anyhow::Result<Reply> {
@@ -134,18 +134,18 @@ impl RemoteAccount {
     }
 
     /// What has come, or comes in time.
-    pub async fn mail(&mut self, patience: Duration) -> anyhow::Result<Reply> {
+    pub(crate) async fn mail(&mut self, patience: Duration) -> anyhow::Result<Reply> {
         self.ask(async |link, token| link.mail(token, patience).await).await
     }
 
     /// Waits for something, but not if the command is to end.
-    pub async fn unless_interrupted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
+    pub(crate) async fn unless_interrupted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
         unless_interrupted(&mut self.signals, work).await
     }
 
     /// Opens a session that is kept for later runs, in the place of the one that was kept before. With a name the
     /// server is kept, too; without one this user is meant from now on where none is named.
-    pub async fn log_in_for_good(&mut self, password: Password, kept_as: Option<&str>) -> anyhow::Result<()> {
+    pub(crate) async fn log_in_for_good(&mut self, password: Password, kept_as: Option<&str>) -> anyhow::Result<()> {
         self.logins.prepare()?;
         let before = self.logins.token(&self.user)?;
         let token = self.log_in(password).await?;
@@ -163,7 +163,7 @@ impl RemoteAccount {
     }
 
     /// Ends the session that was kept.
-    pub async fn log_out(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn log_out(&mut self) -> anyhow::Result<()> {
         let token = self.logins.token(&self.user)?;
         let token = token.with_context(|| format!("{} is not logged in", self.user))?;
         match self.link.call(&Command::Logout.with(token)).await? {

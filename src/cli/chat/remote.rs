@@ -17,7 +17,7 @@ use crate::model::Password;
 const DEFAULT: &str = "127.0.0.1:8889";
 
 #[derive(Debug, Args)]
-pub struct Remote {
+pub(crate) struct Remote {
     /// The server, and who one is there, as `chatd login --as NAME` kept them
     #[arg(long = "as", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     kept_as: Option<String>,
@@ -35,7 +35,7 @@ pub struct Remote {
 
 /// A server that is meant, how to speak with it, and who one is there.
 #[derive(Clone)]
-pub struct Target {
+pub(crate) struct Target {
     pub address: ServerAddress,
     encrypted: bool,
     authorities: Option<PathBuf>,
@@ -45,13 +45,13 @@ pub struct Target {
 
 impl Target {
     /// The way to it.
-    pub fn server(&self) -> Result<RemoteServer, BadConfig> {
+    pub(crate) fn server(&self) -> Result<RemoteServer, BadConfig> {
         let connector = || tls::connector(self.authorities.as_deref()).map_err(|why| BadConfig::new(why.to_string()));
         Ok(RemoteServer { address: self.address.clone(), tls: self.encrypted.then(connector).transpose()? })
     }
 
     /// As it is kept, for this user.
-    pub fn kept(&self, user: &str) -> KeptServer {
+    pub(crate) fn kept(&self, user: &str) -> KeptServer {
         KeptServer {
             connect: self.address.to_string(),
             tls: self.encrypted,
@@ -70,12 +70,12 @@ impl Target {
 
 impl Remote {
     /// The name under which `chatd login` keeps the server.
-    pub fn kept_as(&self) -> Option<&str> {
+    pub(crate) fn kept_as(&self) -> Option<&str> {
         self.kept_as.as_deref()
     }
 
     /// What is meant.
-    pub fn target(&self) -> Result<Target, BadConfig> {
+    pub(crate) fn target(&self) -> Result<Target, BadConfig> {
         let Some(name) = &self.kept_as else { return self.named() };
         if self.names_something() {
             return Err(BadConfig::new(format!(
@@ -88,7 +88,7 @@ impl Remote {
     }
 
     /// What is meant by who logs in: also a server that is not kept yet, and what is to be changed of one that is.
-    pub fn target_of_login(&self) -> Result<Target, BadConfig> {
+    pub(crate) fn target_of_login(&self) -> Result<Target, BadConfig> {
         let Some(name) = &self.kept_as else { return self.named() };
         let kept = servers::read(name)?.map(|kept| Target::of(name, kept)).transpose()?;
         match kept {
@@ -134,12 +134,12 @@ impl Remote {
 }
 
 /// Who is meant where nobody is named.
-pub fn user() -> Result<Option<String>, BadConfig> {
+pub(crate) fn user() -> Result<Option<String>, BadConfig> {
     variable("CHATD_USER")
 }
 
 /// The password that the environment has or points to.
-pub fn password() -> Result<Option<Password>, BadConfig> {
+pub(crate) fn password() -> Result<Option<Password>, BadConfig> {
     let text = match (variable("CHATD_PASSWORD")?, variable("CHATD_PASSWORD_FILE")?) {
         (Some(_), Some(_)) => {
             return Err(BadConfig::new("CHATD_PASSWORD and CHATD_PASSWORD_FILE are both set: which is it?"));

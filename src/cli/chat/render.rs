@@ -10,14 +10,14 @@ const INDENT: &str = "    ";
 
 /// The messages, each with its sender and a line end: `messi: halo`, or the sender alone and the lines of the text
 /// indented below. The blanks and the line end that clients put around a text are not shown.
-pub fn readable(senders: &[SenderMessages]) -> String {
+pub(crate) fn readable(senders: &[SenderMessages]) -> String {
     let texts = senders.iter().flat_map(|from| from.messages.iter().map(|message| (from.username.as_str(), message)));
     texts.map(|(sender, message)| paragraph(&visible(sender), &message.text)).collect()
 }
 
 /// A part of a conversation: each message with its number, its time on the reader's clock, its sender and, of what
 /// the reader sent, when it was read.
-pub fn history(messages: &[HistoryEntry], reader: &str, clock: &TimeZone) -> String {
+pub(crate) fn history(messages: &[HistoryEntry], reader: &str, clock: &TimeZone) -> String {
     let line = |past: &HistoryEntry| {
         let HistoryEntry { message, from, read_at, .. } = past;
         let mark = if from.username.as_str() == reader { fate(*read_at, clock) } else { String::new() };
@@ -29,7 +29,7 @@ pub fn history(messages: &[HistoryEntry], reader: &str, clock: &TimeZone) -> Str
 }
 
 /// What became of messages that the reader sent.
-pub fn status(receipts: &[Receipt], clock: &TimeZone) -> String {
+pub(crate) fn status(receipts: &[Receipt], clock: &TimeZone) -> String {
     let line = |receipt: &Receipt| {
         format!("{}  {}{}\n", receipt.id, shown(receipt.sent_at, clock), fate(receipt.read_at, clock))
     };

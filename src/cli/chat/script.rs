@@ -27,7 +27,7 @@ const WAIT: Duration = Duration::from_secs(50);
 const INPUT_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
-pub struct LoginCommand {
+pub(crate) struct LoginCommand {
     /// The user name [default: with --as the one that was kept, else $CHATD_USER]
     user: Option<String>,
     #[command(flatten)]
@@ -35,13 +35,13 @@ pub struct LoginCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct Logout {
+pub(crate) struct Logout {
     #[command(flatten)]
     remote: Remote,
 }
 
 #[derive(Debug, Args)]
-pub struct SendMessage {
+pub(crate) struct SendMessage {
     #[command(flatten)]
     remote: Remote,
     /// Who is to have it
@@ -52,7 +52,7 @@ pub struct SendMessage {
 }
 
 #[derive(Debug, Args)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     #[command(flatten)]
     remote: Remote,
     /// Waits until there is a message
@@ -64,7 +64,7 @@ pub struct Inbox {
 }
 
 impl LoginCommand {
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let target = self.remote.target_of_login()?;
         let user = self.user.clone().or_else(|| target.user.clone());
         let user = user.map_or_else(remote::user, |user| Ok(Some(user)))?;
@@ -84,13 +84,13 @@ impl LoginCommand {
 }
 
 impl Logout {
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         account::run(&self.remote.target()?, None, RemoteAccount::log_out)
     }
 }
 
 impl SendMessage {
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let typed = if self.text.is_empty() { input()? } else { self.text.join(" ") };
         let Some(text) = as_sent(&typed) else { bail!("there is nothing to send") };
         let recipient = LookupName::of(&self.user);
@@ -113,7 +113,7 @@ impl Inbox {
     /// A page is printed before the next is asked for, and asking for the next is what takes a page off the server's
     /// queue. So whatever goes wrong in between, a full disk or a closed pipe or the end of this process, leaves the
     /// messages there.
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         output::require()?;
         account::run(&self.remote.target()?, None, async |account| {
             let mut reply = account.mail(Duration::ZERO).await?;

@@ -12,7 +12,7 @@ use crate::client::ServerAddress;
 use crate::model::Token;
 
 /// Where the client keeps what it keeps. Made when it is first needed.
-pub fn folder() -> anyhow::Result<PathBuf> {
+pub(crate) fn folder() -> anyhow::Result<PathBuf> {
     let folder = place().context(NOWHERE)?;
     make(&folder)?;
     Ok(folder)
@@ -21,58 +21,56 @@ pub fn folder() -> anyhow::Result<PathBuf> {
 const NOWHERE: &str = "neither XDG_STATE_HOME nor HOME says where to keep things";
 
 /// Where that is, whether it is there or not.
-pub fn place() -> Option<PathBuf> {
+pub(crate) fn place() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
     state.map(|state| state.join("chatd"))
 }
 
 /// Makes a folder that is the owner's alone.
-pub fn make(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn make(folder: &Path) -> anyhow::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.with_context(|| folder.display().to_string())
 }
 
 /// The logins at one server. Where there is no place to keep any, there are none.
-pub struct Logins {
+pub(crate) struct Logins {
     folder: Option<PathBuf>,
 }
 
 impl Logins {
     /// Those at this address. Nothing is made before something is kept.
-    pub fn at(address: &ServerAddress) -> Logins {
+    pub(crate) fn at(address: &ServerAddress) -> Logins {
         Logins { folder: place().map(|place| place.join("sessions").join(file_name(&address.to_string()))) }
     }
 
     /// Makes sure that something can be kept.
-    pub fn prepare(&self) -> anyhow::Result<()> {
+    pub(crate) fn prepare(&self) -> anyhow::Result<()> {
         make(self.folder.as_ref().context(NOWHERE)?)
     }
 
     /// Who logged in last with `chatd login`.
-    pub fn current_user(&self) -> anyhow::Result<Option<String>> {
+    pub(crate) fn current_user(&self) -> anyhow::Result<Option<String>> {
         self.folder.as_ref().map_or(Ok(None), |folder| read(&folder.join("user")))
     }
 
     /// The user's token, which may have ended meanwhile.
-    pub fn token(&self, user: &str) -> anyhow::Result<Option<Token>> {
+    pub(crate) fn token(&self, user: &str) -> anyhow::Result<Option<Token>> {
         let Some(file) = self.token_file(user) else { return Ok(None) };
         Ok(read(&file)?.and_then(|text| Token::parse(&text)))
     }
 
-    /// Keeps a token.
-    pub fn keep(&self, user: &str, token: Token) -> anyhow::Result<()> {
+    pub(crate) fn keep(&self, user: &str, token: Token) -> anyhow::Result<()> {
         self.prepare()?;
         write(&self.token_file(user).context(NOWHERE)?, &token.reveal())
     }
 
     /// Makes this user the one meant where none is named.
-    pub fn make_current(&self, user: &str) -> anyhow::Result<()> {
+    pub(crate) fn make_current(&self, user: &str) -> anyhow::Result<()> {
         write(&self.folder.as_ref().context(NOWHERE)?.join("user"), user)
     }
 
-    /// Forgets the user's token.
-    pub fn forget(&self, user: &str) -> anyhow::Result<()> {
+    pub(crate) fn forget(&self, user: &str) -> anyhow::Result<()> {
         let Some(file) = self.token_file(user) else { return Ok(()) };
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context(file.display().to_string()),
@@ -86,7 +84,7 @@ impl Logins {
 }
 
 /// Whole or not at all, and for nobody else's eyes from the beginning.
-pub fn write(file: &Path, line: &str) -> anyhow::Result<()> {
+pub(crate) fn write(file: &Path, line: &str) -> anyhow::Result<()> {
     let new = file.with_extension(format!("new-{}", std::process::id()));
     let written =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|mut open| {
@@ -107,7 +105,7 @@ fn read(file: &Path) -> anyhow::Result<Option<String>> {
 
 /// A name that is a file name whatever it holds: all but ASCII letters, digits, `-` and `_` is spelled in hex. A dot
 /// is spelled too, because `with_extension` cuts there.
-pub fn file_name(name: &str) -> String {
+pub(crate) fn file_name(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let spelled = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") };
     name.bytes().map(spelled).collect()

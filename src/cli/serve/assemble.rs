@@ -18,13 +18,13 @@ use crate::transport::admission::ConnectionLimits;
 use crate::transport::line::connection::ConnectionSettings;
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
-pub const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// Files that are open besides connections: the store, its readers, the log, the listeners.
 const OTHER_FILES: u64 = 64;
 
 /// Lets the process have as many files open as the system gives it, since each connection is one.
-pub fn allow_files(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn allow_files(config: &Config) -> anyhow::Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let wanted = config.limits.connections as u64 + OTHER_FILES;
@@ -35,7 +35,7 @@ pub fn allow_files(config: &Config) -> anyhow::Result<()> {
 }
 
 /// The service on a store.
-pub fn service(repository: Arc<dyn Repository>, config: &Config) -> anyhow::Result<Arc<Service>> {
+pub(crate) fn service(repository: Arc<dyn Repository>, config: &Config) -> anyhow::Result<Arc<Service>> {
     let cost = cost(config);
     if cost.memory_kib < OWASP_MINIMUM.memory_kib || cost.iterations < OWASP_MINIMUM.iterations {
         warn!(?cost, "password hashes are cheaper than OWASP's minimum: for tests only");
@@ -46,7 +46,7 @@ pub fn service(repository: Arc<dyn Repository>, config: &Config) -> anyhow::Resu
 }
 
 /// How often one may try to log in.
-pub fn rates(config: &Config) -> Rates {
+pub(crate) fn rates(config: &Config) -> Rates {
     let throttle = &config.throttle;
     Rates {
         address: Rate { per_minute: throttle.address_per_minute, per_hour: throttle.address_per_hour },
@@ -55,7 +55,7 @@ pub fn rates(config: &Config) -> Rates {
 }
 
 /// What the service goes by.
-pub fn rules(config: &Config) -> Rules {
+pub(crate) fn rules(config: &Config) -> Rules {
     Rules {
         idle_expiry: config.session.idle_expiry.0,
         sessions_per_user: config.session.per_user,
@@ -68,7 +68,7 @@ pub fn rules(config: &Config) -> Rules {
 }
 
 /// What each connection goes by.
-pub fn settings(live: &LiveSettings, memory: Arc<Memory>) -> ConnectionSettings {
+pub(crate) fn settings(live: &LiveSettings, memory: Arc<Memory>) -> ConnectionSettings {
     ConnectionSettings {
         line: live.line,
         memory,
@@ -81,7 +81,7 @@ pub fn settings(live: &LiveSettings, memory: Arc<Memory>) -> ConnectionSettings 
 }
 
 /// How many connections there may be.
-pub fn connection_limits(config: &Config) -> ConnectionLimits {
+pub(crate) fn connection_limits(config: &Config) -> ConnectionLimits {
     ConnectionLimits {
         total: config.limits.connections,
         per_address: config.limits.connections_per_address,

@@ -20,7 +20,7 @@ const GIVE_BACK_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Ends idle sessions and removes old messages.
-pub async fn tidy(service: Arc<Service>, repository: Arc<dyn Repository>, live: watch::Receiver<LiveSettings>) {
+pub(crate) async fn tidy(service: Arc<Service>, repository: Arc<dyn Repository>, live: watch::Receiver<LiveSettings>) {
     let mut tidy = interval(TIDY_EVERY);
     let mut prune = interval(PRUNE_EVERY);
     tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -40,7 +40,7 @@ pub async fn tidy(service: Arc<Service>, repository: Arc<dyn Repository>, live: 
 }
 
 /// Gives room that is free inside the database back to the disk, slowly.
-pub async fn give_back(repository: Arc<dyn Repository>) {
+pub(crate) async fn give_back(repository: Arc<dyn Repository>) {
     let mut look = interval(GIVE_BACK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -55,7 +55,7 @@ pub async fn give_back(repository: Arc<dyn Repository>) {
 }
 
 /// Says each day what is to be said of the certificate; the start and each reload say it themselves.
-pub async fn watch_certificate(tls: Arc<Tls>) {
+pub(crate) async fn watch_certificate(tls: Arc<Tls>) {
     let day = Duration::from_secs(24 * 60 * 60);
     let mut daily = interval_at(Instant::now() + day, day);
     daily.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,7 +68,7 @@ pub async fn watch_certificate(tls: Arc<Tls>) {
 /// Tells systemd's watchdog that the server is alive, each time the store has answered: while its writer hangs, nothing
 /// is said, and systemd starts the service anew. An answer that says no is one too: a full disk is not cured by a
 /// start.
-pub async fn show_life(repository: Arc<dyn Repository>) {
+pub(crate) async fn show_life(repository: Arc<dyn Repository>) {
     let Some(every) = systemd::alive_every() else { return };
     let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

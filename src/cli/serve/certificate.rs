@@ -13,8 +13,7 @@ use crate::transport::tls::{Tls, TlsIdentity, Validity};
 const EARLY_DAYS: i64 = 21;
 const DAY: i64 = 24 * 60 * 60;
 
-/// Reads certificate and key.
-pub fn load((certificate, key): &(PathBuf, PathBuf)) -> Result<TlsIdentity, BadConfig> {
+pub(crate) fn load((certificate, key): &(PathBuf, PathBuf)) -> Result<TlsIdentity, BadConfig> {
     let all = |wrong: Vec<crate::transport::tls::BadIdentity>| wrong.iter().map(ToString::to_string).collect();
     TlsIdentity::load(certificate, key).map_err(|wrong| match BadConfig::all(all(wrong)) {
         Err(bad) => bad,
@@ -23,7 +22,7 @@ pub fn load((certificate, key): &(PathBuf, PathBuf)) -> Result<TlsIdentity, BadC
 }
 
 /// The certificate that the settings name, where TLS is wanted: at an address of theirs, or at a listener of systemd's.
-pub fn configured(config: &Config, inherited: bool) -> Result<Option<TlsIdentity>, BadConfig> {
+pub(crate) fn configured(config: &Config, inherited: bool) -> Result<Option<TlsIdentity>, BadConfig> {
     let server = &config.server;
     let is_named = !server.tls_certificate.as_os_str().is_empty() && !server.tls_key.as_os_str().is_empty();
     match server.tls_listen {
@@ -34,15 +33,13 @@ pub fn configured(config: &Config, inherited: bool) -> Result<Option<TlsIdentity
 
 /// What somebody should hear of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// Clients refuse it now.
+pub(crate) enum Notice {
     Error(String),
-    /// Clients will.
     Warning(String),
 }
 
 /// What is to be said at this moment, if anything.
-pub fn notice(validity: Validity, now: SystemTime) -> Option<Notice> {
+pub(crate) fn notice(validity: Validity, now: SystemTime) -> Option<Notice> {
     let left = validity.seconds_left(now);
     if now < validity.begin {
         let begin = date(validity.begin);
@@ -62,7 +59,7 @@ pub fn notice(validity: Validity, now: SystemTime) -> Option<Notice> {
 }
 
 /// Logs what is to be said.
-pub fn tell(identity: &TlsIdentity, now: SystemTime) {
+pub(crate) fn tell(identity: &TlsIdentity, now: SystemTime) {
     match notice(identity.validity(), now) {
         Some(Notice::Error(text)) => error!("{text}"),
         Some(Notice::Warning(text)) => warn!("{text}"),
@@ -72,7 +69,7 @@ pub fn tell(identity: &TlsIdentity, now: SystemTime) {
 
 /// What comes after the certificate in force, where TLS is served and the settings still name one. An expired one does
 /// not take the place of one that is still good.
-pub fn successor(
+pub(crate) fn successor(
     files: &(PathBuf, PathBuf),
     tls: Option<&Tls>,
     now: SystemTime,
@@ -92,7 +89,7 @@ pub fn successor(
 }
 
 /// To the day, in UTC.
-pub fn date(at: SystemTime) -> String {
+pub(crate) fn date(at: SystemTime) -> String {
     Timestamp::try_from(at)
         .map_or_else(|_| "a day out of reckoning".to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
 }

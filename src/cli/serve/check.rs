@@ -17,9 +17,8 @@ use crate::cli::{options, runtime, storage};
 use crate::config::{BadConfig, Config, LoadedConfig, SYSTEM_FILE};
 use crate::repository::sqlite;
 
-/// What was found.
 #[derive(Debug, Default)]
-pub struct CheckFindings {
+pub(crate) struct CheckFindings {
     pub mistakes: Vec<String>,
     pub warnings: Vec<String>,
 }
@@ -31,7 +30,7 @@ impl CheckFindings {
 }
 
 /// What a reload would fail at: the rest of it is in use by the running server.
-pub fn before_reload(loaded: &LoadedConfig) -> CheckFindings {
+pub(crate) fn before_reload(loaded: &LoadedConfig) -> CheckFindings {
     let mut found = CheckFindings::default();
     match certificate::configured(&loaded.config, false) {
         Ok(Some(identity)) => match certificate::notice(identity.validity(), SystemTime::now()) {
@@ -46,7 +45,7 @@ pub fn before_reload(loaded: &LoadedConfig) -> CheckFindings {
 
 /// What a start would fail at. Root acts as the service's user from here on, who is the owner of the database's
 /// directory. Addresses are not tried where a setting is wrong: it may have been one of them.
-pub fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Result<CheckFindings> {
+pub(crate) fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Result<CheckFindings> {
     let config = &loaded.config;
     let database = sqlite::database_path(&config.database.url);
     let Ok(path) = &database else {

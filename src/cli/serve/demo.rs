@@ -21,7 +21,7 @@ const PASSWORD: &str = "surabaya";
 const TEXT_PORT: u16 = 8890;
 
 /// Keeps the demonstration to this machine and to a database of its own, and says which settings that overrides.
-pub fn confine(loaded: &mut LoadedConfig) {
+pub(super) fn confine(loaded: &mut LoadedConfig) {
     let before = loaded.config.clone();
     let Config { server, database, .. } = &mut loaded.config;
     let here = |address: SocketAddr| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
@@ -44,7 +44,7 @@ pub fn confine(loaded: &mut LoadedConfig) {
 }
 
 /// Adds the accounts, where they are not there yet.
-pub async fn add_accounts(repository: &dyn Repository, config: &Config) -> anyhow::Result<()> {
+pub(super) async fn add_accounts(repository: &dyn Repository, config: &Config) -> anyhow::Result<()> {
     for (name, display_name, country) in ACCOUNTS {
         if repository.user_named(name).await?.is_none() {
             let new = NewUser {
@@ -60,7 +60,7 @@ pub async fn add_accounts(repository: &dyn Repository, config: &Config) -> anyho
 }
 
 /// Says on standard output what to type next. `address` is that of the text listener.
-pub fn print_invitation(address: SocketAddr) {
+pub(super) fn print_invitation(address: SocketAddr) {
     let (ip, port) = (address.ip(), address.port());
     let text = format!(
         "chatd is running. In another terminal:\n\n    \

@@ -14,21 +14,18 @@ use crate::ops::vital;
 
 /// What is served at a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
+pub(super) enum Served {
     /// The text port.
     Text,
     /// The JSON port, in TLS.
     Tls,
-    /// What Prometheus reads.
     Metrics,
     /// The JSON port.
     Json,
 }
 
-/// One kind of listener.
 #[derive(Debug)]
-pub struct Endpoint {
-    /// What is served there.
+pub(super) struct Endpoint {
     pub served: Served,
     /// As the log tells of it.
     pub words: &'static str,
@@ -44,7 +41,7 @@ pub struct Endpoint {
 }
 
 /// The JSON port comes last: when the log tells of it, all are there.
-pub const ENDPOINTS: &[Endpoint] = &[
+pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         served: Served::Text,
         words: "listening for people",
@@ -84,16 +81,15 @@ pub const ENDPOINTS: &[Endpoint] = &[
 ];
 
 /// The listeners that were there before this process, by name.
-pub struct Inherited(Vec<(String, std::net::TcpListener)>);
+pub(super) struct Inherited(Vec<(String, std::net::TcpListener)>);
 
 impl Inherited {
-    /// What systemd passed on.
-    pub fn get() -> anyhow::Result<Inherited> {
+    pub(super) fn get() -> anyhow::Result<Inherited> {
         Ok(Inherited(systemd::listeners().context("the listeners that systemd passes on")?))
     }
 
     /// Whether one is for TLS.
-    pub fn has_tls(&self) -> bool {
+    pub(super) fn has_tls(&self) -> bool {
         ENDPOINTS.iter().any(|endpoint| endpoint.served == Served::Tls && self.has(endpoint))
     }
 
@@ -103,7 +99,11 @@ impl Inherited {
 
     /// All listeners: for each endpoint all that systemd holds for it, else a new one where the settings want one. TLS
     /// is served only with a certificate. What is left over is not served.
-    pub fn open(&mut self, config: &Config, with_tls: bool) -> anyhow::Result<Vec<(&'static Endpoint, TcpListener)>> {
+    pub(super) fn open(
+        &mut self,
+        config: &Config,
+        with_tls: bool,
+    ) -> anyhow::Result<Vec<(&'static Endpoint, TcpListener)>> {
         let mut open = Vec::new();
         for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.served != Served::Tls || with_tls) {
             let (mine, others) = std::mem::take(&mut self.0).into_iter().partition(|(name, _)| name == endpoint.socket);
@@ -126,7 +126,7 @@ impl Inherited {
 
     /// Says once which were passed on for nothing. systemd keeps them open, so their clients would wait for ever: they
     /// are sent away.
-    pub fn turn_away_the_rest(self) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    pub(super) fn turn_away_the_rest(self) -> anyhow::Result<Vec<JoinHandle<()>>> {
         if self.0.is_empty() {
             return Ok(Vec::new());
         }
@@ -160,12 +160,12 @@ const BACKLOG: u32 = 4096;
 
 impl Endpoint {
     /// Where the settings want it.
-    pub fn address(&self, config: &Config) -> Option<SocketAddr> {
+    pub(super) fn address(&self, config: &Config) -> Option<SocketAddr> {
         (self.address)(config)
     }
 
     /// A new listener. What no retry mends is a bad setting.
-    pub fn bind(&self, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    pub(super) fn bind(&self, address: SocketAddr) -> anyhow::Result<TcpListener> {
         let listen = || {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             // A server that was stopped a moment ago does not keep its successor from the address.

@@ -15,7 +15,7 @@ use crate::transport::line::framer::LineLimits;
 
 /// All that can change while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LiveSettings {
+pub(crate) struct LiveSettings {
     pub level: String,
     pub rules: Rules,
     pub rates: Rates,
@@ -35,7 +35,7 @@ pub struct LiveSettings {
 
 impl LiveSettings {
     /// What these settings say of it.
-    pub fn of(config: &Config) -> LiveSettings {
+    pub(crate) fn of(config: &Config) -> LiveSettings {
         let Config { server, limits, delivery, log, .. } = config;
         LiveSettings {
             level: log.level.clone(),
@@ -56,7 +56,7 @@ impl LiveSettings {
 }
 
 /// The settings in which `new` differs from `started_with` and that no reload takes over.
-pub fn waiting(started_with: &Config, new: &Config) -> Vec<String> {
+pub(super) fn waiting(started_with: &Config, new: &Config) -> Vec<String> {
     let Ok(table) = Table::try_from(new) else { return Vec::new() };
     let former = LiveSettings::of(started_with);
     let waits = |key: &String| {

@@ -32,9 +32,8 @@ const AT_ONCE: usize = 64;
 /// How long to wait when no connection can be accepted.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// All that is shown.
 #[derive(Clone)]
-pub struct MetricsSources {
+pub(super) struct MetricsSources {
     pub repository: Arc<dyn Repository>,
     pub service: Arc<Service>,
     pub server: Server,
@@ -44,7 +43,7 @@ pub struct MetricsSources {
 
 impl MetricsSources {
     /// Answers until it is aborted. Who is silent makes way for who comes, so that nobody keeps Prometheus out.
-    pub async fn serve(self, listener: TcpListener) {
+    pub(super) async fn serve(self, listener: TcpListener) {
         let router = self.router();
         let mut connections: VecDeque<AbortHandle> = VecDeque::new();
         loop {

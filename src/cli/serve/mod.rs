@@ -1,9 +1,9 @@
 //! `chatd serve`: puts the parts together, and turns signals into a reload or a stop.
 
-pub mod assemble;
-pub mod background;
-pub mod certificate;
-pub mod check;
+pub(super) mod assemble;
+pub(super) mod background;
+pub(super) mod certificate;
+pub(super) mod check;
 mod demo;
 mod listen;
 mod live;
@@ -42,7 +42,7 @@ use crate::server::{Dialect, Server};
 use crate::transport::tls::Tls;
 
 #[derive(Debug, Args)]
-pub struct Serve {
+pub(super) struct Serve {
     /// To try it: on loopback only, in chat-demo.db, with the accounts messi, henderson and lineker, password surabaya
     #[arg(long)]
     demo: bool,
@@ -53,7 +53,7 @@ pub struct Serve {
 const DRAIN: Duration = assemble::LINGER.saturating_add(Duration::from_secs(1));
 
 impl Serve {
-    pub fn run(&self, load: impl Fn() -> Result<LoadedConfig, BadConfig>) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(&self, load: impl Fn() -> Result<LoadedConfig, BadConfig>) -> anyhow::Result<ExitCode> {
         let load = || {
             let mut loaded = load()?;
             if self.demo {

@@ -17,26 +17,22 @@ use crate::service::Service;
 use crate::transport::tls::Tls;
 
 /// All that a reload reaches.
-pub struct Reload<L> {
+pub(super) struct Reload<L> {
     /// Reads the settings as the start did.
     pub load: L,
     /// What the server was started with.
     pub started_with: Config,
-    /// What is in force.
     pub live: watch::Sender<LiveSettings>,
     /// The log.
     pub level: LogLevel,
-    /// The rules.
     pub service: Arc<Service>,
-    /// The limits.
     pub server: Server,
-    /// The certificate.
     pub tls: Option<Arc<Tls>>,
 }
 
 impl<L: Fn() -> Result<LoadedConfig, BadConfig>> Reload<L> {
     /// Reads the settings again and puts them in force, or says why they stay as they were.
-    pub fn run(&self) {
+    pub(super) fn run(&self) {
         match self.try_run() {
             Ok(()) => info!("settings reloaded"),
             Err(error) => error!(%error, "settings not reloaded: the old ones stay in force"),

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
-pub use self::loader::Loader;
+pub(crate) use self::loader::Loader;
 use super::event::{Ended, Event, SessionRecord};
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::repository::{Session, User};
@@ -29,7 +29,7 @@ const NONE: Position = Position::MAX;
 
 /// All accounts and living sessions.
 #[derive(Debug, Default)]
-pub struct Directory {
+pub(crate) struct Directory {
     accounts: Vec<AccountSessions>,
     /// Places of accounts, by number.
     numbers: HashTable<Position>,
@@ -81,7 +81,7 @@ impl LiveSession {
 
 /// What a look at some of the sessions found.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct SessionScan {
+pub(crate) struct SessionScan {
     /// Sessions that were not used for too long.
     pub idle: Vec<SessionId>,
     /// Sessions of whose last use the database has not heard for long, with that use.
@@ -118,7 +118,7 @@ impl Directory {
     }
 
     /// Brings the image to what was committed; adds to `ended` what that ended.
-    pub fn apply(&mut self, event: Event, ended: &mut Ended) {
+    pub(crate) fn apply(&mut self, event: Event, ended: &mut Ended) {
         match event {
             Event::Nothing | Event::MessagesRemoved(_) => {}
             Event::UserStored(user) => self.put_user(*user, ended),
@@ -142,22 +142,22 @@ impl Directory {
     }
 
     /// The living account of this name.
-    pub fn user_named(&self, name: &str) -> Option<Arc<User>> {
+    pub(crate) fn user_named(&self, name: &str) -> Option<Arc<User>> {
         self.named(name).map(|place| self.accounts[index(place)].user.clone())
     }
 
     /// The number of the living account of this name.
-    pub fn recipient(&self, name: &str) -> Option<UserId> {
+    pub(crate) fn recipient(&self, name: &str) -> Option<UserId> {
         self.named(name).map(|place| self.accounts[index(place)].user.id)
     }
 
     /// An account by number, removed ones too.
-    pub fn user(&self, id: UserId) -> Option<Arc<User>> {
+    pub(crate) fn user(&self, id: UserId) -> Option<Arc<User>> {
         self.numbered(id).map(|place| self.accounts[index(place)].user.clone())
     }
 
     /// The session whose token hashes to this, unless it was not used since `unused_since`; it is in use `now`.
-    pub fn session(&self, token: &TokenHash, now: Timestamp, unused_since: Timestamp) -> Option<Session> {
+    pub(crate) fn session(&self, token: &TokenHash, now: Timestamp, unused_since: Timestamp) -> Option<Session> {
         let place = self.tokens.find(hash(token), |place| self.sessions[index(*place)].token == *token)?;
         let live = &self.sessions[index(*place)];
         if live.last_use() < unused_since {
@@ -167,13 +167,12 @@ impl Directory {
         Some(Session { id: live.id, user: self.accounts[index(live.account)].user.clone() })
     }
 
-    /// Whether this session lives.
-    pub fn is_open(&self, id: SessionId) -> bool {
+    pub(crate) fn is_open(&self, id: SessionId) -> bool {
         self.login(id).is_some()
     }
 
     /// When an account's sessions were last used, where the database has not heard of it.
-    pub fn unstored_uses(&self, user: UserId) -> Vec<(SessionId, Timestamp)> {
+    pub(crate) fn unstored_uses(&self, user: UserId) -> Vec<(SessionId, Timestamp)> {
         let Some(account) = self.numbered(user) else { return Vec::new() };
         let sessions = self.sessions_of(account).map(|session| &self.sessions[index(session)]);
         let unstored = sessions.filter(|live| live.last_use() != live.stored_use);
@@ -181,20 +180,26 @@ impl Directory {
     }
 
     /// From where an account's sessions were opened.
-    pub fn addresses(&self, user: UserId) -> Vec<IpAddr> {
+    pub(crate) fn addresses(&self, user: UserId) -> Vec<IpAddr> {
         let Some(account) = self.numbered(user) else { return Vec::new() };
         self.sessions_of(account).filter_map(|session| self.sessions[index(session)].address).collect()
     }
 
     /// Users with a session, in the order of their oldest, each with that: the first `most` of those after `after`.
-    pub fn online(&self, after: SessionId, most: usize) -> Vec<(SessionId, Username)> {
+    pub(crate) fn online(&self, after: SessionId, most: usize) -> Vec<(SessionId, Username)> {
         let next = self.oldest.range((Excluded(after), Unbounded)).take(most);
         next.map(|(oldest, account)| (*oldest, self.accounts[index(*account)].user.username.clone())).collect()
     }
 
     /// Looks at the next `most` sessions from `from` on: which were not used since `unused_since`, and which were used
     /// at least `millis` after the database last heard of it.
-    pub fn look_at_sessions(&self, from: usize, most: usize, unused_since: Timestamp, millis: i64) -> SessionScan {
+    pub(crate) fn look_at_sessions(
+        &self,
+        from: usize,
+        most: usize,
+        unused_since: Timestamp,
+        millis: i64,
+    ) -> SessionScan {
         let mut found = SessionScan::default();
         let end = self.sessions.len().min(from.saturating_add(most));
         for live in self.sessions[from.min(end)..end].iter().filter(|live| live.account != NONE) {
@@ -211,7 +216,7 @@ impl Directory {
     }
 
     /// How many accounts live and how many sessions.
-    pub fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         (self.names.len(), self.tokens.len())
     }
 

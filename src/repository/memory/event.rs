@@ -10,10 +10,9 @@ use crate::repository::User;
 
 /// A session as the directory keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionRecord {
+pub(crate) struct SessionRecord {
     /// Its place in the order of logins.
     pub id: SessionId,
-    /// Whose it is.
     pub user: UserId,
     /// SHA-256 of its token.
     pub token: TokenHash,
@@ -25,7 +24,7 @@ pub struct SessionRecord {
 
 /// What one change came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// Nothing that the directory shows.
     Nothing,
     /// An account is new, or is now like this.
@@ -38,7 +37,6 @@ pub enum Event {
     UserRemoved(UserId),
     /// A session is new, or is now like this. Others ended for it.
     SessionOpened(SessionRecord, Vec<SessionId>),
-    /// Sessions ended.
     SessionsEnded(Vec<SessionId>),
     /// A session ended because its user asked for it.
     LoggedOut(SessionId),
@@ -50,7 +48,7 @@ pub enum Event {
 
 impl Event {
     /// Moves the stored use of a session by so many milliseconds.
-    pub fn move_uses(&mut self, milliseconds: i64) {
+    pub(crate) fn move_uses(&mut self, milliseconds: i64) {
         if let Event::SessionOpened(record, _) = self {
             record.last_used_at.0 += milliseconds;
         }
@@ -59,7 +57,7 @@ impl Event {
 
 /// What events have ended, for those who hold something in the name of it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Sessions, and whose they were.
     pub sessions: Vec<(SessionId, UserId)>,
     /// Accounts that lived before and do so no more.

@@ -18,12 +18,12 @@ use crate::model::{MessageId, UserId};
 use crate::repository::UnreadTotals;
 use crate::repository::arrivals::Arrival;
 use crate::repository::memory::mailboxes::account::{Mailbox, Sender};
-pub use crate::repository::memory::mailboxes::room::{InboxLimits, Reservation};
-pub use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadMessage};
+pub(crate) use crate::repository::memory::mailboxes::room::{InboxLimits, Reservation};
+pub(crate) use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadMessage};
 
 /// What [`Mailboxes::take`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum TakeResult {
+pub(crate) enum TakeResult {
     /// These are leased now; there may be none.
     Leased(Vec<UnreadMessage>),
     /// First load what lies on disk: it is older than what is in memory.
@@ -49,9 +49,8 @@ impl UnreadAmount {
     }
 }
 
-/// Everybody's waiting mail.
 #[derive(Debug)]
-pub struct Mailboxes {
+pub(crate) struct Mailboxes {
     caps: InboxLimits,
     inner: Mutex<Inner>,
 }
@@ -63,7 +62,6 @@ struct Inner {
     watermark: MessageId,
     /// Where that was when this process began.
     first_watermark: MessageId,
-    /// All unread mail.
     total: UnreadAmount,
     /// Confirmed, and not yet durably so.
     confirmed: Vec<(UserId, Vec<UnreadMessage>)>,
@@ -73,7 +71,7 @@ struct Inner {
 
 impl Mailboxes {
     /// Mailboxes as they stand on disk up to `watermark`: messages and bytes by user.
-    pub fn new(caps: InboxLimits, on_disk: &UnreadTotals, watermark: MessageId) -> Mailboxes {
+    pub(crate) fn new(caps: InboxLimits, on_disk: &UnreadTotals, watermark: MessageId) -> Mailboxes {
         let mut inner = Inner {
             boxes: FxHashMap::default(),
             watermark,
@@ -95,17 +93,17 @@ impl Mailboxes {
     }
 
     /// To make room for messages that are about to be written.
-    pub fn reserve(&self) -> Reservation<'_> {
+    pub(crate) fn reserve(&self) -> Reservation<'_> {
         Reservation { caps: self.caps, inner: self.inner() }
     }
 
     /// Gives back the room of a message that was not written.
-    pub fn unreserve(&self, recipient: UserId, sender: UserId, bytes: u64) {
+    pub(crate) fn unreserve(&self, recipient: UserId, sender: UserId, bytes: u64) {
         self.inner().forget(recipient, sender, UnreadAmount { messages: 1, bytes });
     }
 
     /// Takes in messages that were written; room was reserved for each.
-    pub fn deliver(&self, messages: impl Iterator<Item = (UserId, UnreadMessage)>) {
+    pub(crate) fn deliver(&self, messages: impl Iterator<Item = (UserId, UnreadMessage)>) {
         let mut inner = self.inner();
         for (recipient, message) in messages {
             let mailbox = inner.boxes.entry(recipient).or_default();
@@ -116,19 +114,19 @@ impl Mailboxes {
     }
 
     /// Hears of mail that comes for `recipient` from now on, or comes back.
-    pub fn arrival(&self, recipient: UserId) -> Arrival {
+    pub(crate) fn arrival(&self, recipient: UserId) -> Arrival {
         Arrival::new(self.inner().boxes.entry(recipient).or_default().arrival.get_or_insert_default().clone())
     }
 
     /// Has all who wait for `recipient`'s mail look, because some of them may not any more.
-    pub fn let_all_look(&self, recipient: UserId) {
+    pub(crate) fn let_all_look(&self, recipient: UserId) {
         if let Some(arrival) = self.inner().boxes.get(&recipient).and_then(|mailbox| mailbox.arrival.as_ref()) {
             arrival.notify_waiters();
         }
     }
 
     /// Takes in unread messages of the tail as the message log had them at start.
-    pub fn restore(&self, messages: impl Iterator<Item = (UserId, UnreadMessage)>) {
+    pub(crate) fn restore(&self, messages: impl Iterator<Item = (UserId, UnreadMessage)>) {
         let messages: Vec<_> = messages.collect();
         let mut inner = self.inner();
         for (recipient, message) in &messages {
@@ -143,13 +141,13 @@ impl Mailboxes {
     }
 
     /// Notes the sender of a message that was read before this process began.
-    pub fn note_sender(&self, recipient: UserId, sender: UserId, id: MessageId) {
+    pub(crate) fn note_sender(&self, recipient: UserId, sender: UserId, id: MessageId) {
         self.inner().boxes.entry(recipient).or_default().note_sender(sender, id);
     }
 
     /// Leases what waits, oldest first: at least one message, and no more than so many, and no more than `bytes` of
     /// text if there are several.
-    pub fn take(&self, recipient: UserId, messages: usize, bytes: u64) -> TakeResult {
+    pub(crate) fn take(&self, recipient: UserId, messages: usize, bytes: u64) -> TakeResult {
         let mut inner = self.inner();
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return TakeResult::Leased(Vec::new()) };
         if mailbox.on_disk > 0 {
@@ -171,12 +169,12 @@ impl Mailboxes {
     }
 
     /// The lock that whoever loads from disk must hold, so that two do not load the same.
-    pub fn load_lock(&self, recipient: UserId) -> Arc<AsyncMutex<()>> {
+    pub(crate) fn load_lock(&self, recipient: UserId) -> Arc<AsyncMutex<()>> {
         self.inner().boxes.entry(recipient).or_default().load_lock.get_or_insert_default().clone()
     }
 
     /// Begins to load all that is unread on disk, up to the message named. `None`: there is nothing.
-    pub fn begin_load(&self, recipient: UserId) -> Option<MessageId> {
+    pub(crate) fn begin_load(&self, recipient: UserId) -> Option<MessageId> {
         let mut inner = self.inner();
         let watermark = inner.watermark;
         let mailbox = inner.boxes.get_mut(&recipient).filter(|mailbox| mailbox.on_disk > 0)?;
@@ -186,7 +184,7 @@ impl Mailboxes {
 
     /// Puts in a piece of what was unread on disk; the pieces come oldest first, and after all of them
     /// [`Mailboxes::end_load`]. In pieces, because nobody else gets at the mailboxes meanwhile.
-    pub fn load(&self, recipient: UserId, piece: impl Iterator<Item = UnreadMessage>) {
+    pub(crate) fn load(&self, recipient: UserId, piece: impl Iterator<Item = UnreadMessage>) {
         let mut inner = self.inner();
         let first_watermark = inner.first_watermark;
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
@@ -206,7 +204,7 @@ impl Mailboxes {
     }
 
     /// All that was unread on disk up to `watermark` was put in.
-    pub fn end_load(&self, recipient: UserId, watermark: MessageId) {
+    pub(crate) fn end_load(&self, recipient: UserId, watermark: MessageId) {
         let mut inner = self.inner();
         let none_came_since = inner.watermark == watermark;
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
@@ -217,7 +215,7 @@ impl Mailboxes {
     }
 
     /// Ends a lease without proof: the messages wait again, before newer ones.
-    pub fn release(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
+    pub(crate) fn release(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
         let mut inner = self.inner();
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
         for message in messages {
@@ -229,27 +227,27 @@ impl Mailboxes {
     }
 
     /// Ends a lease with proof. The messages stay held until [`Mailboxes::read`].
-    pub fn confirm(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
+    pub(crate) fn confirm(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
         self.inner().confirmed.push((recipient, messages));
     }
 
     /// Whether anything was confirmed since the last call of [`Mailboxes::take_confirmed`].
-    pub fn has_confirmed(&self) -> bool {
+    pub(crate) fn has_confirmed(&self) -> bool {
         !self.inner().confirmed.is_empty()
     }
 
     /// What was confirmed since the last call.
-    pub fn take_confirmed(&self) -> Vec<(UserId, Vec<UnreadMessage>)> {
+    pub(crate) fn take_confirmed(&self) -> Vec<(UserId, Vec<UnreadMessage>)> {
         std::mem::take(&mut self.inner().confirmed)
     }
 
     /// Puts back what [`Mailboxes::take_confirmed`] gave and could not be written.
-    pub fn put_back_confirmed(&self, confirmed: Vec<(UserId, Vec<UnreadMessage>)>) {
+    pub(crate) fn put_back_confirmed(&self, confirmed: Vec<(UserId, Vec<UnreadMessage>)>) {
         self.inner().confirmed.extend(confirmed);
     }
 
     /// The disk knows that these were read.
-    pub fn read(&self, confirmed: &[(UserId, Vec<UnreadMessage>)]) {
+    pub(crate) fn read(&self, confirmed: &[(UserId, Vec<UnreadMessage>)]) {
         for (recipient, messages) in confirmed {
             // Others get at the mailboxes between two leases.
             let mut inner = self.inner();
@@ -270,7 +268,7 @@ impl Mailboxes {
     }
 
     /// What of the tail up to `to` is not yet durably read, for those of `recipients` who have any.
-    pub fn unread_up_to(&self, to: MessageId, recipients: &[UserId]) -> Vec<(UserId, Unread)> {
+    pub(crate) fn unread_up_to(&self, to: MessageId, recipients: &[UserId]) -> Vec<(UserId, Unread)> {
         let inner = self.inner();
         let after = inner.watermark;
         let unread = |recipient: &UserId| Some((*recipient, inner.boxes.get(recipient)?.unread_between(after, to)?));
@@ -279,7 +277,7 @@ impl Mailboxes {
 
     /// The disk can now find all messages up to `watermark` by recipient, those to `recipients` among them for the
     /// first time: their texts need no memory any more. Gives them, because to free so many takes milliseconds.
-    pub fn evict(&self, watermark: MessageId, recipients: impl Iterator<Item = UserId>) -> Vec<Evicted> {
+    pub(crate) fn evict(&self, watermark: MessageId, recipients: impl Iterator<Item = UserId>) -> Vec<Evicted> {
         let mut inner = self.inner();
         inner.watermark = watermark;
         let mut evicted = Vec::new();
@@ -294,7 +292,7 @@ impl Mailboxes {
     }
 
     /// Who wrote to `recipient` in the tail, each with the first message; of all, or of these.
-    pub fn tail_senders(&self, recipient: UserId, among: Option<&[UserId]>) -> Vec<(MessageId, UserId)> {
+    pub(crate) fn tail_senders(&self, recipient: UserId, among: Option<&[UserId]>) -> Vec<(MessageId, UserId)> {
         let inner = self.inner();
         let Some(mailbox) = inner.boxes.get(&recipient) else { return Vec::new() };
         let first = |id: &UserId, sender: &Sender| Some((sender.first_in_tail?, *id));
@@ -305,7 +303,7 @@ impl Mailboxes {
     }
 
     /// Forgets all that waited for an account that is gone, and takes nothing for it any more.
-    pub fn remove(&self, recipient: UserId) {
+    pub(crate) fn remove(&self, recipient: UserId) {
         let mut inner = self.inner();
         inner.removed.insert(recipient);
         if let Some(mailbox) = inner.boxes.remove(&recipient) {
@@ -318,7 +316,7 @@ impl Mailboxes {
     }
 
     /// All unread mail: messages and bytes.
-    pub fn total(&self) -> (u64, u64) {
+    pub(crate) fn total(&self) -> (u64, u64) {
         let UnreadAmount { messages, bytes } = self.inner().total;
         (messages, bytes)
     }

@@ -1,6 +1,6 @@
 //! The state of one process: accounts and sessions in memory, and what a commit changes in them.
 
-pub mod directory;
-pub mod event;
-pub mod mailboxes;
-pub mod stored;
+pub(crate) mod directory;
+pub(crate) mod event;
+pub(crate) mod mailboxes;
+pub(crate) mod stored;

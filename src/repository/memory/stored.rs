@@ -8,65 +8,61 @@ use rustc_hash::FxHashMap;
 use crate::model::UserId;
 
 /// What a message takes beside its text, in the message log and its indexes: bytes, rounded up.
-pub const PER_MESSAGE: u64 = 100;
+pub(crate) const PER_MESSAGE: u64 = 100;
 
 /// Messages of one account and their texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoredAmount {
-    /// How many.
+pub(crate) struct StoredAmount {
     pub messages: u64,
     /// Bytes of text.
     pub bytes: u64,
 }
 
 impl StoredAmount {
-    /// One message.
-    pub fn one(bytes: u64) -> StoredAmount {
+    pub(crate) fn one(bytes: u64) -> StoredAmount {
         StoredAmount { messages: 1, bytes }
     }
 
     /// What is charged for it, in bytes.
-    pub fn charge(self) -> u64 {
+    pub(crate) fn charge(self) -> u64 {
         self.bytes + PER_MESSAGE * self.messages
     }
 }
 
-/// What everybody has stored.
 #[derive(Debug)]
-pub struct StoredTotals {
+pub(crate) struct StoredTotals {
     /// What one account may store, in bytes; 0 for any amount.
     most: u64,
     charges: Mutex<FxHashMap<UserId, u64>>,
 }
 
 impl StoredTotals {
-    /// Nobody has stored anything.
-    pub fn new(most: u64) -> StoredTotals {
+    pub(crate) fn new(most: u64) -> StoredTotals {
         StoredTotals { most, charges: Mutex::default() }
     }
 
     /// What an account is charged for, in bytes.
-    pub fn of(&self, user: UserId) -> u64 {
+    pub(crate) fn of(&self, user: UserId) -> u64 {
         self.charges().get(&user).copied().unwrap_or(0)
     }
 
     /// What was found at the start, or after another process has changed it, takes the place of what was known.
-    pub fn set(&self, user: UserId, charge: u64) {
+    pub(crate) fn set(&self, user: UserId, charge: u64) {
         self.charges().insert(user, charge);
     }
 
     /// Adds what is stored already.
-    pub fn add(&self, sender: UserId, amount: StoredAmount) {
+    pub(crate) fn add(&self, sender: UserId, amount: StoredAmount) {
         *self.charges().entry(sender).or_default() += amount.charge();
     }
 
     /// Takes off what is not stored any more.
-    pub fn subtract(&self, sender: UserId, amount: StoredAmount) {
+    pub(crate) fn subtract(&self, sender: UserId, amount: StoredAmount) {
         subtract(&mut self.charges(), sender, amount);
     }
 
     /// To charge for many messages at once.
-    pub fn charging(&self) -> Charging<'_> {
+    pub(crate) fn charging(&self) -> Charging<'_> {
         Charging { most: self.most, charges: self.charges() }
     }
 
@@ -76,14 +72,14 @@ impl StoredTotals {
 }
 
 /// Charges for messages; nobody else gets at the charges meanwhile.
-pub struct Charging<'a> {
+pub(crate) struct Charging<'a> {
     most: u64,
     charges: MutexGuard<'a, FxHashMap<UserId, u64>>,
 }
 
 impl Charging<'_> {
     /// Charges a sender for one message. `false`: the account may not store as much.
-    pub fn charge(&mut self, sender: UserId, bytes: u64) -> bool {
+    pub(crate) fn charge(&mut self, sender: UserId, bytes: u64) -> bool {
         let charged = self.charges.entry(sender).or_default();
         let new = charged.saturating_add(StoredAmount::one(bytes).charge());
         let may = self.most == 0 || new <= self.most;
@@ -94,7 +90,7 @@ impl Charging<'_> {
     }
 
     /// Takes back the charge for one message that was not written.
-    pub fn give_back(&mut self, sender: UserId, bytes: u64) {
+    pub(crate) fn give_back(&mut self, sender: UserId, bytes: u64) {
         subtract(&mut self.charges, sender, StoredAmount::one(bytes));
     }
 }

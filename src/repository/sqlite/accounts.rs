@@ -36,7 +36,7 @@ const LOGINS_OF: &str = "SELECT s.id, u.name, s.created_at, s.last_used_at, s.ad
     FROM session s JOIN user u ON u.id = s.user WHERE s.id > ?1 AND s.user = ?3 ORDER BY s.id LIMIT ?2";
 
 /// All accounts and sessions, and the last change of the feed that is certainly among them.
-pub async fn load(db: &mut WalConnection) -> Result<(Directory, i64), Failure> {
+pub(super) async fn load(db: &mut WalConnection) -> Result<(Directory, i64), Failure> {
     let seen = last_change(db).await?;
     let count = |row: &Row<'_>| row.get::<_, i64>(0).map(|count| usize::try_from(count).unwrap_or(0));
     let users = db.row("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'user'), 0)", count).await?;
@@ -95,22 +95,21 @@ async fn read_all(db: &mut WalConnection, rows: SyncSender<Vec<LoadedRow>>) -> R
 const MOST_FORESEEN: usize = 1 << 24;
 
 /// The last change of the feed.
-pub async fn last_change(db: &mut WalConnection) -> Result<i64, Failure> {
+pub(super) async fn last_change(db: &mut WalConnection) -> Result<i64, Failure> {
     db.row(LAST_CHANGE, |row| row.get(0)).await
 }
 
 /// What the feed tells of since the change `seen`.
-pub struct Followed {
+pub(super) struct Followed {
     /// What was changed, as it is now.
     pub events: Vec<Event>,
     /// The last change among them.
     pub seen: i64,
-    /// There may be more.
     pub more: bool,
 }
 
 /// Reads a part of the feed after the change `seen`, and what it names as that is now.
-pub async fn follow(db: &mut WalConnection, seen: i64) -> Result<Followed, Failure> {
+pub(super) async fn follow(db: &mut WalConnection, seen: i64) -> Result<Followed, Failure> {
     let mut changed = Vec::new();
     db.each(
         "SELECT number, kind = 'user', id FROM change WHERE number > ?1 ORDER BY number LIMIT ?2",
@@ -211,7 +210,7 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Option<SessionRecord>> {
 }
 
 /// The PHC string of a living account.
-pub async fn password_hash(reader: &SqlitePool, user: UserId) -> sqlx::Result<Option<String>> {
+pub(super) async fn password_hash(reader: &SqlitePool, user: UserId) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar(PASSWORD_HASH).bind(user.0).fetch_optional(reader).await
 }
 
@@ -230,19 +229,23 @@ fn living((id, name, display_name, country, disabled, created_at): UserRow) -> U
 }
 
 /// The living account of this name.
-pub async fn account(readers: &SqlitePool, name: &Username) -> sqlx::Result<Option<User>> {
+pub(super) async fn account(readers: &SqlitePool, name: &Username) -> sqlx::Result<Option<User>> {
     let found = sqlx::query_as(ACCOUNT).bind(name.folded()).bind(name.as_str()).fetch_optional(readers).await?;
     Ok(found.map(living))
 }
 
 /// The first living accounts after this one.
-pub async fn accounts(readers: &SqlitePool, after: UserId) -> sqlx::Result<Vec<User>> {
+pub(super) async fn accounts(readers: &SqlitePool, after: UserId) -> sqlx::Result<Vec<User>> {
     let rows: Vec<UserRow> = sqlx::query_as(ACCOUNTS).bind(after.0).bind(PAGE).fetch_all(readers).await?;
     Ok(rows.into_iter().map(living).collect())
 }
 
 /// The first living sessions after this one, of one account or of all.
-pub async fn logins(readers: &SqlitePool, after: SessionId, of: Option<UserId>) -> sqlx::Result<Vec<StoredSession>> {
+pub(super) async fn logins(
+    readers: &SqlitePool,
+    after: SessionId,
+    of: Option<UserId>,
+) -> sqlx::Result<Vec<StoredSession>> {
     type SessionRow = (i64, String, i64, i64, String);
     let rows: Vec<SessionRow> = match of {
         None => sqlx::query_as(LOGINS).bind(after.0).bind(PAGE).fetch_all(readers).await?,

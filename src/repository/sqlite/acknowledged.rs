@@ -16,10 +16,8 @@ use super::schema::Progress;
 use super::wal::{self, WalExtent};
 use crate::model::MessageId;
 
-/// What was acknowledged last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acknowledged {
-    /// The last message.
+pub(super) struct Acknowledged {
     pub last: MessageId,
     /// The end of the last commit, where it is in the WAL.
     pub wal: Option<WalExtent>,
@@ -55,14 +53,14 @@ impl Acknowledged {
     /// Whether the WAL that lies beside a database, before SQLite takes it over, ends before the last commit that was
     /// acknowledged. Where the WAL has begun anew or is gone, as after a command of an administrator, only what is in
     /// the database can tell.
-    pub fn is_cut_short(&self, database: &Path) -> io::Result<bool> {
+    pub(super) fn is_cut_short(&self, database: &Path) -> io::Result<bool> {
         let Some(noted) = self.wal else { return Ok(false) };
         let Some(found) = wal::extent(database)? else { return Ok(false) };
         Ok(found.salts == wal::DAMAGED || found.salts == noted.salts && found.frames < noted.frames)
     }
 
     /// Says what is lost. Gives how many messages; their numbers are not given out again.
-    pub fn tell_loss(&self, progress: &mut Progress, is_cut_short: bool) -> u64 {
+    pub(super) fn tell_loss(&self, progress: &mut Progress, is_cut_short: bool) -> u64 {
         let (acknowledged, found) = (self.last.0, progress.next_id.0 - 1);
         let lost = u64::try_from(acknowledged.saturating_sub(found)).unwrap_or(0);
         progress.next_id = MessageId(found.max(acknowledged) + 1);
@@ -79,7 +77,7 @@ impl Acknowledged {
 }
 
 /// Keeps the WAL of a database where it ends too early, for whoever wants to save more of it. Gives whether it does.
-pub fn look_at_wal(database: &Path, acknowledged: &Acknowledged) -> bool {
+pub(super) fn look_at_wal(database: &Path, acknowledged: &Acknowledged) -> bool {
     match acknowledged.is_cut_short(database) {
         Ok(false) => return false,
         Ok(true) => {}
@@ -95,9 +93,8 @@ pub fn look_at_wal(database: &Path, acknowledged: &Acknowledged) -> bool {
     true
 }
 
-/// Where it is noted.
 #[derive(Debug)]
-pub struct AcknowledgedNote {
+pub(super) struct AcknowledgedNote {
     file: File,
     place: u64,
     wal: File,
@@ -108,13 +105,13 @@ pub struct AcknowledgedNote {
 
 impl AcknowledgedNote {
     /// A note at a place of the lock file; the database is open.
-    pub fn new(file: File, place: u64, database: &Path, last: MessageId) -> io::Result<AcknowledgedNote> {
+    pub(super) fn new(file: File, place: u64, database: &Path, last: MessageId) -> io::Result<AcknowledgedNote> {
         let wal = File::open(companion_path(database, "-wal"))?;
         Ok(AcknowledgedNote { file, place, wal, noted: Acknowledged { last, wal: None }, has_failed: false })
     }
 
     /// After a commit: the last message, and how many frames the WAL has.
-    pub fn write(&mut self, last: MessageId, frames: u64) {
+    pub(super) fn write(&mut self, last: MessageId, frames: u64) {
         if let Err(error) = self.try_write(last, frames)
             && !std::mem::replace(&mut self.has_failed, true)
         {

@@ -48,7 +48,7 @@ impl Drop for Unfinished {
 
 /// Copies `database` into the new file `to`, with a checksum beside it, whoever uses it meanwhile. What was committed
 /// before this began is in it.
-pub async fn backup(database: &Path, to: &Path, options: &StoreOptions) -> Result<(), OpenError> {
+pub(crate) async fn backup(database: &Path, to: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     lock::check_files_of_server(database)?;
     if schema::version(database, options).await?.is_none() {
         return Err(OpenError::Missing(database.to_owned()));
@@ -134,7 +134,11 @@ fn put(unfinished: &Path, to: &Path) -> Result<(), OpenError> {
 }
 
 /// The copy that is made before a migration; its name says from which schema.
-pub async fn before_migration(database: &Path, schema: i64, options: &StoreOptions) -> Result<PathBuf, OpenError> {
+pub(crate) async fn before_migration(
+    database: &Path,
+    schema: i64,
+    options: &StoreOptions,
+) -> Result<PathBuf, OpenError> {
     let name = |number: u32| match number {
         1 => companion_path(database, &format!(".schema-{schema}")),
         _ => companion_path(database, &format!(".schema-{schema}-{number}")),

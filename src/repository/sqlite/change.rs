@@ -20,20 +20,17 @@ const PRUNED_BYTES: i64 = 8 << 20;
 
 /// A change to be made.
 #[derive(Clone)]
-pub enum Change {
+pub(super) enum Change {
     /// Nothing: comes true when all that was confirmed before it is on disk.
     Nothing,
-    /// A new account.
     AddUser(NewUser),
     /// A new password, which ends the sessions.
     SetPassword(UserId, String),
     /// Shut or open, which ends the sessions.
     SetDisabled(UserId, bool),
-    /// An account goes.
     RemoveUser(UserId),
     /// A login, and when the account's other sessions were last used, where the database has not heard of it.
     OpenSession(NewSession, Vec<(SessionId, Timestamp)>),
-    /// A logout.
     EndSessions(Vec<SessionId>),
     /// Ends a session because its user asks for it.
     LogOut(SessionId),
@@ -41,9 +38,7 @@ pub enum Change {
     NoteUses(Vec<(SessionId, Timestamp)>),
     /// What was read before this time goes, looking at some of the message log after a place.
     Prune {
-        /// Delivered before.
         read_before: Timestamp,
-        /// A message number.
         after: i64,
         /// How many messages to look at.
         look_at: i64,
@@ -57,16 +52,15 @@ pub enum Change {
 
 /// What a change came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
+pub(super) enum Changed {
     /// Done, or refused for its name.
     User(AddUserResult),
-    /// This many rows.
     Rows(u64),
 }
 
 /// The time of a commit.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub(super) struct Moment {
     /// On the wall clock.
     pub now: Timestamp,
     /// By how many milliseconds the stored uses of sessions are more than those in memory.
@@ -75,12 +69,15 @@ pub struct Moment {
 
 impl Change {
     /// Whether it may change accounts or sessions in a way that the change feed tells of.
-    pub fn is_fed(&self) -> bool {
+    pub(super) fn is_fed(&self) -> bool {
         !matches!(self, Change::Nothing | Change::NoteUses(_) | Change::GiveBack { .. })
     }
 
-    /// Runs the statements.
-    pub async fn run(self, db: &mut SqliteConnection, Moment { now, ahead }: Moment) -> sqlx::Result<(Changed, Event)> {
+    pub(super) async fn run(
+        self,
+        db: &mut SqliteConnection,
+        Moment { now, ahead }: Moment,
+    ) -> sqlx::Result<(Changed, Event)> {
         match self {
             Change::Nothing => Ok((Changed::Rows(0), Event::Nothing)),
             Change::AddUser(user) => add_user(db, user, now).await,

@@ -26,7 +26,7 @@ const BACKSTOP: u64 = 16_000;
 
 /// What the checkpointer and the writer tell each other.
 #[derive(Debug, Default)]
-pub struct CheckpointState {
+pub(super) struct CheckpointState {
     /// Pages written since the last checkpoint, as the writer estimates them.
     pages: AtomicU64,
     /// Pages in the WAL when it was last copied beside the writer; 0 once the writer has done the rest.
@@ -35,24 +35,24 @@ pub struct CheckpointState {
 
 impl CheckpointState {
     /// The writer has committed about this many bytes.
-    pub fn wrote(&self, bytes: usize) {
+    pub(super) fn wrote(&self, bytes: usize) {
         self.pages.fetch_add(4 + bytes as u64 / 3_500, Ordering::Relaxed);
     }
 
     /// Whether the writer, whose last commit left so many pages in the WAL, should do the rest now.
-    pub fn wants_the_rest(&self, pages: u64) -> bool {
+    pub(super) fn wants_the_rest(&self, pages: u64) -> bool {
         self.length.load(Ordering::Relaxed) >= LONG || pages >= BACKSTOP
     }
 
     /// The writer does the rest; its next commit then begins the WAL anew, if nobody is reading from it.
-    pub async fn finish(&self, db: &mut WalConnection) -> Result<(), Failure> {
+    pub(super) async fn finish(&self, db: &mut WalConnection) -> Result<(), Failure> {
         self.length.store(0, Ordering::Relaxed);
         checkpoint(db).await.map(|_| ())
     }
 }
 
 /// Checkpoints until `stop`, on a thread of its own. It needs nobody: without it the writer does it all.
-pub async fn run(mut db: WalConnection, shared: &Shared, stop: CancellationToken) {
+pub(super) async fn run(mut db: WalConnection, shared: &Shared, stop: CancellationToken) {
     let log = &shared.log;
     let mut look = interval(EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -13,20 +13,18 @@ use crate::model::{MessageId, UserId};
 use crate::ops::metrics::Counter;
 
 /// What is read in the place of a text that is damaged.
-pub const NOTICE: &str =
+pub(super) const NOTICE: &str =
     "[This message is damaged on the server's disk. Its text may be in a backup: ask the administrator.]";
 
 /// How long a checksum is, in bytes.
-pub const BYTES: usize = 4;
+pub(super) const BYTES: usize = 4;
 /// A checksum, as it is stored.
-pub type Checksum = [u8; BYTES];
+pub(super) type Checksum = [u8; BYTES];
 
 /// A message as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Content<'a> {
-    /// Its number.
+pub(super) struct Content<'a> {
     pub id: i64,
-    /// Who sent it.
     pub sender: i64,
     /// The number of whom it is for.
     pub target: i64,
@@ -38,13 +36,13 @@ pub struct Content<'a> {
 
 impl Content<'_> {
     /// The checksum that belongs to it.
-    pub fn checksum(&self) -> Checksum {
+    pub(super) fn checksum(&self) -> Checksum {
         of(&[self.id, self.sender, self.target, self.sent_at], self.text)
     }
 }
 
 /// The checksum that belongs to a row of `mail`.
-pub fn of_mail(run: i64, recipient: i64, messages: &[u8]) -> Checksum {
+pub(super) fn of_mail(run: i64, recipient: i64, messages: &[u8]) -> Checksum {
     of(&[run, recipient], messages)
 }
 
@@ -55,16 +53,16 @@ fn of(numbers: &[i64], bytes: &[u8]) -> Checksum {
 
 /// Which messages have a checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unchecked(pub MessageId);
+pub(super) struct Unchecked(pub MessageId);
 
 impl Unchecked {
     /// The text of a message, if it is what was stored. `checksum` is empty where there is none.
-    pub fn text<'a>(self, content: &Content<'a>, checksum: &[u8]) -> Option<&'a str> {
+    pub(super) fn text<'a>(self, content: &Content<'a>, checksum: &[u8]) -> Option<&'a str> {
         self.allows(content.id, checksum, || content.checksum()).then(|| str::from_utf8(content.text).ok())?
     }
 
     /// The messages of a row of `mail`, if they are what was stored.
-    pub fn mail<'a>(self, run: i64, recipient: i64, messages: &'a [u8], checksum: &[u8]) -> Option<&'a [u8]> {
+    pub(super) fn mail<'a>(self, run: i64, recipient: i64, messages: &'a [u8], checksum: &[u8]) -> Option<&'a [u8]> {
         self.allows(run, checksum, || of_mail(run, recipient, messages)).then_some(messages)
     }
 
@@ -78,23 +76,22 @@ const REMEMBERED: usize = 100_000;
 
 /// What was found damaged since the start.
 #[derive(Debug)]
-pub struct Damage {
+pub(super) struct Damage {
     /// Which messages have a checksum.
     pub unchecked: Unchecked,
     database: PathBuf,
     told: Mutex<FxHashSet<MessageId>>,
-    /// Messages.
     pub messages: Counter,
 }
 
 impl Damage {
-    pub fn new(unchecked: Unchecked, database: PathBuf) -> Damage {
+    pub(super) fn new(unchecked: Unchecked, database: PathBuf) -> Damage {
         Damage { unchecked, database, told: Mutex::default(), messages: Counter::default() }
     }
 
     /// These messages, each with its recipient, were read and are not what was stored. Fails where the disk is gone:
     /// what is read of it then says nothing of what lies there.
-    pub fn tell_all(&self, messages: &[(UserId, MessageId)]) -> io::Result<()> {
+    pub(super) fn tell_all(&self, messages: &[(UserId, MessageId)]) -> io::Result<()> {
         if messages.iter().all(|(_, id)| self.told().contains(id)) {
             return Ok(());
         }
@@ -104,7 +101,7 @@ impl Damage {
     }
 
     /// A message is not what was stored.
-    pub fn tell(&self, recipient: UserId, id: MessageId) {
+    pub(super) fn tell(&self, recipient: UserId, id: MessageId) {
         let mut told = self.told();
         if told.len() >= REMEMBERED || !told.insert(id) {
             return;

@@ -60,7 +60,7 @@ impl SqliteRepository {
 }
 
 /// Gives back about so many pages at the most in the transaction that is open; gives how many it was.
-pub async fn give_back(db: &mut SqliteConnection, pages: u64) -> sqlx::Result<u64> {
+pub(crate) async fn give_back(db: &mut SqliteConnection, pages: u64) -> sqlx::Result<u64> {
     let before = pages_of(db).await?;
     let (begun, mut now) = (Instant::now(), before);
     while before - now < pages {
@@ -82,7 +82,7 @@ async fn pages_of(db: &mut SqliteConnection) -> sqlx::Result<u64> {
 }
 
 /// Lets a database that is still to be made give back room later.
-pub async fn prepare(database: &Path, options: &StoreOptions) -> Result<(), OpenError> {
+pub(crate) async fn prepare(database: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     let connect = schema::connect_options(database, options).create_if_missing(true);
     let failed = |error: sqlx::Error| failed(database, error);
     let mut db = SqliteConnection::connect_with(&connect).await.map_err(failed)?;
@@ -93,7 +93,7 @@ pub async fn prepare(database: &Path, options: &StoreOptions) -> Result<(), Open
 const INCREMENTAL: &str = "PRAGMA auto_vacuum = INCREMENTAL";
 
 /// Makes the database anew, without free pages, while no server runs. Afterwards it can give back room beside one.
-pub async fn make_anew(database: &Path, options: &StoreOptions) -> Result<(), OpenError> {
+pub(crate) async fn make_anew(database: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     let mut lock = Lock::take(database)?;
     lock.hold(database)?;
     lock.sign_for_now().map_err(|e| failed(database, e))?;

@@ -12,10 +12,10 @@ use super::paths::companion_path;
 use crate::repository::OpenError;
 
 /// What SQLite keeps beside a database.
-pub const OF_SQLITE: [&str; 3] = ["-journal", "-wal", "-shm"];
+pub(super) const OF_SQLITE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 /// Opens a companion to read and write it, and makes it where there is none.
-pub fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     loop {
         match options().create_new(true).open(path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -30,7 +30,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Opens a companion to read and write it; `None` where there is none.
-pub fn open_existing(path: &Path) -> io::Result<Option<File>> {
+pub(super) fn open_existing(path: &Path) -> io::Result<Option<File>> {
     match options().open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         opened => opened.map_err(in_plain_words).and_then(checked).map(Some),
@@ -39,7 +39,7 @@ pub fn open_existing(path: &Path) -> io::Result<Option<File>> {
 
 /// Refuses what is in the place of a file that SQLite itself keeps beside a database, where SQLite would follow it to
 /// another file. SQLite opens these without a look.
-pub fn check_those_of_sqlite(database: &Path) -> Result<(), OpenError> {
+pub(super) fn check_those_of_sqlite(database: &Path) -> Result<(), OpenError> {
     for suffix in OF_SQLITE {
         let path = companion_path(database, suffix);
         let found = fs::symlink_metadata(&path).and_then(|metadata| match metadata.is_symlink() {
@@ -57,7 +57,7 @@ pub fn check_those_of_sqlite(database: &Path) -> Result<(), OpenError> {
 }
 
 /// Replaces what is in a companion.
-pub fn write(path: &Path, content: &[u8]) -> io::Result<File> {
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<File> {
     let mut file = open(path)?;
     file.set_len(0)?;
     file.write_all(content)?;

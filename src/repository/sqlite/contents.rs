@@ -26,8 +26,7 @@ const CORRUPT: i32 = 11;
 
 /// A message as it was found.
 #[derive(Debug, Deserialize)]
-pub struct StoredRow {
-    /// Its number.
+pub(super) struct StoredRow {
     pub id: i64,
     sender: Option<i64>,
     target: Option<i64>,
@@ -41,7 +40,7 @@ pub struct StoredRow {
 
 impl StoredRow {
     /// Who sent it, to whom, and when, as it is written there.
-    pub fn content(&self) -> Content<'_> {
+    pub(super) fn content(&self) -> Content<'_> {
         Content {
             id: self.id,
             // No number of ours, so that no checksum is right.
@@ -53,7 +52,7 @@ impl StoredRow {
     }
 
     /// Its text; `None`: it is damaged.
-    pub fn text(&self, unchecked: Unchecked) -> Option<&str> {
+    pub(super) fn text(&self, unchecked: Unchecked) -> Option<&str> {
         let text = self.text.as_ref()?;
         unchecked.text(&Content { text, ..self.content() }, self.checksum.as_deref().map_or(&[], |checksum| checksum))
     }
@@ -62,10 +61,10 @@ impl StoredRow {
 type Rows<'a, T> = Pin<Box<dyn Future<Output = sqlx::Result<Vec<T>>> + Send + 'a>>;
 
 /// A query on some messages.
-pub type Query<T> = for<'a> fn(&'a mut SqliteConnection, &'a [i64]) -> Rows<'a, T>;
+pub(super) type Query<T> = for<'a> fn(&'a mut SqliteConnection, &'a [i64]) -> Rows<'a, T>;
 
 /// What a query gives of these messages, without those that cannot be read.
-pub async fn read<T>(db: &mut SqliteConnection, query: Query<T>, ids: &[i64]) -> sqlx::Result<Vec<T>> {
+pub(super) async fn read<T>(db: &mut SqliteConnection, query: Query<T>, ids: &[i64]) -> sqlx::Result<Vec<T>> {
     match query(db, ids).await {
         Err(error) if is_corrupt(&error) => {}
         done => return done,
@@ -82,7 +81,7 @@ pub async fn read<T>(db: &mut SqliteConnection, query: Query<T>, ids: &[i64]) ->
 }
 
 /// Many messages with short texts.
-pub fn contents<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, StoredRow> {
+pub(super) fn contents<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, StoredRow> {
     Box::pin(async move {
         let rows: Vec<u8> = sqlx::query_scalar(CONTENTS).bind(Json(ids)).fetch_one(db).await?;
         serde_json::from_slice(&rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))
@@ -90,7 +89,7 @@ pub fn contents<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, St
 }
 
 /// Messages and when they were read.
-pub fn entries<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, StoredRow> {
+pub(super) fn entries<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, StoredRow> {
     Box::pin(async move {
         type MessageRow = (i64, Option<i64>, Option<i64>, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
         let rows: Vec<MessageRow> = sqlx::query_as(ENTRIES).bind(Json(ids)).fetch_all(db).await?;
@@ -108,12 +107,12 @@ pub fn entries<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, Sto
 }
 
 /// Numbers and lengths of texts.
-pub fn lengths<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, (i64, Option<i64>)> {
+pub(super) fn lengths<'a>(db: &'a mut SqliteConnection, ids: &'a [i64]) -> Rows<'a, (i64, Option<i64>)> {
     Box::pin(async move { sqlx::query_as(LENGTHS).bind(Json(ids)).fetch_all(db).await })
 }
 
 /// Whether it is the form of the database that is damaged.
-pub fn is_corrupt(error: &sqlx::Error) -> bool {
+pub(super) fn is_corrupt(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
     code.is_some_and(|code| code & 0xFF == CORRUPT)
 }

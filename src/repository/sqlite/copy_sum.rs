@@ -14,7 +14,7 @@ use crate::repository::OpenError;
 
 /// What a copy hashes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CopySum([u8; 32]);
+pub(crate) struct CopySum([u8; 32]);
 
 /// The digits of a SHA-256.
 const DIGITS: usize = 64;
@@ -23,7 +23,7 @@ const BLOCK: usize = 1 << 20;
 
 impl CopySum {
     /// That of a file as it is.
-    pub async fn of(path: &Path) -> io::Result<CopySum> {
+    pub(crate) async fn of(path: &Path) -> io::Result<CopySum> {
         let mut file = File::open(path)?;
         let mut block = vec![0; BLOCK];
         let mut hash = Sha256::new();
@@ -39,7 +39,7 @@ impl CopySum {
     }
 
     /// What lies beside a copy; `None` where there is nothing.
-    pub fn beside(copy: &Path) -> Result<Option<CopySum>, OpenError> {
+    pub(crate) fn beside(copy: &Path) -> Result<Option<CopySum>, OpenError> {
         let path = path_of(copy);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -56,7 +56,7 @@ impl CopySum {
     }
 
     /// Writes it beside a copy, durably.
-    pub fn write(&self, copy: &Path) -> Result<(), OpenError> {
+    pub(crate) fn write(&self, copy: &Path) -> Result<(), OpenError> {
         let path = path_of(copy);
         let name = copy.file_name().unwrap_or_default().to_string_lossy();
         // As sha256sum has it: who breaks lines in names is marked.
@@ -70,7 +70,7 @@ impl CopySum {
     }
 
     /// Refuses a file that hashes to something else. `copy` is what the checksum is of.
-    pub async fn check(&self, file: &Path, copy: &Path) -> Result<(), OpenError> {
+    pub(crate) async fn check(&self, file: &Path, copy: &Path) -> Result<(), OpenError> {
         match CopySum::of(file).await.map_err(|e| failed(file, e))? == *self {
             true => Ok(()),
             false => {
@@ -83,6 +83,6 @@ impl CopySum {
 }
 
 /// Where the checksum of a copy is.
-pub fn path_of(copy: &Path) -> PathBuf {
+pub(crate) fn path_of(copy: &Path) -> PathBuf {
     companion_path(copy, ".sha256")
 }

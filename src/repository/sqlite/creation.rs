@@ -12,7 +12,7 @@ use super::{compaction, schema};
 use crate::repository::{OpenError, StoreOptions};
 
 /// Makes a database where there is none, or one that was never finished. The caller holds the lock.
-pub async fn make(database: &Path, options: &StoreOptions) -> Result<(), OpenError> {
+pub(super) async fn make(database: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     let making = companion_path(database, ".making");
     remove(&making)?;
     for suffix in OF_SQLITE {

@@ -15,13 +15,10 @@ use tracing::trace;
 
 use super::packed::Unfit;
 
-/// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// One of sqlx's.
+pub(super) enum Failure {
     #[error(transparent)]
     Sqlx(#[from] sqlx::Error),
-    /// One of this thread's.
     #[error(transparent)]
     Direct(#[from] rusqlite::Error),
     /// A number that no row has room for; nothing was given to SQLite.
@@ -34,7 +31,7 @@ pub enum Failure {
 
 impl Failure {
     /// SQLite's extended result code, where it is SQLite that failed.
-    pub fn code(&self) -> Option<i32> {
+    pub(super) fn code(&self) -> Option<i32> {
         match self {
             Failure::Sqlx(error) => error.as_database_error()?.code()?.parse().ok(),
             Failure::Direct(error) => Some(error.sqlite_error()?.extended_code),
@@ -45,12 +42,12 @@ impl Failure {
 
     /// Whether nobody knows any more what is on the disk. Then nothing is to be tried again: the kernel takes what it
     /// could not write for written, so a second fsync says that all is well.
-    pub fn is_fatal(&self) -> bool {
+    pub(super) fn is_fatal(&self) -> bool {
         self.is_of_a_thread() || self.code().is_some_and(|code| FATAL.contains(&code))
     }
 
     /// Whether sqlx's thread is gone. Then every statement after this one fails, too.
-    pub fn is_of_a_thread(&self) -> bool {
+    pub(super) fn is_of_a_thread(&self) -> bool {
         matches!(self, Failure::Sqlx(sqlx::Error::WorkerCrashed))
     }
 }
@@ -73,8 +70,7 @@ thread_local! {
 /// Under this name sqlx logs each of its statements, and what is done here is logged too.
 const STATEMENTS: &str = "sqlx::query";
 
-/// A connection for both.
-pub struct WalConnection {
+pub(super) struct WalConnection {
     /// Declared first, because its statements must be gone before the connection is.
     direct: rusqlite::Connection,
     sqlx: SqliteConnection,
@@ -83,8 +79,7 @@ pub struct WalConnection {
 }
 
 impl WalConnection {
-    /// Takes over a connection.
-    pub async fn new(mut sqlx: SqliteConnection) -> Result<WalConnection, Failure> {
+    pub(super) async fn new(mut sqlx: SqliteConnection) -> Result<WalConnection, Failure> {
         let handle = sqlx.lock_handle().await?.as_raw_handle();
         // SAFETY: the handle lives for as long as `sqlx`, which is dropped after `direct`. It is used by one thread at
         // a time: sqlx's touches it only between a command and its end; `&mut self` lets nobody give it one meanwhile,
@@ -101,14 +96,14 @@ impl WalConnection {
     }
 
     /// The connection as sqlx has it.
-    pub fn sqlx(&mut self) -> &mut SqliteConnection {
+    pub(super) fn sqlx(&mut self) -> &mut SqliteConnection {
         self.lent = true;
         &mut self.sqlx
     }
 
     /// The failure of a statement of this connection. SQLite knows of a full disk only; a write that is refused because
     /// a file would be longer than the process may make it, or the quota is used up, is the same: nothing was written.
-    pub fn explained(&self, failure: Failure) -> Failure {
+    pub(super) fn explained(&self, failure: Failure) -> Failure {
         if failure.code() != Some(NOT_WRITTEN) {
             return failure;
         }
@@ -121,7 +116,7 @@ impl WalConnection {
     }
 
     /// Carries out one statement on this thread; gives how many rows it changed.
-    pub async fn execute(&mut self, sql: &str, values: impl Params) -> Result<usize, Failure> {
+    pub(super) async fn execute(&mut self, sql: &str, values: impl Params) -> Result<usize, Failure> {
         self.rest().await?;
         let executed = self.direct.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
         let changed = executed.map_err(|error| self.explained(error.into()))?;
@@ -130,18 +125,18 @@ impl WalConnection {
     }
 
     /// Pages in the WAL after the last commit. For the thread that commits.
-    pub fn log_pages(&self) -> u64 {
+    pub(super) fn log_pages(&self) -> u64 {
         LOG_PAGES.get()
     }
 
     /// Pages in the WAL after the last commit since this was asked; `None`: nothing was written. For the thread that
     /// commits.
-    pub fn take_committed(&self) -> Option<u64> {
+    pub(super) fn take_committed(&self) -> Option<u64> {
         COMMITTED.take()
     }
 
     /// Carries out one query of one row on this thread.
-    pub async fn row<T>(
+    pub(super) async fn row<T>(
         &mut self,
         sql: &str,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
@@ -154,7 +149,7 @@ impl WalConnection {
     }
 
     /// Carries out one query on this thread, with `take` for each row.
-    pub async fn each(
+    pub(super) async fn each(
         &mut self,
         sql: &str,
         values: impl Params,
@@ -174,7 +169,7 @@ impl WalConnection {
 
     /// Brings what was copied from the WAL into the database to the disk, which SQLite does only when the WAL has been
     /// copied to its end.
-    pub async fn sync(&mut self) -> Result<(), Failure> {
+    pub(super) async fn sync(&mut self) -> Result<(), Failure> {
         self.rest().await?;
         let mut file: *mut ffi::sqlite3_file = null_mut();
         // SAFETY: the connection is open, and nobody else uses it; it lends out the file of its main database, which it
@@ -197,14 +192,13 @@ impl WalConnection {
     }
 
     /// Has SQLite leave its log as it is when the connection is closed.
-    pub async fn keep_log(&mut self) -> Result<(), Failure> {
+    pub(super) async fn keep_log(&mut self) -> Result<(), Failure> {
         self.rest().await?;
         self.direct.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         Ok(())
     }
 
-    /// Closes the connection.
-    pub async fn close(self) -> sqlx::Result<()> {
+    pub(super) async fn close(self) -> sqlx::Result<()> {
         drop(self.direct);
         self.sqlx.close().await
     }

@@ -15,7 +15,7 @@ use crate::repository::OpenError;
 
 /// Room for more of a database, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub(super) struct Room {
     /// For each of its files: on the file system for an ordinary user, and within the size that this process may give
     /// to a file.
     pub on_disk: u64,
@@ -27,7 +27,7 @@ pub struct Room {
 
 impl Room {
     /// The room of a database that has so many free bytes inside.
-    pub fn of(database: &Path, inside: u64) -> io::Result<Room> {
+    pub(super) fn of(database: &Path, inside: u64) -> io::Result<Room> {
         let vfs = statvfs(directory_of(database))?;
         let free = vfs.blocks_available() * vfs.fragment_size();
         let most = getrlimit(Resource::RLIMIT_FSIZE)?.0;
@@ -43,18 +43,18 @@ impl Room {
 
     /// Whether messages are taken, where `least` is to be left. What is free inside the database is room for messages,
     /// but not for the WAL, through which they come there.
-    pub fn suffices(&self, least: u64) -> bool {
+    pub(super) fn suffices(&self, least: u64) -> bool {
         self.for_database >= least.max(LEAST) && self.for_wal >= least.clamp(LEAST, FOR_WAL)
     }
 }
 
 /// Room for the database, in bytes, without what is free inside.
-pub fn free_bytes(database: &Path) -> io::Result<u64> {
+pub(super) fn free_bytes(database: &Path) -> io::Result<u64> {
     Room::of(database, 0).map(|room| room.on_disk)
 }
 
 /// What is free inside a database, in bytes.
-pub async fn free_inside(db: &mut WalConnection) -> Result<u64, Failure> {
+pub(super) async fn free_inside(db: &mut WalConnection) -> Result<u64, Failure> {
     let sql = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
     db.row(sql, |row| row.get::<_, i64>(0)).await.map(|bytes| u64::try_from(bytes).unwrap_or(0))
 }
@@ -63,7 +63,7 @@ const RESERVE: &str = ".reserve";
 
 /// Space set aside, so that on a full disk what was read can still be taken off the queue.
 #[derive(Debug)]
-pub struct DiskReserve {
+pub(super) struct DiskReserve {
     path: PathBuf,
 }
 
@@ -80,7 +80,7 @@ const KEPT_BYTES: u64 = 256 << 10;
 const NEEDED_TO_START: u64 = 1 << 20;
 
 /// Before a database is opened on a full disk, what was set aside is given back.
-pub fn make_room_to_start(database: &Path) {
+pub(super) fn make_room_to_start(database: &Path) {
     if free_bytes(database).is_ok_and(|free| free < NEEDED_TO_START)
         && fs::remove_file(companion_path(database, RESERVE)).is_ok()
     {
@@ -89,7 +89,7 @@ pub fn make_room_to_start(database: &Path) {
 }
 
 /// Says of a failure on a full disk that it may come from that.
-pub fn explain(error: OpenError) -> OpenError {
+pub(super) fn explain(error: OpenError) -> OpenError {
     match error {
         OpenError::Failed { path, why } if free_bytes(&path).is_ok_and(|free| free < NEEDED_TO_START) => {
             OpenError::Failed { path, why: format!("{why}: there is no space left on the disk") }
@@ -100,12 +100,12 @@ pub fn explain(error: OpenError) -> OpenError {
 
 impl DiskReserve {
     /// The reserve beside a database; not made yet.
-    pub fn beside(database: &Path) -> DiskReserve {
+    pub(super) fn beside(database: &Path) -> DiskReserve {
         DiskReserve { path: companion_path(database, RESERVE) }
     }
 
     /// Sets the space aside, if it is not already.
-    pub fn fill(&self) -> io::Result<()> {
+    pub(super) fn fill(&self) -> io::Result<()> {
         if fs::symlink_metadata(&self.path).is_ok_and(|file| file.is_file() && file.len() == RESERVE_BYTES as u64) {
             return Ok(());
         }
@@ -118,7 +118,7 @@ impl DiskReserve {
     }
 
     /// Gives the space back to the file system, but for what the next start needs.
-    pub fn spend(&self) {
+    pub(super) fn spend(&self) {
         if let Ok(Some(file)) = companion::open_existing(&self.path)
             && file.metadata().is_ok_and(|file| file.len() > KEPT_BYTES)
             && let Err(error) = file.set_len(KEPT_BYTES)

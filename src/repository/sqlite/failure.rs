@@ -18,17 +18,17 @@ const DEAD_MAN_SWITCH: libc::off_t = 128;
 
 /// Tells the next server that the disk failed under this one. That need not survive the machine, because it is of use
 /// only for as long as processes from before do.
-pub fn note_failure(database: &Path, why: &str) -> io::Result<()> {
+pub(super) fn note_failure(database: &Path, why: &str) -> io::Result<()> {
     companion::write(&companion_path(database, FAILED), why.as_bytes()).map(drop)
 }
 
 /// Whether the disk failed and no server has begun since.
-pub fn failure_is_noted(database: &Path) -> bool {
+pub(super) fn failure_is_noted(database: &Path) -> bool {
     companion_path(database, FAILED).exists()
 }
 
 /// A server that begins makes up for the failure.
-pub fn forget_failure(database: &Path) -> io::Result<()> {
+pub(super) fn forget_failure(database: &Path) -> io::Result<()> {
     match fs::remove_file(companion_path(database, FAILED)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -38,7 +38,7 @@ pub fn forget_failure(database: &Path) -> io::Result<()> {
 /// After a failure the whole log is to be copied to the database again, and SQLite does that only if it is opened while
 /// nobody has it open. Says who has. Opens a file whose locks are SQLite's, so this process must not have the database
 /// open.
-pub fn nobody_is_left_from_before(database: &Path) -> Result<(), OpenError> {
+pub(super) fn nobody_is_left_from_before(database: &Path) -> Result<(), OpenError> {
     let path = companion_path(database, "-shm");
     let shared_memory = match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
         Ok(file) => file,

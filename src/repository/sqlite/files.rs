@@ -14,7 +14,7 @@ use crate::repository::OpenError;
 
 /// What lies where the database should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FoundDatabase {
+pub(super) enum FoundDatabase {
     /// Nothing, or a file with nothing in it.
     Nothing,
     /// A whole SQLite database, whoever's.
@@ -22,7 +22,7 @@ pub enum FoundDatabase {
 }
 
 /// Looks at the file without SQLite, which might write to it.
-pub fn look(database: &Path) -> Result<FoundDatabase, OpenError> {
+pub(super) fn look(database: &Path) -> Result<FoundDatabase, OpenError> {
     let foreign = |why: &str| OpenError::Foreign { path: database.to_owned(), why: why.to_owned() };
     let mut file = match File::open(database) {
         Ok(file) => file,
@@ -58,7 +58,7 @@ pub fn look(database: &Path) -> Result<FoundDatabase, OpenError> {
 }
 
 /// Makes the directory of a database that is to be made; its own and nobody else's to read.
-pub fn make_directory(database: &Path) -> Result<(), OpenError> {
+pub(super) fn make_directory(database: &Path) -> Result<(), OpenError> {
     let directory = directory_of(database);
     if directory.is_dir() {
         return Ok(());
@@ -72,7 +72,7 @@ pub fn make_directory(database: &Path) -> Result<(), OpenError> {
 
 /// Whoever owns the directory can put any file in the place of the database's, so a server keeps none in the
 /// directory of another user, and root none where anybody else may write.
-pub fn check_directory(database: &Path) -> Result<(), OpenError> {
+pub(super) fn check_directory(database: &Path) -> Result<(), OpenError> {
     let directory = directory_of(database);
     let metadata = fs::metadata(directory).map_err(|e| failed(directory, e))?;
     let (me, owner) = (geteuid().as_raw(), metadata.uid());
@@ -110,7 +110,7 @@ fn check_ways_to(directory: &Path) -> Result<(), OpenError> {
 }
 
 /// Takes a database and its companions from everybody but the owner. Gives those that were open to others.
-pub fn close_to_others(database: &Path) -> Result<Vec<PathBuf>, OpenError> {
+pub(super) fn close_to_others(database: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut mended = Vec::new();
     for path in ["", "-wal", "-shm", ".lock", ".reserve"].map(|suffix| companion_path(database, suffix)) {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };

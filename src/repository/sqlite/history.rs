@@ -42,7 +42,7 @@ const RECEIPTS: &str = "SELECT m.id, m.sent_at, r.delivered_at
     FROM message m LEFT JOIN receipt r ON r.id = m.id WHERE m.id IN (SELECT value FROM json_each(?1)) ORDER BY m.id";
 
 /// A part of what two people wrote to each other, oldest first.
-pub async fn conversation(
+pub(super) async fn conversation(
     readers: &Readers,
     damage: &Damage,
     one: UserId,
@@ -100,7 +100,7 @@ fn entry(
 }
 
 /// What became of the newest messages of `sender` to `recipient`, oldest first.
-pub async fn receipts(
+pub(super) async fn receipts(
     readers: &Readers,
     sender: UserId,
     recipient: UserId,

@@ -35,18 +35,18 @@ impl FileId {
 
 /// The files of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DatabaseIdentity([FileId; SUFFIXES.len()]);
+pub(super) struct DatabaseIdentity([FileId; SUFFIXES.len()]);
 
 impl DatabaseIdentity {
     /// Those that lie at their paths now.
-    pub fn of(database: &Path) -> io::Result<DatabaseIdentity> {
+    pub(super) fn of(database: &Path) -> io::Result<DatabaseIdentity> {
         let [file, wal, shm] = SUFFIXES.map(|suffix| FileId::of(&companion_path(database, suffix)));
         Ok(DatabaseIdentity([file?, wal?, shm?]))
     }
 
     /// What has become of these files, where other ones lie at their paths now. What cannot be looked at has not
     /// changed.
-    pub fn change(&self, database: &Path) -> Option<String> {
+    pub(super) fn change(&self, database: &Path) -> Option<String> {
         for (suffix, had) in SUFFIXES.iter().zip(self.0) {
             let path = companion_path(database, suffix);
             match FileId::of(&path) {
@@ -61,7 +61,7 @@ impl DatabaseIdentity {
     }
 
     /// Whether the WAL is still that of these files, but the database is another one, to which it would be applied.
-    pub fn left_its_wal_to(&self, other: &DatabaseIdentity) -> bool {
+    pub(super) fn left_its_wal_to(&self, other: &DatabaseIdentity) -> bool {
         other.0[0].0.is_some() && self.0[0] != other.0[0] && self.0[1] == other.0[1] && self.0[1].0.is_some()
     }
 }

@@ -15,10 +15,9 @@ use crate::repository::memory::stored::StoredAmount;
 
 /// A message of the tail, without its text.
 #[derive(Clone, Copy, Debug)]
-pub struct TailMessage {
+pub(super) struct TailMessage {
     /// Its place in the message log.
     pub id: MessageId,
-    /// Who sent it.
     pub sender: UserId,
     /// Whom it is for.
     pub to: Address,
@@ -28,7 +27,7 @@ pub struct TailMessage {
 
 /// A run in progress over a part of the tail. What fails half-way is begun anew.
 #[derive(Debug)]
-pub struct IndexRun {
+pub(super) struct IndexRun {
     to: MessageId,
     recipients: Vec<Address>,
     /// What each sender has stored by it.
@@ -52,7 +51,7 @@ type ConversationKey = (i64, i64);
 
 /// How long the tail grows.
 #[derive(Clone, Copy, Debug)]
-pub struct Tail {
+pub(super) struct Tail {
     messages: usize,
 }
 
@@ -67,12 +66,12 @@ const NUMBERS: usize = 2 * USER + WIDE;
 
 impl Tail {
     /// A tail that is indexed when it holds this many messages, or as much text as so many usually have.
-    pub fn new(messages: usize) -> Tail {
+    pub(super) fn new(messages: usize) -> Tail {
         Tail { messages }
     }
 
     /// Whether it is time to index a tail of this size.
-    pub fn is_due(&self, messages: usize, bytes: u64) -> bool {
+    pub(super) fn is_due(&self, messages: usize, bytes: u64) -> bool {
         messages >= self.messages || bytes >= self.messages as u64 * TEXT
     }
 }
@@ -111,7 +110,7 @@ const REMOVED: &str = "UPDATE stored SET messages = stored.messages - gone.messa
 
 impl IndexRun {
     /// Sorts the tail, which takes milliseconds.
-    pub fn new(mut tail: Vec<TailMessage>, size: Tail) -> IndexRun {
+    pub(super) fn new(mut tail: Vec<TailMessage>, size: Tail) -> IndexRun {
         let to = tail.last().map_or(MessageId(0), |last| last.id);
         tail.sort_unstable_by_key(|m| (m.to, m.id));
         let by_recipient = tail.chunk_by(|a, b| a.to == b.to);
@@ -148,23 +147,23 @@ impl IndexRun {
     }
 
     /// The last message of the run.
-    pub fn to(&self) -> MessageId {
+    pub(super) fn to(&self) -> MessageId {
         self.to
     }
 
     /// Whose mail it is, each once.
-    pub fn recipients(&self) -> &[Address] {
+    pub(super) fn recipients(&self) -> &[Address] {
         &self.recipients
     }
 
     /// Whether nothing is left to write but the end.
-    pub fn is_written(&self) -> bool {
+    pub(super) fn is_written(&self) -> bool {
         self.mail.len() == 0 && self.correspondents.len() == 0 && self.conversations.len() == 0
     }
 
     /// Whether a slice is to be written with a commit of so many messages; where there are none, with all the time
     /// there is.
-    pub fn is_due(&mut self, messages: usize) -> bool {
+    pub(super) fn is_due(&mut self, messages: usize) -> bool {
         self.owed = match messages {
             0 => LONG_SLICE,
             _ => self.owed + messages * self.pace,
@@ -173,7 +172,7 @@ impl IndexRun {
     }
 
     /// Writes what is due, in the transaction that is open, if there is one.
-    pub async fn slice(&mut self, db: &mut WalConnection) -> Result<(), Failure> {
+    pub(super) async fn slice(&mut self, db: &mut WalConnection) -> Result<(), Failure> {
         let owed = std::mem::take(&mut self.owed);
         if self.mail.len() > 0 {
             let mut rows = JsonbRows::with_capacity(1, owed);
@@ -209,7 +208,7 @@ impl IndexRun {
     }
 
     /// Moves the watermark to the end of the run, all of which is written, and counts what of it is unread.
-    pub async fn finish(&self, db: &mut WalConnection, mailboxes: &Mailboxes) -> Result<(), Failure> {
+    pub(super) async fn finish(&self, db: &mut WalConnection, mailboxes: &Mailboxes) -> Result<(), Failure> {
         let mut stored = JsonbRows::with_capacity(self.stored.len(), USER + 2 * WIDE);
         for (user, amount) in &self.stored {
             let [messages, bytes] = [amount.messages, amount.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));

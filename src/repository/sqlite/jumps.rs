@@ -12,7 +12,7 @@ use crate::model::Timestamp;
 const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
 /// While a server runs, a smaller difference is none: the clock is corrected all the time.
-pub const NOTICED: i64 = 10 * SECOND;
+pub(super) const NOTICED: i64 = 10 * SECOND;
 /// Between two servers so much may well have gone by. More may be time, or a clock that was set: nobody can tell.
 const OFF: i64 = 7 * 24 * HOUR;
 
@@ -29,7 +29,7 @@ const NOTE_JUMP: &str = "INSERT INTO clock_jump (since, until) VALUES (?1, ?2)
 const FORGET_JUMPS: &str = "DELETE FROM clock_jump WHERE until > ?1";
 
 /// A server begins, in a transaction of its own.
-pub async fn begin(db: &mut WalConnection, now: Timestamp) -> Result<(), Failure> {
+pub(super) async fn begin(db: &mut WalConnection, now: Timestamp) -> Result<(), Failure> {
     let (seen, newest): (Option<i64>, i64) = db.row(SEEN, |row| Ok((row.get(0)?, row.get(1)?))).await?;
     let jump = match seen {
         Some(seen) if !(-HOUR..=OFF).contains(&(now.0 - seen)) => now.0 - seen,
@@ -45,7 +45,7 @@ pub async fn begin(db: &mut WalConnection, now: Timestamp) -> Result<(), Failure
 }
 
 /// The wall clock has jumped to `now`, by so many milliseconds.
-pub async fn follow(db: &mut WalConnection, jump: i64, now: Timestamp) -> Result<(), Failure> {
+pub(super) async fn follow(db: &mut WalConnection, jump: i64, now: Timestamp) -> Result<(), Failure> {
     db.execute("BEGIN IMMEDIATE", ()).await?;
     write(db, jump, now).await?;
     db.execute("COMMIT", ()).await.map(drop)
@@ -61,15 +61,15 @@ async fn write(db: &mut WalConnection, jump: i64, now: Timestamp) -> Result<(), 
 }
 
 /// Notes the wall clock for the next server.
-pub async fn note(db: &mut WalConnection, now: Timestamp) -> Result<(), Failure> {
+pub(super) async fn note(db: &mut WalConnection, now: Timestamp) -> Result<(), Failure> {
     db.execute(NOTE_SEEN, (now.0,)).await.map(drop)
 }
 
 /// How often that is done.
-pub const NOTE_EVERY: Duration = Duration::from_secs(3_600);
+pub(super) const NOTE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// The time that lies as long ago as `before` would without jumps: newest first, since when and until when each.
-pub fn without(now: Timestamp, before: Timestamp, jumps: &[(i64, i64)]) -> Timestamp {
+pub(super) fn without(now: Timestamp, before: Timestamp, jumps: &[(i64, i64)]) -> Timestamp {
     let (mut end, mut left) = (now.0, now.0.saturating_sub(before.0));
     for (since, until) in jumps.iter().filter(|(since, until)| since < until) {
         let span = (end - until).max(0);
@@ -83,7 +83,7 @@ pub fn without(now: Timestamp, before: Timestamp, jumps: &[(i64, i64)]) -> Times
 }
 
 /// Adds what no server has seen yet, for a command beside it.
-pub fn with_unseen(mut jumps: Vec<(i64, i64)>, seen: Option<i64>, now: Timestamp) -> Vec<(i64, i64)> {
+pub(super) fn with_unseen(mut jumps: Vec<(i64, i64)>, seen: Option<i64>, now: Timestamp) -> Vec<(i64, i64)> {
     if let Some(seen) = seen.filter(|seen| now.0 - seen > OFF) {
         jumps.insert(0, (seen, now.0));
     }

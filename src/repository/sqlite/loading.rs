@@ -35,7 +35,7 @@ use crate::repository::{OpenError, StoreOptions, UnreadTotals};
 const QUEUE: usize = 8192;
 
 /// Makes a store of what was opened.
-pub async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<SqliteRepository, OpenError> {
+pub(super) async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<SqliteRepository, OpenError> {
     let Opened { database, mut lock, mut db, is_new, former } = opened;
     let failed = |e: sqlx::Error| paths::failed(&database, e);
     let mut progress = schema::progress(&mut db).await.map_err(failed)?;

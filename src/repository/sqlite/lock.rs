@@ -58,7 +58,7 @@ impl LockNote {
 
 /// The right to be the one server of a database, for as long as it is kept.
 #[derive(Debug)]
-pub struct Lock {
+pub(super) struct Lock {
     file: File,
     /// The files of the last server, if it did not stop in good order; then those of this one.
     files: Option<DatabaseIdentity>,
@@ -72,7 +72,7 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock, or says which process has it. An admin command may hold it for a moment; that is waited for.
-    pub fn take(database: &Path) -> Result<Lock, OpenError> {
+    pub(super) fn take(database: &Path) -> Result<Lock, OpenError> {
         let path = companion_path(database, ".lock");
         let file = companion::open(&path).map_err(|e| failed(&path, e))?;
         let begun = Instant::now();
@@ -102,7 +102,7 @@ impl Lock {
 
     /// Takes the lock of the file itself, whatever it is called. To be called before SQLite opens it, and the lock is
     /// to be kept until SQLite has closed it: a process that closes any handle of a file loses SQLite's locks on it.
-    pub fn hold(&mut self, database: &Path) -> Result<(), OpenError> {
+    pub(super) fn hold(&mut self, database: &Path) -> Result<(), OpenError> {
         let file = match File::open(database) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             opened => opened.map_err(|e| failed(database, e))?,
@@ -119,7 +119,7 @@ impl Lock {
     }
 
     /// Refuses a database in the place of the one that the last server had, where the WAL of that one is still there.
-    pub fn check_wal(&self, database: &Path) -> Result<(), OpenError> {
+    pub(super) fn check_wal(&self, database: &Path) -> Result<(), OpenError> {
         let Some(former) = self.files else { return Ok(()) };
         let path = companion_path(database, "-wal");
         let is_empty = path.metadata().map_or(true, |wal| wal.len() == 0);
@@ -136,13 +136,13 @@ impl Lock {
     }
 
     /// What the last server acknowledged, if it did not stop in good order.
-    pub fn acknowledged(&self) -> Option<Acknowledged> {
+    pub(super) fn acknowledged(&self) -> Option<Acknowledged> {
         self.acknowledged
     }
 
     /// Writes down whose lock it is, which files are open and the last message in them, for those who come and find it
     /// taken. Gives where it is noted what is acknowledged.
-    pub fn sign_with(
+    pub(super) fn sign_with(
         &mut self,
         files: DatabaseIdentity,
         database: &Path,
@@ -157,26 +157,26 @@ impl Lock {
 
     /// The server closes the database in good order: SQLite takes the WAL away now. What was acknowledged stays noted
     /// until all is done.
-    pub fn sign_off(&mut self) -> io::Result<()> {
+    pub(super) fn sign_off(&mut self) -> io::Result<()> {
         (self.files, self.is_done_with) = (None, true);
         let note = LockNote { files: None, ..LockNote::read(&self.file)? };
         note.write(&self.file).map(drop)
     }
 
     /// Writes down whose lock it is for as long as it is held. What the last server noted is noted again then.
-    pub fn sign_for_now(&self) -> io::Result<()> {
+    pub(super) fn sign_for_now(&self) -> io::Result<()> {
         LockNote { pid: std::process::id().to_string(), files: None, acknowledged: self.acknowledged }
             .write(&self.file)
             .map(drop)
     }
 
     /// The files of the last server are not of use any more.
-    pub fn drop_note(&mut self) {
+    pub(super) fn drop_note(&mut self) {
         self.is_done_with = true;
     }
 
     /// Leaves the note for the next server.
-    pub fn keep_note(&mut self) {
+    pub(super) fn keep_note(&mut self) {
         self.is_done_with = false;
     }
 }
@@ -199,7 +199,7 @@ fn is_alive(pid: &str) -> bool {
 }
 
 /// Refuses where a server runs whose files are not those that lie here now: what is in them is not what it serves.
-pub fn check_files_of_server(database: &Path) -> Result<(), OpenError> {
+pub(super) fn check_files_of_server(database: &Path) -> Result<(), OpenError> {
     let Ok(file) = File::open(companion_path(database, ".lock")) else { return Ok(()) };
     // What nobody holds is the note of a process that is gone.
     if !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {

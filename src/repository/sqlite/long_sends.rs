@@ -13,17 +13,17 @@ use crate::repository::NewMessage;
 const LONG: usize = 64 * 1024;
 
 /// The turns of long texts.
-pub struct LongSends {
+pub(super) struct LongSends {
     turns: Arc<Turns<UserId>>,
 }
 
 impl LongSends {
-    pub fn new() -> LongSends {
+    pub(super) fn new() -> LongSends {
         LongSends { turns: Turns::new(1) }
     }
 
     /// Waits, where these messages are long, until it is their turn. It is over when what is given is dropped.
-    pub async fn turn(&self, messages: &[NewMessage]) -> Option<Turn<UserId>> {
+    pub(super) async fn turn(&self, messages: &[NewMessage]) -> Option<Turn<UserId>> {
         let bytes: usize = messages.iter().map(|message| message.text.len()).sum();
         let sender = messages.first()?.sender;
         if bytes > LONG { Some(self.turns.take(sender).await) } else { None }

@@ -3,14 +3,14 @@
 
 mod accounts;
 mod acknowledged;
-pub mod backup;
+pub(crate) mod backup;
 mod change;
 mod checkpoint;
 mod checksum;
-pub mod compaction;
+pub(crate) mod compaction;
 mod companion;
 mod contents;
-pub mod copy_sum;
+pub(crate) mod copy_sum;
 mod creation;
 mod direct;
 mod disk;
@@ -25,20 +25,20 @@ mod lock;
 mod long_sends;
 mod opening;
 mod packed;
-pub mod paths;
+pub(crate) mod paths;
 mod pieces;
 mod reader;
 mod readers;
-pub mod restore;
+pub(crate) mod restore;
 mod schema;
 mod shared;
 mod stored;
 mod tail;
-pub mod verify;
+pub(crate) mod verify;
 mod wal;
 mod writer;
 
-pub use self::schema::known_version as known_schema;
+pub(crate) use self::schema::known_version as known_schema;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -103,7 +103,6 @@ pub async fn open(url: &str, options: &StoreOptions, role: Role) -> Result<Sqlit
     loading::load(opened, options, role).await.map_err(disk::explain)
 }
 
-/// Nothing writes any more.
 fn stopped() -> Error {
     Error::new("the store is closed")
 }
@@ -398,13 +397,13 @@ fn unread_log(error: sqlx::Error) -> Error {
 }
 
 /// Where the database of a URL is, for those who look at its files.
-pub fn database_path(url: &str) -> Result<PathBuf, OpenError> {
+pub(crate) fn database_path(url: &str) -> Result<PathBuf, OpenError> {
     paths::path_of(url)
 }
 
 /// The schema of a database; `None` when there is none yet. Fails where opening would for good, and makes no file:
 /// where no WAL is, nobody has the database open, and SQLite is told so.
-pub async fn schema_of(database: &Path, options: &StoreOptions) -> Result<Option<i64>, OpenError> {
+pub(crate) async fn schema_of(database: &Path, options: &StoreOptions) -> Result<Option<i64>, OpenError> {
     let alone = !paths::companion_path(database, "-wal").exists();
     let connect = schema::connect_options(database, options).read_only(true).immutable(alone);
     schema::version_with(database, connect).await

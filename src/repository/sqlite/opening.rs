@@ -11,13 +11,11 @@ use super::lock::{self, Lock};
 use super::{Role, backup, companion, creation, disk, failure, files, paths, restore, schema};
 use crate::repository::{OpenError, StoreOptions};
 
-/// What was opened.
-pub struct Opened {
+pub(super) struct Opened {
     /// Where it is, without links.
     pub database: PathBuf,
     /// A server's own; an administrator's command has it for no longer than it changes files.
     pub lock: Option<Lock>,
-    /// The connection.
     pub db: SqliteConnection,
     /// Whether there was none before.
     pub is_new: bool,
@@ -26,7 +24,7 @@ pub struct Opened {
 }
 
 /// Opens the database at `url`, after all that has to be done to its files first.
-pub async fn open(url: &str, options: &StoreOptions, role: Role) -> Result<Opened, OpenError> {
+pub(super) async fn open(url: &str, options: &StoreOptions, role: Role) -> Result<Opened, OpenError> {
     let database = paths::path_of(url)?;
     match role {
         Role::Admin => {}

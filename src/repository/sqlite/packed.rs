@@ -4,9 +4,9 @@
 //! statement for every length).
 
 /// Digits of an account number.
-pub const USER: usize = 10;
+pub(super) const USER: usize = 10;
 /// Digits of a message number and of a time in milliseconds.
-pub const WIDE: usize = 14;
+pub(super) const WIDE: usize = 14;
 
 /// JSONB, <https://sqlite.org/jsonb.html>: the type is in the low half of a header's first byte.
 const TEXT_RAW: u8 = 10;
@@ -15,18 +15,17 @@ const ARRAY: u8 = 11;
 /// A number that has no place in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is no number of 1 to {1} digits")]
-pub struct Unfit(i64, usize);
+pub(super) struct Unfit(i64, usize);
 
-/// An array under construction.
 #[derive(Debug)]
-pub struct JsonbRows {
+pub(super) struct JsonbRows {
     jsonb: Vec<u8>,
     rows: usize,
 }
 
 impl JsonbRows {
     /// An empty array with room for `rows` rows of `bytes` bytes.
-    pub fn with_capacity(rows: usize, bytes: usize) -> JsonbRows {
+    pub(super) fn with_capacity(rows: usize, bytes: usize) -> JsonbRows {
         let mut jsonb = Vec::with_capacity(8 + rows * (bytes + 5));
         // The size of the array takes four bytes and is put in at the end.
         jsonb.extend_from_slice(&[0xE0 | ARRAY, 0, 0, 0, 0]);
@@ -34,12 +33,12 @@ impl JsonbRows {
     }
 
     /// Adds a row: integers with their widths, and a text. Where a number does not fit, nothing is added.
-    pub fn row(&mut self, integers: &[(i64, usize)], text: &str) -> Result<(), Unfit> {
+    pub(super) fn row(&mut self, integers: &[(i64, usize)], text: &str) -> Result<(), Unfit> {
         self.row_with(integers, &[], text)
     }
 
     /// The same with bytes before the text.
-    pub fn row_with(&mut self, integers: &[(i64, usize)], bytes: &[u8], text: &str) -> Result<(), Unfit> {
+    pub(super) fn row_with(&mut self, integers: &[(i64, usize)], bytes: &[u8], text: &str) -> Result<(), Unfit> {
         if let Some((integer, width)) = integers.iter().find(|(integer, width)| !fits(*integer, *width)) {
             return Err(Unfit(*integer, *width));
         }
@@ -55,17 +54,17 @@ impl JsonbRows {
     }
 
     /// How many rows there are.
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
     /// How long the array is, in bytes.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.jsonb.len()
     }
 
     /// The array as SQLite wants it.
-    pub fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<u8> {
         let size = u32::try_from(self.jsonb.len() - 5).expect("a batch is bounded far below 4 GiB");
         self.jsonb[1..5].copy_from_slice(&size.to_be_bytes());
         self.jsonb

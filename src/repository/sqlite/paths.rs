@@ -8,7 +8,7 @@ use crate::repository::OpenError;
 
 /// The path in `sqlite://PATH`, without links: what lies beside a database lies beside the file itself, not beside a
 /// link to it.
-pub fn path_of(url: &str) -> Result<PathBuf, OpenError> {
+pub(crate) fn path_of(url: &str) -> Result<PathBuf, OpenError> {
     match url.strip_prefix("sqlite://") {
         Some(path) if !path.is_empty() && !path.contains('?') => resolve(Path::new(path)),
         _ => Err(OpenError::Url(url.to_owned())),
@@ -33,7 +33,7 @@ fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
 }
 
 /// The directory that a file lies in.
-pub fn directory_of(path: &Path) -> &Path {
+pub(crate) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -52,7 +52,7 @@ pub(super) fn remove(path: &Path) -> Result<bool, OpenError> {
 }
 
 /// `database` with something after its name: SQLite's and our own companions.
-pub fn companion_path(database: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn companion_path(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -17,47 +17,50 @@ use crate::repository::{OpenError, StoreOptions};
 const AT_ONCE: u32 = 2;
 
 /// The connections and whose turn it is.
-pub struct Readers {
+pub(super) struct Readers {
     pool: SqlitePool,
     turns: Arc<Turns<UserId>>,
 }
 
 /// A connection for one turn.
-pub struct Reader {
+pub(super) struct Reader {
     // Declared first, because the next turn wants the connection.
     connection: PoolConnection<Sqlite>,
     _turn: Turn<UserId>,
 }
 
 impl Reader {
-    /// The connection.
-    pub fn db(&mut self) -> &mut SqliteConnection {
+    pub(super) fn db(&mut self) -> &mut SqliteConnection {
         &mut self.connection
     }
 }
 
 impl Readers {
-    /// Opens them.
-    pub async fn open(database: &Path, options: &StoreOptions, role: Role) -> Result<Readers, OpenError> {
+    pub(super) async fn open(database: &Path, options: &StoreOptions, role: Role) -> Result<Readers, OpenError> {
         let pool = pool(AT_ONCE, database, options, role).await?;
         Ok(Readers { pool, turns: Turns::new(AT_ONCE as usize) })
     }
 
     /// Waits for a turn of this account. Who stops waiting costs nothing any more.
-    pub async fn turn(&self, account: UserId) -> sqlx::Result<Reader> {
+    pub(super) async fn turn(&self, account: UserId) -> sqlx::Result<Reader> {
         let turn = self.turns.take(account).await;
         Ok(Reader { connection: self.pool.acquire().await?, _turn: turn })
     }
 
     /// The connections without turns, for what the server itself does now and then.
-    pub fn pool(&self) -> &SqlitePool {
+    pub(super) fn pool(&self) -> &SqlitePool {
         &self.pool
     }
 }
 
 /// So many connections that only read. A server opens them at the start and keeps them: later, connections of clients
 /// may have taken all descriptors.
-pub async fn pool(count: u32, database: &Path, options: &StoreOptions, role: Role) -> Result<SqlitePool, OpenError> {
+pub(super) async fn pool(
+    count: u32,
+    database: &Path,
+    options: &StoreOptions,
+    role: Role,
+) -> Result<SqlitePool, OpenError> {
     let pool = SqlitePoolOptions::new().max_connections(count).idle_timeout(None).max_lifetime(None);
     let pool = pool.connect_lazy_with(schema::connect_options(database, options).read_only(true));
     let mut open = Vec::new();

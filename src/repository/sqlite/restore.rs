@@ -23,19 +23,15 @@ const MOVED: [&str; 5] = ["-wal", "-shm", "-journal", ".failed", ""];
 
 /// A copy to be put in the place of a database.
 #[derive(Debug)]
-pub struct BackupCopy {
-    /// Where it is.
+pub(crate) struct BackupCopy {
     pub path: PathBuf,
-    /// It, open.
     pub file: File,
     /// The checksum that lies beside it.
     pub checksum: Option<CopySum>,
 }
 
-/// What a restore did.
 #[derive(Debug)]
-pub struct Restored {
-    /// What the copy holds.
+pub(crate) struct Restored {
     pub findings: DatabaseFindings,
     /// Where the former database is now, if there was one.
     pub aside: Option<PathBuf>,
@@ -43,7 +39,7 @@ pub struct Restored {
 
 /// Puts a copy of `from` in the place of `database`, which no server may have open, and which is kept under another
 /// name. The copy is verified first, and compared with its checksum.
-pub async fn restore(
+pub(crate) async fn restore(
     mut from: BackupCopy,
     database: &Path,
     aside: &str,
@@ -89,7 +85,6 @@ fn free_suffix(database: &Path, suffix: &str) -> String {
     (1..).map(numbered).find(is_free).expect("the numbers do not end")
 }
 
-/// The step that decides.
 fn decide(database: &Path, aside: &str) -> Result<(), OpenError> {
     let (note, unwritten) = (companion_path(database, NOTE), companion_path(database, ".restore-unwritten"));
     companion::write(&unwritten, aside.as_bytes())
@@ -121,12 +116,12 @@ fn finish(database: &Path, aside: &str) -> Result<(), OpenError> {
 }
 
 /// Whether a restore was interrupted after the step that decides.
-pub fn is_unfinished(database: &Path) -> bool {
+pub(crate) fn is_unfinished(database: &Path) -> bool {
     companion_path(database, NOTE).symlink_metadata().is_ok()
 }
 
 /// What is to be said of a database whose restore is not finished, where it is only read.
-pub fn check_unfinished(database: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_unfinished(database: &Path) -> Result<(), OpenError> {
     if !is_unfinished(database) {
         return Ok(());
     }
@@ -136,7 +131,7 @@ pub fn check_unfinished(database: &Path) -> Result<(), OpenError> {
 
 /// Finishes a restore that was interrupted, or undoes one that had not decided. Gives what was done, in words. The
 /// caller holds the lock.
-pub fn finish_or_undo(database: &Path) -> Result<Option<String>, OpenError> {
+pub(crate) fn finish_or_undo(database: &Path) -> Result<Option<String>, OpenError> {
     let note = companion_path(database, NOTE);
     if is_unfinished(database) {
         let aside = fs::read_to_string(&note).map_err(|e| failed(&note, e))?;

@@ -23,22 +23,22 @@ const APPLICATION_ID: i64 = 0x6368_6174;
 const WAL_BYTES: &str = "67108864";
 
 /// The newest schema that this program knows.
-pub fn known_version() -> i64 {
+pub(crate) fn known_version() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// Options for any connection to this database.
-pub fn connect_options(database: &Path, options: &StoreOptions) -> SqliteConnectOptions {
+pub(super) fn connect_options(database: &Path, options: &StoreOptions) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(database).busy_timeout(options.busy_timeout)
 }
 
 /// The schema of a database; `None` when there is none yet. Refuses what is not ours or is too new, and writes nothing.
-pub async fn version(database: &Path, options: &StoreOptions) -> Result<Option<i64>, OpenError> {
+pub(super) async fn version(database: &Path, options: &StoreOptions) -> Result<Option<i64>, OpenError> {
     version_with(database, connect_options(database, options).read_only(true)).await
 }
 
 /// The same on connections of the caller's.
-pub async fn version_with(database: &Path, connect: SqliteConnectOptions) -> Result<Option<i64>, OpenError> {
+pub(super) async fn version_with(database: &Path, connect: SqliteConnectOptions) -> Result<Option<i64>, OpenError> {
     restore::check_unfinished(database)?;
     if files::look(database)? == FoundDatabase::Nothing {
         let wal = companion_path(database, "-wal");
@@ -83,7 +83,7 @@ fn is_of_now(error: &sqlx::Error) -> bool {
 }
 
 /// The connection that writes: WAL, every commit on stable storage, both read back.
-pub async fn writer(database: &Path, options: &StoreOptions) -> Result<SqliteConnection, OpenError> {
+pub(super) async fn writer(database: &Path, options: &StoreOptions) -> Result<SqliteConnection, OpenError> {
     let connect = connect_options(database, options)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -105,12 +105,12 @@ pub async fn writer(database: &Path, options: &StoreOptions) -> Result<SqliteCon
 }
 
 /// Brings the schema up to date. The caller holds the lock: sqlx's own is a no-op on SQLite.
-pub async fn migrate(database: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+pub(super) async fn migrate(database: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
     MIGRATIONS.run(connection).await.map_err(|e| failed(database, format!("migration failed: {e}")))
 }
 
 /// Where the tables and indexes of a database are not what the migrations make.
-pub async fn deviations(connection: &mut SqliteConnection) -> sqlx::Result<Vec<String>> {
+pub(super) async fn deviations(connection: &mut SqliteConnection) -> sqlx::Result<Vec<String>> {
     type Object = (String, String, Option<String>);
     let all = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%' AND name <> '_sqlx_migrations'";
     let mut model = SqliteConnectOptions::new().in_memory(true).connect().await?;
@@ -126,17 +126,15 @@ pub async fn deviations(connection: &mut SqliteConnection) -> sqlx::Result<Vec<S
 
 /// How far the message log is indexed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Up to here.
+pub(super) struct Progress {
     pub watermark: MessageId,
-    /// The next message's number.
     pub next_id: MessageId,
     /// Up to where messages may have no checksum.
     pub unchecked: Unchecked,
 }
 
 /// How far the message log is indexed and how long it is.
-pub async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<Progress> {
+pub(super) async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<Progress> {
     let watermark: i64 =
         sqlx::query_scalar("SELECT coalesce(max(last), 0) FROM run").fetch_one(&mut *connection).await?;
     let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'message'")
@@ -148,7 +146,7 @@ pub async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<Progres
 }
 
 /// Which messages have a checksum.
-pub async fn unchecked(connection: &mut SqliteConnection) -> sqlx::Result<Unchecked> {
+pub(super) async fn unchecked(connection: &mut SqliteConnection) -> sqlx::Result<Unchecked> {
     let sql = "SELECT last FROM unchecked WHERE complement = ~last";
     let last: Option<i64> = sqlx::query_scalar(sql).fetch_optional(connection).await?;
     // Where that is damaged, no whole message is to be taken for a damaged one.
@@ -156,7 +154,7 @@ pub async fn unchecked(connection: &mut SqliteConnection) -> sqlx::Result<Unchec
 }
 
 /// Removes what an interrupted indexing run left behind.
-pub async fn undo_unfinished_run(connection: &mut SqliteConnection, watermark: MessageId) -> sqlx::Result<()> {
+pub(super) async fn undo_unfinished_run(connection: &mut SqliteConnection, watermark: MessageId) -> sqlx::Result<()> {
     for sql in [
         "DELETE FROM mail WHERE run > ?1",
         "DELETE FROM conversation WHERE run > ?1",
@@ -169,7 +167,7 @@ pub async fn undo_unfinished_run(connection: &mut SqliteConnection, watermark: M
 }
 
 /// Unread mail up to the watermark, counted by user.
-pub async fn totals(connection: &mut SqliteConnection) -> sqlx::Result<UnreadTotals> {
+pub(super) async fn totals(connection: &mut SqliteConnection) -> sqlx::Result<UnreadTotals> {
     let rows: Vec<(i64, i64, i64)> = sqlx::query_as("SELECT user, messages, bytes FROM mailbox WHERE messages > 0")
         .fetch_all(&mut *connection)
         .await?;

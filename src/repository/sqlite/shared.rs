@@ -27,20 +27,15 @@ use crate::repository::{EndedSession, Error};
 /// So many sessions may end before somebody who listens has heard of the first; else he hears that he missed some.
 const ENDED_SESSIONS: usize = 1024;
 
-/// One for the store.
-pub struct Shared {
+pub(super) struct Shared {
     database: PathBuf,
     directory: RwLock<Directory>,
-    /// Who has what waiting.
     pub mailboxes: Mailboxes,
-    /// What time it is.
     pub time: Steady,
     /// By how much the wall clock has jumped, as far as what is stored has followed it: what is stored of the use of
     /// sessions is by so much more than what is in memory.
     pub ahead: AtomicI64,
-    /// What was found damaged.
     pub damage: Damage,
-    /// What everybody has stored.
     pub stored: StoredTotals,
     /// Who holds what in the name of which session.
     pub leases: Arc<Leases>,
@@ -63,14 +58,13 @@ pub struct Shared {
     pub accepted: Counter,
     /// Messages read since the start.
     pub delivered: Counter,
-    /// How long commits took.
     pub commits: Histogram,
     /// SQLite's log, for its checkpoints.
     pub log: CheckpointState,
 }
 
 impl Shared {
-    pub fn new(
+    pub(super) fn new(
         database: PathBuf,
         directory: Directory,
         mailboxes: Mailboxes,
@@ -104,8 +98,7 @@ impl Shared {
         }
     }
 
-    /// Accounts and sessions.
-    pub fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+    pub(super) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
         self.directory.read().unwrap_or_else(|broken| broken.into_inner())
     }
 
@@ -114,7 +107,7 @@ impl Shared {
     }
 
     /// Brings the image of accounts and sessions to what was committed. Gives the accounts that went.
-    pub fn apply(&self, events: impl IntoIterator<Item = Event>) -> Vec<UserId> {
+    pub(super) fn apply(&self, events: impl IntoIterator<Item = Event>) -> Vec<UserId> {
         let mut ended = Ended::default();
         let mut over = Vec::new();
         let mut directory = self.directory_mut();
@@ -152,7 +145,7 @@ impl Shared {
     }
 
     /// Whether the store is given up after this failure.
-    pub fn gives_up_after(&self, failure: &Failure) -> bool {
+    pub(super) fn gives_up_after(&self, failure: &Failure) -> bool {
         if failure.is_fatal() {
             let what = if failure.is_of_a_thread() { "a thread of the store has died" } else { "the disk failed" };
             self.give_up(format!("{what}: {failure}"));
@@ -170,13 +163,13 @@ impl Shared {
     }
 
     /// Says which files are open.
-    pub fn watch(&self, files: DatabaseIdentity) {
+    pub(super) fn watch(&self, files: DatabaseIdentity) {
         let _ = self.files.set(files);
     }
 
     /// Whether what is written is still found by the next start: the disk has not failed, and the open files are those
     /// at their paths. If they are not, the store is given up.
-    pub fn is_sound(&self) -> bool {
+    pub(super) fn is_sound(&self) -> bool {
         if !self.has_failed()
             && let Some(change) = self.files.get().and_then(|files| files.change(&self.database))
         {
@@ -186,7 +179,7 @@ impl Shared {
     }
 
     /// A checkpoint failed; it is tried again, unless the store is given up.
-    pub fn note_checkpoint_failure(&self, failure: &Failure) {
+    pub(super) fn note_checkpoint_failure(&self, failure: &Failure) {
         if !self.gives_up_after(failure) {
             warn!(%failure, "the log could not be checkpointed; trying again");
         }
@@ -194,7 +187,7 @@ impl Shared {
 
     /// Closes a connection that writes. After a failure of the disk, under this process or the server, the WAL must
     /// stay, because the next start makes up for what did not arrive in the database from it.
-    pub async fn close(&self, mut db: WalConnection, whose: &str) {
+    pub(super) async fn close(&self, mut db: WalConnection, whose: &str) {
         if (!self.is_sound() || failure::failure_is_noted(&self.database))
             && let Err(error) = db.keep_log().await
         {
@@ -207,17 +200,16 @@ impl Shared {
     }
 
     /// Whether nothing is acknowledged any more.
-    pub fn has_failed(&self) -> bool {
+    pub(super) fn has_failed(&self) -> bool {
         self.failure.get().is_some()
     }
 
-    /// Why, if so.
-    pub fn why_failed(&self) -> Option<Error> {
+    pub(super) fn why_failed(&self) -> Option<Error> {
         self.failure.get().cloned()
     }
 
     /// Waits for that; gives why.
-    pub async fn failure(&self) -> Error {
+    pub(super) async fn failure(&self) -> Error {
         let notified = self.has_failed.notified();
         if let Some(error) = self.failure.get() {
             return error.clone();
@@ -227,7 +219,7 @@ impl Shared {
     }
 
     /// Asks the file system and the database how much room is left, and keeps the reserve while there is plenty.
-    pub async fn look_for_room(&self, db: &mut WalConnection) {
+    pub(super) async fn look_for_room(&self, db: &mut WalConnection) {
         match disk::free_inside(db).await {
             Ok(inside) => self.free_inside.store(inside, Ordering::Relaxed),
             Err(failure) => warn!(%failure, "the database does not say how much room it has inside"),

@@ -27,7 +27,7 @@ fn count(number: i64) -> u64 {
 }
 
 /// Counts everything at the start.
-pub async fn load(db: &mut WalConnection, stored: &StoredTotals, tail: &[TailMessage]) -> Result<(), Failure> {
+pub(super) async fn load(db: &mut WalConnection, stored: &StoredTotals, tail: &[TailMessage]) -> Result<(), Failure> {
     db.each(ALL, (), |row| {
         let amount = StoredAmount { messages: count(row.get(1)?), bytes: count(row.get(2)?) };
         stored.set(UserId(row.get(0)?), amount.charge());
@@ -39,7 +39,7 @@ pub async fn load(db: &mut WalConnection, stored: &StoredTotals, tail: &[TailMes
 }
 
 /// Counts anew what these accounts have stored, after another process has removed some of it.
-pub async fn count_again(
+pub(super) async fn count_again(
     db: &mut WalConnection,
     stored: &StoredTotals,
     tail: &[TailMessage],
@@ -63,7 +63,7 @@ pub async fn count_again(
 }
 
 /// What these accounts have stored, where no server counts.
-pub async fn on_disk(reader: &SqlitePool, users: &[UserId]) -> sqlx::Result<Vec<u64>> {
+pub(super) async fn on_disk(reader: &SqlitePool, users: &[UserId]) -> sqlx::Result<Vec<u64>> {
     let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
     let per_message = i64::try_from(PER_MESSAGE).unwrap_or(i64::MAX);
     let bytes: Vec<i64> = sqlx::query_scalar(ON_DISK).bind(Json(ids)).bind(per_message).fetch_all(reader).await?;

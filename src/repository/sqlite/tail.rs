@@ -22,7 +22,7 @@ const QUERIES: usize = 20_000;
 
 /// A message of the tail.
 #[derive(Debug)]
-pub struct TailRow {
+pub(super) struct TailRow {
     id: i64,
     sender: i64,
     target: i64,
@@ -34,7 +34,7 @@ pub struct TailRow {
 }
 
 /// The log after the watermark, as far as it can be read.
-pub async fn read(db: &mut SqliteConnection, progress: Progress, damage: &Damage) -> sqlx::Result<Vec<TailRow>> {
+pub(super) async fn read(db: &mut SqliteConnection, progress: Progress, damage: &Damage) -> sqlx::Result<Vec<TailRow>> {
     let mut ranges = vec![(progress.watermark.0, progress.next_id.0 - 1)];
     let (mut rows, mut unreadable, mut queries) = (Vec::new(), Vec::new(), 0);
     while let Some((after, to)) = ranges.pop() {
@@ -76,7 +76,7 @@ async fn read_range(db: &mut SqliteConnection, after: i64, to: i64) -> sqlx::Res
 impl TailRow {
     /// To whom, what, and whether it was read. A damaged message may name a sender that nobody is; it then comes from
     /// its recipient, so that he hears of it.
-    pub fn waiting(self, directory: &Directory, damage: &Damage) -> (UserId, UnreadMessage, bool) {
+    pub(super) fn waiting(self, directory: &Directory, damage: &Damage) -> (UserId, UnreadMessage, bool) {
         let (id, recipient) = (MessageId(self.id), UserId(self.target));
         let mut sender = UserId(self.sender);
         let sent_at = Timestamp(self.sent_at);

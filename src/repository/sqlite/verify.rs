@@ -14,11 +14,8 @@ use crate::repository::OpenError;
 /// What a whole database holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatabaseFindings {
-    /// Its schema.
     pub schema: i64,
-    /// Living accounts.
     pub users: i64,
-    /// Living sessions.
     pub sessions: i64,
     /// Messages in the message log.
     pub messages: i64,

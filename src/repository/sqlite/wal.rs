@@ -14,14 +14,14 @@ const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
 /// What is new each time a WAL begins anew.
-pub type Salts = u64;
+pub(super) type Salts = u64;
 
 /// In the place of the salts of a WAL whose head is damaged.
-pub const DAMAGED: Salts = 0;
+pub(super) const DAMAGED: Salts = 0;
 
 /// How far a WAL goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WalExtent {
+pub(super) struct WalExtent {
     /// Which of the WALs that this file was.
     pub salts: Salts,
     /// Frames up to the end of the last commit.
@@ -29,7 +29,7 @@ pub struct WalExtent {
 }
 
 /// The salts of a WAL that is open.
-pub fn salts(wal: &File) -> io::Result<Salts> {
+pub(super) fn salts(wal: &File) -> io::Result<Salts> {
     let mut salts = [0; 8];
     wal.read_exact_at(&mut salts, 16)?;
     Ok(u64::from_be_bytes(salts))
@@ -37,7 +37,7 @@ pub fn salts(wal: &File) -> io::Result<Salts> {
 
 /// The part of a database's WAL that SQLite takes over; `None`: there is no WAL. Where its head is damaged, that is
 /// nothing.
-pub fn extent(database: &Path) -> io::Result<Option<WalExtent>> {
+pub(super) fn extent(database: &Path) -> io::Result<Option<WalExtent>> {
     let file = match File::open(companion_path(database, "-wal")) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened?,
@@ -82,7 +82,7 @@ pub fn extent(database: &Path) -> io::Result<Option<WalExtent>> {
 }
 
 /// Keeps a copy of a WAL that is damaged, because SQLite overwrites it. Gives where.
-pub fn keep(database: &Path) -> io::Result<PathBuf> {
+pub(super) fn keep(database: &Path) -> io::Result<PathBuf> {
     let name = |number: u32| match number {
         1 => companion_path(database, "-wal.damaged"),
         _ => companion_path(database, &format!("-wal.damaged-{number}")),

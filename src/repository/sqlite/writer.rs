@@ -40,10 +40,8 @@ use crate::repository::{Error, NewMessage, PerMessage, SendResult};
 type ReplySender<T> = oneshot::Sender<Result<T, Error>>;
 
 /// A piece of work and who waits for it.
-pub enum Job {
-    /// Messages of one connection.
+pub(super) enum Job {
     Send(PerMessage<NewMessage>, ReplySender<PerMessage<SendResult>>),
-    /// Something else.
     Change(Change, ReplySender<Changed>),
     /// Leases were confirmed; the mailboxes know which.
     Confirm,
@@ -63,8 +61,7 @@ const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT v
 const UNCOUNT: &str = "UPDATE mailbox SET messages = messages - (value ->> 1), bytes = bytes - (value ->> 2)
     FROM json_each(?1) WHERE user = value ->> 0";
 
-/// The writer's state.
-pub struct Writer {
+pub(super) struct Writer {
     shared: Arc<Shared>,
     db: WalConnection,
     jobs: Jobs<Job>,
@@ -89,7 +86,6 @@ pub struct Writer {
     looked_around_at: Instant,
 }
 
-/// One batch, taken apart.
 #[derive(Default)]
 struct Batch {
     sends: Vec<(PerMessage<NewMessage>, ReplySender<PerMessage<SendResult>>)>,
@@ -105,7 +101,7 @@ struct Done {
 
 impl Writer {
     /// A writer on an open connection. Its tail is `tail`; the image in memory has the change feed up to `seen`.
-    pub async fn new(
+    pub(super) async fn new(
         shared: Arc<Shared>,
         mut db: WalConnection,
         jobs: Jobs<Job>,
@@ -138,7 +134,7 @@ impl Writer {
     }
 
     /// Works until it is told to close or every queue is gone.
-    pub async fn work(mut self) {
+    pub(super) async fn work(mut self) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taken = Vec::new();

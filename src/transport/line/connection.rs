@@ -55,15 +55,13 @@ pub struct ConnectionSettings {
 /// How often the socket is asked whether the peer's TCP has acknowledged all.
 const ACK_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-pub use crate::transport::line::connection::turn_away::turn_away;
+pub(crate) use crate::transport::line::connection::turn_away::turn_away;
 
 /// Why a connection is over.
 enum Over {
     /// The peer ended the stream.
     Ended,
-    /// The server stops.
     Stopped,
-    /// We close it.
     Closed,
     /// The peer speaks TLS, and this port does not.
     NoTls,
@@ -72,7 +70,6 @@ enum Over {
 /// What the server is told of a connection that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Nothing worth a word.
     Usual,
     /// The peer spoke TLS on a port that does not.
     NoTls,
@@ -96,7 +93,6 @@ struct Connection<'a, S> {
     lines: Lines,
     /// The long line being collected, or carried out.
     long_line: Option<LongLine>,
-    /// Replies not yet written.
     out: Vec<u8>,
     /// Room for them, where they are long.
     out_charge: Option<Charge>,
@@ -107,7 +103,6 @@ struct Connection<'a, S> {
     handed_out: Unconfirmed,
     /// Ready when the server stops. Made once, since to begin and end listening costs more than to answer a request.
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Nothing was answered yet.
     first: bool,
     /// Requests answered since others had their turn.
     in_this_turn: u32,

@@ -80,7 +80,6 @@ pub struct Lines {
 enum Line {
     /// Not yet longer than the short limit.
     Short,
-    /// Longer, and vouched for.
     Admitted,
     /// Over its limit: thrown away up to its end.
     Discarded,

@@ -1,4 +1,4 @@
 //! Requests and replies as lines over a stream of bytes, for both dialects.
 
-pub mod connection;
-pub mod framer;
+pub(crate) mod connection;
+pub(crate) mod framer;

@@ -17,7 +17,7 @@ use x509_parser::parse_x509_certificate;
 /// Why a certificate and its key cannot be used: a line that names the setting, the file and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {path}: {why}", path = path.display())]
-pub struct BadIdentity {
+pub(crate) struct BadIdentity {
     key: &'static str,
     path: PathBuf,
     why: String,
@@ -25,14 +25,14 @@ pub struct BadIdentity {
 
 /// A certificate, those that vouch for it, and its key.
 #[derive(Clone, Debug)]
-pub struct TlsIdentity {
+pub(crate) struct TlsIdentity {
     config: Arc<ServerConfig>,
     validity: Validity,
 }
 
 /// From when until when all certificates of a chain are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
+pub(crate) struct Validity {
     /// The first second.
     pub begin: SystemTime,
     /// The last second.
@@ -41,7 +41,7 @@ pub struct Validity {
 
 impl Validity {
     /// That of a chain; `None` where one of it is no certificate.
-    pub fn of(chain: &[CertificateDer<'_>]) -> Option<Validity> {
+    pub(crate) fn of(chain: &[CertificateDer<'_>]) -> Option<Validity> {
         let mut whole: Option<Validity> = None;
         for certificate in chain {
             let (_, certificate) = parse_x509_certificate(certificate).ok()?;
@@ -57,7 +57,7 @@ impl Validity {
     }
 
     /// Seconds from `now` to the end; negative after it.
-    pub fn seconds_left(&self, now: SystemTime) -> i64 {
+    pub(crate) fn seconds_left(&self, now: SystemTime) -> i64 {
         let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
         self.end.duration_since(now).map_or_else(|past| -seconds(past.duration()), seconds)
     }
@@ -68,7 +68,7 @@ const KEY: &str = "server.tls_key";
 
 impl TlsIdentity {
     /// Reads both files (PEM); the key must be that of the first certificate. Tells what is wrong with each.
-    pub fn load(certificate: &Path, key: &Path) -> Result<TlsIdentity, Vec<BadIdentity>> {
+    pub(crate) fn load(certificate: &Path, key: &Path) -> Result<TlsIdentity, Vec<BadIdentity>> {
         let (chain, secret) = match (read_chain(certificate), read_key(key)) {
             (Ok(chain), Ok(secret)) => (chain, secret),
             (chain, secret) => return Err([chain.err(), secret.err()].into_iter().flatten().collect()),
@@ -94,7 +94,7 @@ impl TlsIdentity {
     }
 
     /// How long it is good.
-    pub fn validity(&self) -> Validity {
+    pub(crate) fn validity(&self) -> Validity {
         self.validity
     }
 

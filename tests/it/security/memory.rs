@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use chatd::charge::{READ, READ_UNAUTHENTICATED, UNCHARGED, UNREAD};
-use chatd::config::{Config, Listen};
+use chatd::internals::charge::{READ, READ_UNAUTHENTICATED, UNCHARGED, UNREAD};
+use chatd::internals::config::{Config, Listen};
 
 const KIB: usize = 1 << 10;
 /// A connection that is idle: task, slot, small buffers.

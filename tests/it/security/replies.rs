@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chatd::internals::repository::{NewUser, Repository};
 use chatd::model::{Label, Username};
 use chatd::protocol::dialect::Dialect;
-use chatd::repository::{NewUser, Repository};
 use nix::unistd::Pid;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

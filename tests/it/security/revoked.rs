@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chatd::internals::repository::Repository;
+use chatd::internals::service::{Peer, TokenState};
 use chatd::model::LookupName;
 use chatd::protocol::{Command, Refusal, Send};
-use chatd::repository::Repository;
-use chatd::service::{Peer, TokenState};
 
 use super::turns::service;
 use crate::leases::log_in;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
-use chatd::auth::throttle::{Rate, Rates, Throttle};
+use chatd::internals::auth::throttle::{Rate, Rates, Throttle};
 use nix::unistd::getpid;
 
 use super::{resident_kib, server};

@@ -9,7 +9,8 @@ use syn::visit::Visit;
 /// What each room may use of ours; a room is a file of `src` or a folder of it, and may use what is inside it.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("lib", &[]),
+    ("lib", &["cli"]),
+    ("internals", &["auth", "charge", "clock", "config", "repository", "service", "transport"]),
     ("model", &[]),
     ("fair", &[]),
     ("charge", &["fair", "model"]),

@@ -9,18 +9,16 @@ use crate::protocol::text::{self, ReplyContext};
 use crate::protocol::{Command, Refusal, Reply, Request};
 
 /// A person's dealings with a server.
-pub struct Conversation {
+pub(super) struct Conversation {
     link: Link,
     token: Option<Token>,
-    /// Who logged in last.
     username: String,
     /// The sessions that were opened here and have not ended, with their users.
     opened: Vec<(String, Token)>,
 }
 
 /// What became of a line.
-pub struct Answered {
-    /// What was asked.
+pub(super) struct Answered {
     pub echo: ReplyContext,
     /// What the server says, or this program where the line got no further.
     pub reply: Reply,
@@ -28,39 +26,38 @@ pub struct Answered {
 
 impl Answered {
     /// The line that the text protocol shows.
-    pub fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         text::render(&self.echo, &self.reply)
     }
 
     /// What was asked for was done.
-    pub fn worked(&self) -> bool {
+    pub(super) fn worked(&self) -> bool {
         !matches!(self.reply, Reply::Refused(_))
     }
 }
 
 impl Conversation {
     /// One that has not begun.
-    pub fn new(server: RemoteServer) -> Conversation {
+    pub(super) fn new(server: RemoteServer) -> Conversation {
         Conversation { link: Link::new(server), token: None, username: String::new(), opened: Vec::new() }
     }
 
     /// Connects, so that a wrong address is told before anything is typed.
-    pub async fn connect(&mut self) -> Result<(), ClientError> {
+    pub(super) async fn connect(&mut self) -> Result<(), ClientError> {
         self.link.connection().await.map(drop)
     }
 
     /// The session, while there is one.
-    pub fn token(&self) -> Option<Token> {
+    pub(super) fn token(&self) -> Option<Token> {
         self.token
     }
 
-    /// Whose session it is.
-    pub fn username(&self) -> &str {
+    pub(super) fn username(&self) -> &str {
         &self.username
     }
 
     /// Carries out what was typed.
-    pub async fn say(&mut self, line: &[u8]) -> Result<Answered, ClientError> {
+    pub(super) async fn say(&mut self, line: &[u8]) -> Result<Answered, ClientError> {
         let (echo, request) = text::parse(line, self.token);
         match request {
             Ok(request) => self.ask(echo, request).await,
@@ -69,7 +66,7 @@ impl Conversation {
     }
 
     /// Logs in with a password that was not typed in the line.
-    pub async fn log_in(&mut self, username: &str, password: Password) -> Result<Answered, ClientError> {
+    pub(super) async fn log_in(&mut self, username: &str, password: Password) -> Result<Answered, ClientError> {
         let command = Command::Auth { username: LookupName::of(username), password };
         let request = Request { token: None, command };
         self.ask(ReplyContext::Auth(username.to_owned()), request).await
@@ -92,18 +89,18 @@ impl Conversation {
     }
 
     /// A session has ended, whoever ended it.
-    pub fn has_ended(&mut self, token: Token) {
+    pub(super) fn has_ended(&mut self, token: Token) {
         self.opened.retain(|(_, opened)| *opened != token);
         self.token = self.token.filter(|own| *own != token);
     }
 
     /// Whose sessions were opened here and have not ended, as far as is known.
-    pub fn opened(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn opened(&self) -> impl Iterator<Item = &str> {
         self.opened.iter().map(|(username, _)| username.as_str())
     }
 
     /// Ends all sessions that were opened here; says why not where one could not be ended.
-    pub async fn end_sessions(&mut self) -> Result<(), String> {
+    pub(super) async fn end_sessions(&mut self) -> Result<(), String> {
         while let Some((_, token)) = self.opened.last() {
             let token = *token;
             match self.link.call(&Command::Logout.with(token)).await {
@@ -116,7 +113,7 @@ impl Conversation {
     }
 
     /// Who is logged in; nobody where that cannot be learnt.
-    pub async fn online(&mut self) -> Vec<String> {
+    pub(super) async fn online(&mut self) -> Vec<String> {
         let Some(token) = self.token else { return Vec::new() };
         match self.link.call(&Command::Show.with(token)).await {
             Ok(Reply::Online(names)) => names.iter().map(|name| name.to_string()).collect(),
@@ -125,13 +122,13 @@ impl Conversation {
     }
 
     /// All that was said has been shown.
-    pub async fn end(self) {
+    pub(super) async fn end(self) {
         self.link.close().await;
     }
 }
 
 /// What is shown in place of a reply that did not come.
-pub fn failure(error: &ClientError) -> String {
+pub(super) fn failure(error: &ClientError) -> String {
     match error {
         ClientError::Unreadable(Unreadable::Words(words)) => format!("Error, {words}"),
         ClientError::Lost(_) => format!("Error, {error}: it may have been carried out, or not"),
@@ -140,7 +137,7 @@ pub fn failure(error: &ClientError) -> String {
 }
 
 /// The name in a line that is a login but for the password.
-pub fn login_without_password(line: &[u8]) -> Option<&str> {
+pub(super) fn login_without_password(line: &[u8]) -> Option<&str> {
     let mut words = std::str::from_utf8(line).ok()?.split_whitespace();
     match (words.next(), words.next(), words.next()) {
         (Some("auth"), Some(name), None) => Some(name),

@@ -22,7 +22,7 @@ use crate::cli::output;
 use crate::model::visible;
 
 /// What somebody did when asked for a line.
-pub enum Typed {
+pub(super) enum Typed {
     Line(String),
     /// Ctrl-C, Ctrl-\: nothing comes of the line.
     Abandoned,
@@ -31,9 +31,9 @@ pub enum Typed {
 }
 
 /// Shows a text above the line that is being typed. An error: it could not.
-pub type Print = Box<dyn FnMut(String) -> bool + Send>;
+pub(super) type Print = Box<dyn FnMut(String) -> bool + Send>;
 
-pub struct LineEditor {
+pub(super) struct LineEditor {
     editor: Editor<PromptHelper, DefaultHistory>,
     pressed: Pressed,
     /// Lines that were pasted behind the last one.
@@ -46,7 +46,7 @@ pub struct LineEditor {
 
 impl LineEditor {
     /// The reader, and what prints beside it.
-    pub fn open(runtime: &Runtime, words: PromptHelper) -> anyhow::Result<(LineEditor, Print)> {
+    pub(super) fn open(runtime: &Runtime, words: PromptHelper) -> anyhow::Result<(LineEditor, Print)> {
         // Without colours rustyline asks nobody how a line is to be shown.
         let settings =
             rustyline::Config::builder().completion_type(CompletionType::List).color_mode(ColorMode::Forced).build();
@@ -72,8 +72,7 @@ impl LineEditor {
         Ok((LineEditor { editor, pressed, pasted: VecDeque::new(), history, quiet }, print))
     }
 
-    /// Asks for a line.
-    pub fn line(&mut self, prompt: &str) -> anyhow::Result<Typed> {
+    pub(super) fn line(&mut self, prompt: &str) -> anyhow::Result<Typed> {
         if let Some(line) = self.pasted.pop_front() {
             output::print(format_args!("{prompt}{}", visible(&line)))?;
             return Ok(Typed::Line(line));
@@ -83,7 +82,7 @@ impl LineEditor {
     }
 
     /// Asks for a line of which nothing is shown.
-    pub fn password(&mut self, prompt: &str) -> anyhow::Result<Typed> {
+    pub(super) fn password(&mut self, prompt: &str) -> anyhow::Result<Typed> {
         if let Some(password) = self.pasted.pop_front() {
             output::print(prompt)?;
             return Ok(Typed::Line(password));
@@ -100,7 +99,7 @@ impl LineEditor {
     }
 
     /// Nobody is asked any more. `true`: something was typed behind the last answer.
-    pub fn end(&mut self) -> bool {
+    pub(super) fn end(&mut self) -> bool {
         let mut left = !self.pasted.is_empty();
         let mut ended = self.quiet.is_none();
         while !ended {
@@ -138,7 +137,7 @@ impl LineEditor {
     }
 
     /// Keeps a line that was typed, for the arrow keys and for the next time.
-    pub fn remember(&mut self, line: &str) {
+    pub(super) fn remember(&mut self, line: &str) {
         let Some(line) = worth_remembering(line) else { return };
         if self.editor.add_history_entry(line).unwrap_or(false)
             && let Some(history) = &self.history
@@ -168,7 +167,6 @@ impl Pressed {
     }
 }
 
-/// One of these keys.
 struct BoundKey {
     key: What,
     pressed: Pressed,

@@ -29,14 +29,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const KEPT: usize = 1000;
 
 /// Shows a text above the line being typed. `false`: it could not.
-pub type Printer = Arc<Mutex<Print>>;
+pub(super) type Printer = Arc<Mutex<Print>>;
 
-/// User names.
-pub type Names = Arc<Mutex<BTreeSet<String>>>;
+pub(super) type Names = Arc<Mutex<BTreeSet<String>>>;
 
 /// What was shown and not yet asked for, one message each, in the order shown.
 #[derive(Clone, Default)]
-pub struct ShownMessages(Arc<Mutex<VecDeque<SenderMessages>>>);
+pub(super) struct ShownMessages(Arc<Mutex<VecDeque<SenderMessages>>>);
 
 impl ShownMessages {
     fn add(&self, senders: Vec<SenderMessages>) {
@@ -51,7 +50,7 @@ impl ShownMessages {
     }
 
     /// Puts what was shown before what came now.
-    pub fn take_before(&self, senders: &mut Vec<SenderMessages>) {
+    pub(super) fn take_before(&self, senders: &mut Vec<SenderMessages>) {
         let now = std::mem::take(senders);
         let shown = std::mem::take(&mut *self.0.lock().unwrap_or_else(|broken| broken.into_inner()));
         for from in shown.into_iter().chain(now) {
@@ -65,7 +64,7 @@ impl ShownMessages {
 
 /// Where messages go as they come.
 #[derive(Clone)]
-pub struct Display {
+pub(super) struct Display {
     pub printer: Printer,
     pub shown: ShownMessages,
     /// Who could be written to, as far as is known.
@@ -82,20 +81,19 @@ impl Display {
         spawn_blocking(print).await.unwrap_or(false)
     }
 
-    pub fn learn(&self, names: impl IntoIterator<Item = String>) {
+    pub(super) fn learn(&self, names: impl IntoIterator<Item = String>) {
         self.names.lock().unwrap_or_else(|broken| broken.into_inner()).extend(names);
     }
 }
 
 /// Shows the mail of a session until it is dropped or the session ends.
-pub struct Watch {
-    /// Whose mail.
+pub(super) struct Watch {
     pub token: Token,
     task: AbortHandle,
 }
 
 impl Watch {
-    pub fn start(runtime: &Handle, server: &RemoteServer, token: Token, display: Display) -> Watch {
+    pub(super) fn start(runtime: &Handle, server: &RemoteServer, token: Token, display: Display) -> Watch {
         display.ended.store(false, Ordering::Relaxed);
         let task = runtime.spawn(watch(server.clone(), token, display));
         Watch { token, task: task.abort_handle() }

@@ -22,13 +22,13 @@ use crate::client::ClientError;
 use crate::model::visible;
 
 #[derive(Debug, Args)]
-pub struct Client {
+pub(crate) struct Client {
     #[command(flatten)]
     remote: Remote,
 }
 
 impl Client {
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let server = self.remote.target()?.server()?;
         let runtime = runtime(1)?;
         if io::stdin().is_terminal() && io::stdout().is_terminal() {

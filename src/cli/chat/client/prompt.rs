@@ -23,7 +23,7 @@ use crate::cli::chat::client::live::Names;
 use crate::cli::chat::client::tty;
 
 /// What can be typed, and whether a name comes next. The text protocol's slip `sent` is taken but not offered.
-pub const COMMANDS: [(&str, bool); 9] = [
+pub(super) const COMMANDS: [(&str, bool); 9] = [
     ("auth", true),
     ("send", true),
     ("inbox", false),
@@ -40,12 +40,11 @@ const ENDED: &str = "------ the session has ended -------";
 const TAB: u16 = 8;
 
 /// Asks for a command, in a session or in none.
-pub fn command(token: Option<&str>) -> String {
+pub(super) fn command(token: Option<&str>) -> String {
     format!("Command {}:", token.unwrap_or_default())
 }
 
-/// The editor's helper.
-pub struct PromptHelper {
+pub(super) struct PromptHelper {
     names: Names,
     /// The session of the prompt has ended.
     ended: Arc<AtomicBool>,
@@ -61,7 +60,6 @@ pub struct PromptHelper {
     line: RefCell<String>,
     /// The editor is to end when it would wait for a key.
     must_not_wait: Cell<bool>,
-    /// Something was typed meanwhile.
     typed: Cell<bool>,
 }
 
@@ -75,7 +73,7 @@ struct ScreenExtent {
 }
 
 impl PromptHelper {
-    pub fn new(names: Names, ended: Arc<AtomicBool>) -> PromptHelper {
+    pub(super) fn new(names: Names, ended: Arc<AtomicBool>) -> PromptHelper {
         PromptHelper {
             names,
             ended,
@@ -91,18 +89,18 @@ impl PromptHelper {
     }
 
     /// The next line consists of what the editor has already. Nothing of it is shown.
-    pub fn begin_without_waiting(&self) {
+    pub(super) fn begin_without_waiting(&self) {
         self.begin(true);
         self.must_not_wait.set(true);
     }
 
     /// Whether the editor had anything, since it was asked last.
-    pub fn was_typed(&self) -> bool {
+    pub(super) fn was_typed(&self) -> bool {
         self.typed.take()
     }
 
     /// What is shown next stands below all that was shown before.
-    pub fn begin(&self, unseen: bool) {
+    pub(super) fn begin(&self, unseen: bool) {
         self.unseen.set(unseen);
         self.on_screen.set(ScreenExtent::default());
         self.prompt_end.set(0);

@@ -36,7 +36,7 @@ const LONG: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Speaks with the person until they have enough.
-pub fn converse(runtime: &Runtime, server: &RemoteServer) -> anyhow::Result<()> {
+pub(super) fn converse(runtime: &Runtime, server: &RemoteServer) -> anyhow::Result<()> {
     // Before anything else, so that what is typed meanwhile waits unseen.
     let mut terminal = Terminal::open(runtime)?;
     let mut conversation = Conversation::new(server.clone());
@@ -96,7 +96,6 @@ async fn patiently<T>(work: impl Future<Output = T>) -> T {
 struct Terminal {
     lines: LineEditor,
     display: Display,
-    /// The reader's.
     clock: TimeZone,
 }
 

@@ -20,15 +20,15 @@ const MARKS_PASTES: &[u8] = b"\x1b[?2004h";
 const COLUMNS: u16 = 80;
 
 /// The terminal waits for the prompt; dropped, it has its own modes again.
-pub struct Quiet(Own);
+pub(super) struct Quiet(Own);
 
 /// The modes that the terminal had before.
 #[derive(Clone)]
-pub struct Own(Arc<Termios>);
+pub(super) struct Own(Arc<Termios>);
 
 impl Quiet {
     /// From now on, and whatever signal comes.
-    pub fn begin(runtime: &Runtime) -> io::Result<Quiet> {
+    pub(super) fn begin(runtime: &Runtime) -> io::Result<Quiet> {
         let before = tcgetattr(io::stdin())?;
         let own = Own(Arc::new(before.clone()));
         let signals = {
@@ -47,7 +47,7 @@ impl Quiet {
         Ok(Quiet(own))
     }
 
-    pub fn own(&self) -> Own {
+    pub(super) fn own(&self) -> Own {
         self.0.clone()
     }
 }
@@ -66,7 +66,7 @@ impl Own {
     }
 
     /// Stops the program until the shell lets it go on, and gives the shell its terminal meanwhile.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         let now = tcgetattr(io::stdin());
         self.restore();
         let _ = emulate_default_handler(SIGTSTP);
@@ -92,10 +92,10 @@ async fn obey(mut signal: Signal, number: i32, own: Own) {
 }
 
 /// Until dropped, a terminal that gathers lines itself does not show them.
-pub struct Unseen(Option<Termios>);
+pub(super) struct Unseen(Option<Termios>);
 
 impl Unseen {
-    pub fn begin() -> Unseen {
+    pub(super) fn begin() -> Unseen {
         let before = tcgetattr(io::stdin()).ok();
         if let Some(mut unseen) = before.clone() {
             unseen.local_modes -= LocalModes::ECHO;
@@ -115,11 +115,11 @@ impl Drop for Unseen {
 }
 
 /// What is shown next takes the row before.
-pub fn one_row_up() {
+pub(super) fn one_row_up() {
     output::control(b"\x1b[A");
 }
 
 /// How wide the terminal is.
-pub fn columns() -> u16 {
+pub(super) fn columns() -> u16 {
     tcgetwinsize(io::stdin()).map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(COLUMNS)
 }

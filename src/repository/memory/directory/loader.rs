@@ -8,7 +8,7 @@ use crate::repository::memory::event::SessionRecord;
 
 /// A directory that is being filled.
 #[derive(Debug)]
-pub struct Loader {
+pub(crate) struct Loader {
     directory: Directory,
     /// The numbers of the accounts, each at its place.
     ids: Vec<UserId>,
@@ -16,12 +16,12 @@ pub struct Loader {
 
 impl Loader {
     /// An empty one with room for so many.
-    pub fn with_capacity(users: usize, sessions: usize) -> Loader {
+    pub(crate) fn with_capacity(users: usize, sessions: usize) -> Loader {
         Loader { directory: Directory::with_capacity(users, sessions), ids: Vec::with_capacity(users) }
     }
 
     /// Adds an account; its number is greater than those before it.
-    pub fn user(&mut self, user: User) {
+    pub(crate) fn user(&mut self, user: User) {
         let at = place(self.ids.len());
         self.ids.push(user.id);
         let (number, name) = (hash(user.id), (!user.removed).then(|| hash(user.username.as_str())));
@@ -34,7 +34,7 @@ impl Loader {
     }
 
     /// Adds a session, after all accounts; its number is greater than those before it. One of nobody is left out.
-    pub fn session(&mut self, record: SessionRecord) {
+    pub(crate) fn session(&mut self, record: SessionRecord) {
         let SessionRecord { id, user, token, last_used_at, address } = record;
         let Some(account) = self.place_of(user) else { return };
         let at = place(self.directory.sessions.len());
@@ -63,8 +63,7 @@ impl Loader {
         logins.insert_unique(hash(id), at, |at| hash(sessions[index(*at)].id));
     }
 
-    /// All that was added.
-    pub fn finish(self) -> Directory {
+    pub(crate) fn finish(self) -> Directory {
         self.directory
     }
 

@@ -12,7 +12,7 @@ use crate::repository::memory::mailboxes::UnreadAmount;
 use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadQueue};
 
 #[derive(Debug, Default)]
-pub struct Mailbox {
+pub(super) struct Mailbox {
     /// Leased to nobody, as far as memory knows it.
     pub waiting: UnreadQueue,
     /// Leased, or confirmed and not yet durably so; with the length of each text.
@@ -35,7 +35,7 @@ pub struct Mailbox {
 
 /// Who wrote to a user.
 #[derive(Debug, Default)]
-pub struct Sender {
+pub(super) struct Sender {
     /// The first message of his in the tail.
     pub first_in_tail: Option<MessageId>,
     /// What of his is unread; not what lay on disk when this process began and was not loaded yet.
@@ -44,26 +44,25 @@ pub struct Sender {
 
 impl Mailbox {
     /// Wakes one of those who wait for mail, or makes the next who waits look again.
-    pub fn tell_who_waits(&self) {
+    pub(super) fn tell_who_waits(&self) {
         if let Some(arrival) = &self.arrival {
             // One is enough: it takes all messages, and is woken again for those that it leaves.
             arrival.notify_one();
         }
     }
 
-    /// Whether somebody listens.
-    pub fn is_waited_for(&self) -> bool {
+    pub(super) fn is_waited_for(&self) -> bool {
         self.arrival.as_ref().is_some_and(|arrival| Arc::strong_count(arrival) > 1)
     }
 
     /// Takes note of a message of the tail.
-    pub fn note_sender(&mut self, sender: UserId, id: MessageId) {
+    pub(super) fn note_sender(&mut self, sender: UserId, id: MessageId) {
         let first = self.senders.entry(sender).or_default().first_in_tail.get_or_insert(id);
         *first = id.min(*first);
     }
 
     /// What a sender had here is read, or was not written.
-    pub fn forget(&mut self, sender: UserId, amount: UnreadAmount) {
+    pub(super) fn forget(&mut self, sender: UserId, amount: UnreadAmount) {
         self.unread.subtract(amount);
         if let Some(known) = self.senders.get_mut(&sender) {
             known.unread.subtract(amount);
@@ -72,14 +71,14 @@ impl Mailbox {
     }
 
     /// Keeps no word of a sender of whom there is nothing to remember.
-    pub fn forget_idle_sender(&mut self, sender: UserId) {
+    pub(super) fn forget_idle_sender(&mut self, sender: UserId) {
         if self.senders.get(&sender).is_some_and(Sender::is_idle) {
             self.senders.remove(&sender);
         }
     }
 
     /// What of the messages after `after` and up to `to` is unread; `None` where all was read.
-    pub fn unread_between(&self, after: MessageId, to: MessageId) -> Option<Unread> {
+    pub(super) fn unread_between(&self, after: MessageId, to: MessageId) -> Option<Unread> {
         let held = self.held.range((Excluded(after), Included(to))).map(|(id, bytes)| (*id, *bytes));
         let one = |(id, bytes): (MessageId, u64)| Unread { messages: 1, bytes, oldest: id };
         self.waiting.between(after, to).chain(held).map(one).reduce(|a, b| Unread {
@@ -90,7 +89,7 @@ impl Mailbox {
     }
 
     /// Forgets what the disk finds from now on.
-    pub fn evict(&mut self, watermark: MessageId) -> Evicted {
+    pub(super) fn evict(&mut self, watermark: MessageId) -> Evicted {
         for sender in self.senders.values_mut() {
             sender.first_in_tail = sender.first_in_tail.filter(|first| *first > watermark);
         }
@@ -103,7 +102,7 @@ impl Mailbox {
 
 impl Sender {
     /// There is nothing to remember of him.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.first_in_tail.is_none() && self.unread.messages == 0
     }
 }

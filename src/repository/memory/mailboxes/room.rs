@@ -9,8 +9,7 @@ use crate::repository::memory::mailboxes::{Inner, UnreadAmount};
 
 /// How much unread mail a user may have.
 #[derive(Clone, Copy, Debug)]
-pub struct InboxLimits {
-    /// Messages.
+pub(crate) struct InboxLimits {
     pub messages: u64,
     /// Bytes of text.
     pub bytes: u64,
@@ -26,14 +25,14 @@ impl InboxLimits {
 }
 
 /// Makes room for many messages at once; nobody else gets at the mailboxes meanwhile.
-pub struct Reservation<'a> {
+pub(crate) struct Reservation<'a> {
     pub(super) caps: InboxLimits,
     pub(super) inner: MutexGuard<'a, Inner>,
 }
 
 impl Reservation<'_> {
     /// Makes room for one. `false`: the recipient's mailbox is gone or full, or the sender has too much of it.
-    pub fn room(&mut self, recipient: UserId, sender: UserId, bytes: u64) -> bool {
+    pub(crate) fn room(&mut self, recipient: UserId, sender: UserId, bytes: u64) -> bool {
         let inner = &mut *self.inner;
         if !inner.removed.is_empty() && inner.removed.contains(&recipient) {
             return false;
@@ -52,7 +51,7 @@ impl Reservation<'_> {
     }
 
     /// Gives back the room of one.
-    pub fn give_back(&mut self, recipient: UserId, sender: UserId, bytes: u64) {
+    pub(crate) fn give_back(&mut self, recipient: UserId, sender: UserId, bytes: u64) {
         self.inner.forget(recipient, sender, UnreadAmount { messages: 1, bytes });
     }
 }

@@ -9,10 +9,9 @@ use crate::model::{Address, MessageId, Timestamp, UserId};
 
 /// A message that nobody has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnreadMessage {
+pub(crate) struct UnreadMessage {
     /// Its place in the message log.
     pub id: MessageId,
-    /// Who sent it.
     pub sender: UserId,
     /// The reader, or the group of the reader's that it was sent to.
     pub to: Address,
@@ -24,18 +23,17 @@ pub struct UnreadMessage {
 
 /// How much of something is unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unread {
+pub(crate) struct Unread {
     /// Messages; at least one.
     pub messages: u64,
     /// Bytes of text.
     pub bytes: u64,
-    /// The first of them.
     pub oldest: MessageId,
 }
 
 /// What waits, in the order of the numbers.
 #[derive(Debug, Default)]
-pub struct UnreadQueue {
+pub(super) struct UnreadQueue {
     /// As it came: each has a higher number than the one before.
     new: VecDeque<UnreadMessage>,
     /// What came back from a lease or from the disk, anywhere among the others.
@@ -43,17 +41,16 @@ pub struct UnreadQueue {
 }
 
 impl UnreadQueue {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.new.is_empty() && self.back.is_empty()
     }
 
-    /// Whether a message waits.
-    pub fn contains(&self, id: MessageId) -> bool {
+    pub(super) fn contains(&self, id: MessageId) -> bool {
         self.back.contains_key(&id) || self.new.binary_search_by_key(&id, |message| message.id).is_ok()
     }
 
     /// Takes in what was sent just now.
-    pub fn push(&mut self, message: UnreadMessage) {
+    pub(super) fn push(&mut self, message: UnreadMessage) {
         match self.new.back().is_none_or(|last| last.id < message.id) {
             true => self.new.push_back(message),
             false => self.put_back(message),
@@ -61,12 +58,12 @@ impl UnreadQueue {
     }
 
     /// Takes in what was sent at any time.
-    pub fn put_back(&mut self, message: UnreadMessage) {
+    pub(super) fn put_back(&mut self, message: UnreadMessage) {
         self.back.insert(message.id, message);
     }
 
     /// Takes out the oldest, if it is as wanted.
-    pub fn pop_if(&mut self, wanted: impl FnOnce(&UnreadMessage) -> bool) -> Option<UnreadMessage> {
+    pub(super) fn pop_if(&mut self, wanted: impl FnOnce(&UnreadMessage) -> bool) -> Option<UnreadMessage> {
         let Some(back) = self.back.first_entry() else { return self.new.pop_front_if(|message| wanted(message)) };
         match self.new.front().is_some_and(|new| new.id < *back.key()) {
             true => self.new.pop_front_if(|message| wanted(message)),
@@ -75,7 +72,7 @@ impl UnreadQueue {
     }
 
     /// Number and length of all after `after` and up to `to`, in no order.
-    pub fn between(&self, after: MessageId, to: MessageId) -> impl Iterator<Item = (MessageId, u64)> {
+    pub(super) fn between(&self, after: MessageId, to: MessageId) -> impl Iterator<Item = (MessageId, u64)> {
         let first = self.new.partition_point(|message| message.id <= after);
         let new = self.new.range(first..).take_while(move |message| message.id <= to);
         let back = self.back.range((Excluded(after), Included(to))).map(|(_, message)| message);
@@ -83,7 +80,7 @@ impl UnreadQueue {
     }
 
     /// Takes out all up to `to`; gives how many, and what may be dropped when there is time.
-    pub fn take_up_to(&mut self, to: MessageId) -> (u64, Evicted) {
+    pub(super) fn take_up_to(&mut self, to: MessageId) -> (u64, Evicted) {
         let newer = self.new.split_off(self.new.partition_point(|message| message.id <= to));
         let new = std::mem::replace(&mut self.new, newer);
         let newer = self.back.split_off(&MessageId(to.0.saturating_add(1)));
@@ -94,6 +91,6 @@ impl UnreadQueue {
 
 /// Messages that nobody needs any more. To free so many takes milliseconds.
 #[derive(Debug)]
-pub struct Evicted {
+pub(crate) struct Evicted {
     _queue: UnreadQueue,
 }

@@ -19,7 +19,7 @@ const REMOVED_TOGETHER: i64 = 1_000;
 
 /// How far the feed was followed.
 #[derive(Debug)]
-pub struct Feed {
+pub(super) struct Feed {
     /// The last change that is in memory.
     pub seen: i64,
     /// There are more to be followed.

@@ -13,7 +13,7 @@ use crate::transport::stream::{PeerState, Stream};
 
 /// Whether a command may wait its turn for long, and changes nothing that the peer, once gone, would want to be
 /// changed.
-pub fn may_take_long(command: &Command) -> bool {
+pub(super) fn may_take_long(command: &Command) -> bool {
     matches!(command, Command::Auth { .. } | Command::Show | Command::History { .. } | Command::Status { .. })
 }
 

@@ -25,12 +25,12 @@ thread_local! {
 }
 
 /// How much may be read at once.
-pub fn read_at_most(slot: &Slot) -> usize {
+pub(super) fn read_at_most(slot: &Slot) -> usize {
     if slot.is_authenticated() { READ } else { READ_UNAUTHENTICATED }
 }
 
 /// Reads what is there into `lines`, up to `most` bytes; gives 0 at the end of the stream.
-pub async fn read<S: Stream>(stream: &mut S, lines: &mut Lines, most: usize) -> io::Result<usize> {
+pub(super) async fn read<S: Stream>(stream: &mut S, lines: &mut Lines, most: usize) -> io::Result<usize> {
     poll_fn(|context| {
         READ_BUFFER.with_borrow_mut(|landing| {
             let mut landing = ReadBuf::new(&mut landing[..most]);
@@ -50,14 +50,14 @@ pub async fn read<S: Stream>(stream: &mut S, lines: &mut Lines, most: usize) -> 
 }
 
 /// A line beyond the short limit: the memory that it takes is its account's.
-pub struct LongLine {
+pub(super) struct LongLine {
     charge: Charge,
     begun: Instant,
 }
 
 impl LongLine {
     /// Waits until there is a reason to wait no longer for the rest of the line, and gives it.
-    pub async fn over(&self, slot: &Slot, received: usize, settings: &ConnectionSettings) -> Refusal {
+    pub(super) async fn over(&self, slot: &Slot, received: usize, settings: &ConnectionSettings) -> Refusal {
         tokio::select! {
             () = self.charge.cut() => Refusal::Busy,
             () = slot.session_ended() => Refusal::UnknownToken,
@@ -74,7 +74,7 @@ impl ConnectionSettings {
 }
 
 /// Charges the connection to the account of the living token that it shows.
-pub fn charge_connection(slot: &mut Slot, service: &Service, caller: &Caller) -> Result<(), Refusal> {
+pub(super) fn charge_connection(slot: &mut Slot, service: &Service, caller: &Caller) -> Result<(), Refusal> {
     let Some(holder) = caller.holder().filter(|holder| !slot.belongs_to(holder)) else { return Ok(()) };
     slot.authenticate(holder).map_err(|_| Refusal::TooManyConnections)?;
     // It may have ended before it was known that the connection is to hear of its end.

@@ -15,7 +15,7 @@ use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::stream::{PeerState, Stream};
 
 /// The most of a long reply that is bytes at a time. A reply that has no more than that in all is made at once.
-pub const PIECE: usize = 64 << 10;
+pub(super) const PIECE: usize = 64 << 10;
 
 impl<S: Stream> Connection<'_, S> {
     /// Makes and writes a long reply, but for the last piece, which is made only: what comes of the peer before that

@@ -101,7 +101,6 @@ impl<S: Stream> Connection<'_, S> {
         if self.out.len() >= UNREAD { self.flush().await } else { Ok(()) }
     }
 
-    /// Writes all replies.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         self.write().await?;
         self.out.shrink_to(IDLE_CAPACITY);

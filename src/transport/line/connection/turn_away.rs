@@ -12,7 +12,12 @@ use crate::transport::stream::Stream;
 
 /// Says why nothing is carried out, and ends the stream. Reads on until the peer ends it too, but not for longer than
 /// `limit`: to close with bytes unread would be a reset, which may destroy what was said.
-pub async fn turn_away<S: Stream>(stream: &mut S, dialect: &Dialect, why: Refusal, limit: Duration) -> io::Result<()> {
+pub(crate) async fn turn_away<S: Stream>(
+    stream: &mut S,
+    dialect: &Dialect,
+    why: Refusal,
+    limit: Duration,
+) -> io::Result<()> {
     let mut said = Vec::new();
     dialect.render_instead(why, &mut said);
     timeout(limit, async {

@@ -3,7 +3,6 @@
 
 use memchr::memchr;
 
-/// Interpret as command.
 const IAC: u8 = 255;
 /// The first and the last of WILL, WON'T, DO, DON'T.
 const WILL: u8 = 251;
@@ -14,7 +13,7 @@ const SE: u8 = 240;
 
 /// Where in a telnet's talk the stream is. IAC is no part of UTF-8, so no text is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TelnetState {
+pub(super) enum TelnetState {
     /// In what the person types.
     #[default]
     Text,
@@ -22,7 +21,6 @@ pub enum TelnetState {
     Command,
     /// After IAC and one of WILL, WON'T, DO, DON'T: the option comes.
     Option,
-    /// In a subnegotiation.
     Subnegotiation,
     /// In a subnegotiation, after IAC.
     SubnegotiationCommand,
@@ -30,7 +28,7 @@ pub enum TelnetState {
 
 impl TelnetState {
     /// Appends to `text` what of the bytes is typed.
-    pub fn strip(&mut self, mut bytes: &[u8], text: &mut Vec<u8>) {
+    pub(super) fn strip(&mut self, mut bytes: &[u8], text: &mut Vec<u8>) {
         while !bytes.is_empty() {
             if *self == TelnetState::Text {
                 let Some(place) = memchr(IAC, bytes) else { return text.extend_from_slice(bytes) };
