@@ -24,7 +24,7 @@ fn commit() -> Option<String> {
     if Path::new(&git(&["rev-parse", "--show-toplevel"])?) != sources {
         return None;
     }
-    for watched in ["src", "migrations", "Cargo.toml", "Cargo.lock"] {
+    for watched in ["src", "web", "migrations", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={watched}");
     }
     // The log of HEAD grows with every commit and checkout. What is not there would be looked at at every build.
