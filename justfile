@@ -42,6 +42,10 @@ deny:
 package *arguments:
     packaging/build {{arguments}}
 
+# All of a release, into target/dist: static binaries, package, images, sums
+release:
+    packaging/release
+
 # The documentation of the code, in the browser
 docs:
     cargo doc --no-deps --document-private-items --open
