@@ -583,6 +583,59 @@ async fn an_old_conversation_is_found_without_walking_the_runs() {
     assert_eq!(sent.iter().map(|(id, ..)| id.0).collect::<Vec<_>>(), [22, 24, 26, 28, 30]);
 }
 
+/// A store in which the second of two users has written to the first in each of so many runs but the oldest, in which
+/// the first has written to the second. After each of these runs there is one of others.
+async fn with_a_long_conversation(folder: &Path, runs: i64, then: &str) -> (SqliteRepository, Vec<UserId>) {
+    let repository = open(folder, &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    let (one, other) = (users[0], users[1]);
+    send(&repository, one, one, "so that the message log has a number").await;
+    repository.close().await.expect("it closes");
+    drop(repository);
+    let numbers = format!("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {runs})");
+    let sql = format!(
+        "DELETE FROM message; DELETE FROM run; DELETE FROM conversation; DELETE FROM pair;
+         {numbers} INSERT INTO message (id, sender, target, sent_at, text)
+             SELECT 10 * i, iif(i = 1, {one}, {other}), iif(i = 1, {other}, {one}), 0, 'x' FROM n;
+         {numbers} INSERT INTO run (last) SELECT 10 * i FROM n UNION ALL SELECT 10 * i + 5 FROM n;
+         {numbers} INSERT INTO conversation (run, low, high, messages, earlier)
+             SELECT 10 * i, {one}, {other}, iif(i = 1, '[10]', '[-' || 10 * i || ']'), nullif(10 * i - 10, 0) FROM n;
+         INSERT INTO pair (low, high, latest) VALUES ({one}, {other}, 10 * {runs});
+         UPDATE sqlite_sequence SET seq = 10 * {runs} + 10 WHERE name = 'message';
+         {then}"
+    );
+    let mut db = SqliteConnectOptions::new().filename(database(folder)).connect().await.expect("it is there");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut db).await.expect("it can be written");
+    db.close().await.expect("it closes");
+    (open(folder, &OPTIONS).await, users)
+}
+
+/// Of parts that hold nothing that is wanted only a number is read: what lies behind so many is not found.
+#[tokio::test]
+async fn who_finds_nothing_reads_a_bounded_part_of_the_index() {
+    let page = |before| HistoryQuery { before: Some(MessageId(before)), messages: 5, bytes: u64::MAX };
+    for (runs, is_found) in [(300, true), (2_000, false)] {
+        let folder = quick_folder();
+        let (repository, users) = with_a_long_conversation(folder.path(), runs, "").await;
+        let sent = repository.receipts(users[0], users[1], 5).await.expect("the index can be read");
+        assert_eq!(sent.len(), usize::from(is_found), "where only the other one wrote, {runs} runs");
+        // A number that is no message of theirs leads to what was before it, however far from the latest.
+        let past = repository.conversation(users[0], users[1], page(16)).await.expect("the index can be read");
+        assert_eq!(past.len(), 1, "before a number that is nobody's, {runs} runs");
+    }
+    // Where runs of others lie in between, too; but where these are very many, it is looked for from the latest on.
+    for (nearest, found) in [(1_000, 1), (6_000, 0)] {
+        let folder = quick_folder();
+        let gap = format!(
+            "DELETE FROM conversation WHERE run > 10 AND run < {nearest};
+             UPDATE conversation SET earlier = 10 WHERE run = {nearest}"
+        );
+        let (repository, users) = with_a_long_conversation(folder.path(), 2_000, &gap).await;
+        let past = repository.conversation(users[0], users[1], page(nearest - 5)).await.expect("the index can be read");
+        assert_eq!(past.len(), found, "1,400 parts and more lie before {nearest}");
+    }
+}
+
 /// One account asks 200 times for all of a conversation; another, that comes last, is not the last to be answered.
 #[tokio::test]
 async fn who_looks_back_often_does_not_keep_others_waiting() {

@@ -1,6 +1,7 @@
 //! Looking back: what two people wrote to each other and what became of it, from the newest down. Reads the tail of the
 //! log, and then the parts of the conversation that the index has, each of which names the one before: the cost goes
-//! with what is found, not with what others have written meanwhile. Changes nothing.
+//! with what is found, not with what others have written meanwhile, and has a bound where nothing is found. Changes
+//! nothing.
 
 use std::cmp::Reverse;
 
@@ -15,14 +16,20 @@ use crate::repository::{HistoryQuery, StoredMessage, StoredReceipt};
 
 /// How many parts of a conversation one turn reads at the most.
 const PARTS: i64 = 64;
+/// How many parts are read in all. So many are full of messages that are not wanted only where one of two has written
+/// for very long without the other, or where the looking begins at a number that is no message of theirs.
+const ALL_PARTS: i64 = 512;
+/// In how many runs the part that has a message is looked for, where the message is not one of theirs.
+const RUNS: i64 = 256;
 
 /// The tail has no index by person: it is short, and its rows are read without their texts.
 const TAIL: &str = "SELECT id FROM message WHERE id > ?1 AND id < ?2
     AND (sender = ?3 AND target = ?4 OR ?5 AND sender = ?4 AND target = ?3) ORDER BY id DESC LIMIT ?6";
-/// Where to begin: the part that has message ?3, if there is one, else the latest.
+/// Where to begin: the part that has message ?3, or else one of the ?4 runs before, if it is in any, else the latest.
 const BEGIN: &str = "SELECT coalesce(
-        (SELECT run FROM conversation
-            WHERE run = (SELECT min(last) FROM run WHERE last >= ?3) AND low = pair.low AND high = pair.high),
+        (SELECT max(run) FROM (SELECT last FROM run
+                WHERE last <= (SELECT min(last) FROM run WHERE last >= ?3) ORDER BY last DESC LIMIT ?4)
+            CROSS JOIN conversation ON run = last AND conversation.low = pair.low AND conversation.high = pair.high),
         iif(EXISTS (SELECT 1 FROM run WHERE last = latest), latest, former))
     FROM pair WHERE low = ?1 AND high = ?2";
 /// The part in run ?3 and those before it, at most ?4: of each the newest messages, at most ?7, before ?5; of ?6 = 0
@@ -142,12 +149,12 @@ impl ConversationScan<'_> {
         let watermark: i64 = sqlx::query_scalar("SELECT coalesce(max(last), 0) FROM run").fetch_one(&mut *db).await?;
         let tail = sqlx::query_scalar(TAIL).bind(watermark).bind(before).bind(self.from.0).bind(self.to.0);
         let mut found: Vec<i64> = tail.bind(self.both).bind(most(0)).fetch_all(&mut *db).await?;
-        let begin = sqlx::query_scalar(BEGIN).bind(low.0).bind(high.0).bind(before);
+        let begin = sqlx::query_scalar(BEGIN).bind(low.0).bind(high.0).bind(before).bind(RUNS);
         let mut next: Option<i64> = begin.fetch_optional(&mut *db).await?.flatten();
         drop(reader);
         let before = before.min(watermark + 1);
-        let mut parts = 1;
-        while let Some(run) = next.filter(|_| found.len() < self.most) {
+        let (mut parts, mut seen) = (1, 0);
+        while let Some(run) = next.filter(|_| found.len() < self.most && seen < ALL_PARTS) {
             let mut reader = self.readers.turn(self.from).await?;
             let part = sqlx::query_as(PART).bind(low.0).bind(high.0).bind(run).bind(parts);
             let part: Vec<(Option<i64>, Json<Vec<i64>>)> =
@@ -155,6 +162,7 @@ impl ConversationScan<'_> {
             // What is damaged does not lead round in circles.
             next = part.last().and_then(|(earlier, _)| *earlier).filter(|earlier| *earlier < run);
             found.extend(part.into_iter().flat_map(|(_, Json(ids))| ids));
+            seen += parts;
             parts = PARTS.min(2 * parts);
         }
         found.truncate(self.most);
