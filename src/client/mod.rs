@@ -1,5 +1,26 @@
 //! A connection to a server from the client's end: connect, `call` a request, hear its reply. Speaks the JSON dialect.
 //! Knows no terminal and keeps nothing on disk; [`link`] makes a lost connection anew.
+//!
+//! ```no_run
+//! use chatd::client::{ClientConnection, RemoteServer};
+//! use chatd::model::{LookupName, Password};
+//! use chatd::protocol::{Command, Reply, Request};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = RemoteServer { address: "127.0.0.1:8889".parse()?, tls: None };
+//! let mut connection = ClientConnection::open(&server).await?;
+//! let (username, password) = (LookupName::of("messi"), Password::parse("surabaya")?);
+//! let login = Request { token: None, command: Command::Auth { username, password } };
+//! if let Reply::LoggedIn { token } = connection.call(&login).await? {
+//!     println!("{:?}", connection.call(&Command::Inbox.with(token)).await?);
+//!     connection.call(&Command::Logout.with(token)).await?;
+//! }
+//! connection.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/echo.rs` is a whole program.
 
 pub mod certificate;
 mod connect;
@@ -42,6 +63,13 @@ const REPLY_BYTES: usize = 256 << 20;
 const POLL: Duration = Duration::from_secs(1);
 
 /// Where a server listens.
+///
+/// ```
+/// use chatd::client::ServerAddress;
+///
+/// assert!("[::1]:8889".parse::<ServerAddress>().is_ok());
+/// assert!("chat.example.com".parse::<ServerAddress>().is_err(), "there is no port");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerAddress {
     host: String,

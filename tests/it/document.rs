@@ -224,6 +224,30 @@ fn the_python_client_sends_no_empty_message_and_acknowledges_what_it_has_shown()
 }
 
 #[test]
+fn the_rust_client_answers_each_message_and_ends_its_session() {
+    let (folder, server) = server();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_chatd")).with_file_name("examples").join("echo");
+    if !program.exists() {
+        return println!("SKIPPED: `cargo test` builds the examples, `cargo test --test it` does not");
+    }
+    let mut command = Command::new(program);
+    command.arg(server.address.to_string()).env("CHATD_USER", "messi").env("CHATD_PASSWORD", "surabaya");
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("cargo has built it");
+    let (mut henderson, token) = server.login("henderson");
+    for text in ["one", "two"] {
+        henderson.ask(&format!("send {token} messi {text}"));
+    }
+    let output = BufReader::new(child.stdout.take().expect("it was piped"));
+    let answered: Vec<_> = output.lines().map_while(Result::ok).take(2).collect();
+    assert_eq!(answered, ["answered henderson", "answered henderson"]);
+    assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), [" one", " two"]);
+    henderson.ask(&format!("logout {token}"));
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("it is small")), Signal::SIGINT).expect("it runs");
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(folder.done(&["session", "list"], ""), "");
+}
+
+#[test]
 fn the_clients_in_examples_fail_in_one_line() {
     let closed = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let nobody = closed.local_addr().expect("it is bound");
