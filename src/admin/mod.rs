@@ -47,13 +47,11 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             AdminReply::PasswordHash { hash: repository.password_hash(user).await.map_err(store)? }
         }
         AdminCommand::SetPassword { name, password_hash } => {
-            let user = find(repository, &name).await?.id;
-            repository.set_password(user, password_hash).await.map_err(store)?;
+            repository.set_password(find(repository, &name).await?.id, password_hash).await.map_err(store)?;
             AdminReply::Done { count: 1 }
         }
         AdminCommand::SetDisabled { name, disabled } => {
-            let user = find(repository, &name).await?.id;
-            repository.set_disabled(user, disabled).await.map_err(store)?;
+            repository.set_disabled(find(repository, &name).await?.id, disabled).await.map_err(store)?;
             AdminReply::Done { count: 1 }
         }
         AdminCommand::RemoveAccount { name } => {
@@ -76,6 +74,10 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             let room = repository.give_back(Pace::Steady).await.map_err(store)?;
             let RoomInside { given_bytes, free_bytes, can_be_given } = room;
             AdminReply::Room { given_bytes, free_bytes, can_be_given }
+        }
+        AdminCommand::Snapshot { process } => {
+            repository.snapshot(process).await.map_err(store)?;
+            AdminReply::Done { count: 0 }
         }
     })
 }

@@ -73,6 +73,11 @@ pub(crate) enum AdminCommand {
     },
     /// Some of the room that is free inside the database goes back to the disk.
     GiveBack,
+    /// What the database holds goes into a file, of which the server says nothing until it is whole.
+    Snapshot {
+        /// The process that has made the file, empty, beside the database.
+        process: u32,
+    },
 }
 
 /// What was answered, as it is sent.
@@ -159,6 +164,7 @@ impl std::fmt::Debug for AdminCommand {
             AdminCommand::Logins { .. } => "logins",
             AdminCommand::EndSessions { .. } => "end_sessions",
             AdminCommand::GiveBack => "give_back",
+            AdminCommand::Snapshot { .. } => "snapshot",
         };
         f.write_str(name)
     }

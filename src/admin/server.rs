@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -150,7 +150,11 @@ async fn answer(mut stream: UnixStream, repository: &dyn Repository) -> io::Resu
     let result = match parse(&line) {
         Ok(command) => {
             info!(target: NOT_LIMITED, ?command, "an administrator asks");
-            execute(repository, command).await
+            tokio::select! {
+                result = execute(repository, command) => result,
+                // Work for somebody who has gone is not done to its end.
+                () = gone(&mut read) => return Ok(()),
+            }
         }
         Err(why) => Err(why),
     };
@@ -160,6 +164,12 @@ async fn answer(mut stream: UnixStream, repository: &dyn Repository) -> io::Resu
         timeout(PATIENCE, write.write_all(piece)).await??;
     }
     write.shutdown().await
+}
+
+/// Waits until the other end has closed the connection.
+async fn gone(read: &mut (impl AsyncRead + Unpin)) {
+    let mut more = [0; 64];
+    while read.read(&mut more).await.is_ok_and(|read| read > 0) {}
 }
 
 fn parse(line: &[u8]) -> Result<AdminCommand, String> {

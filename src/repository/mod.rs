@@ -281,6 +281,9 @@ pub trait Repository: Send + Sync {
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;
     /// Gives room that is free inside the store back to the disk, in pieces; says what there is then.
     fn give_back(&self, pace: Pace) -> Answer<'_, RoomInside>;
+    /// Copies all that the store holds at one moment after this call into the empty file that `process` has made for it
+    /// beside the store.
+    fn snapshot(&self, process: u32) -> Answer<'_, ()>;
     /// What time it is for the store: messages are stamped with the wall clock, and the use of sessions goes by the
     /// time that does not jump.
     fn clock(&self) -> &Steady;

@@ -2,12 +2,16 @@
 //! database of an older chatd once no server runs.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chatd::internals::repository::{Pace, Repository};
 use chatd::model::Timestamp;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::database::tamper;
 use crate::repository::{ALL, OPTIONS, add_users, lease, message, open, quick_folder, send, settle};
@@ -135,4 +139,49 @@ async fn a_wal_that_grew_while_somebody_read_for_long_is_cut_again() {
     };
     tokio::time::timeout(PATIENCE, cut).await.expect("it is cut");
     println!("the WAL had {grown} bytes, and has {}", length());
+}
+
+/// A command that is slow wherever it reads the database itself; `None`: strace cannot do that here.
+fn slow_reader(folder: &Folder, arguments: &[&str]) -> Option<Child> {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pread64", "-e", "inject=pread64:delay_enter=20000"]);
+    strace.arg("-P").arg(folder.database()).arg(env!("CARGO_BIN_EXE_chatd")).args(arguments);
+    strace.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    strace.process_group(0).spawn().ok()
+}
+
+#[test]
+fn commands_that_read_all_of_the_database_do_not_make_its_wal_long() {
+    let folder = Folder::new("[database]\ntail_messages = 16");
+    folder.add_three();
+    let server = Server::start(&folder);
+    fill(&server, 24);
+    let (mut messi, token) = server.login("messi");
+    let (text, wal) = ("x".repeat(1 << 20), folder.path().join("chat.db-wal"));
+    for arguments in [&["db", "verify"][..], &["db", "backup", "copy.db"]] {
+        let Some(mut command) = slow_reader(&folder, arguments) else {
+            return println!("SKIPPED: a slow reader needs strace");
+        };
+        let (mut longest, mut sent) = (0, 0);
+        // Somebody who reads for long has read for as long as it takes to send all this.
+        let status = loop {
+            let ended = command.try_wait().expect("it can be asked");
+            if ended.is_some() || sent == 200 {
+                break ended;
+            }
+            assert_eq!(messi.ask(&format!("send {token} messi {text}")), SENT);
+            messi.ask(&format!("inbox {token}"));
+            longest = longest.max(fs::metadata(&wal).expect("it is there").len());
+            sent += 1;
+        };
+        let _ = killpg(Pid::from_raw(i32::try_from(command.id()).expect("it is small")), Signal::SIGKILL);
+        let status = status.or_else(|| command.wait().ok());
+        println!("{arguments:?}: {sent} MiB sent, the WAL had {} MiB at the most ({status:?})", longest >> 20);
+        assert!(longest < 96 << 20, "{arguments:?}: the WAL had {longest} bytes while {sent} MiB were sent");
+    }
+    assert_eq!(server.stop(), Some(0));
+    let mut left = fs::read_dir(folder.path()).expect("it is there").flatten();
+    let left = left.find(|entry| entry.file_name().to_string_lossy().contains("unfinished"));
+    assert!(left.is_none(), "{left:?}");
+    folder.done(&["db", "verify", "copy.db"], "");
 }

@@ -9,15 +9,14 @@ use clap::Subcommand;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::admin::administration::Administration;
-use crate::cli::admin::privileges;
+use crate::cli::admin::{privileges, snapshot};
 use crate::cli::{open, options, output, runtime};
 use crate::config::Config;
+use crate::repository::sqlite::backup::Backup;
 use crate::repository::sqlite::copy_sum::{self, CopySum};
 use crate::repository::sqlite::restore::BackupCopy;
 use crate::repository::sqlite::verify::DatabaseFindings;
-use crate::repository::sqlite::{
-    Role, backup, compaction, database_path, restore as replacement, verify as verification,
-};
+use crate::repository::sqlite::{Role, compaction, database_path, restore as replacement, verify as verification};
 use crate::repository::{OpenError, Pace, RoomInside};
 
 #[derive(Debug, Subcommand)]
@@ -142,7 +141,11 @@ async fn verify(config: &Config, database: &Path, copy: Option<&Path>) -> anyhow
     if let (Some(copy), Some(Some(checksum))) = (copy, checksum) {
         checksum.check(copy, copy).await?;
     }
-    let findings = verification::verify(file, &options(config)).await?;
+    let options = options(config);
+    let findings = match snapshot::of(file, &options).await? {
+        Some(snapshot) => verification::verify_snapshot(file, &snapshot, &options).await?,
+        None => verification::verify(file, &options).await?,
+    };
     let sum = match checksum {
         Some(Some(_)) => "; each byte is as it was copied (SHA-256)",
         Some(None) => "; there is no checksum beside it, so a changed bit outside the messages may go unseen",
@@ -155,8 +158,12 @@ async fn back_up(config: &Config, database: &Path, to: &Path) -> anyhow::Result<
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let options = options(config);
     // What is dropped unfinished is removed.
+    let copied = async {
+        let begun = Backup::begin(database, to, &options).await?;
+        begun.finish(snapshot::of(database, &options).await?.as_ref()).await
+    };
     tokio::select! {
-        done = backup::backup(database, to, &options) => done?,
+        done = copied => done?,
         _ = terminate.recv() => bail!("{}: interrupted, and not made", to.display()),
         _ = interrupt.recv() => bail!("{}: interrupted, and not made", to.display()),
     }

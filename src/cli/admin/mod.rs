@@ -7,4 +7,5 @@ pub(super) mod health;
 pub(super) mod manual;
 pub(super) mod privileges;
 pub(super) mod session;
+mod snapshot;
 pub(super) mod user;

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::path::Path;
 use std::ptr::null_mut;
 
 use rusqlite::config::DbConfig;
@@ -14,6 +15,7 @@ use sqlx::{Connection, SqliteConnection};
 use tracing::trace;
 
 use super::packed::Unfit;
+use super::page_copy::PageCopy;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -70,7 +72,10 @@ thread_local! {
 /// Under this name sqlx logs each of its statements, and what is done here is logged too.
 const STATEMENTS: &str = "sqlx::query";
 
+/// A connection for both.
 pub(super) struct WalConnection {
+    /// Before the connection that it copies from, for the same reason as the next.
+    copy: Option<PageCopy>,
     /// Declared first, because its statements must be gone before the connection is.
     direct: rusqlite::Connection,
     sqlx: SqliteConnection,
@@ -92,7 +97,7 @@ impl WalConnection {
             COMMITTED.set(Some(pages));
             Ok(())
         }));
-        Ok(WalConnection { direct, sqlx, lent: false })
+        Ok(WalConnection { copy: None, direct, sqlx, lent: false })
     }
 
     /// The connection as sqlx has it.
@@ -191,6 +196,30 @@ impl WalConnection {
         }
     }
 
+    /// Begins to copy what is committed into an empty file.
+    pub(super) async fn begin_copy(&mut self, to: &Path) -> Result<(), Failure> {
+        self.rest().await?;
+        self.end_copy();
+        // SAFETY: the connection is open and used by this thread alone; what copies from it is dropped before it is.
+        self.copy = Some(unsafe { PageCopy::new(self.direct.handle(), to) }?);
+        Ok(())
+    }
+
+    /// Copies so many pages more. `true`: the copy is whole, and what was committed meanwhile is in it.
+    pub(super) async fn copy_pages(&mut self, pages: i32) -> Result<bool, Failure> {
+        self.rest().await?;
+        let stepped = self.copy.as_mut().map_or(Ok(true), |copy| copy.step(pages));
+        if !matches!(stepped, Ok(false)) {
+            self.end_copy();
+        }
+        stepped
+    }
+
+    /// Leaves a copy as it is.
+    pub(super) fn end_copy(&mut self) {
+        self.copy = None;
+    }
+
     /// Has SQLite leave its log as it is when the connection is closed.
     pub(super) async fn keep_log(&mut self) -> Result<(), Failure> {
         self.rest().await?;
@@ -198,7 +227,9 @@ impl WalConnection {
         Ok(())
     }
 
-    pub(super) async fn close(self) -> sqlx::Result<()> {
+    /// Closes the connection.
+    pub(super) async fn close(mut self) -> sqlx::Result<()> {
+        self.end_copy();
         drop(self.direct);
         self.sqlx.close().await
     }

@@ -25,6 +25,7 @@ mod lock;
 mod long_sends;
 mod opening;
 mod packed;
+mod page_copy;
 pub(crate) mod paths;
 mod pieces;
 mod reader;
@@ -32,8 +33,10 @@ mod readers;
 pub(crate) mod restore;
 mod schema;
 mod shared;
+pub(crate) mod snapshot;
 mod stored;
 mod tail;
+mod unfinished;
 pub(crate) mod verify;
 mod wal;
 mod writer;
@@ -303,6 +306,14 @@ impl Repository for SqliteRepository {
 
     fn give_back(&self, pace: Pace) -> Answer<'_, RoomInside> {
         Answer::pending(self.give_back_in_pieces(pace))
+    }
+
+    fn snapshot(&self, process: u32) -> Answer<'_, ()> {
+        Answer::pending(async move {
+            let (answer, copied) = oneshot::channel();
+            self.jobs.push(Job::Snapshot(process, answer)).await.map_err(|_| stopped())?;
+            copied.await.map_err(|_| stopped())?
+        })
     }
 
     fn clock(&self) -> &Steady {

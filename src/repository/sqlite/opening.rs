@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::acknowledged::{self, Acknowledged};
 use super::lock::{self, Lock};
-use super::{Role, backup, companion, creation, disk, failure, files, paths, restore, schema};
+use super::{Role, backup, companion, creation, disk, failure, files, paths, restore, schema, unfinished};
 use crate::repository::{OpenError, StoreOptions};
 
 pub(super) struct Opened {
@@ -48,6 +48,7 @@ pub(super) async fn open(url: &str, options: &StoreOptions, role: Role) -> Resul
     }
     if let Some(lock) = lock.as_mut().filter(|_| role == Role::Server) {
         companion::check_those_of_sqlite(&database)?;
+        unfinished::clear(&database);
         disk::make_room_to_start(&database);
         lock.check_wal(&database)?;
         is_cut_short = lock.acknowledged().is_some_and(|noted| acknowledged::look_at_wal(&database, &noted));

@@ -1,7 +1,7 @@
 //! What the writer, the checkpointer and those who ask have in common: the image in memory of what is committed,
 //! whether the disk has room, and whether it has failed. Writes nothing to the database.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -98,6 +98,12 @@ impl Shared {
         }
     }
 
+    /// Where the database is.
+    pub(super) fn database(&self) -> &Path {
+        &self.database
+    }
+
+    /// Accounts and sessions.
     pub(super) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
         self.directory.read().unwrap_or_else(|broken| broken.into_inner())
     }

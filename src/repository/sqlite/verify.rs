@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use super::checksum::Content;
 use super::direct::{Failure, WalConnection};
 use super::paths::{companion_path, failed};
+use super::snapshot::Snapshot;
 use super::{StoreOptions, lock, schema};
 use crate::repository::OpenError;
 
@@ -92,18 +93,31 @@ const MUST_BE_NONE: [(&str, &str); 9] = [
 /// Reads all of a database, as it stands at this moment if it is in use, and says what is in it or what is wrong with
 /// it.
 pub async fn verify(database: &Path, options: &StoreOptions) -> Result<DatabaseFindings, OpenError> {
+    verify_in(database, database, options).await
+}
+
+/// The same of a database of which there is a snapshot: that is read in its place.
+pub(crate) async fn verify_snapshot(
+    database: &Path,
+    snapshot: &Snapshot,
+    options: &StoreOptions,
+) -> Result<DatabaseFindings, OpenError> {
+    verify_in(database, snapshot.path(), options).await
+}
+
+async fn verify_in(database: &Path, file: &Path, options: &StoreOptions) -> Result<DatabaseFindings, OpenError> {
     // Before and after, because the files may be changed meanwhile.
     lock::check_files_of_server(database)?;
-    let findings = read(database, options).await;
+    let findings = read(database, file, options).await;
     lock::check_files_of_server(database)?;
     findings
 }
 
-async fn read(database: &Path, options: &StoreOptions) -> Result<DatabaseFindings, OpenError> {
+async fn read(database: &Path, file: &Path, options: &StoreOptions) -> Result<DatabaseFindings, OpenError> {
     let Some(version) = schema::version(database, options).await? else {
         return Err(OpenError::Missing(database.to_owned()));
     };
-    let connection = open(database, options).connect().await.map_err(|e| failed(database, e))?;
+    let connection = open(file, options).connect().await.map_err(|e| failed(database, e))?;
     let mut db = WalConnection::new(connection).await.map_err(|e| failed(database, e))?;
     let found = inspect(&mut db, version).await.map_err(|e| failed(database, e))?;
     db.close().await.map_err(|e| failed(database, e))?;

@@ -8,8 +8,9 @@ mod clock;
 mod feed;
 mod indexing;
 mod packing;
+mod receipts;
+mod snapshots;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -22,6 +23,7 @@ use tracing::error;
 
 use self::feed::Feed;
 use self::packing::INSERT_MESSAGES;
+use self::snapshots::Snapshots;
 use super::acknowledged::AcknowledgedNote;
 use super::change::{Change, Changed, Moment};
 use super::direct::{Failure, WalConnection};
@@ -29,7 +31,7 @@ use super::index::{IndexRun, Tail, TailMessage};
 use super::packed::JsonbRows;
 use super::schema;
 use super::shared::Shared;
-use crate::model::{MessageId, Timestamp, UserId};
+use crate::model::{MessageId, UserId};
 use crate::repository::group_commit::Jobs;
 use crate::repository::memory::event::Event;
 use crate::repository::memory::mailboxes::UnreadMessage;
@@ -43,6 +45,8 @@ type ReplySender<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) enum Job {
     Send(PerMessage<NewMessage>, ReplySender<PerMessage<SendResult>>),
     Change(Change, ReplySender<Changed>),
+    /// A copy of the database, in a file that this process has made.
+    Snapshot(u32, ReplySender<()>),
     /// Leases were confirmed; the mailboxes know which.
     Confirm,
     /// Finish what is in hand and close the database.
@@ -54,13 +58,7 @@ const BATCH_MAX: usize = 4096;
 /// How often to look for changes by other processes and for room on the disk.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Retention may have removed a message that was leased when its recipient's account went.
-const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT value, ?2 FROM json_each(?1)
-    WHERE EXISTS (SELECT 1 FROM message WHERE message.id = value)";
-
-const UNCOUNT: &str = "UPDATE mailbox SET messages = messages - (value ->> 1), bytes = bytes - (value ->> 2)
-    FROM json_each(?1) WHERE user = value ->> 0";
-
+/// The writer's state.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     db: WalConnection,
@@ -78,6 +76,8 @@ pub(super) struct Writer {
     feed: Option<Feed>,
     /// Where it is noted what was acknowledged; a server's only.
     note: Option<AcknowledgedNote>,
+    /// Copies that are wanted.
+    snapshots: Snapshots,
     /// When the disk was last asked for its room.
     looked_at: Instant,
     /// When the wall clock was last noted for the next server.
@@ -127,6 +127,7 @@ impl Writer {
             sorting: None,
             feed,
             note,
+            snapshots: Snapshots::default(),
             looked_at: Instant::now(),
             clock_noted_at: Instant::now(),
             looked_around_at: Instant::now(),
@@ -145,7 +146,7 @@ impl Writer {
                 // First, because a runtime that is at its end has no clock.
                 more = self.jobs.take(&mut taken, BATCH_MAX) => more,
                 // What has begun goes on also when nobody asks for anything.
-                () = yield_now(), if self.run.is_some() || self.is_behind() => true,
+                () = yield_now(), if self.run.is_some() || self.is_behind() || self.snapshots.is_wanted() => true,
                 _ = look.tick() => true,
             };
             if self.looked_around_at.elapsed() >= LOOK_EVERY / 2 {
@@ -160,6 +161,7 @@ impl Writer {
                 match job {
                     Job::Send(messages, answer) => batch.sends.push((messages, answer)),
                     Job::Change(change, answer) => batch.changes.push((change, answer)),
+                    Job::Snapshot(process, answer) => self.snapshots.push(process, answer),
                     Job::Confirm => {}
                     Job::Close => closing = true,
                 }
@@ -167,6 +169,7 @@ impl Writer {
             self.commit(batch).await;
             self.follow().await;
             self.index().await;
+            self.copy_piece().await;
             if self.shared.log.wants_the_rest(self.db.log_pages())
                 && self.shared.is_sound()
                 && let Err(failure) = self.shared.log.finish(&mut self.db).await
@@ -289,36 +292,6 @@ impl Writer {
         }
         self.db.execute("COMMIT", ()).await?;
         Ok(changed)
-    }
-
-    /// Takes what was read off the queue. What is not indexed yet is not counted on disk either.
-    async fn write_confirmed(
-        &mut self,
-        confirmed: &[(UserId, Vec<UnreadMessage>)],
-        now: Timestamp,
-    ) -> Result<(), Failure> {
-        if confirmed.is_empty() {
-            return Ok(());
-        }
-        let all =
-            || confirmed.iter().flat_map(|(user, messages)| messages.iter().map(move |message| (user.0, message)));
-
-        let ids: Vec<i64> = all().map(|(_, message)| message.id.0).collect();
-        let ids = serde_json::to_string(&ids).unwrap_or_default();
-        self.db.execute(RECEIPT, (ids, now.0)).await?;
-
-        let mut totals = BTreeMap::new();
-        for (user, message) in all().filter(|(_, m)| m.id <= self.watermark) {
-            let (messages, bytes) = totals.entry(user).or_insert((0, 0));
-            *messages += 1;
-            *bytes += i64::try_from(message.bytes).unwrap_or(0);
-        }
-        if !totals.is_empty() {
-            let rows: Vec<_> = totals.into_iter().map(|(user, (messages, bytes))| [user, messages, bytes]).collect();
-            let rows = serde_json::to_string(&rows).unwrap_or_default();
-            self.db.execute(UNCOUNT, (rows,)).await?;
-        }
-        Ok(())
     }
 
     /// After a commit: first the image in memory, then the answers.

@@ -170,7 +170,7 @@ fn a_path_above_is_followed() {
 }
 
 /// Where something is started that may die without notice, and why that is right.
-const STARTED: [(&str, &str); 7] = [
+const STARTED: [(&str, &str); 8] = [
     ("ops/vital.rs", "here all threads are started, and who dies is told of"),
     ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
     ("admin/server.rs", "a panic while an administrator is answered ends that answer"),
@@ -179,6 +179,7 @@ const STARTED: [(&str, &str); 7] = [
         "transport/line/connection/long_reply.rs",
         "a panic while a reply is rendered ends its connection, which asked for it",
     ),
+    ("cli/admin/snapshot.rs", "a command: where no answer comes it reads the database itself"),
     ("cli/chat/script.rs", "a client: its command fails with the task, and says so"),
     ("cli/chat/client/live.rs", "the client: a panic there is on the screen of who runs it"),
 ];
