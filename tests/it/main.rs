@@ -22,6 +22,7 @@
 //! - `log`: the log when nobody reads it, and how much of it a client can cause
 //! - `output`: commands whose standard output is closed, full, or a pipe without a reader
 //! - `metrics`: what Prometheus reads
+//! - `prometheus`: the rules and the dashboard in `docs/`, with a real Prometheus
 //! - `clock`: clocks that jump end no session and remove no mail
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
@@ -60,6 +61,7 @@ mod names;
 mod operate;
 mod output;
 mod page;
+mod prometheus;
 mod proof;
 mod python;
 mod repository;

@@ -25,7 +25,7 @@ mod revoked;
 mod secrets;
 mod shares;
 mod throttle;
-mod tls;
+pub mod tls;
 mod turns;
 
 use std::fs;

@@ -210,7 +210,7 @@ fn who_comes_to_the_wrong_port_is_told_at_once_and_the_log_says_it_seldom() {
 }
 
 /// Makes a certificate that is good from and until so many days from now, and puts it into the folder.
-fn certificate_for(folder: &Folder, days: std::ops::Range<i64>) -> CertificateDer<'static> {
+pub fn certificate_for(folder: &Folder, days: std::ops::Range<i64>) -> CertificateDer<'static> {
     let mut parameters = CertificateParams::new(["localhost".to_owned()]).expect("it is a name");
     let now = SystemTime::now();
     let at = |days: i64| {
