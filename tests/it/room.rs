@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::database::tamper;
+use crate::proof::power::Disk;
 use crate::repository::{ALL, OPTIONS, add_users, lease, message, open, quick_folder, send, settle};
 use crate::support::{Folder, PATIENCE, SENT, Server};
 
@@ -47,8 +48,14 @@ fn prune_says_what_room_is_free_and_gives_it_back_beside_a_server_that_goes_on()
     let said = prune(&folder, &[]);
     assert!(said.contains("MiB are free inside the database") && said.contains("--compact"), "{said}");
     let (mut lineker, token) = server.login("lineker");
+    let mut send = || {
+        let begun = Instant::now();
+        assert_eq!(lineker.ask(&format!("send {token} henderson hello")), SENT);
+        begun.elapsed()
+    };
+    let quiet: Vec<Duration> = (0..300).map(|_| send()).collect();
     let done = AtomicBool::new(false);
-    let (mut sent, mut slowest) = (0, Duration::ZERO);
+    let mut meanwhile = Vec::new();
     let said = thread::scope(|scope| {
         let compacting = scope.spawn(|| {
             let said = prune(&folder, &["--compact"]);
@@ -56,16 +63,18 @@ fn prune_says_what_room_is_free_and_gives_it_back_beside_a_server_that_goes_on()
             said
         });
         while !done.load(Ordering::SeqCst) {
-            let begun = Instant::now();
-            assert_eq!(lineker.ask(&format!("send {token} henderson hello")), SENT);
-            slowest = slowest.max(begun.elapsed());
-            sent += 1;
+            meanwhile.push(send());
         }
         compacting.join().expect("it ends")
     });
     assert!(said.contains("MiB given back to the disk"), "{said}");
-    assert!(sent > 1, "messages were taken meanwhile");
-    println!("{said}{sent} messages meanwhile, the slowest took {slowest:?}");
+    assert!(meanwhile.len() > 1, "messages were taken meanwhile");
+    print!("{said}");
+    for (when, mut took) in [("before", quiet), ("meanwhile", meanwhile)] {
+        took.sort();
+        let of = |share: usize| took[(took.len() - 1) * share / 100];
+        println!("{when}: {} sends, p50 {:?}, p99 {:?}, slowest {:?}", took.len(), of(50), of(99), of(100));
+    }
     assert_eq!(server.stop(), Some(0));
     assert!(length(&folder) < 2 << 20, "{} bytes", length(&folder));
     folder.done(&["db", "verify"], "");
@@ -139,6 +148,66 @@ async fn a_wal_that_grew_while_somebody_read_for_long_is_cut_again() {
     };
     tokio::time::timeout(PATIENCE, cut).await.expect("it is cut");
     println!("the WAL had {grown} bytes, and has {}", length());
+}
+
+/// One user sends to himself, reads and confirms, until nothing more is taken from him; gives how many MiB it was.
+fn fill_up(server: &Server) -> usize {
+    let (mut messi, token) = server.login("messi");
+    let text = "x".repeat(1 << 20);
+    let mut sent = 0;
+    while messi.ask(&format!("send {token} messi {text}")) == SENT {
+        messi.ask(&format!("inbox {token}"));
+        messi.ask(&format!("ack {token}"));
+        sent += 1;
+        assert!(sent < 200, "there is room for less");
+    }
+    sent
+}
+
+/// Prunes and compacts; then what was refused is taken again.
+fn room_is_back(folder: &Folder, server: &Server, from: &str) -> String {
+    let said = prune(folder, &["--compact"]);
+    let (mut client, token) = server.login(from);
+    let text = "x".repeat(1 << 20);
+    let begun = Instant::now();
+    while client.ask(&format!("send {token} lineker {text}")) != SENT {
+        assert!(begun.elapsed() < PATIENCE, "{from} can send again");
+    }
+    said
+}
+
+#[test]
+fn what_one_user_filled_is_room_for_all_once_it_is_read_and_pruned() {
+    // His quota: nobody else is held up meanwhile.
+    let folder = Folder::new("[limits]\nstored_bytes = 8388608\n[database]\ntail_messages = 4");
+    folder.add_three();
+    let server = Server::start(&folder);
+    assert!((6..=8).contains(&fill_up(&server)));
+    let (mut henderson, token) = server.login("henderson");
+    assert_eq!(henderson.ask(&format!("send {token} lineker taken all the same")), SENT);
+    let said = room_is_back(&folder, &server, "messi");
+    assert!(said.contains("MiB given back to the disk") && !said.contains("0.0 MiB"), "{said}");
+    assert!(length(&folder) < 4 << 20, "{} bytes", length(&folder));
+    assert_eq!(server.stop(), Some(0));
+
+    // The disk: then nobody's message is taken.
+    let folder = Folder::new("");
+    let Some(disk) = Disk::tmpfs(&folder, 128) else {
+        println!("SKIPPED: a small disk needs root");
+        return;
+    };
+    folder.configure(&format!("[database]\n{}\nmin_free_bytes = 33554432\ntail_messages = 4", disk.url()));
+    folder.add_three();
+    let server = Server::start(&folder);
+    let filled = fill_up(&server);
+    let (mut henderson, token) = server.login("henderson");
+    let refused = henderson.ask(&format!("send {token} lineker refused"));
+    assert!(filled > 32 && refused.contains("unavailable"), "{filled} MiB: {refused}");
+    let said = room_is_back(&folder, &server, "henderson");
+    let length = fs::metadata(disk.path.join("chat.db")).expect("it is there").len();
+    assert!(length < 4 << 20, "{said}{length} bytes");
+    assert_eq!(server.stop(), Some(0));
+    folder.done(&["db", "verify"], "");
 }
 
 /// A command that is slow wherever it reads the database itself; `None`: strace cannot do that here.
