@@ -20,10 +20,11 @@ use crate::ops::metrics::Counter;
 use crate::protocol::Refusal;
 pub(crate) use crate::protocol::dialect::Dialect;
 use crate::service::{Peer, Service};
-use crate::transport::admission::{ConnectionLimits, Connections};
+use crate::transport::admission::{ConnectionLimits, Connections, Slot};
 use crate::transport::line::connection;
 use crate::transport::line::connection::{ConnectionSettings, End};
 use crate::transport::tls::{Accepted, Tls};
+use crate::transport::web::{self, Web};
 
 /// How long to wait when the process has no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -33,6 +34,19 @@ const RESERVE: u64 = 16;
 const UNSENT: u32 = 16 << 10;
 /// How often a silent peer is asked for a sign of life before it is gone.
 const KEEPALIVE_RETRIES: u32 = 4;
+
+/// What is spoken at a listener.
+///
+/// It is no trait. What the two have in common is below them and above them: both are given a stream, a slot and the
+/// token of the stop, and both ask the service's methods and get an `Outcome`. Between that nothing is alike. Lines
+/// have replies in order and bytes that prove their arrival; HTTP has hyper, and confirms by requests of its own.
+#[derive(Clone)]
+pub(crate) enum Spoken {
+    /// Lines, in a dialect.
+    Lines(fn() -> Dialect),
+    /// HTTP.
+    Http(Arc<Web>),
+}
 
 #[derive(Clone)]
 pub(crate) struct Server {
@@ -80,15 +94,15 @@ impl Server {
         self.turned_away.get()
     }
 
-    /// Accepts connections until the stop; they spell as `dialect` says, in the clear or in TLS.
-    pub(crate) async fn listen(&self, listener: TcpListener, dialect: fn() -> Dialect, tls: Option<Arc<Tls>>) {
+    /// Accepts connections until the stop, in the clear or in TLS.
+    pub(crate) async fn listen(&self, listener: TcpListener, spoken: Spoken, tls: Option<Arc<Tls>>) {
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&listener) => accepted,
                 () = self.stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, address)) => self.receive(stream, dialect(), tls.clone(), address.ip().to_canonical()),
+                Ok((stream, address)) => self.receive(stream, &spoken, tls.clone(), address.ip().to_canonical()),
                 Err(error) => {
                     warn!(%error, "no connection can be accepted for the moment");
                     sleep(BACK_OFF).await;
@@ -119,8 +133,12 @@ impl Server {
         self.tasks.wait().await;
     }
 
-    fn receive(&self, stream: TcpStream, dialect: Dialect, tls: Option<Arc<Tls>>, address: IpAddr) {
-        let Some(slot) = self.connections.enter(address) else {
+    fn receive(&self, stream: TcpStream, spoken: &Spoken, tls: Option<Arc<Tls>>, address: IpAddr) {
+        let slot = match spoken {
+            Spoken::Http(web) if web.trusts(address) => self.connections.enter_proxy(address),
+            _ => self.connections.enter(address),
+        };
+        let Some(slot) = slot else {
             self.turned_away.add(1);
             warn!(%address, "connection refused: too many");
             return;
@@ -130,33 +148,78 @@ impl Server {
         if let Err(error) = tune(&stream, settings.peer_timeout) {
             debug!(%address, %error, "the socket takes no options");
         }
-        let (service, stop) = (self.service.clone(), self.stop.clone());
-        let peer = Peer { address, reply_bytes: 0 };
-        let task = match tls {
-            None => self.tasks.spawn(async move {
-                if connection::run(stream, dialect, peer, slot, service, settings, stop).await == End::NoTls {
-                    warn!(%address, "a client speaks TLS on a port that does not: it was told so");
-                }
-            }),
-            Some(tls) => self.tasks.spawn(async move {
-                let accepted = tokio::select! {
-                    accepted = tls.accept(stream) => accepted,
-                    () = stop.cancelled() => return,
-                };
-                match accepted {
-                    Ok(Accepted::Tls(stream)) => {
-                        connection::run(stream, dialect, peer, slot, service, settings, stop).await;
-                    }
-                    Ok(Accepted::Plain(mut stream)) => {
-                        warn!(%address, "a client does not speak TLS on the TLS port: it was told so");
-                        let _ = connection::turn_away(&mut stream, &dialect, Refusal::WantsTls, settings.linger).await;
-                    }
-                    Err(error) => debug!(%address, %error, "no TLS"),
-                }
-            }),
+        let stop = self.stop.clone();
+        let task = match spoken {
+            Spoken::Lines(dialect) => {
+                let lines =
+                    LineConnection { dialect: dialect(), address, slot, service: self.service.clone(), settings };
+                self.tasks.spawn(lines.run(stream, tls, stop))
+            }
+            Spoken::Http(web) => self.tasks.spawn(serve_http(web.clone(), stream, tls, address, slot, stop)),
         };
         eviction.attach_task(task.abort_handle());
     }
+}
+
+/// A connection of lines that was let in.
+struct LineConnection {
+    dialect: Dialect,
+    address: IpAddr,
+    slot: Slot,
+    service: Arc<Service>,
+    settings: Arc<ConnectionSettings>,
+}
+
+impl LineConnection {
+    async fn run(self, stream: TcpStream, tls: Option<Arc<Tls>>, stop: CancellationToken) {
+        let LineConnection { dialect, address, slot, service, settings } = self;
+        let peer = Peer { address, reply_bytes: 0 };
+        let Some(tls) = tls else {
+            if connection::run(stream, dialect, peer, slot, service, settings, stop).await == End::NoTls {
+                warn!(%address, "a client speaks TLS on a port that does not: it was told so");
+            }
+            return;
+        };
+        match accept_tls(&tls, stream, address, &stop).await {
+            Some(Accepted::Tls(stream)) => {
+                connection::run(stream, dialect, peer, slot, service, settings, stop).await;
+            }
+            Some(Accepted::Plain(mut stream)) => {
+                let _ = connection::turn_away(&mut stream, &dialect, Refusal::WantsTls, settings.linger).await;
+            }
+            None => {}
+        }
+    }
+}
+
+async fn serve_http(
+    web: Arc<Web>,
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    address: IpAddr,
+    slot: Slot,
+    stop: CancellationToken,
+) {
+    let Some(tls) = tls else { return web.serve(stream, false, address, slot, stop).await };
+    match accept_tls(&tls, stream, address, &stop).await {
+        Some(Accepted::Tls(stream)) => web.serve(stream, true, address, slot, stop).await,
+        Some(Accepted::Plain(mut stream)) => web::ask_for_tls(&mut stream).await,
+        None => {}
+    }
+}
+
+/// Shakes hands, unless the server stops before that; says in the log what came of it.
+async fn accept_tls(tls: &Tls, stream: TcpStream, address: IpAddr, stop: &CancellationToken) -> Option<Accepted> {
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream) => accepted,
+        () = stop.cancelled() => return None,
+    };
+    match &accepted {
+        Ok(Accepted::Tls(_)) => {}
+        Ok(Accepted::Plain(_)) => warn!(%address, "a client does not speak TLS on the TLS port: it was told so"),
+        Err(error) => debug!(%address, %error, "no TLS"),
+    }
+    accepted.ok()
 }
 
 /// Accepts a connection, if there are descriptors for it and for those who read files. Others wait to be accepted.

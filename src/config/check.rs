@@ -9,8 +9,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
 use super::range::{self, Range};
-use super::{BadConfig, Config, Listen, Metrics, ServerConfig, Span};
+use super::{BadConfig, Config, Listen, Metrics, ServerConfig, Span, WordList};
 use crate::auth::password;
+use crate::model::AddressRange;
 
 /// What is wrong with the value of one setting, by itself.
 pub(super) fn alone(key: &str, value: &Value) -> Option<String> {
@@ -30,6 +31,9 @@ pub(super) fn alone(key: &str, value: &Value) -> Option<String> {
     }
     if name.ends_with("listen") {
         return no_address(key, value);
+    }
+    if key.starts_with("web.") {
+        return no_words(key, value);
     }
     if key == "log.level" {
         return value.as_str().and_then(no_level);
@@ -85,6 +89,28 @@ fn no_address(key: &str, value: &Value) -> Option<String> {
     Some(format!("{value} is no address and port such as \"127.0.0.1:8889\"{or_empty}"))
 }
 
+/// What is wrong with a list of names or of addresses.
+fn no_words(key: &str, value: &Value) -> Option<String> {
+    let WordList(words) = match value.clone().try_into() {
+        Ok(words) => words,
+        Err(error) => return Some(error.message().replace('\n', " ")),
+    };
+    words.iter().find_map(|word| match key {
+        "web.trusted_proxies" => word.parse::<AddressRange>().err().map(|why| format!("{word:?}: {why}")),
+        _ => no_host(word).then(|| {
+            let bare = word.rsplit("//").next().unwrap_or_default().split('/').next().unwrap_or_default();
+            format!("{word:?} is no name of a host in lower case; write {:?}", bare.to_lowercase())
+        }),
+    })
+}
+
+/// Whether this is not how a browser spells a host in `Host` and `Origin`, with its port where it has one.
+fn no_host(word: &str) -> bool {
+    let (name, port) = word.split_once(':').unwrap_or((word, "1"));
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
+    name.is_empty() || !name.chars().all(is_name) || port.parse::<u16>().is_err()
+}
+
 /// A word that is no level would be taken for the name of a part of the program, and all the rest be silent.
 fn no_level(level: &str) -> Option<String> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -101,7 +127,7 @@ fn no_level(level: &str) -> Option<String> {
 
 /// What is wrong with the settings together: the settings of which at least one must change, and why.
 pub(super) fn together(config: &Config) -> Vec<(&'static [&'static str], String)> {
-    let Config { server, password, limits, .. } = config;
+    let Config { server, web, password, limits, .. } = config;
     let mut wrong = Vec::new();
     let mut complain = |keys: &'static [&'static str], why: Result<(), BadConfig>| {
         wrong.extend(why.err().map(|why| (keys, why.to_string())));
@@ -111,17 +137,23 @@ pub(super) fn together(config: &Config) -> Vec<(&'static [&'static str], String)
         let allowed = server.allows_plaintext_at("server.text_listen", address);
         complain(&["server.text_listen", "server.allow_plaintext"], allowed);
     }
+    if let Listen(Some(address)) = web.listen {
+        let allowed = server.allows_plaintext_at("web.listen", address);
+        complain(&["web.listen", "server.allow_plaintext"], allowed);
+    }
     if let Listen(Some(address)) = config.metrics.listen {
         complain(&["metrics.listen"], Metrics::allows(address));
     }
-    let files = [
-        (&["server.tls_certificate", "server.tls_listen"][..], &server.tls_certificate),
-        (&["server.tls_key", "server.tls_listen"], &server.tls_key),
-    ];
-    for (keys, path) in files {
-        if server.tls_listen != Listen(None) && path.as_os_str().is_empty() {
-            let why = format!("{}: server.tls_listen wants a certificate and its key", keys[0]);
-            complain(keys, Err(BadConfig::new(why)));
+    for (setting, address) in [("server.tls_listen", server.tls_listen), ("web.tls_listen", web.tls_listen)] {
+        let files = [
+            (&["server.tls_certificate", "server.tls_listen", "web.tls_listen"][..], &server.tls_certificate),
+            (&["server.tls_key", "server.tls_listen", "web.tls_listen"], &server.tls_key),
+        ];
+        for (keys, path) in files {
+            if address != Listen(None) && path.as_os_str().is_empty() {
+                let why = format!("{}: {setting} wants a certificate and its key", keys[0]);
+                complain(keys, Err(BadConfig::new(why)));
+            }
         }
     }
     let cost = password::Cost {
@@ -158,8 +190,9 @@ impl ServerConfig {
         bad(
             key,
             format_args!(
-                "{address} is not loopback, and passwords would cross the network in the clear: use server.tls_listen, or \
-                 set server.allow_plaintext = true where something else encrypts"
+                "{address} is not loopback, and passwords would cross the network in the clear: use {}, or \
+                 set server.allow_plaintext = true where something else encrypts",
+                if key == "web.listen" { "web.tls_listen" } else { "server.tls_listen" }
             ),
         )
     }

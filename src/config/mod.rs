@@ -17,7 +17,7 @@ pub use self::load::load;
 pub(crate) use self::load::{LoadedConfig, keys, read};
 pub(crate) use self::place::SYSTEM_FILE;
 pub use self::value::Listen;
-pub(crate) use self::value::Span;
+pub(crate) use self::value::{Span, WordList};
 
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub(crate) use self::value::Span;
 pub struct Config {
     /// Where to listen.
     pub server: ServerConfig,
+    /// The page.
+    pub web: WebConfig,
     /// Where to store.
     pub database: Database,
     /// What a password hash costs.
@@ -76,6 +78,20 @@ impl Default for ServerConfig {
             threads: 1,
         }
     }
+}
+
+/// The page and the HTTP API.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebConfig {
+    /// Where browsers connect.
+    pub listen: Listen,
+    /// The same in TLS.
+    pub tls_listen: Listen,
+    /// The names under which they come.
+    pub hosts: WordList,
+    /// Addresses and networks of proxies.
+    pub trusted_proxies: WordList,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

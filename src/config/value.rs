@@ -59,3 +59,24 @@ impl<'de> Deserialize<'de> for Listen {
         })
     }
 }
+
+/// Some words, written as a list, or as one text with commas where there is no list (environment, flags).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WordList(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for WordList {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<WordList, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "want a list of texts such as [\"one\", \"two\"]")]
+        enum Written {
+            List(Vec<String>),
+            Text(String),
+        }
+        Ok(WordList(match Written::deserialize(deserializer)? {
+            Written::List(words) => words,
+            Written::Text(text) => {
+                text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+            }
+        }))
+    }
+}

@@ -1,6 +1,7 @@
 //! The words everything else is made of: names, tokens, messages. Each is parsed once, at the edge, and is
 //! then known to be well formed. Knows nothing of sockets, spelling or storage.
 
+mod address;
 mod name;
 mod password;
 mod visible;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+pub(crate) use self::address::AddressRange;
 pub use self::name::{BadLabel, BadUsername, LABEL_CHARACTERS, Label, LookupName, USERNAME_BYTES, Username};
 pub use self::password::{BadPassword, PASSWORD_BYTES, Password};
 pub use self::visible::{Foreign, visible, visible_lines};

@@ -58,7 +58,7 @@ impl Caller {
     }
 
     /// The user, for a command that needs one.
-    pub(super) fn user(&self) -> Result<&Authenticated, Refusal> {
+    pub fn user(&self) -> Result<&Authenticated, Refusal> {
         match self {
             Caller::User(user) => Ok(user),
             Caller::Anonymous | Caller::Dead => Err(Refusal::UnknownToken),

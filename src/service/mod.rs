@@ -22,9 +22,9 @@ use crate::model::{MessageId, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, HistoryEntry, Profile, Receipt, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{
-    self, AddressedMessage, HistoryQuery, InboxQuery, NewMessage, Repository, SendResult, Session, StoredMessage, User,
+    self, AddressedMessage, HistoryQuery, InboxQuery, NewMessage, Repository, SendResult, StoredMessage, User,
 };
-pub(crate) use crate::repository::{EndedSession, Lease, PerMessage};
+pub(crate) use crate::repository::{EndedSession, Lease, PerMessage, Session};
 
 /// How many messages `history` shows that was not told a number.
 const HISTORY: usize = 20;
@@ -218,6 +218,11 @@ impl Service {
     /// How much text one reply has at the most, in bytes, unless a single message is longer.
     pub fn reply_bytes(&self) -> u64 {
         self.rules().inbox_reply_bytes
+    }
+
+    /// Whether the store takes messages and finds them.
+    pub async fn is_healthy(&self) -> bool {
+        self.repository.status().await.is_ok_and(|status| status.has_room)
     }
 
     /// Ends the sessions that were idle for too long.

@@ -114,9 +114,19 @@ impl Connections {
     /// Gives a slot to a connection from `address`, if need be that of an unauthenticated one: of the same address
     /// where that has as many as it may.
     pub fn enter(self: &Arc<Connections>, address: IpAddr) -> Option<Slot> {
+        let per_address = self.state().limits.per_address;
+        self.admit(address, per_address)
+    }
+
+    /// The same for a proxy, which may have as many connections as there may be in all.
+    pub fn enter_proxy(self: &Arc<Connections>, address: IpAddr) -> Option<Slot> {
+        self.admit(address, usize::MAX)
+    }
+
+    fn admit(self: &Arc<Connections>, address: IpAddr, per_address: usize) -> Option<Slot> {
         let network = Payer::at(address);
         let mut state = self.state();
-        if state.counts.of(network) >= state.limits.per_address {
+        if state.counts.of(network) >= per_address {
             let silent = state.longest_silent(|record| record.network == network)?;
             state.evict(&silent);
         }

@@ -5,3 +5,4 @@ pub(crate) mod confirmation;
 pub(crate) mod line;
 pub(crate) mod stream;
 pub(crate) mod tls;
+pub(crate) mod web;

@@ -148,7 +148,7 @@ fn long_and_broken_lines_are_answered_with_one_line_each() {
 
 #[test]
 fn the_demonstration_invites_people_to_its_text_port() {
-    let folder = Folder::new("[server]\ntext_listen = \"127.0.0.1:0\"");
+    let folder = Folder::new("[server]\ntext_listen = \"127.0.0.1:0\"\n[web]\nlisten = \"127.0.0.1:0\"");
     let server = Server::start_with(&folder, folder.command(&["serve", "--demo"]));
     let address = server.text_address.expect("the demonstration talks to people");
     assert!(server.log().contains("WARN --demo does not use database.url of the settings, but sqlite://chat-demo.db"));

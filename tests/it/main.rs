@@ -26,6 +26,7 @@
 //! - `clock`: clocks that jump end no session and remove no mail
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `security`: nobody gets in, nothing falls over
+//! - `web`: the page and the HTTP API
 //! - `client`: the text protocol, piped and on a `terminal`, also through a `door`: against an old server, and
 //!   encrypted
 //! - `typing`: whatever is typed into the client is done or said not to be
@@ -76,5 +77,6 @@ mod terminal;
 mod tidy;
 mod transcripts;
 mod typing;
+mod web;
 mod window;
 mod wire;

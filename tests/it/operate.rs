@@ -263,8 +263,8 @@ fn with_sockets(folder: &Folder, sockets: &[(&str, &TcpListener)]) -> Command {
 fn every_inherited_socket_is_served_also_several_of_a_name_and_the_rest_sends_clients_away_said_once() {
     let folder = Folder::new("");
     folder.add_three();
-    let [one, two, text, web, other] = [(); 5].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
-    let names = [("chat", &one), ("chat-web", &web), ("chat", &two), ("chat-text", &text), ("other", &other)];
+    let [one, two, text, gone, other] = [(); 5].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+    let names = [("chat", &one), ("gone", &gone), ("chat", &two), ("chat-text", &text), ("other", &other)];
     let server = Server::start_with(&folder, with_sockets(&folder, &names));
     for listener in [&one, &two] {
         let address = listener.local_addr().expect("it is bound");
@@ -275,14 +275,14 @@ fn every_inherited_socket_is_served_also_several_of_a_name_and_the_rest_sends_cl
     let mut line = String::new();
     std::io::BufRead::read_line(&mut person.stream, &mut line).expect("a line comes");
     assert!(line.contains("logged in"), "{line}");
-    for listener in [&web, &other] {
+    for listener in [&gone, &other] {
         let address = listener.local_addr().expect("it is bound");
         assert!(crate::support::Client::connect(address).is_over(), "nobody waits for ever");
     }
     let log = server.log();
     let said: Vec<_> = log.lines().filter(|line| line.contains("not served")).collect();
     assert_eq!(said.len(), 1, "{log}");
-    assert!(said[0].contains("sockets=\"chat-web, other\""), "{log}");
+    assert!(said[0].contains("sockets=\"gone, other\""), "{log}");
     assert_eq!(server.stop(), Some(0));
 }
 

@@ -16,6 +16,7 @@ use crate::repository::Repository;
 use crate::service::{Rules, Service};
 use crate::transport::admission::ConnectionLimits;
 use crate::transport::line::connection::ConnectionSettings;
+use crate::transport::web::WebSettings;
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
@@ -76,6 +77,18 @@ pub(crate) fn settings(live: &LiveSettings, memory: Arc<Memory>) -> ConnectionSe
         write_timeout: live.write_timeout,
         peer_timeout: live.peer_timeout,
         confirm_after: live.confirm_after,
+        linger: LINGER,
+    }
+}
+
+/// What each connection of the page goes by.
+pub(super) fn web_settings(config: &Config) -> WebSettings {
+    let Config { web, limits, .. } = config;
+    WebSettings {
+        hosts: web.hosts.0.clone(),
+        // The check of the settings has read them all.
+        trusted_proxies: web.trusted_proxies.0.iter().filter_map(|range| range.parse().ok()).collect(),
+        write_timeout: limits.write_timeout.0,
         linger: LINGER,
     }
 }

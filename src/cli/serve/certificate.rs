@@ -25,8 +25,8 @@ pub(crate) fn load((certificate, key): &(PathBuf, PathBuf)) -> Result<TlsIdentit
 pub(crate) fn configured(config: &Config, inherited: bool) -> Result<Option<TlsIdentity>, BadConfig> {
     let server = &config.server;
     let is_named = !server.tls_certificate.as_os_str().is_empty() && !server.tls_key.as_os_str().is_empty();
-    match server.tls_listen {
-        Listen(None) if !inherited || !is_named => Ok(None),
+    match (server.tls_listen, config.web.tls_listen) {
+        (Listen(None), Listen(None)) if !inherited || !is_named => Ok(None),
         _ => load(&(server.tls_certificate.clone(), server.tls_key.clone())).map(Some),
     }
 }

@@ -19,21 +19,28 @@ const ACCOUNTS: [(&str, &str, &str); 3] = [
 const PASSWORD: &str = "surabaya";
 /// Where people are talked to, unless the settings name a port.
 const TEXT_PORT: u16 = 8890;
+/// Where the page is, unless the settings name a port.
+const WEB_PORT: u16 = 8080;
 
 /// Keeps the demonstration to this machine and to a database of its own, and says which settings that overrides.
 pub(super) fn confine(loaded: &mut LoadedConfig) {
     let before = loaded.config.clone();
-    let Config { server, database, .. } = &mut loaded.config;
+    let Config { server, web, database, .. } = &mut loaded.config;
     let here = |address: SocketAddr| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
     server.listen = here(server.listen);
     server.tls_listen = Listen(server.tls_listen.0.map(here));
     let people = server.text_listen.0.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, TEXT_PORT)));
     server.text_listen = Listen(Some(here(people)));
+    let browsers = web.listen.0.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, WEB_PORT)));
+    web.listen = Listen(Some(here(browsers)));
+    web.tls_listen = Listen(web.tls_listen.0.map(here));
     database.url = "sqlite://chat-demo.db".to_owned();
     let overridden = [
         ("server.listen", before.server.listen == server.listen, server.listen.to_string()),
         ("server.tls_listen", before.server.tls_listen == server.tls_listen, "127.0.0.1".to_owned()),
         ("server.text_listen", before.server.text_listen == server.text_listen, here(people).to_string()),
+        ("web.listen", before.web.listen == web.listen, here(browsers).to_string()),
+        ("web.tls_listen", before.web.tls_listen == web.tls_listen, "127.0.0.1".to_owned()),
         ("database.url", before.database.url == database.url, database.url.clone()),
     ];
     for (key, is_kept, instead) in overridden {
@@ -59,11 +66,13 @@ pub(super) async fn add_accounts(repository: &dyn Repository, config: &Config) -
     Ok(())
 }
 
-/// Says on standard output what to type next. `address` is that of the text listener.
-pub(super) fn print_invitation(address: SocketAddr) {
-    let (ip, port) = (address.ip(), address.port());
+/// Says on standard output what to do next: where the page is, and what to type at the text port.
+pub(super) fn print_invitation(page: SocketAddr, text_port: SocketAddr) {
+    let (ip, port) = (text_port.ip(), text_port.port());
     let text = format!(
-        "chatd is running. In another terminal:\n\n    \
+        "chatd is running. Open\n\n    \
+         http://{page}\n\n\
+         and log in as messi, henderson or lineker with the password {PASSWORD}. Or, in another terminal:\n\n    \
          nc {ip} {port}\n\n\
          and then, for example:\n\n    \
          auth messi {PASSWORD}\n    \

@@ -19,9 +19,19 @@ pub(super) enum Served {
     Text,
     /// The JSON port, in TLS.
     Tls,
+    /// The page and the HTTP API.
+    Web,
+    /// The same in TLS.
+    WebTls,
     Metrics,
     /// The JSON port.
     Json,
+}
+
+impl Served {
+    fn is_tls(self) -> bool {
+        matches!(self, Served::Tls | Served::WebTls)
+    }
 }
 
 #[derive(Debug)]
@@ -61,6 +71,24 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         rule: |_, _| Ok(()),
     },
     Endpoint {
+        served: Served::Web,
+        words: "listening for browsers",
+        setting: "web.listen",
+        socket: "chat-web",
+        unit: "chatd-hardened-web.socket",
+        address: |config| config.web.listen.0,
+        rule: |config, address| config.server.allows_plaintext_at("web.listen", address),
+    },
+    Endpoint {
+        served: Served::WebTls,
+        words: "listening for browsers in TLS",
+        setting: "web.tls_listen",
+        socket: "chat-web-tls",
+        unit: "chatd-hardened-web-tls.socket",
+        address: |config| config.web.tls_listen.0,
+        rule: |_, _| Ok(()),
+    },
+    Endpoint {
         served: Served::Metrics,
         words: "listening for Prometheus",
         setting: "metrics.listen",
@@ -90,7 +118,7 @@ impl Inherited {
 
     /// Whether one is for TLS.
     pub(super) fn has_tls(&self) -> bool {
-        ENDPOINTS.iter().any(|endpoint| endpoint.served == Served::Tls && self.has(endpoint))
+        ENDPOINTS.iter().any(|endpoint| endpoint.served.is_tls() && self.has(endpoint))
     }
 
     fn has(&self, endpoint: &Endpoint) -> bool {
@@ -105,7 +133,7 @@ impl Inherited {
         with_tls: bool,
     ) -> anyhow::Result<Vec<(&'static Endpoint, TcpListener)>> {
         let mut open = Vec::new();
-        for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.served != Served::Tls || with_tls) {
+        for endpoint in ENDPOINTS.iter().filter(|endpoint| !endpoint.served.is_tls() || with_tls) {
             let (mine, others) = std::mem::take(&mut self.0).into_iter().partition(|(name, _)| name == endpoint.socket);
             self.0 = others;
             let mut listeners = Vec::new();
@@ -135,7 +163,7 @@ impl Inherited {
         warn!(
             sockets = names.join(", "),
             "systemd passes on sockets that are not served, and whoever connects is sent away: the names are {}, and \
-             chat-tls wants server.tls_certificate and server.tls_key",
+             chat-tls and chat-web-tls want server.tls_certificate and server.tls_key",
             known.join(", ")
         );
         self.0

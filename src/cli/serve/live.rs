@@ -12,6 +12,7 @@ use crate::config::{Config, keys};
 use crate::service::Rules;
 use crate::transport::admission::ConnectionLimits;
 use crate::transport::line::framer::LineLimits;
+use crate::transport::web::WebSettings;
 
 /// All that can change while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(crate) struct LiveSettings {
     pub min_bytes_per_second: u32,
     pub peer_timeout: Duration,
     pub confirm_after: Duration,
+    pub web: WebSettings,
     pub keep_delivered: Duration,
     /// The certificate and its key, which are read again.
     pub identity: (PathBuf, PathBuf),
@@ -49,6 +51,7 @@ impl LiveSettings {
             write_timeout: limits.write_timeout.0,
             peer_timeout: limits.peer_timeout.0,
             confirm_after: delivery.confirm_after.0,
+            web: assemble::web_settings(config),
             keep_delivered: delivery.keep_delivered.0,
             identity: (server.tls_certificate.clone(), server.tls_key.clone()),
         }
@@ -91,6 +94,7 @@ mod tests {
                 }
             }
             (toml::Value::Boolean(is), _) => toml::Value::Boolean(!is),
+            (toml::Value::Array(_), _) => toml::Value::Array(vec!["192.0.2.1".into()]),
             _ if key.ends_with("listen") => "127.0.0.1:1".into(),
             _ if key == "log.format" => "json".into(),
             _ => "other".into(),

@@ -38,8 +38,9 @@ use crate::ops::systemd;
 use crate::ops::vital;
 use crate::repository::sqlite::{Role, database_path};
 use crate::repository::{self, OpenError, Repository};
-use crate::server::{Dialect, Server};
+use crate::server::{Dialect, Server, Spoken};
 use crate::transport::tls::Tls;
+use crate::transport::web::Web;
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -106,7 +107,8 @@ impl Serve {
             tls: tls.clone(),
             log,
         };
-        let (listening, addresses) = self.begin(listeners, &shown, &mut upkeep)?;
+        let web = Arc::new(Web::new(service.clone(), live.web.clone()));
+        let (listening, addresses) = self.begin(listeners, &shown, &web, &mut upkeep)?;
         let (current, watched) = watch::channel(live);
         upkeep.push(vital::spawn_task("tidy", background::tidy(service.clone(), repository.clone(), watched)));
         upkeep.push(vital::spawn_task("give_back", background::give_back(repository.clone())));
@@ -115,7 +117,7 @@ impl Serve {
         upkeep.extend(tls.clone().map(|tls| vital::spawn_task("certificate", background::watch_certificate(tls))));
         systemd::ready(&format!("listening on {}", addresses.join(", ")));
         let started_with = config;
-        let reload = Reload { load, started_with, live: current, level, service, server: server.clone(), tls };
+        let reload = Reload { load, started_with, live: current, level, service, server: server.clone(), web, tls };
         let failed = signals.wait(&*repository, || reload.run()).await;
 
         systemd::stopping();
@@ -144,27 +146,35 @@ impl Serve {
         &self,
         listeners: Vec<(&'static Endpoint, TcpListener)>,
         shown: &MetricsSources,
+        web: &Arc<Web>,
         upkeep: &mut Vec<JoinHandle<()>>,
     ) -> anyhow::Result<(Vec<JoinHandle<()>>, Vec<String>)> {
         let (mut listening, mut addresses) = (Vec::new(), Vec::new());
+        let (mut page, mut text_port) = (None, None);
         for (endpoint, listener) in listeners {
             let address = listener.local_addr()?;
             info!(%address, "{}", endpoint.words);
-            let (dialect, tls): (fn() -> Dialect, _) = match endpoint.served {
+            let (spoken, tls) = match endpoint.served {
                 Served::Metrics => {
                     upkeep.push(vital::spawn_task("metrics", shown.clone().serve(listener)));
                     continue;
                 }
-                Served::Json => (Dialect::json, None),
-                Served::Tls => (Dialect::json, shown.tls.clone()),
-                Served::Text => (Dialect::text, None),
+                Served::Json => (Spoken::Lines(Dialect::json), None),
+                Served::Tls => (Spoken::Lines(Dialect::json), shown.tls.clone()),
+                Served::Text => (Spoken::Lines(Dialect::text), None),
+                Served::Web => (Spoken::Http(web.clone()), None),
+                Served::WebTls => (Spoken::Http(web.clone()), shown.tls.clone()),
             };
             match endpoint.served {
                 Served::Json => addresses.push(address.to_string()),
-                Served::Text if self.demo => demo::print_invitation(address),
+                Served::Text => text_port = Some(address),
+                Served::Web => page = Some(address),
                 _ => {}
             }
-            listening.push(listen(&shown.server, listener, dialect, tls));
+            listening.push(listen(&shown.server, listener, spoken, tls));
+        }
+        if let (true, Some(page), Some(text_port)) = (self.demo, page, text_port) {
+            demo::print_invitation(page, text_port);
         }
         Ok((listening, addresses))
     }
@@ -196,9 +206,9 @@ fn open_admin_socket(config: &Config, repository: &Arc<dyn Repository>) -> Optio
     }
 }
 
-fn listen(server: &Server, listener: TcpListener, dialect: fn() -> Dialect, tls: Option<Arc<Tls>>) -> JoinHandle<()> {
+fn listen(server: &Server, listener: TcpListener, spoken: Spoken, tls: Option<Arc<Tls>>) -> JoinHandle<()> {
     let server = server.clone();
-    vital::spawn_task("listener", async move { server.listen(listener, dialect, tls).await })
+    vital::spawn_task("listener", async move { server.listen(listener, spoken, tls).await })
 }
 
 /// What the server waits for.

@@ -15,6 +15,7 @@ use crate::config::{BadConfig, Config, LoadedConfig};
 use crate::server::Server;
 use crate::service::Service;
 use crate::transport::tls::Tls;
+use crate::transport::web::Web;
 
 /// All that a reload reaches.
 pub(super) struct Reload<L> {
@@ -27,6 +28,7 @@ pub(super) struct Reload<L> {
     pub level: LogLevel,
     pub service: Arc<Service>,
     pub server: Server,
+    pub web: Arc<Web>,
     pub tls: Option<Arc<Tls>>,
 }
 
@@ -67,6 +69,7 @@ impl<L: Fn() -> Result<LoadedConfig, BadConfig>> Reload<L> {
             settings.memory.resize(live.line_room, live.reply_room);
             assemble::settings(&live, settings.memory.clone())
         });
+        self.web.set_settings(live.web.clone());
         self.live.send_replace(live);
     }
 }

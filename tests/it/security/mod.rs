@@ -32,6 +32,7 @@ use std::fs;
 
 use nix::unistd::Pid;
 
+pub use self::tls::{connect as connect_tls, new_certificate};
 use crate::support::{Folder, Server};
 
 fn server(settings: &str) -> (Folder, Server) {

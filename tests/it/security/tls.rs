@@ -16,10 +16,10 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 
 use crate::support::{EMPTY, Folder, PATIENCE, SENT, Server, address_in, texts};
 
-type Secure = StreamOwned<ClientConnection, TcpStream>;
+pub type Secure = StreamOwned<ClientConnection, TcpStream>;
 
 /// Makes a certificate and puts it into the folder.
-fn new_certificate(folder: &Folder) -> CertificateDer<'static> {
+pub fn new_certificate(folder: &Folder) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate can be made");
     fs::write(folder.path().join("chat.crt"), cert.pem()).expect("it can be written");
@@ -44,7 +44,7 @@ fn server() -> (Folder, Server, SocketAddr, CertificateDer<'static>) {
 }
 
 /// Connects, trusting this certificate alone; an error where the server shows another.
-fn connect(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::io::Result<BufReader<Secure>> {
+pub fn connect(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::io::Result<BufReader<Secure>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).expect("it is a certificate");
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

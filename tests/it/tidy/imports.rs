@@ -34,11 +34,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transport::confirmation", &["service"]),
     ("transport::line::framer", &[]),
     ("transport::line", &["charge", "transport", "model", "protocol", "service"]),
+    ("transport::web", &["charge", "transport", "model", "protocol", "service"]),
     ("transport", &[]),
     ("server", &["transport", "service", "protocol", "ops::metrics"]),
     ("client", &["protocol", "model", "transport::stream"]),
     ("admin", &["ops::log_limit", "release", "repository", "model"]),
-    ("config", &["auth::password"]),
+    ("config", &["auth::password", "model"]),
     ("cli::chat", &["cli", "client", "config", "protocol", "model"]),
     (
         "cli::admin",

@@ -1,0 +1,131 @@
+//! Who asks: found out once for each request, from the cookie or from a Bearer token.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+
+use super::WebState;
+use super::connection::HttpConnection;
+use super::error::{ErrorCode, WebError};
+use super::headers::ClientAddress;
+use super::origin::{COOKIE, names_our_page};
+use crate::model::Token;
+use crate::service::{Authenticated, Caller, Peer};
+
+/// How much text one answer has, in bytes, unless a single message is longer.
+const REPLY_BYTES: u64 = 1 << 20;
+
+/// Where a request comes from, be it that nobody is logged in.
+pub(super) struct WebPeer {
+    pub peer: Peer,
+    pub connection: Arc<HttpConnection>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WebPeer {
+    type Rejection = WebError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<WebPeer, WebError> {
+        let address = parts.extensions.get::<ClientAddress>();
+        let connection = parts.extensions.get::<Arc<HttpConnection>>();
+        let (Some(ClientAddress(address)), Some(connection)) = (address, connection) else {
+            return Err(ErrorCode::Unavailable.into());
+        };
+        let peer = Peer { address: *address, reply_bytes: REPLY_BYTES };
+        Ok(WebPeer { peer, connection: connection.clone() })
+    }
+}
+
+/// Somebody who is logged in.
+pub(super) struct Asker {
+    pub from: WebPeer,
+    pub caller: Caller,
+}
+
+impl Asker {
+    /// Whose session it is.
+    pub(crate) fn user(&self) -> Result<&Authenticated, WebError> {
+        self.caller.user().map_err(WebError::from)
+    }
+}
+
+impl FromRequestParts<Arc<WebState>> for Asker {
+    type Rejection = WebError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<WebState>) -> Result<Asker, WebError> {
+        let token = shown(&parts.headers)?;
+        let from = WebPeer::from_request_parts(parts, state).await?;
+        let caller = state.service.authenticate(Some(token)).await;
+        let Some(holder) = caller.holder() else {
+            from.connection.forget_token();
+            return Err(caller.user().map_or_else(WebError::from, |_| ErrorCode::UnknownToken.into()));
+        };
+        from.connection.authenticate(holder).map_err(|_| WebError::from(ErrorCode::TooManyConnections))?;
+        Ok(Asker { from, caller })
+    }
+}
+
+/// The token that was shown. A cookie counts only where the browser says that our page asks.
+fn shown(headers: &HeaderMap) -> Result<Token, WebError> {
+    match (bearer(headers)?, cookie(headers)) {
+        (Some(_), Some(_)) => Err(ErrorCode::TwoCredentials.into()),
+        (Some(token), None) => Token::parse(token).ok_or(ErrorCode::UnknownToken.into()),
+        (None, Some(_)) if !names_our_page(headers) => Err(ErrorCode::CrossOrigin.into()),
+        (None, Some(token)) => Token::parse(token).ok_or(ErrorCode::UnknownToken.into()),
+        (None, None) => Err(ErrorCode::UnknownToken.into()),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, WebError> {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(line) = lines.next() else { return Ok(None) };
+    if lines.next().is_some() {
+        return Err(ErrorCode::TwoCredentials.into());
+    }
+    let (scheme, token) = line.to_str().unwrap_or_default().split_once(' ').unwrap_or_default();
+    match scheme.eq_ignore_ascii_case("bearer") {
+        true => Ok(Some(token.trim())),
+        false => Err(ErrorCode::UnknownToken.because("Authorization wants: Bearer TOKEN")),
+    }
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn a_cookie_counts_only_from_our_page_and_never_beside_a_bearer() {
+        let token = Token::generate();
+        let (bearer, cookie) = (format!("Bearer {}", token.reveal()), format!("a=b; {COOKIE}={}", token.reveal()));
+        let judge = |lines: &[(&str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                let name: HeaderName = name.parse().expect("it is a name");
+                headers.append(name, HeaderValue::from_str(value).expect("it is a value"));
+            }
+            shown(&headers).map_err(|error| error.code)
+        };
+        assert_eq!(judge(&[("authorization", &bearer)]), Ok(token));
+        assert_eq!(judge(&[("authorization", &bearer.replace("Bearer", "bearer"))]), Ok(token));
+        assert_eq!(judge(&[("cookie", &cookie), ("sec-fetch-site", "same-origin")]), Ok(token));
+        assert_eq!(judge(&[("cookie", "x=y"), ("cookie", &cookie), ("origin", "http://localhost")]), Ok(token));
+        assert_eq!(judge(&[("cookie", &cookie)]), Err(ErrorCode::CrossOrigin));
+        let both = [("cookie", &*cookie), ("authorization", &bearer), ("sec-fetch-site", "same-origin")];
+        assert_eq!(judge(&both), Err(ErrorCode::TwoCredentials));
+        assert_eq!(judge(&[("authorization", &bearer), ("authorization", &bearer)]), Err(ErrorCode::TwoCredentials));
+        for bad in ["Bearer", "Bearer x", "Basic eDp5", "", "Bearer  "] {
+            assert_eq!(judge(&[("authorization", bad)]), Err(ErrorCode::UnknownToken), "{bad}");
+        }
+        let other = format!("{COOKIE}x={}", token.reveal());
+        assert_eq!(judge(&[("cookie", &other), ("sec-fetch-site", "same-origin")]), Err(ErrorCode::UnknownToken));
+    }
+}

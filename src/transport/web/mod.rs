@@ -1,0 +1,73 @@
+//! The page and the HTTP API: requests of HTTP/1.1 in, JSON and events out. A request comes from somebody who shows a
+//! session's token, in a cookie or as a Bearer; the rules are the service's. `docs/HTTP.md` says what can be asked.
+
+mod account;
+mod asker;
+mod assets;
+mod body;
+mod connection;
+mod deadline;
+mod error;
+mod headers;
+mod origin;
+mod proxies;
+mod router;
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+
+pub(crate) use self::connection::ask_for_tls;
+use crate::model::AddressRange;
+use crate::service::Service;
+
+/// What holds for every connection of this kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WebSettings {
+    /// The names under which browsers come, in lower case, with the port where it is not that of the scheme.
+    pub hosts: Vec<String>,
+    /// Proxies whose word on the client's address counts.
+    pub trusted_proxies: Vec<AddressRange>,
+    /// A peer that takes no byte of a reply for this long is gone.
+    pub write_timeout: Duration,
+    /// How long a request in hand may take at a stop.
+    pub linger: Duration,
+}
+
+/// The page and the API, as connections are given to it.
+pub(crate) struct Web {
+    state: Arc<WebState>,
+    router: Router,
+}
+
+/// What the routes share.
+struct WebState {
+    service: Arc<Service>,
+    settings: RwLock<Arc<WebSettings>>,
+}
+
+impl Web {
+    /// The page and the API of this service.
+    pub(crate) fn new(service: Arc<Service>, settings: WebSettings) -> Web {
+        let state = Arc::new(WebState { service, settings: RwLock::new(Arc::new(settings)) });
+        Web { router: router::router(state.clone()), state }
+    }
+
+    /// Takes other settings; requests in hand keep the old ones.
+    pub(crate) fn set_settings(&self, settings: WebSettings) {
+        *self.state.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Whether whoever connects from here speaks for others.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.state.settings().trusted_proxies.iter().any(|range| range.contains(address))
+    }
+}
+
+impl WebState {
+    fn settings(&self) -> Arc<WebSettings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,78 @@
+//! The table of routes.
+
+use std::sync::Arc;
+
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodFilter, on};
+use axum::{Router, middleware};
+
+use super::WebState;
+use super::error::ErrorCode;
+use super::headers::guard;
+use super::{account, assets};
+
+/// Routes as they are added, and their list.
+struct RouteTable {
+    router: Router<Arc<WebState>>,
+    listed: Vec<(Method, &'static str)>,
+}
+
+impl RouteTable {
+    fn get<T: 'static>(self, path: &'static str, answer: impl Handler<T, Arc<WebState>>) -> RouteTable {
+        self.add(Method::GET, MethodFilter::GET, path, answer)
+    }
+
+    fn post<T: 'static>(self, path: &'static str, answer: impl Handler<T, Arc<WebState>>) -> RouteTable {
+        self.add(Method::POST, MethodFilter::POST, path, answer)
+    }
+
+    fn add<T: 'static>(
+        mut self,
+        method: Method,
+        filter: MethodFilter,
+        path: &'static str,
+        answer: impl Handler<T, Arc<WebState>>,
+    ) -> RouteTable {
+        self.listed.push((method, path));
+        RouteTable { router: self.router.route(path, on(filter, answer)), ..self }
+    }
+}
+
+fn table() -> RouteTable {
+    RouteTable { router: Router::new(), listed: Vec::new() }
+        .get("/", assets::index)
+        .get("/sw.js", assets::service_worker)
+        .get("/manifest.webmanifest", assets::manifest)
+        .get("/a/{hash}/{*name}", assets::file)
+        .get("/health", account::health)
+        .post("/api/v1/login", account::login)
+        .post("/api/v1/logout", account::logout)
+        .get("/api/v1/me", account::me)
+}
+
+/// All routes, behind the checks that each request has to pass.
+pub(super) fn router(state: Arc<WebState>) -> Router {
+    table()
+        .router
+        .fallback(async || ErrorCode::NotFound)
+        .method_not_allowed_fallback(async || ErrorCode::WrongMethod)
+        .layer(middleware::from_fn_with_state(state.clone(), guard))
+        .with_state(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_every_route_and_no_other() {
+        let document = include_str!("../../../docs/HTTP.md");
+        let in_document: Vec<String> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`').map(str::to_owned))
+            .collect();
+        let routes: Vec<String> = table().listed.iter().map(|(method, path)| format!("{method} {path}")).collect();
+        assert_eq!(in_document, routes);
+    }
+}
