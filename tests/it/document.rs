@@ -240,7 +240,7 @@ fn the_rust_client_answers_each_message_and_ends_its_session() {
     let output = BufReader::new(child.stdout.take().expect("it was piped"));
     let answered: Vec<_> = output.lines().map_while(Result::ok).take(2).collect();
     assert_eq!(answered, ["answered henderson", "answered henderson"]);
-    assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), [" one", " two"]);
+    assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), ["one", "two"]);
     henderson.ask(&format!("logout {token}"));
     kill(Pid::from_raw(i32::try_from(child.id()).expect("it is small")), Signal::SIGINT).expect("it runs");
     assert!(child.wait().expect("it ends").success());
