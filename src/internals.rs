@@ -29,8 +29,8 @@ pub mod config {
 
 pub mod repository {
     pub use crate::repository::{
-        AddressedMessage, Delivery, HistoryQuery, InboxQuery, Lease, NewMessage, NewSession, NewUser, Pace, Repository,
-        SendResult, StoreOptions, StoreStatus,
+        AddressedMessage, ConversationQuery, Delivery, FollowQuery, HistoryQuery, InboxQuery, Lease, NewMessage,
+        NewSession, NewUser, Pace, Repository, SendResult, StoreOptions, StoreStatus,
     };
     pub mod sqlite {
         pub use crate::repository::sqlite::{Role, SqliteRepository, open};

@@ -78,6 +78,9 @@ grammar! {
     "ack"     NeedsToken () => { Command::Ack }
     "history" NeedsToken (username: Name, before: BeforeId, count: Count) => { Command::History { username, before, count } }
     "status"  NeedsToken (username: Name) => { Command::Status { username } }
+    "follow"  NeedsToken (after: AfterId, at_most: OptionalSeconds, reads: Reads) => { Command::Follow { after, at_most, reads } }
+    "conversations" NeedsToken (before: BeforeId) => { Command::Conversations { before } }
+    "read"    NeedsToken (username: Name, to: UptoId) => { Command::Read { username, to } }
 }
 
 /// For a command that needs no session.
@@ -170,6 +173,70 @@ impl Parameter for Seconds {
     }
 }
 
+/// The same, no time if it is left out.
+struct OptionalSeconds;
+
+impl Parameter for OptionalSeconds {
+    type Value = Duration;
+
+    fn read<'a>(words: &mut impl Words<'a>) -> Result<Duration, Refusal> {
+        let seconds = words.optional().map(|word| number(word, Number::Seconds)).transpose()?;
+        Ok(Duration::from_secs(seconds.unwrap_or(0)))
+    }
+
+    fn write(time: &Duration, line: &mut String) {
+        Seconds::write(time, line);
+    }
+}
+
+/// The message after which to look; `now` is the newest.
+struct AfterId;
+
+impl Parameter for AfterId {
+    type Value = Option<MessageId>;
+
+    fn read<'a>(words: &mut impl Words<'a>) -> Result<Option<MessageId>, Refusal> {
+        match words.required()? {
+            "now" => Ok(None),
+            word => number(word, Number::AfterId).map(|id| Some(message_id(id))),
+        }
+    }
+
+    fn write(after: &Option<MessageId>, line: &mut String) {
+        add(line, &after.map_or("now".to_owned(), |id| id.to_string()));
+    }
+}
+
+/// The message up to which something was read.
+struct UptoId;
+
+impl Parameter for UptoId {
+    type Value = MessageId;
+
+    fn read<'a>(words: &mut impl Words<'a>) -> Result<MessageId, Refusal> {
+        number(words.required()?, Number::UptoId).map(message_id)
+    }
+
+    fn write(to: &MessageId, line: &mut String) {
+        add(line, &to.to_string());
+    }
+}
+
+/// How often something was read. It may be left out.
+struct Reads;
+
+impl Parameter for Reads {
+    type Value = Option<u64>;
+
+    fn read<'a>(words: &mut impl Words<'a>) -> Result<Option<u64>, Refusal> {
+        words.optional().map(|word| number(word, Number::Reads)).transpose()
+    }
+
+    fn write(reads: &Option<u64>, line: &mut String) {
+        Count::write(reads, line);
+    }
+}
+
 /// The message before which to look. It may be left out; 0 names none, because messages are counted from 1.
 struct BeforeId;
 
@@ -178,7 +245,7 @@ impl Parameter for BeforeId {
 
     fn read<'a>(words: &mut impl Words<'a>) -> Result<Option<MessageId>, Refusal> {
         let id = words.optional().map(|word| number(word, Number::BeforeId)).transpose()?;
-        Ok(id.filter(|id| *id > 0).map(|id| MessageId(i64::try_from(id).unwrap_or(i64::MAX))))
+        Ok(id.filter(|id| *id > 0).map(message_id))
     }
 
     fn write(before: &Option<MessageId>, line: &mut String) {
@@ -209,6 +276,11 @@ fn number(word: &str, what: Number) -> Result<u64, Refusal> {
         true => Ok(word.parse().unwrap_or(u64::MAX)),
         false => Err(Refusal::NotANumber(what)),
     }
+}
+
+/// A number too large for a message is as good as the last.
+fn message_id(number: u64) -> MessageId {
+    MessageId(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn add(line: &mut String, word: &str) {

@@ -12,7 +12,9 @@ use serde_json::ser::{CharEscape, Formatter};
 
 use super::grammar::{self, Words as _};
 use super::rendering::{Cursor, Place, Spelling, Step};
-use super::{HistoryEntry, Receipt, Refusal, Reply, Request, SenderMessages};
+use super::{
+    ConversationEntry, Conversations, FollowReply, HistoryEntry, Receipt, Refusal, Reply, Request, SenderMessages,
+};
 use crate::model::{MessageId, Timestamp, Token};
 
 /// Reads one line, its CRLF included.
@@ -106,6 +108,9 @@ pub(super) fn begin(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Inbox(_) | Reply::Online(_) | Reply::LoggedOut { .. } => ("OK", "messages"),
         Reply::History(_) => ("OK", "history"),
         Reply::Status(_) => ("OK", "sent"),
+        Reply::Follow(_) => ("OK", "follow"),
+        Reply::Conversations(_) => ("OK", "conversations"),
+        Reply::Read(_) => ("OK", "read"),
         Reply::Refused(_) => ("ERROR", "message"),
     };
     for part in ["{\"status\": \"", status, "\", \"", key, "\": "] {
@@ -122,6 +127,9 @@ pub(super) fn step(reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
         Reply::Refused(refusal) => string(&refused(*refusal), out),
         Reply::Inbox(senders) => return inbox(senders, at, out),
         Reply::History(messages) => return history(messages, at, out),
+        Reply::Follow(followed) => return follow(followed, at, out),
+        Reply::Conversations(conversations) => return self::conversations(conversations, at, out),
+        Reply::Read(messages) => write!(out, "{messages}").expect("a Vec takes every byte"),
         Reply::Online(names) => return at.item(names, out, |name, out| string(name.as_str(), out)),
         Reply::Status(receipts) => return at.item(receipts, out, receipt),
     }
@@ -175,11 +183,51 @@ fn history(messages: &[HistoryEntry], at: &mut Place, out: &mut Vec<u8>) -> Step
         out.extend_from_slice(b"\", ");
         read(messages[at.item - 1].read_at, out);
     }
-    let Some(HistoryEntry { message, from, to, .. }) = at.next(messages, out) else { return Step::Over };
+    let Some(entry) = at.next(messages, out) else { return Step::Over };
+    past(entry, at, out)
+}
+
+/// A message of a conversation, up to its text.
+fn past(HistoryEntry { message, from, to, .. }: &HistoryEntry, at: &mut Place, out: &mut Vec<u8>) -> Step {
     sent(message.id, message.sent_at, out);
     let people = [("from", from.username.as_str()), ("to", to.username.as_str())];
     up_to_text(&[people[0], people[1], ("msg_from", &from.display_name), ("msg_to", &to.display_name)], out);
     at.text(&message.text)
+}
+
+/// A part of what somebody sent and received is an object with a list.
+fn follow(followed: &FollowReply, at: &mut Place, out: &mut Vec<u8>) -> Step {
+    if at.item == 0 {
+        out.extend_from_slice(b"{\"messages\": ");
+    }
+    let step = history(&followed.messages, at, out);
+    if matches!(step, Step::Over) {
+        let FollowReply { next, more, reads, .. } = followed;
+        write!(out, ", \"next\": {next}, \"more\": {more}, \"reads\": {reads}}}").expect("a Vec takes every byte");
+    }
+    step
+}
+
+/// A part of somebody's conversations is an object with a list.
+fn conversations(conversations: &Conversations, at: &mut Place, out: &mut Vec<u8>) -> Step {
+    let list = &conversations.list;
+    if at.takes_text_end() {
+        out.extend_from_slice(b"\", ");
+        read(list[at.item - 1].newest.read_at, out);
+        out.push(b'}');
+    } else if at.item == 0 {
+        out.extend_from_slice(b"{\"list\": ");
+    }
+    let Some(ConversationEntry { with, unread, read_to, other_read_to, newest }) = at.next(list, out) else {
+        let next = conversations.next.map_or("null".to_owned(), |id| id.to_string());
+        write!(out, ", \"next\": {next}}}").expect("a Vec takes every byte");
+        return Step::Over;
+    };
+    out.push(b'{');
+    texts(&[("with", with.username.as_str()), ("name", &with.display_name)], out);
+    write!(out, "\"unread\": {unread}, \"read_to\": {read_to}, \"other_read_to\": {other_read_to}, \"newest\": ")
+        .expect("a Vec takes every byte");
+    past(newest, at, out)
 }
 
 /// What became of a message.
@@ -202,14 +250,19 @@ fn read(at: Option<Timestamp>, out: &mut Vec<u8>) {
 }
 
 /// Texts under their keys, and the beginning of the message's own.
-fn up_to_text(texts: &[(&str, &str)], out: &mut Vec<u8>) {
+fn up_to_text(before: &[(&str, &str)], out: &mut Vec<u8>) {
+    texts(before, out);
+    out.extend_from_slice(b"\"msg\": \"");
+}
+
+/// Texts under their keys, each with what stands before the next key.
+fn texts(texts: &[(&str, &str)], out: &mut Vec<u8>) {
     for (key, text) in texts {
         string(key, out);
         out.extend_from_slice(b": ");
         string(text, out);
         out.extend_from_slice(b", ");
     }
-    out.extend_from_slice(b"\"msg\": \"");
 }
 
 /// A UTF-16 unit as `\u` and four digits. Digit by digit, because a text may be millions of them.

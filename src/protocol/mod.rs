@@ -17,7 +17,7 @@ use crate::model::{LookupName, Message, MessageId, Password, Timestamp, Token, U
 
 /// The version of the wire. It grows by one with the first new command or reply after a release; `docs/PROTOCOL.md` has
 /// what came with which.
-pub const WIRE: u32 = 2;
+pub const WIRE: u32 = 3;
 
 /// A request: what is asked, and the token that was shown with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,27 @@ pub enum Command {
         /// The recipient's name; it need not be one.
         username: LookupName,
     },
+    /// What I sent and received after a message, as soon as there is something; changes nothing.
+    Follow {
+        /// `None`: after the newest that there is now.
+        after: Option<MessageId>,
+        /// How long to wait; the server may have a limit of its own.
+        at_most: Duration,
+        /// Not to wait where this is not how often anything of mine was read.
+        reads: Option<u64>,
+    },
+    /// With whom do I exchange messages, and what of it is unread?
+    Conversations {
+        /// Only those whose newest message is before this one.
+        before: Option<MessageId>,
+    },
+    /// Count as read what somebody sent me.
+    Read {
+        /// The sender's name; it need not be one.
+        username: LookupName,
+        /// Up to this message.
+        to: MessageId,
+    },
 }
 
 impl Command {
@@ -110,6 +131,12 @@ pub enum Reply {
     History(Vec<HistoryEntry>),
     /// The asker's latest messages to somebody, oldest first.
     Status(Vec<Receipt>),
+    /// A part of what the asker sent and received.
+    Follow(FollowReply),
+    /// A part of the asker's conversations.
+    Conversations(Conversations),
+    /// It is on stable storage that so many messages more were read.
+    Read(u64),
     /// The request was not carried out.
     Refused(Refusal),
 }
@@ -145,6 +172,43 @@ pub struct Receipt {
     pub sent_at: Timestamp,
     /// When it was read; `None` while it waits.
     pub read_at: Option<Timestamp>,
+}
+
+/// A part of what somebody sent and received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowReply {
+    /// In the order of the message log. There may be none although there are more.
+    pub messages: Vec<HistoryEntry>,
+    /// The message after which to go on.
+    pub next: MessageId,
+    /// There is more already.
+    pub more: bool,
+    /// A number that is another when anything of the asker's was read.
+    pub reads: u64,
+}
+
+/// A part of somebody's conversations, by the newest message, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversations {
+    /// They.
+    pub list: Vec<ConversationEntry>,
+    /// The message before which to go on; `None`: these were the last.
+    pub next: Option<MessageId>,
+}
+
+/// A conversation and how far it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationEntry {
+    /// With whom.
+    pub with: Profile,
+    /// How many messages of the other's are unread.
+    pub unread: u64,
+    /// Up to here the asker has read all of the other's.
+    pub read_to: MessageId,
+    /// Up to here the other has read all of the asker's.
+    pub other_read_to: MessageId,
+    /// The newest message.
+    pub newest: HistoryEntry,
 }
 
 /// One sender's part of an inbox.
@@ -213,6 +277,30 @@ pub enum Number {
     BeforeId,
     /// Of `history`.
     Count,
+    /// Of `follow`.
+    AfterId,
+    /// Of `follow`.
+    Reads,
+    /// Of `read`.
+    UptoId,
+}
+
+impl Number {
+    /// All of them.
+    pub const ALL: [Number; 6] =
+        [Number::Seconds, Number::BeforeId, Number::Count, Number::AfterId, Number::Reads, Number::UptoId];
+
+    /// What is said of a word that is none.
+    fn wanted(self) -> &'static str {
+        match self {
+            Number::Seconds => "SECONDS must be a whole number",
+            Number::BeforeId => "BEFORE-ID must be a whole number",
+            Number::Count => "COUNT must be a whole number",
+            Number::AfterId => "AFTER-ID must be a whole number, or now",
+            Number::Reads => "READS must be a whole number",
+            Number::UptoId => "UPTO-ID must be a whole number",
+        }
+    }
 }
 
 impl From<Refusal> for Reply {
@@ -229,9 +317,7 @@ impl Refusal {
             Refusal::StoredFull => {
                 "you have stored as much as you may, try again when old messages are removed".to_owned()
             }
-            Refusal::NotANumber(Number::Seconds) => "SECONDS must be a whole number".to_owned(),
-            Refusal::NotANumber(Number::BeforeId) => "BEFORE-ID must be a whole number".to_owned(),
-            Refusal::NotANumber(Number::Count) => "COUNT must be a whole number".to_owned(),
+            Refusal::NotANumber(number) => number.wanted().to_owned(),
             Refusal::LineTooLong => "the line is too long".to_owned(),
             Refusal::Busy => "the server is busy, try again".to_owned(),
             Refusal::TooSlow => "the line came too slowly, send it again".to_owned(),

@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::text::{self, ReplyContext};
-use super::{HistoryEntry, Receipt, Reply, SenderMessages, json};
+use super::{ConversationEntry, HistoryEntry, Receipt, Reply, SenderMessages, json};
 use crate::model::{Message, Username};
 
 /// How one reply is spelled.
@@ -182,16 +182,17 @@ impl Reply {
                     && from.messages.iter().all(|message| fits(&[people[0], people[1], &message.text]))
             }),
             Reply::Online(names) => names.iter().all(|name| fits(&[name.as_str()])),
-            Reply::History(messages) => messages.iter().all(|past| {
-                let people = [&past.from, &past.to];
-                people.iter().all(|person| fits(&[person.username.as_str(), &person.display_name]))
-                    && fits(&[&past.message.text])
+            Reply::History(messages) => messages.iter().all(|past| past_fits(past, &mut fits)),
+            Reply::Follow(followed) => followed.messages.iter().all(|past| past_fits(past, &mut fits)),
+            Reply::Conversations(conversations) => conversations.list.iter().all(|entry| {
+                fits(&[entry.with.username.as_str(), &entry.with.display_name]) && past_fits(&entry.newest, &mut fits)
             }),
             Reply::Status(receipts) => receipts.iter().all(|_| fits(&[])),
             Reply::LoggedIn { .. }
             | Reply::Sent
             | Reply::LoggedOut { .. }
             | Reply::Acknowledged
+            | Reply::Read(_)
             | Reply::Refused(_) => true,
         }
     }
@@ -199,16 +200,19 @@ impl Reply {
     /// The memory that the reply takes while it is written, in bytes: texts, and what stands beside them.
     pub fn held(&self) -> usize {
         let message = |message: &Message| size_of::<Message>() + COUNTED + message.text.len();
+        let names = |past: &HistoryEntry| past.from.display_name.len() + past.to.display_name.len();
+        let entry = |past: &HistoryEntry| size_of::<HistoryEntry>() + names(past) + message(&past.message);
         match self {
             Reply::Inbox(senders) => {
                 let people =
                     |from: &SenderMessages| size_of::<SenderMessages>() + from.sender.len() + from.recipient.len();
                 senders.iter().map(|from| people(from) + from.messages.iter().map(message).sum::<usize>()).sum()
             }
-            Reply::History(messages) => {
-                let names = |past: &HistoryEntry| past.from.display_name.len() + past.to.display_name.len();
-                let entry = |past: &HistoryEntry| size_of::<HistoryEntry>() + names(past) + message(&past.message);
-                messages.iter().map(entry).sum()
+            Reply::History(messages) => messages.iter().map(entry).sum(),
+            Reply::Follow(followed) => followed.messages.iter().map(entry).sum(),
+            Reply::Conversations(conversations) => {
+                let names = |entry: &ConversationEntry| size_of::<ConversationEntry>() + entry.with.display_name.len();
+                conversations.list.iter().map(|conversation| names(conversation) + entry(&conversation.newest)).sum()
             }
             // The names are those of the accounts.
             Reply::Online(names) => names.len() * size_of::<Username>(),
@@ -217,9 +221,15 @@ impl Reply {
             | Reply::Sent
             | Reply::LoggedOut { .. }
             | Reply::Acknowledged
+            | Reply::Read(_)
             | Reply::Refused(_) => 0,
         }
     }
+}
+
+fn past_fits(past: &HistoryEntry, fits: &mut impl FnMut(&[&str]) -> bool) -> bool {
+    let people = [&past.from, &past.to];
+    people.iter().all(|person| fits(&[person.username.as_str(), &person.display_name])) && fits(&[&past.message.text])
 }
 
 /// What a shared text has beside it, in bytes: two counters.
@@ -231,7 +241,7 @@ mod tests {
 
     use super::*;
     use crate::model::{MessageId, Timestamp};
-    use crate::protocol::Profile;
+    use crate::protocol::{Conversations, FollowReply, Profile};
 
     fn name(text: &str) -> Username {
         Username::parse(text).expect("it is a name")
@@ -247,6 +257,12 @@ mod tests {
         HistoryEntry { message: message(text), from: person(), to: person(), read_at }
     }
 
+    fn conversation(text: &str) -> ConversationEntry {
+        let (newest, last) = (past(text), MessageId(i64::MAX));
+        let with = newest.from.clone();
+        ConversationEntry { with, unread: u64::MAX, read_to: last, other_read_to: last, newest }
+    }
+
     fn replies(texts: &[String]) -> Vec<Reply> {
         let from = SenderMessages {
             username: name("l'ineta"),
@@ -259,6 +275,16 @@ mod tests {
             Reply::Inbox(vec![from]),
             Reply::History(texts.iter().map(|text| past(text)).collect()),
             Reply::Status(vec![receipt; texts.len()]),
+            Reply::Follow(FollowReply {
+                messages: texts.iter().map(|text| past(text)).collect(),
+                next: MessageId(i64::MAX),
+                more: false,
+                reads: u64::MAX,
+            }),
+            Reply::Conversations(Conversations {
+                list: texts.iter().map(|text| conversation(text)).collect(),
+                next: Some(MessageId(i64::MAX)),
+            }),
             Reply::Online(vec![name("l'ineta"); texts.len()]),
             Reply::Sent,
         ]

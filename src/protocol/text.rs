@@ -98,7 +98,12 @@ pub(super) fn step(echo: &ReplyContext, reply: &Reply, at: &mut Place, out: &mut
             return at.item(names, out, |name, out| out.extend_from_slice(python_repr(name.as_str()).as_bytes()));
         }
         // What the text protocol has no words for is told as on the JSON port.
-        Reply::Inbox(_) | Reply::History(_) | Reply::Status(_) => return json::step(reply, at, out),
+        Reply::Inbox(_)
+        | Reply::History(_)
+        | Reply::Status(_)
+        | Reply::Follow(_)
+        | Reply::Conversations(_)
+        | Reply::Read(_) => return json::step(reply, at, out),
     };
     out.extend_from_slice(line.as_bytes());
     Step::Over

@@ -5,6 +5,7 @@
 
 mod answer;
 pub(crate) mod arrivals;
+mod following;
 pub(crate) mod group_commit;
 pub(crate) mod lease;
 pub(crate) mod memory;
@@ -14,8 +15,11 @@ pub(crate) mod sqlite;
 
 pub(crate) use self::answer::Answer;
 pub(crate) use self::arrivals::Arrival;
+pub(crate) use self::following::{ConversationPage, ConversationSummary, FollowPage};
+pub use self::following::{ConversationQuery, FollowQuery};
 pub use self::lease::Lease;
 pub(crate) use self::lease::LeaseKeeper;
+pub(crate) use self::memory::followers::Following;
 pub(crate) use self::open::{Store, open};
 pub use self::records::NewUser;
 pub(crate) use self::records::{AddUserResult, EndedSession, Session, StoredSession, User};
@@ -276,6 +280,21 @@ pub trait Repository: Send + Sync {
     fn conversation(&self, one: UserId, other: UserId, page: HistoryQuery) -> Answer<'_, Vec<StoredMessage>>;
     /// What became of the newest messages of `sender` to `recipient`, oldest first, at most so many.
     fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<StoredReceipt>>;
+
+    /// Hears of each message that `user` sends or receives from now on, and of each that is read.
+    fn follow(&self, user: UserId) -> Answer<'_, Following>;
+    /// The last message of the message log, whoever sent it. `user` asks.
+    fn last_message(&self, user: UserId) -> Answer<'_, MessageId>;
+    /// What `user` sent and received after a message, in the order of the message log. Changes nothing. A later page
+    /// from [`FollowPage::next`] on has all that this one has not.
+    fn messages_after(&self, user: UserId, page: FollowQuery) -> Answer<'_, FollowPage>;
+    /// With whom `user` exchanged messages, by the newest message, newest first. Changes nothing.
+    fn conversations(&self, user: UserId, page: ConversationQuery) -> Answer<'_, ConversationPage>;
+    /// Who has unread messages for `recipient`.
+    fn unread_senders(&self, recipient: UserId) -> Answer<'_, Vec<UserId>>;
+    /// Takes what `senders` wrote to `recipient` up to a message off the queue, leased or not. Gives how many messages
+    /// had not been read, when it is on stable storage that they are.
+    fn read(&self, recipient: UserId, senders: Vec<UserId>, to: MessageId) -> Answer<'_, usize>;
 
     /// Removes what was read before `read_before` from the message log; gives how many messages.
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;

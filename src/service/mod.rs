@@ -2,6 +2,7 @@
 //! either. What it says OK to is durable.
 
 mod caller;
+mod following;
 mod login;
 mod wait;
 
@@ -16,6 +17,7 @@ use tracing::{debug, info};
 
 pub use self::caller::TokenState;
 pub(crate) use self::caller::{Authenticated, Caller, Outcome};
+pub(crate) use self::following::FollowRequest;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::model::{MessageId, SessionId, Token, UserId};
@@ -131,9 +133,9 @@ impl Service {
             Command::Inbox => self.inbox(peer, &caller).await,
             Command::Show => self.while_open(&caller, self.show(&caller)).await,
             Command::Logout => self.logout(peer, &caller).await,
-            Command::Wait { at_most } => {
+            command @ (Command::Wait { .. } | Command::Follow { .. }) => {
                 let never_interrupted = pending::<Result<(), Infallible>>();
-                let Ok(outcome) = Box::pin(self.wait(peer, caller, at_most, never_interrupted)).await;
+                let Ok(outcome) = Box::pin(self.attend(peer, caller, command, never_interrupted)).await;
                 return outcome;
             }
             Command::Ack => self.while_open(&caller, self.ack(&caller)).await,
@@ -141,8 +143,30 @@ impl Service {
                 self.while_open(&caller, self.history(peer, &caller, &username, before, count)).await
             }
             Command::Status { username } => self.while_open(&caller, self.status(&caller, &username)).await,
+            Command::Conversations { before } => {
+                self.while_open(&caller, self.conversations(peer, &caller, before)).await
+            }
+            Command::Read { username, to } => self.while_open(&caller, self.read(peer, &caller, &username, to)).await,
         };
         result.unwrap_or_else(|refusal| caller.is_refused(refusal))
+    }
+
+    /// Carries out a command that may wait for something to happen. It waits no longer when `interrupted` is ready; an
+    /// error of that means that nobody is there any more.
+    pub(crate) async fn attend<E>(
+        &self,
+        peer: &Peer,
+        caller: Caller,
+        command: Command,
+        interrupted: impl Future<Output = Result<(), E>>,
+    ) -> Result<Outcome, E> {
+        match command {
+            Command::Wait { at_most } => self.wait(peer, caller, at_most, interrupted).await,
+            Command::Follow { after, at_most, reads } => {
+                self.follow(peer, caller, FollowRequest { after, at_most, reads }, interrupted).await
+            }
+            command => Ok(self.handle(peer, caller, command).await),
+        }
     }
 
     /// A session may end while a request of it waits for its turn; then there is no other answer than that.

@@ -31,7 +31,8 @@ pub fn tamper(database: &Path, sql: &'static str) {
 }
 
 /// What takes each migration back, the newest first.
-const BACK: [(i64, &str); 5] = [
+const BACK: [(i64, &str); 6] = [
+    (9, "DROP TABLE sent; DROP INDEX pair_high"),
     (
         8,
         "DROP TABLE membership; DROP TABLE missed; DROP TABLE read_ahead; ALTER TABLE user DROP COLUMN owner;
@@ -228,6 +229,8 @@ fn damage_is_named() {
         ("DELETE FROM mailbox", "1 mailboxes count other unread mail than there is"),
         ("INSERT INTO receipt VALUES (99, 0)", "1 receipts are of no message"),
         ("DELETE FROM mail", "3 messages are missing in the index"),
+        ("DELETE FROM sent", "3 messages are missing in the index of what was sent"),
+        ("UPDATE sent SET messages = '[1,2,3 ]'", "1 rows of the index of what was sent are damaged, of the runs"),
         ("DELETE FROM conversation", "3 messages are missing in the index of conversations"),
         ("DELETE FROM pair", "1 parts of conversations are not found from the latest on"),
         ("DELETE FROM message WHERE id = 2", "1 mailboxes count other unread mail than there is"),
@@ -282,12 +285,12 @@ fn conversations_that_are_older_than_their_index_are_found() {
         assert_eq!(server.stop(), Some(0));
     }
     let index = |table: &str| dump(&folder.database(), table);
-    let grown = ["conversation", "pair"].map(index);
+    let grown = ["conversation", "pair", "sent"].map(index);
     to_before_migration(&folder.database(), 4);
     folder.done(&["db", "migrate"], "");
     folder.done(&["db", "verify"], "");
-    let made = ["conversation", "pair"].map(index);
-    assert_eq!(made[0], grown[0]);
+    let made = ["conversation", "pair", "sent"].map(index);
+    assert_eq!((&made[0], &made[2]), (&grown[0], &grown[2]));
     assert_eq!(made[0].len(), 4);
     assert_eq!(made[1].len(), grown[1].len());
 }
@@ -300,6 +303,7 @@ fn dump(database: &Path, table: &str) -> Vec<String> {
         let mut database = options.connect().await.expect("it is a database");
         let sql = match table {
             "conversation" => "SELECT json_array(run, low, high, messages, earlier) FROM conversation",
+            "sent" => "SELECT json_array(run, sender, messages) FROM sent",
             _ => "SELECT json_array(low, high, latest) FROM pair",
         };
         sqlx::query_scalar(sql).fetch_all(&mut database).await.expect("it can be read")

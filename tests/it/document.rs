@@ -65,6 +65,7 @@ impl Replay<'_> {
             let length = match piece {
                 "TIME" => "2026-11-23T15:27:02.123Z".len(),
                 _ if piece.starts_with("TOKEN-") => 36,
+                "READS" => rest.bytes().take_while(u8::is_ascii_digit).count(),
                 _ => piece.len(),
             };
             let (found, after) = rest.split_at_checked(length).unwrap_or_else(|| panic!("{shown}\n{reply}"));
@@ -72,6 +73,10 @@ impl Replay<'_> {
                 "TIME" => found.starts_with("20") && found.ends_with('Z') && found.as_bytes()[10] == b'T',
                 _ if piece.starts_with("TOKEN-") => {
                     self.tokens.entry(piece.to_owned()).or_insert_with(|| found.to_owned()) == found
+                }
+                "READS" => {
+                    self.tokens.insert(piece.to_owned(), found.to_owned());
+                    !found.is_empty()
                 }
                 _ => found == piece,
             };
@@ -85,8 +90,11 @@ impl Replay<'_> {
 /// What is shown, cut at the words that stand for something else.
 fn pieces(shown: &str) -> Vec<&str> {
     let (mut pieces, mut rest) = (Vec::new(), shown);
-    while let Some(place) = [rest.find("TOKEN-"), rest.find("TIME")].into_iter().flatten().min() {
-        let length = if rest[place..].starts_with("TIME") { 4 } else { "TOKEN-X".len() };
+    while let Some((place, length)) = [("TOKEN-", 7), ("TIME", 4), ("READS", 5)]
+        .iter()
+        .filter_map(|(word, length)| Some((rest.find(word)?, *length)))
+        .min()
+    {
         pieces.extend([&rest[..place], &rest[place..place + length]]);
         rest = &rest[place + length..];
     }
@@ -117,7 +125,20 @@ fn every_example_of_the_page_is_what_a_server_says() {
         }
     }
     assert!(replies > 50, "only {replies} replies were found");
-    for command in ["auth", "send", "inbox", "show", "logout", "wait", "ack", "history", "status"] {
+    for command in [
+        "auth",
+        "send",
+        "inbox",
+        "show",
+        "logout",
+        "wait",
+        "ack",
+        "history",
+        "status",
+        "follow",
+        "read",
+        "conversations",
+    ] {
         for port in ["json-port", "text-port"] {
             assert!(commands.contains(&(port, command)), "no example of {command} on the {port}");
         }

@@ -55,6 +55,7 @@ mod document;
 mod door;
 mod extensions;
 mod files;
+mod following;
 mod leases;
 mod log;
 mod metrics;

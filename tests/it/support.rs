@@ -279,6 +279,17 @@ impl Client {
         self.receive()
     }
 
+    /// The same where the server may be killed meanwhile; `None`: it was, or the reply did not come.
+    pub fn try_ask(&mut self, request: &str) -> Option<String> {
+        self.stream.get_mut().write_all(format!("{request}\r\n").as_bytes()).ok()?;
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"\r\n\r\n") {
+            self.stream.read_until(b'\n', &mut reply).ok().filter(|read| *read > 0)?;
+        }
+        reply.truncate(reply.len() - 4);
+        String::from_utf8(reply).ok()
+    }
+
     /// Logs in; gives the token.
     pub fn login(&mut self, name: &str) -> String {
         let reply = self.ask(&format!("auth {name} surabaya"));

@@ -11,13 +11,15 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Mutex as AsyncMutex;
 
 mod account;
+mod reading;
 mod room;
 mod unread;
 
 use crate::model::{MessageId, UserId};
 use crate::repository::UnreadTotals;
 use crate::repository::arrivals::Arrival;
-use crate::repository::memory::mailboxes::account::{Mailbox, Sender};
+use crate::repository::memory::mailboxes::account::{Held, Mailbox, Sender};
+pub(crate) use crate::repository::memory::mailboxes::reading::OldestUnread;
 pub(crate) use crate::repository::memory::mailboxes::room::{InboxLimits, Reservation};
 pub(crate) use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadMessage};
 
@@ -82,7 +84,10 @@ impl Mailboxes {
         };
         for (user, (messages, bytes)) in on_disk {
             let unread = UnreadAmount { messages: *messages, bytes: *bytes };
-            inner.boxes.insert(*user, Mailbox { unread, on_disk: *messages, ..Mailbox::default() });
+            inner.boxes.insert(
+                *user,
+                Mailbox { unread, on_disk: *messages, is_uncounted: *messages > 0, ..Mailbox::default() },
+            );
             inner.total.add(unread);
         }
         Mailboxes { caps, inner: Mutex::new(inner) }
@@ -159,7 +164,7 @@ impl Mailboxes {
             mailbox.waiting.pop_if(|message| taken.is_empty() || message.bytes <= room && taken.len() < messages)
         {
             room = room.saturating_sub(message.bytes);
-            mailbox.held.insert(message.id, message.bytes);
+            mailbox.held.insert(message.id, Held::of(&message));
             taken.push(message);
         }
         if !mailbox.waiting.is_empty() {
@@ -209,6 +214,7 @@ impl Mailboxes {
         let none_came_since = inner.watermark == watermark;
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
         mailbox.read_while_loading = None;
+        mailbox.is_uncounted = false;
         if none_came_since {
             mailbox.on_disk = 0;
         }
@@ -219,7 +225,9 @@ impl Mailboxes {
         let mut inner = self.inner();
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
         for message in messages {
-            if mailbox.held.remove(&message.id).is_some() {
+            // What its reader has read on another connection meanwhile does not wait again.
+            if mailbox.held.get(&message.id).is_some_and(|held| !held.is_confirmed) {
+                mailbox.held.remove(&message.id);
                 mailbox.waiting.put_back(message);
             }
         }
@@ -227,8 +235,18 @@ impl Mailboxes {
     }
 
     /// Ends a lease with proof. The messages stay held until [`Mailboxes::read`].
-    pub(crate) fn confirm(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
-        self.inner().confirmed.push((recipient, messages));
+    pub(crate) fn confirm(&self, recipient: UserId, mut messages: Vec<UnreadMessage>) {
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
+        // Each is confirmed once, whoever reads it how often.
+        messages.retain(|message| {
+            let held = mailbox.held.get_mut(&message.id);
+            held.is_some_and(|held| !std::mem::replace(&mut held.is_confirmed, true))
+        });
+        if !messages.is_empty() {
+            inner.confirmed.push((recipient, messages));
+        }
     }
 
     /// Whether anything was confirmed since the last call of [`Mailboxes::take_confirmed`].

@@ -274,6 +274,7 @@ async fn prune(
         "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM receipt WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM mail WHERE run < (SELECT min(id) FROM message)",
+        "DELETE FROM sent WHERE run < (SELECT min(id) FROM message)",
         "DELETE FROM conversation WHERE run < (SELECT min(id) FROM message)",
         "DELETE FROM run WHERE last < (SELECT min(id) FROM message) AND last < (SELECT max(last) FROM run)",
     ] {

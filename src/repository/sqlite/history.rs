@@ -24,7 +24,8 @@ const RUNS: i64 = 256;
 
 /// The tail has no index by person: it is short, and its rows are read without their texts.
 const TAIL: &str = "SELECT id FROM message WHERE id > ?1 AND id < ?2
-    AND (sender = ?3 AND target = ?4 OR ?5 AND sender = ?4 AND target = ?3) ORDER BY id DESC LIMIT ?6";
+    AND (sender = ?3 AND target = ?4 OR ?5 AND sender = ?4 AND target = ?3)
+    AND (NOT ?7 OR EXISTS (SELECT 1 FROM receipt WHERE receipt.id = message.id)) ORDER BY id DESC LIMIT ?6";
 /// Where to begin: the part that has message ?3, or else one of the ?4 runs before, if it is in any, else the latest.
 const BEGIN: &str = "SELECT coalesce(
         (SELECT max(run) FROM (SELECT last FROM run
@@ -33,7 +34,8 @@ const BEGIN: &str = "SELECT coalesce(
         iif(EXISTS (SELECT 1 FROM run WHERE last = latest), latest, former))
     FROM pair WHERE low = ?1 AND high = ?2";
 /// The part in run ?3 and those before it, at most ?4: of each the newest messages, at most ?7, before ?5; of ?6 = 0
-/// both of them, else of the one whose sign it is. The index may name messages that are gone from the message log.
+/// both of them, else of the one whose sign it is; with ?8 only those that were read. The index may name messages that
+/// are gone from the message log.
 const PART: &str = "WITH RECURSIVE part (run, messages, earlier, place) AS (
         SELECT run, messages, earlier, 1 FROM conversation WHERE run = ?3 AND low = ?1 AND high = ?2
         UNION ALL
@@ -43,6 +45,7 @@ const PART: &str = "WITH RECURSIVE part (run, messages, earlier, place) AS (
     SELECT earlier, (SELECT json_group_array(abs(value)) FROM (
             SELECT value FROM json_each(iif(json_valid(messages), messages, '[]')) WHERE abs(value) < ?5 AND value * ?6 >= 0
                 AND EXISTS (SELECT 1 FROM message WHERE id = abs(value))
+                AND (NOT ?8 OR EXISTS (SELECT 1 FROM receipt WHERE id = abs(value)))
             ORDER BY abs(value) DESC LIMIT ?7))
     FROM part ORDER BY place";
 const RECEIPTS: &str = "SELECT m.id, m.sent_at, r.delivered_at
@@ -56,7 +59,15 @@ pub(super) async fn conversation(
     other: UserId,
     page: HistoryQuery,
 ) -> sqlx::Result<Vec<StoredMessage>> {
-    let look = ConversationScan { readers, from: one, to: other, both: true, before: page.before, most: page.messages };
+    let look = ConversationScan {
+        readers,
+        from: one,
+        to: other,
+        both: true,
+        read: false,
+        before: page.before,
+        most: page.messages,
+    };
     let ids = look.back().await?;
     let mut reader = readers.turn(one).await?;
     let mut lengths = contents::read(reader.db(), contents::lengths, &ids).await?;
@@ -113,7 +124,15 @@ pub(super) async fn receipts(
     recipient: UserId,
     messages: usize,
 ) -> sqlx::Result<Vec<StoredReceipt>> {
-    let look = ConversationScan { readers, from: sender, to: recipient, both: false, before: None, most: messages };
+    let look = ConversationScan {
+        readers,
+        from: sender,
+        to: recipient,
+        both: false,
+        read: false,
+        before: None,
+        most: messages,
+    };
     let ids = look.back().await?;
     let mut reader = readers.turn(sender).await?;
     let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(RECEIPTS).bind(Json(&ids)).fetch_all(reader.db()).await?;
@@ -121,18 +140,27 @@ pub(super) async fn receipts(
 }
 
 /// Who looks back, and how far.
-struct ConversationScan<'a> {
+pub(super) struct ConversationScan<'a> {
     readers: &'a Readers,
     /// In whose turns.
     from: UserId,
     to: UserId,
     /// What the other wrote, too.
     both: bool,
+    /// Only what was read.
+    read: bool,
     before: Option<MessageId>,
     most: usize,
 }
 
 impl ConversationScan<'_> {
+    /// The newest message of `sender` to `recipient` that was read, if it is not too far back.
+    pub(super) async fn newest_read(readers: &Readers, sender: UserId, recipient: UserId) -> sqlx::Result<Option<i64>> {
+        let scan =
+            ConversationScan { readers, from: sender, to: recipient, both: false, read: true, before: None, most: 1 };
+        Ok(scan.back().await?.pop())
+    }
+
     /// The newest messages, newest first.
     async fn back(&self) -> sqlx::Result<Vec<i64>> {
         let before = self.before.map_or(i64::MAX, |id| id.0);
@@ -148,7 +176,7 @@ impl ConversationScan<'_> {
         // If the watermark moves on meanwhile, what it passes is still in the message log and is found there.
         let watermark: i64 = sqlx::query_scalar("SELECT coalesce(max(last), 0) FROM run").fetch_one(&mut *db).await?;
         let tail = sqlx::query_scalar(TAIL).bind(watermark).bind(before).bind(self.from.0).bind(self.to.0);
-        let mut found: Vec<i64> = tail.bind(self.both).bind(most(0)).fetch_all(&mut *db).await?;
+        let mut found: Vec<i64> = tail.bind(self.both).bind(most(0)).bind(self.read).fetch_all(&mut *db).await?;
         let begin = sqlx::query_scalar(BEGIN).bind(low.0).bind(high.0).bind(before).bind(RUNS);
         let mut next: Option<i64> = begin.fetch_optional(&mut *db).await?.flatten();
         drop(reader);
@@ -158,7 +186,7 @@ impl ConversationScan<'_> {
             let mut reader = self.readers.turn(self.from).await?;
             let part = sqlx::query_as(PART).bind(low.0).bind(high.0).bind(run).bind(parts);
             let part: Vec<(Option<i64>, Json<Vec<i64>>)> =
-                part.bind(before).bind(sign).bind(most(found.len())).fetch_all(reader.db()).await?;
+                part.bind(before).bind(sign).bind(most(found.len())).bind(self.read).fetch_all(reader.db()).await?;
             // What is damaged does not lead round in circles.
             next = part.last().and_then(|(earlier, _)| *earlier).filter(|earlier| *earlier < run);
             found.extend(part.into_iter().flat_map(|(_, Json(ids))| ids));

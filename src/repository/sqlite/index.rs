@@ -8,7 +8,7 @@ use std::vec::IntoIter;
 
 use super::checksum::{self, BYTES};
 use super::direct::{Failure, WalConnection};
-use super::packed::{JsonbRows, USER, WIDE};
+use super::packed::{JsonbRows, USER, Unfit, WIDE};
 use crate::model::{Address, MessageId, UserId};
 use crate::repository::memory::mailboxes::Mailboxes;
 use crate::repository::memory::stored::StoredAmount;
@@ -34,6 +34,8 @@ pub(super) struct IndexRun {
     stored: Vec<(UserId, StoredAmount)>,
     /// Recipients and their messages, as JSON.
     mail: IntoIter<(i64, String)>,
+    /// Senders and their messages, as JSON.
+    sent: IntoIter<(i64, String)>,
     /// The first message of each sender to each account.
     correspondents: IntoIter<Correspondent>,
     /// Conversations and their messages, as JSON.
@@ -77,6 +79,9 @@ impl Tail {
 }
 
 const MAIL: &str = "INSERT OR REPLACE INTO mail (run, recipient, checksum, messages)
+    SELECT ?2, CAST(substr(v, 1, 10) AS INTEGER), substr(v, 11, 4), CAST(substr(v, 15) AS TEXT)
+    FROM (SELECT CAST(value AS BLOB) AS v FROM json_each(?1))";
+const SENT: &str = "INSERT OR REPLACE INTO sent (run, sender, checksum, messages)
     SELECT ?2, CAST(substr(v, 1, 10) AS INTEGER), substr(v, 11, 4), CAST(substr(v, 15) AS TEXT)
     FROM (SELECT CAST(value AS BLOB) AS v FROM json_each(?1))";
 const CORRESPONDENT: &str = "INSERT OR IGNORE INTO correspondent (recipient, sender, first_id)
@@ -129,7 +134,8 @@ impl IndexRun {
         correspondents.sort_unstable();
         let stored = stored(&tail);
         let conversations = conversations(&tail);
-        let bytes = mail.iter().map(|(_, json)| USER + BYTES + json.len()).sum::<usize>()
+        let sent = sent(&mut tail);
+        let bytes = mail.iter().chain(&sent).map(|(_, json)| USER + BYTES + json.len()).sum::<usize>()
             + correspondents.len() * NUMBERS
             + conversations.iter().map(|(_, json)| 2 * USER + json.len()).sum::<usize>();
         // All is written by the time the tail has grown by another quarter.
@@ -139,6 +145,7 @@ impl IndexRun {
             recipients,
             stored,
             mail: mail.into_iter(),
+            sent: sent.into_iter(),
             correspondents: correspondents.into_iter(),
             conversations: conversations.into_iter(),
             pace,
@@ -158,7 +165,8 @@ impl IndexRun {
 
     /// Whether nothing is left to write but the end.
     pub(super) fn is_written(&self) -> bool {
-        self.mail.len() == 0 && self.correspondents.len() == 0 && self.conversations.len() == 0
+        let [mail, sent] = [&self.mail, &self.sent].map(ExactSizeIterator::len);
+        mail == 0 && sent == 0 && self.correspondents.len() == 0 && self.conversations.len() == 0
     }
 
     /// Whether a slice is to be written with a commit of so many messages; where there are none, with all the time
@@ -175,15 +183,9 @@ impl IndexRun {
     pub(super) async fn slice(&mut self, db: &mut WalConnection) -> Result<(), Failure> {
         let owed = std::mem::take(&mut self.owed);
         if self.mail.len() > 0 {
-            let mut rows = JsonbRows::with_capacity(1, owed);
-            for (recipient, json) in self.mail.by_ref() {
-                let checksum = checksum::of_mail(self.to.0, recipient, json.as_bytes());
-                rows.row_with(&[(recipient, USER)], &checksum, &json)?;
-                if rows.len() >= owed {
-                    break;
-                }
-            }
-            db.execute(MAIL, (rows.finish(), self.to.0)).await?;
+            db.execute(MAIL, (by_number(&mut self.mail, self.to, owed)?, self.to.0)).await?;
+        } else if self.sent.len() > 0 {
+            db.execute(SENT, (by_number(&mut self.sent, self.to, owed)?, self.to.0)).await?;
         } else if self.correspondents.len() > 0 {
             let count = owed.div_ceil(NUMBERS);
             let mut rows = JsonbRows::with_capacity(count, NUMBERS);
@@ -232,6 +234,29 @@ impl IndexRun {
         db.execute("INSERT INTO run (last) VALUES (?1)", (self.to.0,)).await?;
         db.execute("COMMIT", ()).await.map(|_| ())
     }
+}
+
+/// Rows of so many bytes, each with its checksum.
+fn by_number(numbered: &mut IntoIter<(i64, String)>, run: MessageId, bytes: usize) -> Result<Vec<u8>, Unfit> {
+    let mut rows = JsonbRows::with_capacity(1, bytes);
+    for (number, json) in numbered {
+        let checksum = checksum::of_mail(run.0, number, json.as_bytes());
+        rows.row_with(&[(number, USER)], &checksum, &json)?;
+        if rows.len() >= bytes {
+            break;
+        }
+    }
+    Ok(rows.finish())
+}
+
+/// The messages by sender, in their order.
+fn sent(tail: &mut [TailMessage]) -> Vec<(i64, String)> {
+    tail.sort_unstable_by_key(|m| (m.sender, m.id));
+    let by_sender = tail.chunk_by(|a, b| a.sender == b.sender).map(|messages| {
+        let ids: Vec<i64> = messages.iter().map(|m| m.id.0).collect();
+        (messages[0].sender.0, serde_json::to_string(&ids).expect("numbers are JSON"))
+    });
+    by_sender.collect()
 }
 
 /// The messages by sender, counted.

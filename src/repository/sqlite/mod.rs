@@ -10,12 +10,14 @@ mod checksum;
 pub(crate) mod compaction;
 mod companion;
 mod contents;
+mod conversations;
 pub(crate) mod copy_sum;
 mod creation;
 mod direct;
 mod disk;
 mod failure;
 mod files;
+mod following;
 mod history;
 mod identity;
 mod index;
@@ -61,12 +63,13 @@ use self::readers::Readers;
 use self::shared::Shared;
 use self::writer::Job;
 use super::{
-    AddUserResult, Answer, Arrival, Delivery, EndedSession, Error, HistoryQuery, InboxQuery, Lease, LeaseKeeper,
-    NewMessage, NewSession, NewUser, OpenError, Pace, PerMessage, Removed, Repository, RoomInside, SendResult, Session,
-    StoreOptions, StoreStatus, StoredMessage, StoredReceipt, StoredSession, User,
+    AddUserResult, Answer, Arrival, ConversationPage, ConversationQuery, Delivery, EndedSession, Error, FollowPage,
+    FollowQuery, Following, HistoryQuery, InboxQuery, Lease, LeaseKeeper, NewMessage, NewSession, NewUser, OpenError,
+    Pace, PerMessage, Removed, Repository, RoomInside, SendResult, Session, StoreOptions, StoreStatus, StoredMessage,
+    StoredReceipt, StoredSession, User,
 };
 use crate::clock::Steady;
-use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::model::{MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::repository::group_commit::JobQueue;
 use crate::repository::memory::mailboxes::UnreadMessage;
 
@@ -298,6 +301,32 @@ impl Repository for SqliteRepository {
         Answer::pending(async move {
             history::receipts(&self.readers, sender, recipient, messages).await.map_err(unread_log)
         })
+    }
+
+    fn follow(&self, user: UserId) -> Answer<'_, Following> {
+        Answer::ready(self.shared.followers.follow(user))
+    }
+
+    fn last_message(&self, user: UserId) -> Answer<'_, MessageId> {
+        Answer::pending(async move { following::last_message(&self.readers, user).await.map_err(unread_log) })
+    }
+
+    fn messages_after(&self, user: UserId, page: FollowQuery) -> Answer<'_, FollowPage> {
+        Answer::pending(async move {
+            following::messages_after(&self.readers, &self.shared.damage, user, page).await.map_err(unread_log)
+        })
+    }
+
+    fn conversations(&self, user: UserId, page: ConversationQuery) -> Answer<'_, ConversationPage> {
+        Answer::pending(self.conversations_of(user, page))
+    }
+
+    fn unread_senders(&self, recipient: UserId) -> Answer<'_, Vec<UserId>> {
+        Answer::pending(async move { Ok(self.unread_by_sender(recipient).await?.into_keys().collect()) })
+    }
+
+    fn read(&self, recipient: UserId, senders: Vec<UserId>, to: MessageId) -> Answer<'_, usize> {
+        Answer::pending(self.read_up_to(recipient, senders, to))
     }
 
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64> {

@@ -52,7 +52,7 @@ impl SqliteRepository {
         }
     }
 
-    async fn load(&self, recipient: UserId) -> Result<(), sqlx::Error> {
+    pub(super) async fn load(&self, recipient: UserId) -> Result<(), sqlx::Error> {
         let lock = self.shared.mailboxes.load_lock(recipient);
         let _one_at_a_time = lock.lock().await;
         let Some(watermark) = self.shared.mailboxes.begin_load(recipient) else { return Ok(()) };

@@ -157,6 +157,7 @@ pub(super) async fn unchecked(connection: &mut SqliteConnection) -> sqlx::Result
 pub(super) async fn undo_unfinished_run(connection: &mut SqliteConnection, watermark: MessageId) -> sqlx::Result<()> {
     for sql in [
         "DELETE FROM mail WHERE run > ?1",
+        "DELETE FROM sent WHERE run > ?1",
         "DELETE FROM conversation WHERE run > ?1",
         // The tail is read without them.
         "DELETE FROM removed WHERE id > ?1",

@@ -20,6 +20,7 @@ use crate::ops::metrics::{Counter, Histogram};
 use crate::repository::lease::Leases;
 use crate::repository::memory::directory::Directory;
 use crate::repository::memory::event::{Ended, Event};
+use crate::repository::memory::followers::Followers;
 use crate::repository::memory::mailboxes::Mailboxes;
 use crate::repository::memory::stored::StoredTotals;
 use crate::repository::{EndedSession, Error};
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     /// By how much the wall clock has jumped, as far as what is stored has followed it: what is stored of the use of
     /// sessions is by so much more than what is in memory.
     pub ahead: AtomicI64,
+    pub followers: Followers,
     pub damage: Damage,
     pub stored: StoredTotals,
     /// Who holds what in the name of which session.
@@ -82,6 +84,7 @@ impl Shared {
             damage,
             time,
             ahead: AtomicI64::new(0),
+            followers: Followers::default(),
             leases: Arc::default(),
             ended_sessions: broadcast::Sender::new(ENDED_SESSIONS),
             min_free_bytes,
@@ -146,6 +149,7 @@ impl Shared {
         }
         // Who waits for mail in the name of a session that ended is told so at once.
         ended.sessions.iter().for_each(|(_, user)| self.mailboxes.let_all_look(*user));
+        self.followers.tell(ended.sessions.iter().map(|(_, user)| *user));
         ended.users.iter().for_each(|user| self.mailboxes.remove(*user));
         ended.users
     }

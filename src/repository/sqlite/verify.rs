@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 
-use super::checksum::Content;
+use super::checksum::{self, Content};
 use super::direct::{Failure, WalConnection};
 use super::paths::{companion_path, failed};
 use super::snapshot::Snapshot;
@@ -31,7 +31,7 @@ const MOST: usize = 5;
 
 /// What must not be there, each as a query for how often it is. Which is what the tables promise each other: the writer
 /// checks none of it, because it keeps it.
-const MUST_BE_NONE: [(&str, &str); 9] = [
+const MUST_BE_NONE: [(&str, &str); 10] = [
     (
         "messages are missing in the index",
         "SELECT count(*) FROM (
@@ -44,6 +44,12 @@ const MUST_BE_NONE: [(&str, &str); 9] = [
         "entries of the index are in the wrong run",
         "SELECT count(*) FROM mail, json_each(messages) WHERE value ->> 1 > run
              OR value ->> 1 <= (SELECT max(last) FROM run WHERE last < mail.run)",
+    ),
+    (
+        "messages are missing in the index of what was sent",
+        "SELECT count(*) FROM (
+             SELECT id, sender FROM message WHERE id <= (SELECT coalesce(max(last), 0) FROM run)
+             EXCEPT SELECT value, sender FROM run JOIN sent ON sent.run = run.last, json_each(messages))",
     ),
     (
         "messages are missing in the index of conversations",
@@ -145,7 +151,7 @@ async fn inspect_contents(
 ) -> Result<Result<DatabaseFindings, Vec<String>>, Failure> {
     let mut findings = DatabaseFindings { unchecked: 0, ..findings };
     let unchecked = schema::unchecked(db.sqlx()).await?;
-    let (mut messages, mut mail) = (Damaged::default(), Damaged::default());
+    let (mut messages, mut mail, mut sent) = (Damaged::default(), Damaged::default(), Damaged::default());
     db.each("SELECT id, sender, target, sent_at, text, checksum FROM message ORDER BY id", (), |row| {
         let number = |column| row.get_ref(column).map(|value| value.as_i64().unwrap_or(-1));
         let (text, checksum) = (row.get_ref(4)?, row.get_ref(5)?.as_bytes_or_null().ok().flatten());
@@ -166,10 +172,20 @@ async fn inspect_contents(
         Ok(())
     })
     .await?;
-    let wrong: Vec<String> = [(messages, "messages are damaged"), (mail, "rows of the index are damaged, of the runs")]
-        .into_iter()
-        .filter_map(|(damaged, what)| damaged.in_words(what))
-        .collect();
+    db.each("SELECT run, sender, messages, checksum FROM sent WHERE checksum NOTNULL", (), |row| {
+        let number = |column| row.get_ref(column).map(|value| value.as_i64().unwrap_or(-1));
+        let (run, sender) = (number(0)?, number(1)?);
+        let (messages, checksum) = (row.get_ref(2)?.as_bytes().unwrap_or_default(), row.get_ref(3)?);
+        sent.note(checksum.as_bytes().is_ok_and(|sum| sum == checksum::of_mail(run, sender, messages)), run);
+        Ok(())
+    })
+    .await?;
+    let wrong = [
+        (messages, "messages are damaged"),
+        (mail, "rows of the index are damaged, of the runs"),
+        (sent, "rows of the index of what was sent are damaged, of the runs"),
+    ];
+    let wrong: Vec<String> = wrong.into_iter().filter_map(|(damaged, what)| damaged.in_words(what)).collect();
     Ok(if wrong.is_empty() { Ok(findings) } else { Err(wrong) })
 }
 

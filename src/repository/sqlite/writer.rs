@@ -110,9 +110,10 @@ impl Writer {
         seen: Option<i64>,
         note: Option<AcknowledgedNote>,
     ) -> Result<Writer, Failure> {
-        let data_version = data_version(&mut db).await?;
-        // Others may have committed since the image was made.
-        let feed = seen.map(|seen| Feed { seen, behind: true, data_version });
+        let feed = match seen {
+            Some(seen) => Some(Feed::after(seen, &mut db).await?),
+            None => None,
+        };
         let tail_bytes = tail.iter().map(|message| message.bytes).sum();
         Ok(Writer {
             shared,
@@ -211,6 +212,7 @@ impl Writer {
             Ok(done) => {
                 self.shared.commits.observe(begun.elapsed());
                 self.shared.mailboxes.read(&confirmed);
+                self.shared.followers.tell_of_reading(&confirmed);
                 self.shared.accepted.add(done.delivered.len());
                 self.shared.delivered.add(confirmed.iter().map(|(_, messages)| messages.len()).sum());
                 self.publish(batch, done);
@@ -305,6 +307,7 @@ impl Writer {
             self.tail.push(TailMessage { id, sender, to, bytes });
             self.tail_bytes += bytes;
         }
+        self.shared.followers.tell_of_messages(&done.delivered);
         self.shared.mailboxes.deliver(done.delivered.into_iter());
         let (changed, events): (Vec<_>, Vec<_>) = done.changed.into_iter().unzip();
         if !events.is_empty() {
@@ -354,10 +357,6 @@ const READONLY: i32 = 8;
 const IOERR: i32 = 10;
 const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
-
-async fn data_version(db: &mut WalConnection) -> Result<i64, Failure> {
-    db.row("PRAGMA data_version", |row| row.get(0)).await
-}
 
 fn refuse(batch: Batch, error: &Error) {
     for (_, answer) in batch.sends {

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
-use crate::model::{MessageId, UserId};
+use crate::model::{Address, MessageId, UserId};
 use crate::repository::memory::mailboxes::UnreadAmount;
-use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadQueue};
+use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadMessage, UnreadQueue};
 
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     /// Leased to nobody, as far as memory knows it.
     pub waiting: UnreadQueue,
-    /// Leased, or confirmed and not yet durably so; with the length of each text.
-    pub held: BTreeMap<MessageId, u64>,
+    /// Leased, or confirmed and not yet durably so.
+    pub held: BTreeMap<MessageId, Held>,
     /// All that waits or is held, on disk and here.
     pub unread: UnreadAmount,
     /// How many of `unread` are only on disk.
@@ -27,10 +27,32 @@ pub(super) struct Mailbox {
     pub read_while_loading: Option<BTreeSet<MessageId>>,
     /// Who has something unread here or wrote to this user in the tail.
     pub senders: FxHashMap<UserId, Sender>,
+    /// There was mail on disk when this process began, and not all of it was loaded yet: `senders` counts less.
+    pub is_uncounted: bool,
     /// Up to here, what was on disk when this process began was loaded, and `senders` counts it.
     pub counted_to: Option<MessageId>,
     /// Those who wait for mail.
     pub arrival: Option<Arc<Notify>>,
+}
+
+/// A message that does not wait and is not yet durably read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// Who sent it.
+    pub sender: UserId,
+    /// The reader, or a group of his.
+    pub to: Address,
+    /// The length of its text.
+    pub bytes: u64,
+    /// Somebody has it; only the disk does not know it yet.
+    pub is_confirmed: bool,
+}
+
+impl Held {
+    /// A message that is leased.
+    pub(super) fn of(message: &UnreadMessage) -> Held {
+        Held { sender: message.sender, to: message.to, bytes: message.bytes, is_confirmed: false }
+    }
 }
 
 /// Who wrote to a user.
@@ -79,7 +101,7 @@ impl Mailbox {
 
     /// What of the messages after `after` and up to `to` is unread; `None` where all was read.
     pub(super) fn unread_between(&self, after: MessageId, to: MessageId) -> Option<Unread> {
-        let held = self.held.range((Excluded(after), Included(to))).map(|(id, bytes)| (*id, *bytes));
+        let held = self.held.range((Excluded(after), Included(to))).map(|(id, held)| (*id, held.bytes));
         let one = |(id, bytes): (MessageId, u64)| Unread { messages: 1, bytes, oldest: id };
         self.waiting.between(after, to).chain(held).map(one).reduce(|a, b| Unread {
             messages: a.messages + b.messages,

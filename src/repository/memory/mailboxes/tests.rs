@@ -38,6 +38,12 @@ enum Step {
     EndLoad {
         of: usize,
     },
+    /// Who reads, whose messages, and how many of all messages are before the last that is read.
+    ReadUpTo {
+        of: usize,
+        from: i64,
+        to: prop::sample::Index,
+    },
     Release(prop::sample::Index),
     Confirm(prop::sample::Index),
     Commit {
@@ -61,6 +67,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (of.clone(), any::<bool>()).prop_map(|(of, view_of_now)| Step::BeginLoad { of, view_of_now }),
         3 => (of.clone(), 1..9usize).prop_map(|(of, messages)| Step::LoadPiece { of, messages }),
         3 => of.clone().prop_map(|of| Step::EndLoad { of }),
+        3 => (of.clone(), 1..4i64, any::<prop::sample::Index>())
+            .prop_map(|(of, from, to)| Step::ReadUpTo { of, from, to }),
         3 => any::<prop::sample::Index>().prop_map(Step::Release),
         3 => any::<prop::sample::Index>().prop_map(Step::Confirm),
         4 => prop::bool::weighted(0.8).prop_map(|written| Step::Commit { written }),
@@ -222,6 +230,7 @@ impl World {
             Step::BeginLoad { of, view_of_now } => self.begin_load(of, view_of_now),
             Step::LoadPiece { of, messages } => self.load_piece(of, messages),
             Step::EndLoad { of } => self.end_load(of),
+            Step::ReadUpTo { of, from, to } => self.read_up_to(of, from, to.index(self.log.len() + 1) as i64),
             Step::Release(index) if !self.leases.is_empty() => {
                 let (of, messages) = self.leases.swap_remove(index.index(self.leases.len()));
                 self.boxes.release(user(of), messages);
@@ -266,6 +275,26 @@ impl World {
                 self.boxes.remove(user(of));
             }
             Step::Restart => self.restart(),
+        }
+    }
+
+    fn read_up_to(&mut self, of: usize, from: i64, to: i64) {
+        let theirs = |m: &&Logged| m.recipient == of && m.sender == from && !m.read;
+        let unread: Vec<i64> = self.log.iter().filter(|(_, m)| theirs(m)).map(|(id, _)| *id).collect();
+        match self.boxes.oldest_unread(user(of), UserId(from)) {
+            OldestUnread::None => assert!(unread.is_empty(), "{unread:?} are unread"),
+            OldestUnread::Message(id) => assert_eq!(Some(&id.0), unread.first()),
+            OldestUnread::OnDisk => {}
+        }
+        let confirmed = |boxes: &Mailboxes| -> Vec<i64> {
+            boxes.inner().confirmed.iter().flat_map(|(_, messages)| messages).map(|m| m.id.0).collect()
+        };
+        let before = confirmed(&self.boxes);
+        if let Some(read) = self.boxes.confirm_up_to(user(of), &[UserId(from)], MessageId(to)) {
+            let new: Vec<i64> = unread.into_iter().filter(|id| *id <= to && !before.contains(id)).collect();
+            let mut found = confirmed(&self.boxes).split_off(before.len());
+            found.sort_unstable();
+            assert_eq!((read, found), (new.len(), new));
         }
     }
 
@@ -377,6 +406,24 @@ fn an_eviction_during_a_load_hides_nothing() {
     world.step(Step::EndLoad { of: 0 });
     assert_eq!(world.take(0, 1), None, "the fourth is on disk");
     world.drain();
+}
+
+#[test]
+fn what_another_connection_holds_is_read_once() {
+    for proof in [true, false] {
+        let mut world = World::new();
+        (0..3).for_each(|_| world.step(Step::Send { to: 0, from: 1, bytes: 10, written: true }));
+        let taken = world.take(0, 100).expect("all is in memory");
+        assert_eq!(world.boxes.confirm_up_to(user(0), &[UserId(1)], MessageId(2)), Some(2));
+        match proof {
+            true => world.boxes.confirm(user(0), taken),
+            false => world.boxes.release(user(0), taken),
+        }
+        world.step(Step::Commit { written: true });
+        assert_eq!(world.free(0).len(), usize::from(!proof));
+        world.check_counts();
+        world.drain();
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! message in and to take it out costs the same however many there are.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound::{Excluded, Included};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use crate::model::{Address, MessageId, Timestamp, UserId};
@@ -77,6 +77,22 @@ impl UnreadQueue {
         let new = self.new.range(first..).take_while(move |message| message.id <= to);
         let back = self.back.range((Excluded(after), Included(to))).map(|(_, message)| message);
         new.chain(back).map(|message| (message.id, message.bytes))
+    }
+
+    /// Sender and number of all, in no order.
+    pub(super) fn senders(&self) -> impl Iterator<Item = (UserId, MessageId)> {
+        self.new.iter().chain(self.back.values()).map(|message| (message.sender, message.id))
+    }
+
+    /// Takes out what these senders wrote up to `to`, in no order.
+    pub(super) fn take_of(&mut self, senders: &[UserId], to: MessageId) -> Vec<UnreadMessage> {
+        let wanted = |message: &UnreadMessage| senders.contains(&message.sender);
+        let newer = self.new.split_off(self.new.partition_point(|message| message.id <= to));
+        let older = std::mem::replace(&mut self.new, newer);
+        let (mut taken, left): (Vec<_>, Vec<_>) = older.into_iter().partition(wanted);
+        left.into_iter().rev().for_each(|message| self.new.push_front(message));
+        taken.extend(self.back.extract_if((Unbounded, Included(to)), |_, message| wanted(message)).map(|(_, m)| m));
+        taken
     }
 
     /// Takes out all up to `to`; gives how many, and what may be dropped when there is time.

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::{Batch, Writer, data_version};
+use super::{Batch, Writer};
 use crate::model::UserId;
 use crate::repository::memory::event::Event;
 use crate::repository::sqlite::accounts::{self, Followed};
 use crate::repository::sqlite::change::Change;
-use crate::repository::sqlite::direct::Failure;
+use crate::repository::sqlite::direct::{Failure, WalConnection};
 use crate::repository::sqlite::stored;
 
 /// How many changes that were followed a commit removes from the feed at the most.
@@ -26,6 +26,17 @@ pub(super) struct Feed {
     pub behind: bool,
     /// SQLite's mark of other processes' commits.
     pub data_version: i64,
+}
+
+impl Feed {
+    /// One that was followed up to the change `seen`. Others may have committed since.
+    pub(super) async fn after(seen: i64, db: &mut WalConnection) -> Result<Feed, Failure> {
+        Ok(Feed { seen, behind: true, data_version: data_version(db).await? })
+    }
+}
+
+async fn data_version(db: &mut WalConnection) -> Result<i64, Failure> {
+    db.row("PRAGMA data_version", |row| row.get(0)).await
 }
 
 impl Writer {

@@ -115,7 +115,9 @@ impl<S: Stream> Connection<'_, S> {
     async fn carry_out(&mut self, caller: Caller, command: Command) -> io::Result<()> {
         let (outcome, promised) = match command {
             // Who knows of `wait` knows how to confirm.
-            Command::Wait { at_most } => (Box::pin(self.wait(caller, at_most)).await?, true),
+            command @ (Command::Wait { .. } | Command::Follow { .. }) => {
+                (Box::pin(self.wait(caller, command)).await?, true)
+            }
             command => {
                 if command == Command::Ack && caller.token() == TokenState::Living {
                     self.handed_out.acknowledged();
@@ -150,5 +152,6 @@ impl<S: Stream> Connection<'_, S> {
 
 /// Whether the reply may be so long that memory is set aside for it first.
 fn may_have_a_long_reply(command: &Command) -> bool {
-    matches!(command, Command::Inbox | Command::History { .. } | Command::Status { .. } | Command::Show)
+    use Command::{Conversations, History, Inbox, Show, Status};
+    matches!(command, Inbox | History { .. } | Status { .. } | Show | Conversations { .. })
 }

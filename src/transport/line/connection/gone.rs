@@ -14,7 +14,8 @@ use crate::transport::stream::{PeerState, Stream};
 /// Whether a command may wait its turn for long, and changes nothing that the peer, once gone, would want to be
 /// changed.
 pub(super) fn may_take_long(command: &Command) -> bool {
-    matches!(command, Command::Auth { .. } | Command::Show | Command::History { .. } | Command::Status { .. })
+    use Command::{Auth, Conversations, History, Show, Status};
+    matches!(command, Auth { .. } | Show | History { .. } | Status { .. } | Conversations { .. })
 }
 
 impl<S: Stream> Connection<'_, S> {

@@ -1,9 +1,9 @@
 //! A connection whose client waits: it sits still, and sees meanwhile whether anybody is still there to read.
 
 use std::io;
-use std::time::Duration;
 
 use crate::charge::READ;
+use crate::protocol::Command;
 use crate::service::{Caller, Outcome};
 use crate::transport::line::connection::{Connection, ConnectionEvent};
 use crate::transport::stream::Stream;
@@ -12,8 +12,8 @@ use crate::transport::stream::Stream;
 const BEHIND: usize = READ;
 
 impl<S: Stream> Connection<'_, S> {
-    /// Carries out a `wait`. A peer that is gone is handed nothing.
-    pub(super) async fn wait(&mut self, caller: Caller, at_most: Duration) -> io::Result<Outcome> {
+    /// Carries out a command that may wait. A peer that is gone is handed nothing.
+    pub(super) async fn wait(&mut self, caller: Caller, command: Command) -> io::Result<Outcome> {
         self.flush().await?;
         // It has been carried out.
         self.long_line = None;
@@ -21,7 +21,7 @@ impl<S: Stream> Connection<'_, S> {
         self.reserve();
         self.out_charge = None;
         let (service, peer) = (self.service, self.peer.clone());
-        service.wait(&peer, caller, at_most, self.no_more_use()).await
+        service.attend(&peer, caller, command, self.no_more_use()).await
     }
 
     /// Ready when the server stops, the peer ends its stream, or more comes than is kept for later.

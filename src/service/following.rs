@@ -1,0 +1,143 @@
+//! `follow`, `conversations` and `read`, for who keeps his own place in the message log. Nothing is leased here, so all
+//! sessions of an account see all its messages; what `read` names leaves the queue for everybody.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+
+use super::{Authenticated, Caller, Outcome, Peer, Rules, Service, unavailable};
+use crate::model::{MessageId, UserId};
+use crate::protocol::{ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, Refusal, Reply};
+use crate::repository::{ConversationQuery, ConversationSummary, FollowQuery, Following, StoredMessage, User};
+
+/// What a follower asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FollowRequest {
+    /// Only messages after this one; `None`: after the newest that there is now.
+    pub after: Option<MessageId>,
+    /// How long to wait at the most.
+    pub at_most: Duration,
+    /// Not to wait where [`FollowReply::reads`] is not this.
+    pub reads: Option<u64>,
+}
+
+impl Service {
+    /// What the caller sent and received, as soon as there is something; nothing when the time is over or
+    /// `interrupted` is ready.
+    pub(crate) async fn follow<E>(
+        &self,
+        peer: &Peer,
+        mut caller: Caller,
+        mut asked: FollowRequest,
+        interrupted: impl Future<Output = Result<(), E>>,
+    ) -> Result<Outcome, E> {
+        let deadline = Instant::now() + asked.at_most.min(self.rules().wait_at_most);
+        let mut interrupted = pin!(interrupted);
+        loop {
+            let (mut following, followed) = match self.look_for_more(peer, &caller, asked).await {
+                Ok(looked) => looked,
+                Err(refusal) => return Ok(caller.is_refused(refusal)),
+            };
+            let is_news = !followed.messages.is_empty() || followed.more;
+            let was_read = asked.reads.is_some_and(|reads| reads != followed.reads);
+            asked.after = Some(followed.next);
+            let outcome = caller.hears(Reply::Follow(followed));
+            if is_news || was_read {
+                return Ok(outcome);
+            }
+            tokio::select! {
+                biased;
+                over = interrupted.as_mut() => return over.map(|()| outcome),
+                () = following.heard() => {}
+                () = sleep_until(deadline) => return Ok(outcome),
+            }
+            caller = self.authenticate(caller.user().ok().map(|user| user.token)).await;
+        }
+    }
+
+    /// Hears of what happens from now on, and then looks at what there is.
+    async fn look_for_more(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        asked: FollowRequest,
+    ) -> Result<(Following, FollowReply), Refusal> {
+        let me = &caller.user()?.session.user;
+        let following = self.repository.follow(me.id).await.map_err(unavailable)?;
+        let reads = following.reads();
+        let after = match asked.after {
+            Some(after) => after,
+            None => self.repository.last_message(me.id).await.map_err(unavailable)?,
+        };
+        let Rules { history_messages: messages, inbox_reply_bytes, .. } = self.rules();
+        let page = FollowQuery { after, messages, bytes: inbox_reply_bytes.min(peer.reply_bytes) };
+        let page = self.repository.messages_after(me.id, page).await.map_err(unavailable)?;
+        self.must_be_open(caller)?;
+        let mut messages = Vec::with_capacity(page.messages.len());
+        for message in page.messages {
+            messages.push(self.entry(me, message).await?);
+        }
+        debug!(address = %peer.address, user = me.username.as_str(), messages = messages.len(), "follow");
+        Ok((following, FollowReply { messages, next: page.next, more: page.more, reads }))
+    }
+
+    pub(super) async fn conversations(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        before: Option<MessageId>,
+    ) -> Result<Outcome, Refusal> {
+        let me = &caller.user()?.session.user;
+        let Rules { history_messages: conversations, inbox_reply_bytes, .. } = self.rules();
+        let page = ConversationQuery { before, conversations, bytes: inbox_reply_bytes.min(peer.reply_bytes) };
+        let page = self.repository.conversations(me.id, page).await.map_err(unavailable)?;
+        let mut list = Vec::with_capacity(page.conversations.len());
+        for ConversationSummary { with, newest, unread, read_to, other_read_to } in page.conversations {
+            let (with, newest) = (self.person(me, with).await?, self.entry(me, newest).await?);
+            list.push(ConversationEntry { with, unread, read_to, other_read_to, newest });
+        }
+        Ok(caller.hears(Reply::Conversations(Conversations { list, next: page.next })))
+    }
+
+    pub(super) async fn read(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        username: &str,
+        to: MessageId,
+    ) -> Result<Outcome, Refusal> {
+        let Authenticated { session, .. } = caller.user()?;
+        let me = session.user.id;
+        let living = self.repository.user_named(username).await.map_err(unavailable)?.map(|user| user.id);
+        let mut senders: Vec<UserId> = living.into_iter().collect();
+        // A removed account may have had the name before, and what it sent waits still.
+        for sender in self.repository.unread_senders(me).await.map_err(unavailable)? {
+            let user = self.repository.user(sender).await.map_err(unavailable)?;
+            if living != Some(sender) && user.is_some_and(|user| user.username.as_str() == username) {
+                senders.push(sender);
+            }
+        }
+        if senders.is_empty() {
+            return Err(Refusal::UnknownRecipient);
+        }
+        let messages = self.repository.read(me, senders, to).await.map_err(unavailable)?;
+        debug!(address = %peer.address, user = session.user.username.as_str(), messages, "read");
+        Ok(caller.hears(Reply::Read(messages as u64)))
+    }
+
+    /// A message of `me`'s as it is told of.
+    pub(super) async fn entry(&self, me: &User, stored: StoredMessage) -> Result<HistoryEntry, Refusal> {
+        let StoredMessage { message, sender, to, read_at } = stored;
+        let from = self.person(me, sender).await?;
+        Ok(HistoryEntry { message, from, to: self.person(me, UserId(to.number())).await?, read_at })
+    }
+
+    /// Who that is. A damaged message may name nobody; it is then one's own.
+    async fn person(&self, me: &User, id: UserId) -> Result<Profile, Refusal> {
+        let user = self.repository.user(id).await.map_err(unavailable)?;
+        let user = user.as_deref().unwrap_or(me);
+        Ok(Profile { username: user.username.clone(), display_name: user.display_name.to_string() })
+    }
+}
