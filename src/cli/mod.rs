@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock};
 
 use clap::{Parser, Subcommand};
 
-use self::admin::{config, db, health, manual, privileges, session, user};
+use self::admin::{config, db, health, manual, privileges, quickstart, session, user};
 use self::chat::{client, script};
 use self::output::Unprinted;
 use crate::auth::password::Cost;
@@ -44,6 +44,8 @@ pub(crate) struct Arguments {
 enum CliCommand {
     /// Runs the service until SIGTERM or SIGINT
     Serve(serve::Serve),
+    /// Asks three things, writes the settings and says what to do next
+    Quickstart(quickstart::Quickstart),
     /// Accounts
     #[command(subcommand)]
     User(user::UserCommand),
@@ -130,6 +132,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let load = || crate::config::load(arguments.config.as_deref(), &arguments.set);
     match &arguments.command {
         CliCommand::Serve(serve) => serve.run(load),
+        CliCommand::Quickstart(quickstart) => quickstart.run(arguments.config.as_deref()),
         CliCommand::User(user) => {
             let config = administer(load()?)?;
             runtime(1)?.block_on(user.run(&config))

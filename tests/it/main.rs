@@ -14,6 +14,7 @@
 //! - `restart`: logins and inboxes survive
 //! - `admin`: the command line
 //! - `administration`: admin commands beside a server, at its own socket; commits of other programs to the file
+//! - `quickstart`: three answers make a server that runs
 //! - `commands`: sessions, health, manual pages, completions
 //! - `damage`: bits that a disk flips
 //! - `database`: copies of it, and whether one is whole
@@ -66,6 +67,7 @@ mod page;
 mod prometheus;
 mod proof;
 mod python;
+mod quickstart;
 mod repository;
 mod restart;
 mod room;

@@ -6,6 +6,7 @@ pub(super) mod db;
 pub(super) mod health;
 pub(super) mod manual;
 pub(super) mod privileges;
+pub(super) mod quickstart;
 pub(super) mod session;
 mod snapshot;
 pub(super) mod user;

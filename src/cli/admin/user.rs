@@ -65,7 +65,7 @@ pub(crate) enum UserCommand {
 }
 
 /// Where a new password comes from; without any of these it is asked for twice.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct PasswordSource {
     /// Reads the password from the first line of standard input
