@@ -18,6 +18,8 @@
 //! - A password hash and its place in the queue: the address is charged, or the account where it is known there; see
 //!   [`crate::auth::password`] and [`crate::auth::throttle`]. The queue is bounded. It is given back when the peer is
 //!   gone.
+//! - A turn to have a step of a TLS handshake computed: the address is charged. Each turn is bounded, and the handshake
+//!   has `limits.handshake_timeout`. It is given back when the step is done, or the peer is gone.
 //! - A turn to have a piece of a long reply made: the account is charged ([`crate::fair`]). Each turn is bounded. It is
 //!   given back when the piece is made, or the peer or its session is gone.
 //! - A turn to have the list of those who are logged in made: the account is charged. It is given back when the list is

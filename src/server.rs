@@ -211,7 +211,7 @@ async fn serve_http(
 /// Shakes hands, unless the server stops before that; says in the log what came of it.
 async fn accept_tls(tls: &Tls, stream: TcpStream, address: IpAddr, stop: &CancellationToken) -> Option<Accepted> {
     let accepted = tokio::select! {
-        accepted = tls.accept(stream) => accepted,
+        accepted = tls.accept(stream, address) => accepted,
         () = stop.cancelled() => return None,
     };
     match &accepted {

@@ -1,11 +1,13 @@
 //! TLS on the server's side: a certificate that can be changed while the server runs, and an encrypted stream as the
 //! session wants it. Knows nothing of what is said.
 
+mod handshake;
 mod identity;
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::charge::Payer;
+use crate::fair::Turns;
 use crate::transport::stream::{PeerState, Stream};
 pub(crate) use crate::transport::tls::identity::{BadIdentity, TlsIdentity, Validity};
 
@@ -22,12 +26,13 @@ pub(crate) use crate::transport::tls::identity::{BadIdentity, TlsIdentity, Valid
 pub(crate) struct Tls {
     identity: RwLock<TlsIdentity>,
     handshake_timeout: Duration,
+    turns: Arc<Turns<Payer>>,
 }
 
 impl Tls {
     /// As this identity; a handshake may take so long.
     pub(crate) fn new(identity: TlsIdentity, handshake_timeout: Duration) -> Tls {
-        Tls { identity: RwLock::new(identity), handshake_timeout }
+        Tls { identity: RwLock::new(identity), handshake_timeout, turns: handshake::turns() }
     }
 
     /// The identity that connections see.
@@ -40,19 +45,19 @@ impl Tls {
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
-    /// Shakes hands, unless the peer does not speak TLS.
-    pub(crate) async fn accept(&self, tcp: TcpStream) -> io::Result<Accepted> {
-        timeout(self.handshake_timeout, self.shake_hands(tcp)).await?
+    /// Shakes hands with somebody at `address`, unless the peer does not speak TLS.
+    pub(crate) async fn accept(&self, tcp: TcpStream, address: IpAddr) -> io::Result<Accepted> {
+        timeout(self.handshake_timeout, self.shake_hands(tcp, Payer::at(address))).await?
     }
 
-    async fn shake_hands(&self, tcp: TcpStream) -> io::Result<Accepted> {
+    async fn shake_hands(&self, tcp: TcpStream, payer: Payer) -> io::Result<Accepted> {
         let mut first = [0];
         if tcp.peek(&mut first).await? == 1 && is_text(first[0]) {
             return Ok(Accepted::Plain(tcp));
         }
         let config = self.identity().config();
         let records = Records { tcp, place: RecordCursor::default() };
-        let inner = TlsAcceptor::from(config).accept(records).await?;
+        let inner = handshake::in_turns(TlsAcceptor::from(config).accept(records), &self.turns, payer).await??;
         Ok(Accepted::Tls(TlsStream { inner: Box::new(inner), more: false }))
     }
 }

@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("service", &["charge", "model", "protocol", "repository", "auth", "ops::metrics"]),
     ("transport::admission", &["charge", "model"]),
     ("transport::stream", &[]),
-    ("transport::tls", &["transport::stream"]),
+    ("transport::tls", &["charge", "fair", "transport::stream"]),
     ("transport::confirmation", &["service"]),
     ("transport::line::framer", &[]),
     ("transport::line", &["charge", "transport", "model", "protocol", "service"]),
@@ -171,11 +171,12 @@ fn a_path_above_is_followed() {
 }
 
 /// Where something is started that may die without notice, and why that is right.
-const STARTED: [(&str, &str); 8] = [
+const STARTED: [(&str, &str); 9] = [
     ("ops/vital.rs", "here all threads are started, and who dies is told of"),
     ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
     ("admin/server.rs", "a panic while an administrator is answered ends that answer"),
     ("cli/serve/metrics.rs", "a panic while Prometheus is answered ends that answer"),
+    ("transport/tls/handshake.rs", "a panic in a handshake ends its connection, which asked for it"),
     (
         "transport/line/connection/long_reply.rs",
         "a panic while a reply is rendered ends its connection, which asked for it",
