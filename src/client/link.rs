@@ -48,28 +48,37 @@ impl Link {
 
     /// The same, but a connection that is lost is an error, even where another could be made.
     pub async fn mail_once(&mut self, token: Token, patience: Duration) -> Result<Reply, ClientError> {
-        let result = self.connection().await?.mail(token, patience).await;
-        if let Err(ClientError::Lost(_)) = result {
-            self.connection = None;
-        }
-        result
+        let mut connection = self.take().await?;
+        let result = connection.mail(token, patience).await;
+        self.keep(connection, result)
     }
 
     async fn call_once(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        let result = self.connection().await?.call(request).await;
-        if let Err(ClientError::Lost(_)) = result {
-            self.connection = None;
+        let mut connection = self.take().await?;
+        let result = connection.call(request).await;
+        self.keep(connection, result)
+    }
+
+    fn keep(&mut self, connection: ClientConnection, result: Result<Reply, ClientError>) -> Result<Reply, ClientError> {
+        if !matches!(result, Err(ClientError::Lost(_))) {
+            self.connection = Some(connection);
         }
         result
     }
 
     /// The connection, made where there is none. What it hands out is held until [`Link::close`] or the next request.
     pub async fn connection(&mut self) -> Result<&mut ClientConnection, ClientError> {
-        let living = match self.connection.take().filter(ClientConnection::is_open) {
-            Some(living) => living,
-            None => self.connect().await?,
-        };
-        Ok(self.connection.insert(living))
+        let connection = self.take().await?;
+        Ok(self.connection.insert(connection))
+    }
+
+    /// The connection, for one request. Whoever stops waiting for its reply drops it, because that reply would be taken
+    /// for the one to the next request.
+    async fn take(&mut self) -> Result<ClientConnection, ClientError> {
+        match self.connection.take().filter(ClientConnection::is_open) {
+            Some(living) => Ok(living),
+            None => self.connect().await,
+        }
     }
 
     async fn connect(&mut self) -> Result<ClientConnection, ClientError> {
