@@ -35,6 +35,7 @@
 //! - `away`: the client notices that its session has ended, and that the server is away
 //! - `connect`: how the client comes to a server, and what it says when it does not
 //! - `names`: every spelling of a name and of a password is the same, and foreign text is shown escaped
+//! - `browser`: the page in Chromium, against a server that fails when it is told to
 //! - `page`: the sizes of the page's files, its words, and what no module of it does
 //! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
 //! - `servers`: several servers, kept by name
@@ -42,6 +43,7 @@
 mod admin;
 mod administration;
 mod away;
+mod browser;
 mod client;
 mod clock;
 mod commands;

@@ -4,7 +4,7 @@ import * as api from './api.js';
 import * as outbox from './outbox.js';
 import * as stream from './stream.js';
 import {
-  WINDOW, changeConversation, conversations, ended, forgetAll, forgetParts, loaded, me, moreBefore, online, outdated, part,
+  WINDOW, changeConversation, conversations, ended, forgetAll, forgetParts, go, loaded, me, moreBefore, online, outdated, part,
   recall, remember, route, totalUnread,
 } from './state.js';
 import { oneLine } from './text.js';
@@ -241,7 +241,25 @@ export async function live() {
     if (heardEnd(e)) return;
   }
   await refresh();
+  installWorker();
 }
+
+/** The service worker keeps the shell. Its address is the one URL that may become a script. */
+function installWorker() {
+  const types = /** @type {any} */ (window).trustedTypes;
+  const worker = navigator.serviceWorker;
+  if (!worker || workerIsThere) return;
+  workerIsThere = true;
+  /** @param {string} url */
+  const createScriptURL = (url) => {
+    if (url !== '/sw.js') throw new TypeError('no script of ours: ' + url);
+    return url;
+  };
+  const policy = types?.createPolicy('chatd', { createScriptURL }) ?? { createScriptURL };
+  worker.register(policy.createScriptURL('/sw.js')).catch(() => { /* the page works without it */ });
+  worker.onmessage = ({ data }) => { if (data.go) go(data.go); };
+}
+let workerIsThere = false;
 
 function title() {
   const open = route.value.view === 'chat' ? conversations.value.get(route.value.name)?.display ?? route.value.name : '';

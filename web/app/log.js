@@ -40,13 +40,14 @@ function Waiting({ item, first }) {
     insert(item.text);
     outbox.drop(item);
   };
+  const state = outbox.held.value.has(item.conversation) ? 'their_inbox_full' : line.value === 'open' ? 'sending' : 'not_sent';
   return html`<li class=${'m me waits' + (first ? ' first' : '')} tabindex="-1" data-key=${item.key}>
     <span class="vh">${t('you')}: </span>
     <span class="text" dir="auto">${message(trimmed(item.text))}</span>
     <span class="meta">${item.refused ? html`<span class="bad">${reason(item.refused)}</span>
         <button type="button" class="link" onClick=${() => outbox.again(item)}>${t('again')}</button>
         <button type="button" class="link" onClick=${edit}>${t('edit')}</button>`
-      : html`<span class=${line.value === 'open' ? '' : 'bad'}>${t(line.value === 'open' ? 'sending' : 'not_sent')}</span>`}</span>
+      : html`<span class=${state === 'sending' ? '' : 'bad'}>${t(state)}</span>`}</span>
   </li>`;
 }
 /** @param {string} code */

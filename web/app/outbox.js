@@ -1,10 +1,12 @@
 // What was sent and is not stored by the server yet: in IndexedDB, each with a key, so that a retry is stored once. One tab
 // at a time sends (the lock `chatd-outbox`), in order.
 import * as api from './api.js';
-import { effect } from '../vendor/preact.js';
+import { effect, signal } from '../vendor/preact.js';
 import { line, me, recall, unsent } from './state.js';
 
 const channel = new BroadcastChannel('chatd-outbox');
+/** The conversations whose recipient has a full inbox. @type {import('../vendor/preact.js').Signal<Set<string>>} */
+export const held = signal(new Set());
 /** @type {(m: import('./state.js').Message) => void} */
 let arrived = () => {};
 /** @type {(error: any) => boolean} */
@@ -116,7 +118,10 @@ export async function drain() {
   if (more && tries === 0) drain();
 }
 async function sendAll() {
+  /** Full inboxes, by conversation: what else goes there has to wait, so that the order stays. */
+  const full = new Map();
   for (const item of (await mine()).filter((i) => !i.refused)) {
+    if (full.has(item.conversation)) continue;
     // The cookie is all tabs' own: another account may have logged in meanwhile.
     if (recall('account') !== item.account) return;
     try {
@@ -127,11 +132,17 @@ async function sendAll() {
       unsent.value = unsent.value.filter((i) => i.key !== key);
       arrived(message);
     } catch (e) {
+      if (e instanceof api.Refused && e.code === 'inbox_full') {
+        full.set(item.conversation, e);
+        continue;
+      }
       if (!(e instanceof api.Refused) || e.passing || e.status === 401) throw e;
       await table('readwrite', (outbox) => outbox.put({ ...item, refused: e.code }));
     }
     await changed();
   }
+  held.value = new Set(full.keys());
+  for (const refusal of full.values()) throw refusal;
 }
 
 let begun = false;

@@ -1,0 +1,172 @@
+//! A browser that a test drives: Chromium by chromedriver, from Debian's packages of these names.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fantoccini::key::Key;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+/// Nothing that works takes longer, on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// chromedriver; it ends with the test.
+pub struct Driver {
+    process: Child,
+    _output: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Driver {
+    /// None, and a word about it, where there is no Chromium.
+    pub fn start() -> Option<Driver> {
+        let there = |name: &str| {
+            std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|p| p.join(name).exists()))
+        };
+        if !there("chromedriver") || !there("chromium") {
+            println!("SKIPPED: there is no chromium or chromedriver (apt install chromium chromium-driver)");
+            return None;
+        }
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().expect("chromedriver starts");
+        let mut output = BufReader::new(process.stdout.take().expect("it was piped"));
+        let mut line = String::new();
+        let port = loop {
+            line.clear();
+            assert!(output.read_line(&mut line).expect("it is text") > 0, "chromedriver ended");
+            if let Some((_, port)) = line.trim_end().trim_end_matches('.').split_once("successfully on port ") {
+                break port.to_owned();
+            }
+        };
+        Some(Driver { process, _output: output, address: format!("http://127.0.0.1:{port}") })
+    }
+
+    /// A browser with a window of this size; under 720 it is a phone.
+    pub fn browser(&self, width: u32, height: u32) -> Browser {
+        let arguments = json!([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--lang=id",
+            format!("--window-size={width},{height}"),
+        ]);
+        let mut options = json!({ "args": arguments, "prefs": { "intl.accept_languages": "id" } });
+        // A window of Chromium is no narrower than 500, so a phone is pretended.
+        options["mobileEmulation"] = match width < 720 {
+            true => json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1, "touch": true } }),
+            false => json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1, "touch": false,
+                "mobile": false } }),
+        };
+        let capabilities = json!({ "goog:chromeOptions": options }).as_object().expect("it is one").clone();
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+        let client = runtime
+            .block_on(ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&self.address))
+            .expect("Chromium starts");
+        Browser { runtime, client }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One browser with its own cookies and storage.
+pub struct Browser {
+    runtime: Runtime,
+    pub client: Client,
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.runtime.block_on(self.client.clone().close());
+    }
+}
+
+impl Browser {
+    pub fn run<T, E: std::fmt::Debug>(&self, work: impl Future<Output = Result<T, E>>) -> T {
+        self.runtime.block_on(work).expect("the browser does it")
+    }
+
+    pub fn open(&self, url: &str) {
+        self.run(self.client.goto(url));
+    }
+
+    /// What a script returns.
+    pub fn script(&self, script: &str) -> Value {
+        self.run(self.client.execute(script, Vec::new()))
+    }
+
+    pub fn script_later(&self, script: &str) -> Value {
+        self.run(self.client.execute_async(script, Vec::new()))
+    }
+
+    /// Waits until an expression of JavaScript is true.
+    pub fn wait(&self, expression: &str) {
+        let until = Instant::now() + PATIENCE;
+        while self.script(&format!("return Boolean({expression})")) != json!(true) {
+            if Instant::now() > until {
+                let seen = self.script("return document.body.innerText");
+                panic!("never true: {expression}; the page says:\n{}", seen.as_str().unwrap_or_default());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the page shows the text.
+    pub fn see(&self, text: &str) {
+        self.wait(&format!("document.body.innerText.includes({})", json!(text)));
+    }
+
+    pub fn wait_for(&self, selector: &str) {
+        self.wait(&format!("document.querySelector({})", json!(selector)));
+    }
+
+    pub fn count(&self, selector: &str) -> u64 {
+        let script = format!("return document.querySelectorAll({}).length", json!(selector));
+        self.script(&script).as_u64().expect("a number")
+    }
+
+    pub fn click(&self, selector: &str) {
+        self.wait_for(selector);
+        self.run(async { self.client.find(Locator::Css(selector)).await?.click().await });
+    }
+
+    pub fn text(&self, selector: &str) -> String {
+        self.wait_for(selector);
+        self.run(async { self.client.find(Locator::Css(selector)).await?.text().await })
+    }
+
+    pub fn write(&self, selector: &str, text: &str) {
+        self.wait_for(selector);
+        self.run(async { self.client.find(Locator::Css(selector)).await?.send_keys(text).await });
+    }
+
+    /// Keys go to what has the focus; with `held` down.
+    pub fn press(&self, held: Option<Key>, key: &str) {
+        let mut keys = held.map(|held| String::from(char::from(held))).unwrap_or_default();
+        keys.push_str(key);
+        self.run(async { self.client.active_element().await?.send_keys(&keys).await });
+    }
+
+    pub fn log_in(&self, server: &str, name: &str) {
+        self.open(server);
+        self.write("#name", name);
+        self.write("#password", "surabaya");
+        self.press(None, "\u{e007}");
+        self.wait_for(".side .convs");
+    }
+
+    pub fn picture(&self, path: &Path) {
+        let png = self.run(self.client.screenshot());
+        std::fs::write(path, png).expect("it can be written");
+    }
+}

@@ -1,0 +1,142 @@
+//! Every screen, in both themes and languages, on a desktop and on a phone: axe-core finds nothing, and pictures of them
+//! can be looked at:
+//!
+//!     CHATD_PICTURES=/tmp/pictures cargo test --test it browser::looks -- --nocapture
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+use serde_json::json;
+
+use super::driver::{Browser, Driver};
+use super::stand_in::{StandIn, now};
+use super::{DESKTOP, go, server};
+
+const PHONE: (u32, u32) = (390, 780);
+const NARROW: (u32, u32) = (320, 560);
+
+fn talk(server: &StandIn) {
+    server.with(|world| {
+        world.users.insert("backup-bot".to_owned(), "backup-bot".to_owned());
+        let long = "Raden Mas Panji Sosrokartono Djojoadiningrat-Koesoemowardhani bin Abdurrahman";
+        world.users.insert("nama-panjang".to_owned(), long.to_owned());
+        let minute = 60_000;
+        let at = |ago: u64| now() - ago * minute;
+        world.say("backup-bot", "messi", "cadangan selesai, 1,6 GB", "", at(60 * 24 * 4));
+        let words = "katayangsangatpanjang".repeat(8);
+        world.say("nama-panjang", "messi", &format!("tanpa spasi: {words}"), "", at(60 * 24 * 9));
+        world.say("henderson", "messi", "halo, jadi latihan besok?", "", at(60 * 26));
+        world.say("henderson", "messi", "tempatnya di sini: https://example.org/stadion", "", at(60 * 26));
+        world.say("messi", "henderson", "Jadi. Jam berapa?", "", at(34));
+        world.mark_read("messi", "henderson", 5);
+        world.mark_read("henderson", "messi", 5);
+        world.say("henderson", "messi", "jam tujuh pagi, jangan terlambat ya\nbawa sepatu dan air minum", "", at(31));
+        for id in [1, 2] {
+            let with = if id == 1 { "backup-bot" } else { "nama-panjang" };
+            world.mark_read("messi", with, id);
+        }
+        world.say("lineker", "messi", "apa kabar?", "", at(12));
+        world.say("lineker", "messi", "sudah lihat\u{202e}gnp.exe?", "", at(11));
+    });
+}
+
+/// Fails with what axe has against the page as it is.
+fn examine(browser: &Browser, what: &str) {
+    if browser.script("return Boolean(window.axe)") != true {
+        browser.script(include_str!("../../browser/axe.min.js"));
+    }
+    let found = browser.script_later(
+        "const done = arguments[0];
+         axe.run(document, { resultTypes: ['violations'] }).then((result) => done(result.violations.map((v) =>
+           `${v.id}: ${v.help}: ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join(' | ')}`)), (e) => done([String(e)]));",
+    );
+    assert_eq!(found, json!([]), "axe, at {what}");
+    let wide = browser.script("return document.documentElement.scrollWidth - innerWidth");
+    assert!(wide.as_i64().expect("a number") <= 0, "{what} is wider than the window by {wide}");
+}
+
+struct Walk<'a> {
+    browser: &'a Browser,
+    name: String,
+    folder: Option<PathBuf>,
+}
+
+impl Walk<'_> {
+    fn look(&self, screen: &str) {
+        let what = format!("{}-{screen}", self.name);
+        examine(self.browser, &what);
+        if let Some(folder) = &self.folder {
+            self.browser.picture(&folder.join(format!("{what}.png")));
+        }
+    }
+
+    fn at(&self, hash: &str, sign: &str, screen: &str) {
+        self.browser.script(&format!("location.hash = '{hash}'"));
+        self.browser.wait_for(sign);
+        self.look(screen);
+    }
+}
+
+/// All screens in one theme and language.
+fn walk(driver: &Driver, name: &str, size: (u32, u32), theme: &str, language: &str) {
+    let folder = env::var_os("CHATD_PICTURES").map(PathBuf::from);
+    if let Some(folder) = &folder {
+        fs::create_dir_all(folder).expect("it can be made");
+    }
+    let (server, url) = server();
+    let browser = driver.browser(size.0, size.1);
+    let walk = Walk { browser: &browser, name: format!("{name}-{theme}-{language}"), folder };
+    browser.open(&url);
+    browser.script(&format!("localStorage['chatd.theme'] = '{theme}'; localStorage['chatd.lang'] = '{language}'"));
+    browser.run(browser.client.refresh());
+    browser.wait_for("#name");
+    walk.look("login");
+    browser.log_in(&url, "messi");
+    browser.wait_for(".empty .wide");
+    walk.look("empty");
+    talk(&server);
+    browser.wait("document.querySelectorAll('.convs a').length === 4");
+    walk.look("list");
+    go(&browser, "henderson");
+    browser.wait_for(".m");
+    browser.wait("document.querySelector('.text a')");
+    walk.look("conversation");
+    walk.at("#/c/nama-panjang", ".m", "long-names");
+    walk.at("#/find", ".found a", "find");
+    walk.at("#/settings", ".settings", "settings");
+    go(&browser, "henderson");
+    server.with(|world| {
+        world.away = true;
+        world.cut();
+    });
+    browser.write("#text", "Bawa bola juga");
+    browser.click(".send");
+    browser.wait_for(".note");
+    browser.wait_for(".waits .bad");
+    walk.look("offline");
+}
+
+fn walks(name: &str, size: (u32, u32)) {
+    let Some(driver) = Driver::start() else { return };
+    for theme in ["light", "dark"] {
+        for language in ["id", "en"] {
+            walk(&driver, name, size, theme, language);
+        }
+    }
+}
+
+#[test]
+fn the_desktop_is_for_everybody() {
+    walks("desktop", DESKTOP);
+}
+
+#[test]
+fn the_phone_is_for_everybody() {
+    walks("phone", PHONE);
+}
+
+#[test]
+fn the_narrowest_window_is_for_everybody() {
+    let Some(driver) = Driver::start() else { return };
+    walk(&driver, "narrow", NARROW, "light", "id");
+}

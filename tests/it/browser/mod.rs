@@ -1,0 +1,357 @@
+//! The page in a real browser. The server is the stand-in, which can lose a reply and be away; where chromium or
+//! chromedriver is missing the tests say SKIPPED.
+
+mod driver;
+mod looks;
+mod stand_in;
+
+use fantoccini::key::Key;
+
+use self::driver::{Browser, Driver};
+use self::stand_in::{StandIn, now};
+
+const DESKTOP: (u32, u32) = (1100, 680);
+const ENTER: &str = "\u{e007}";
+
+/// A server with three accounts.
+fn server() -> (StandIn, String) {
+    let server = StandIn::start();
+    server.with(|world| {
+        for (name, display, _) in crate::support::THREE {
+            world.users.insert(name.to_owned(), display.to_owned());
+        }
+    });
+    let url = format!("http://{}/", server.address);
+    (server, url)
+}
+
+fn desktop(driver: &Driver) -> Browser {
+    driver.browser(DESKTOP.0, DESKTOP.1)
+}
+
+/// Opens a conversation as its link does.
+fn go(browser: &Browser, name: &str) {
+    browser.script(&format!("location.hash = '#/c/{name}'"));
+    browser.wait_for("#text");
+}
+
+fn send(browser: &Browser, text: &str) {
+    browser.write("#text", text);
+    browser.press(None, ENTER);
+}
+
+#[test]
+fn two_browsers_talk() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    let (messi, henderson) = (desktop(&driver), desktop(&driver));
+    messi.log_in(&url, "messi");
+    henderson.log_in(&url, "henderson");
+
+    go(&messi, "henderson");
+    send(&messi, "halo, jadi latihan besok?");
+    messi.wait("document.querySelector('.m.me .st')?.textContent === '✓'");
+
+    // Nobody has opened it: it is counted, in the list and in the title.
+    henderson.see("halo, jadi latihan besok?");
+    henderson.wait("document.querySelector('.convs .n')?.textContent.endsWith('1')");
+    henderson.wait("document.title.startsWith('(1)')");
+    assert_eq!(server.with(|world| world.upto("henderson", "messi")), 0, "it counts as read, and nobody has opened it");
+
+    henderson.click(".convs a[href='#/c/messi']");
+    henderson.see("Pesan baru");
+    messi.wait("document.querySelector('.m.me .st')?.textContent === '✓✓'");
+    henderson.wait("document.title.startsWith('Lionel Messi')");
+
+    send(&henderson, "Jadi. Jam berapa?");
+    messi.see("Jadi. Jam berapa?");
+    let texts = server.with(|world| world.log.iter().map(|m| m.text.clone()).collect::<Vec<_>>());
+    assert_eq!(texts, ["halo, jadi latihan besok?", "Jadi. Jam berapa?"]);
+}
+
+#[test]
+fn a_send_whose_reply_is_lost_is_there_once() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    go(&messi, "henderson");
+    server.with(|world| world.lose_replies = 2);
+    send(&messi, "hanya sekali");
+    send(&messi, "sesudahnya");
+    messi.wait("document.querySelectorAll('.m.me .st').length === 2 && !document.querySelector('.waits')");
+    server.with(|world| {
+        let texts: Vec<_> = world.log.iter().map(|m| &*m.text).collect();
+        assert_eq!(texts, ["hanya sekali", "sesudahnya"]);
+        assert!(world.sends >= 4, "the replies were not lost: {} sends", world.sends);
+    });
+    messi.run(messi.client.refresh());
+    messi.wait("document.querySelectorAll('.m.me .st').length === 2");
+    assert_eq!(messi.count(".m"), 2, "a text is shown twice");
+}
+
+#[test]
+fn what_is_typed_survives_a_reload_and_a_server_that_is_away() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    go(&messi, "henderson");
+    messi.write("#text", "setengah kalim");
+    messi.run(messi.client.refresh());
+    messi.wait("document.querySelector('#text')?.value === 'setengah kalim'");
+    // Another conversation has a draft of its own.
+    go(&messi, "lineker");
+    messi.wait("document.querySelector('#text').value === ''");
+    go(&messi, "henderson");
+    messi.wait("document.querySelector('#text').value === 'setengah kalim'");
+
+    // The service worker has the shell by now, so the page opens without the server.
+    messi.wait("navigator.serviceWorker.controller");
+    server.with(|world| {
+        world.away = true;
+        world.cut();
+    });
+    messi.press(None, &format!("at{ENTER}"));
+    messi.see("belum terkirim");
+    messi.see("Tidak tersambung");
+    messi.run(messi.client.refresh());
+    messi.see("setengah kalimat");
+    server.with(|world| {
+        assert_eq!(world.log.len(), 0);
+        world.away = false;
+    });
+    // As the browser tells when the network is back.
+    messi.script("dispatchEvent(new Event('online'))");
+    messi.wait("document.querySelector('.m.me .st')?.textContent === '✓'");
+    assert_eq!(server.with(|world| world.log.iter().map(|m| m.text.clone()).collect::<Vec<_>>()), ["setengah kalimat"]);
+}
+
+#[test]
+fn a_refused_text_stays_and_says_why() {
+    let Some(driver) = Driver::start() else { return };
+    let (_server, url) = server();
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    go(&messi, "nobody");
+    send(&messi, "ada orang?");
+    messi.see("tidak ada yang bernama begitu");
+    messi.click(".waits .link:last-of-type");
+    messi.wait("document.querySelector('#text').value === 'ada orang?' && !document.querySelector('.waits')");
+}
+
+#[test]
+fn ten_tabs_use_one_stream_and_another_leads_when_the_leader_goes() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    let first = messi.run(messi.client.window());
+    let mut tabs = Vec::new();
+    for _ in 0..9 {
+        let tab = messi.run(messi.client.new_window(true)).handle;
+        messi.run(messi.client.switch_to_window(tab.clone()));
+        messi.open(&url);
+        messi.wait_for(".side .convs");
+        tabs.push(tab);
+    }
+    assert_eq!(server.with(|world| (world.opened, world.open_streams())), (1, 1));
+    server.with(|world| world.say("henderson", "messi", "untuk semua", "", now()));
+    for tab in &tabs {
+        messi.run(messi.client.switch_to_window(tab.clone()));
+        messi.see("untuk semua");
+    }
+    messi.run(messi.client.switch_to_window(first));
+    messi.run(messi.client.close_window());
+    messi.run(messi.client.switch_to_window(tabs[8].clone()));
+    let until = std::time::Instant::now() + driver::PATIENCE;
+    while server.with(|world| world.opened) < 2 {
+        assert!(std::time::Instant::now() < until, "no other tab leads");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    server.with(|world| world.say("henderson", "messi", "masih di sini", "", now()));
+    for tab in &tabs {
+        messi.run(messi.client.switch_to_window(tab.clone()));
+        messi.see("masih di sini");
+    }
+    assert_eq!(server.with(|world| (world.opened, world.open_streams())), (2, 1));
+}
+
+#[test]
+fn a_long_conversation_is_scrolled_through_and_never_over_200_are_in_the_page() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    server.with(|world| {
+        for number in 0..430 {
+            world.say(
+                "henderson",
+                "messi",
+                &format!("nomor {number}"),
+                "",
+                now() - 86_400_000 * 20 + number * 3_600_000,
+            );
+        }
+        world.mark_read("messi", "henderson", 430);
+    });
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    go(&messi, "henderson");
+    messi.see("nomor 429");
+    messi.script(
+        "window.most = 0; window.seen = new Set();
+         const note = () => {
+           const rows = document.querySelectorAll('.m');
+           window.most = Math.max(window.most, rows.length);
+           for (const row of rows) window.seen.add(row.dataset.id);
+         };
+         new MutationObserver(note).observe(document.querySelector('.log'), { childList: true, subtree: true });
+         note();",
+    );
+    let scroll = |to: &str| messi.script(&format!("document.querySelector('.log').scrollTop = {to}"));
+    for _ in 0..200 {
+        scroll("0");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        if messi.script("return document.querySelector('.m').dataset.id === '1'") == true {
+            break;
+        }
+    }
+    messi.see("Awal percakapan");
+    // While the end is not loaded, what arrives does not make a gap.
+    server.with(|world| world.say("henderson", "messi", "yang terbaru", "", now()));
+    for _ in 0..200 {
+        scroll("1e9");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        if messi.script("return [...document.querySelectorAll('.m')].at(-1).dataset.id === '431'") == true {
+            break;
+        }
+    }
+    messi.see("yang terbaru");
+    assert_eq!(messi.script("return window.seen.size"), 431, "not all were shown");
+    let most = messi.script("return window.most").as_u64().expect("a number");
+    assert!((150..=200).contains(&most), "{most} messages were in the page");
+}
+
+#[test]
+fn what_is_read_stays_where_it_is_while_older_ones_are_loaded() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    server.with(|world| {
+        for number in 0..120 {
+            world.say("henderson", "messi", &format!("nomor {number}"), "", now() - 7_200_000 + number * 1000);
+        }
+        world.mark_read("messi", "henderson", 120);
+    });
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    go(&messi, "henderson");
+    messi.see("nomor 119");
+    let moved = messi.script_later(
+        "const done = arguments[0];
+         const log = document.querySelector('.log');
+         log.scrollTop = 300;
+         requestAnimationFrame(() => requestAnimationFrame(() => {
+           const row = [...document.querySelectorAll('.m')].find((m) => m.getBoundingClientRect().top > 200);
+           const before = row.getBoundingClientRect().top - (300 - log.scrollTop) * 0;
+           const wait = () => {
+             if (document.querySelectorAll('.m').length > 60) done(Math.abs(row.getBoundingClientRect().top - before));
+             else setTimeout(wait, 10);
+           };
+           wait();
+         }));",
+    );
+    assert!(moved.as_f64().expect("a number") < 3.0, "the message that was read has moved by {moved} pixels");
+}
+
+#[test]
+fn foreign_text_is_text() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    server.with(|world| {
+        world.users.insert("lineker".to_owned(), "Gary\u{202e}rekeniL <b>x</b>".to_owned());
+        let time = now();
+        for text in [
+            "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>",
+            "lihat\u{202e}gnp.exe dan \u{1b}[31m dan \u{85}",
+            "lihat (https://id.wikipedia.org/wiki/Bola_(olahraga)), ya.",
+            "https://аpple.com/x dan https://user:pass@evil.example/ dan http://2130706433/",
+            "javascript:alert(1) dan https://a.example\\@b.example/",
+        ] {
+            world.say("lineker", "messi", text, "", time);
+        }
+    });
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    go(&messi, "lineker");
+    messi.see("javascript:alert(1)");
+    assert_eq!(messi.count(".log img") + messi.count(".log script") + messi.count("h1 b"), 0);
+    assert!(messi.text("h1").contains("U+202E"), "a name turns the direction: {:?}", messi.text("h1"));
+    assert!(!messi.run(messi.client.title()).contains(['\u{202e}']), "the title turns the direction");
+    let marks = messi.script("return [...document.querySelectorAll('.log .mark')].map((m) => m.textContent).join(' ')");
+    assert_eq!(marks, "U+202E U+001B U+0085");
+    let links = messi.script(
+        "return [...document.querySelectorAll('.log a')].map((a) => `${a.textContent} -> ${a.href} ${a.rel} ${a.target}`)",
+    );
+    let rest = "noopener noreferrer nofollow _blank";
+    let expected = [
+        format!(
+            "https://id.wikipedia.org/wiki/Bola_(olahraga) -> https://id.wikipedia.org/wiki/Bola_(olahraga) {rest}"
+        ),
+        format!("https://аpple.com/x -> https://xn--pple-43d.com/x {rest}"),
+        format!("http://2130706433/ -> http://127.0.0.1/ {rest}"),
+    ];
+    assert_eq!(links, serde_json::json!(expected));
+    let hosts = messi.script("return [...document.querySelectorAll('.log .host')].map((m) => m.textContent).join(' ')");
+    assert_eq!(hosts, "(xn--pple-43d.com) (127.0.0.1)");
+}
+
+#[test]
+fn all_is_done_with_the_keyboard() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    server.with(|world| {
+        world.say("lineker", "messi", "yang lama", "", now() - 5000);
+        world.say("henderson", "messi", "yang baru", "", now());
+    });
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    messi.see("yang baru");
+    messi.press(Some(Key::Alt), "\u{e015}");
+    messi.wait("location.hash === '#/c/henderson' && document.activeElement.id === 'text'");
+    messi.press(Some(Key::Alt), "\u{e015}");
+    messi.wait("location.hash === '#/c/lineker' && document.activeElement.id === 'text'");
+    messi.press(Some(Key::Alt), "\u{e013}");
+    messi.wait("location.hash === '#/c/henderson' && document.activeElement.id === 'text'");
+    messi.press(Some(Key::Shift), ENTER);
+    messi.wait("document.querySelector('#text').value === '\\n'");
+    messi.press(Some(Key::Control), "k");
+    messi.wait("document.activeElement.id === 'q'");
+    messi.press(None, "gary");
+    messi.wait("document.querySelectorAll('.found a').length === 1");
+    messi.press(None, ENTER);
+    messi.wait("location.hash === '#/c/lineker'");
+    messi.script("document.querySelector('.log').focus()");
+    messi.press(None, "\u{e013}");
+    messi.wait("document.activeElement.matches('.m')");
+    messi.press(None, "\u{e00c}");
+    messi.wait("location.hash !== '#/c/lineker'");
+}
+
+#[test]
+fn a_wrong_password_and_an_ended_session_are_said() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    let messi = desktop(&driver);
+    messi.open(&url);
+    messi.write("#name", "messi");
+    messi.write("#password", "salah");
+    messi.press(None, ENTER);
+    messi.see("Nama atau kata sandi salah");
+    messi.log_in(&url, "messi");
+    go(&messi, "henderson");
+    messi.write("#text", "belum selesai");
+    server.with(|world| world.end_sessions());
+    messi.see("Sesi Anda sudah berakhir");
+    messi.write("#password", "surabaya");
+    messi.press(None, ENTER);
+    messi.wait("document.querySelector('#text')?.value === 'belum selesai'");
+}
