@@ -69,7 +69,15 @@ export async function refresh() {
     heardEnd(e);
   } finally {
     asking = false;
+    for (const [name, data] of meanwhile.splice(0)) on[name]?.(data);
   }
+}
+/** Events that came while the list was asked for: the list may be older than they are. @type {[string, any][]} */
+const meanwhile = [];
+/** @param {string} name @param {any} data */
+function heard(name, data) {
+  if (asking) meanwhile.push([name, data]);
+  else on[name]?.(data);
 }
 export async function moreConversations() {
   if (moreBefore.value === null) return;
@@ -190,6 +198,8 @@ const on = {
       putConversations(data.conversations.map(api.toConversation), false);
       loaded.value = true;
     });
+    // The tab that has the line knows of more than this one, so some messages were not heard here.
+    if (data.after > stream.known()) on.reset(null);
     tellRead();
     outbox.drain();
   },
@@ -228,7 +238,7 @@ let titled = false;
 /** Loads the list and opens the stream for who is logged in. */
 export async function live() {
   if (!me.value) return;
-  stream.start((name, data) => on[name]?.(data));
+  stream.listen(heard);
   outbox.begin(arrived, heardEnd);
   if (!titled) {
     titled = true;
@@ -240,7 +250,10 @@ export async function live() {
   } catch (e) {
     if (heardEnd(e)) return;
   }
+  // The list tells from which message on the stream is wanted.
   await refresh();
+  if (!me.value) return;
+  stream.start();
   installWorker();
 }
 

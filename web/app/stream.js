@@ -15,6 +15,7 @@ const channel = new BroadcastChannel('chatd-stream');
 /** @type {(name: string, data: any) => void} */
 let handle = () => {};
 let running = false;
+let listening = false;
 /** The newest message that this tab knows of. */
 let newest = 0;
 /** What the leader does. null: another tab leads. @type {Leader | null} */
@@ -24,6 +25,7 @@ let heard = 0;
 
 /** The stream need not tell of messages up to this one. @param {number} id */
 export function seen(id) { if (id > newest) newest = id; }
+export const known = () => newest;
 
 /** @param {string} name @param {any} data */
 function take(name, data) {
@@ -51,6 +53,7 @@ class Leader {
   connect() {
     clearTimeout(this.timer);
     this.source?.close();
+    this.after = newest;
     const source = this.source = new EventSource(eventsUrl(newest));
     for (const name of EVENTS) {
       source.addEventListener(name, (e) => {
@@ -72,6 +75,7 @@ class Leader {
     try { data = text ? JSON.parse(text) : {}; } catch { return; }
     if (name === 'hello') {
       this.tries = 0;
+      data.after = this.after;
       tell('open');
     }
     channel.postMessage({ event: name, data });
@@ -145,7 +149,7 @@ channel.onmessage = ({ data }) => {
     return;
   }
   heard = Date.now();
-  if (!running || leader) return;
+  if (!listening || leader) return;
   if (data.line) line.value = data.line;
   if (data.event) take(data.event, data.data);
 };
@@ -154,16 +158,20 @@ document.addEventListener('visibilitychange', kick);
 addEventListener('pageshow', kick);
 addEventListener('offline', () => leader?.fail());
 
-/** @param {(name: string, data: any) => void} handler */
-export function start(handler) {
+/** Hears what another tab passes on. @param {(name: string, data: any) => void} handler */
+export function listen(handler) {
   handle = handler;
+  listening = true;
+}
+/** Leads, or waits for it. */
+export function start() {
   if (running) return;
   running = true;
   lead(false);
   kick();
 }
 export function stop() {
-  running = false;
+  running = listening = false;
   newest = 0;
   leader?.close();
   leader = null;

@@ -5,6 +5,9 @@ mod driver;
 mod looks;
 mod stand_in;
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use fantoccini::key::Key;
 
 use self::driver::{Browser, Driver};
@@ -33,6 +36,14 @@ fn desktop(driver: &Driver) -> Browser {
 fn go(browser: &Browser, name: &str) {
     browser.script(&format!("location.hash = '#/c/{name}'"));
     browser.wait_for("#text");
+}
+
+fn until(condition: impl Fn() -> bool, otherwise: &str) {
+    let end = Instant::now() + driver::PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "{otherwise}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn send(browser: &Browser, text: &str) {
@@ -164,17 +175,14 @@ fn ten_tabs_use_one_stream_and_another_leads_when_the_leader_goes() {
     messi.run(messi.client.switch_to_window(first));
     messi.run(messi.client.close_window());
     messi.run(messi.client.switch_to_window(tabs[8].clone()));
-    let until = std::time::Instant::now() + driver::PATIENCE;
-    while server.with(|world| world.opened) < 2 {
-        assert!(std::time::Instant::now() < until, "no other tab leads");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    until(|| server.with(|world| world.opened) == 2, "no other tab leads");
     server.with(|world| world.say("henderson", "messi", "masih di sini", "", now()));
     for tab in &tabs {
         messi.run(messi.client.switch_to_window(tab.clone()));
         messi.see("masih di sini");
     }
-    assert_eq!(server.with(|world| (world.opened, world.open_streams())), (2, 1));
+    until(|| server.with(|world| world.open_streams()) == 1, "the stream of the tab that is gone is still open");
+    assert_eq!(server.with(|world| world.opened), 2);
 }
 
 #[test]
@@ -196,7 +204,7 @@ fn a_long_conversation_is_scrolled_through_and_never_over_200_are_in_the_page() 
     let messi = desktop(&driver);
     messi.log_in(&url, "messi");
     go(&messi, "henderson");
-    messi.see("nomor 429");
+    messi.wait_for(".m[data-id='430']");
     messi.script(
         "window.most = 0; window.seen = new Set();
          const note = () => {
@@ -210,7 +218,7 @@ fn a_long_conversation_is_scrolled_through_and_never_over_200_are_in_the_page() 
     let scroll = |to: &str| messi.script(&format!("document.querySelector('.log').scrollTop = {to}"));
     for _ in 0..200 {
         scroll("0");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
         if messi.script("return document.querySelector('.m').dataset.id === '1'") == true {
             break;
         }
@@ -220,7 +228,7 @@ fn a_long_conversation_is_scrolled_through_and_never_over_200_are_in_the_page() 
     server.with(|world| world.say("henderson", "messi", "yang terbaru", "", now()));
     for _ in 0..200 {
         scroll("1e9");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
         if messi.script("return [...document.querySelectorAll('.m')].at(-1).dataset.id === '431'") == true {
             break;
         }
@@ -244,20 +252,18 @@ fn what_is_read_stays_where_it_is_while_older_ones_are_loaded() {
     let messi = desktop(&driver);
     messi.log_in(&url, "messi");
     go(&messi, "henderson");
-    messi.see("nomor 119");
+    messi.wait_for(".m[data-id='120']");
     let moved = messi.script_later(
         "const done = arguments[0];
          const log = document.querySelector('.log');
          log.scrollTop = 300;
-         requestAnimationFrame(() => requestAnimationFrame(() => {
-           const row = [...document.querySelectorAll('.m')].find((m) => m.getBoundingClientRect().top > 200);
-           const before = row.getBoundingClientRect().top - (300 - log.scrollTop) * 0;
-           const wait = () => {
-             if (document.querySelectorAll('.m').length > 60) done(Math.abs(row.getBoundingClientRect().top - before));
-             else setTimeout(wait, 10);
-           };
-           wait();
-         }));",
+         const row = [...document.querySelectorAll('.m')].find((m) => m.getBoundingClientRect().top > 200);
+         const before = row.getBoundingClientRect().top;
+         const wait = () => {
+           if (document.querySelectorAll('.m').length > 60) done(Math.abs(row.getBoundingClientRect().top - before));
+           else setTimeout(wait, 10);
+         };
+         wait();",
     );
     assert!(moved.as_f64().expect("a number") < 3.0, "the message that was read has moved by {moved} pixels");
 }
