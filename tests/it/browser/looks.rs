@@ -1,4 +1,4 @@
-//! Every screen, in both themes and languages, on a desktop and on a phone: axe-core finds nothing, and pictures of them
+//! Every screen, in both themes and languages, on a desktop and a phone: axe-core finds nothing, and pictures of them
 //! can be looked at:
 //!
 //!     CHATD_PICTURES=/tmp/pictures cargo test --test it browser::looks -- --nocapture
@@ -51,8 +51,19 @@ fn examine(browser: &Browser, what: &str) {
            `${v.id}: ${v.help}: ${v.nodes.map((n) => `${n.target} ${n.failureSummary}`).join(' | ')}`)), (e) => done([String(e)]));",
     );
     assert_eq!(found, json!([]), "axe, at {what}");
-    let wide = browser.script("return document.documentElement.scrollWidth - innerWidth");
-    assert!(wide.as_i64().expect("a number") <= 0, "{what} is wider than the window by {wide}");
+    let wide = browser.script(
+        "const out = [...document.querySelectorAll('#app *:not(.vh, .vh *, .skip)')].filter((e) => {
+           const box = e.getBoundingClientRect();
+           return box.left < -0.5 || box.right > innerWidth + 0.5;
+         });
+         return out.map((e) => e.outerHTML.slice(0, 90));",
+    );
+    assert_eq!(wide, json!([]), "{what} is wider than the window");
+    let filled = browser.script(
+        "const sides = [...document.querySelectorAll('main, nav')].map((e) => e.getBoundingClientRect().width);
+         return Math.abs(sides.reduce((a, b) => a + b) - innerWidth) <= 1 || sides;",
+    );
+    assert!(filled == true || what.ends_with("login"), "{what} does not fill the window: {filled}");
 }
 
 struct Walk<'a> {
