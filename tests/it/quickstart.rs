@@ -1,10 +1,12 @@
 //! `chatd quickstart`: three answers make a server that runs, and nothing that is there is replaced.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 
 use crate::security::tls::certificate_for;
-use crate::support::{Folder, Server};
+use crate::support::{Folder, PATIENCE, Server, address_in};
 use crate::terminal::Terminal;
 
 /// Where the settings go; the folder's own are another test's.
@@ -49,6 +51,7 @@ fn a_person_answers_three_questions_and_has_a_server() {
     terminal.enter("surabaya");
     terminal.see("messi added");
     terminal.see(&format!("chatd serve --config {settings_path}"));
+    terminal.see("https://chat.example.org:9444");
     terminal.see("--tls --connect chat.example.org:9443");
     assert_eq!(terminal.end(), Some(0));
 
@@ -56,8 +59,11 @@ fn a_person_answers_three_questions_and_has_a_server() {
     let written = fs::read_to_string(&settings).expect("it is written");
     assert!(written.contains("tls_listen = \"0.0.0.0:9443\""), "{written}");
     assert!(written.contains(&format!("tls_certificate = \"{place}/chat.crt\"")), "{written}");
-    let free = ["server.listen=127.0.0.1:0", "server.tls_listen=127.0.0.1:0"];
-    let serve = ["serve", "--config", settings_path, "--set", free[0], "--set", free[1]];
+    assert!(written.contains("hosts = [\"chat.example.org:9444\"]"), "{written}");
+    let mut serve = vec!["serve", "--config", settings_path];
+    for free in ["server.listen=127.0.0.1:0", "server.tls_listen=127.0.0.1:0", "web.tls_listen=127.0.0.1:0"] {
+        serve.extend(["--set", free]);
+    }
     let server = Server::start_with(&folder, folder.command(&serve));
     server.login("messi");
     assert!(server.log().contains("listening for TLS"), "{}", server.log());
@@ -77,7 +83,7 @@ fn without_a_terminal_all_answers_are_flags() {
     refused(&[], "--address; --certificate and --key, or --loopback; --account");
     refused(&["--address", "localhost"], "give --account\n");
     refused(&["--address", "chat.example.org", "--account", "messi"], "give --certificate and --key, or --loopback\n");
-    refused(&["--address", "a:0", "--loopback", "--account", "messi"], "the port is 1 to 65535");
+    refused(&["--address", "a:0", "--loopback", "--account", "messi"], "the port is 1 to 65534");
     refused(&["--address", "localhost", "--account", "of two"], "\"of two\"");
     refused(
         &["--address", "localhost", "--account", "messi"],
@@ -89,7 +95,6 @@ fn without_a_terminal_all_answers_are_flags() {
     let good = ["--address", "localhost", "--account", "messi", "--password-stdin"];
     let said = folder.done(&arguments(settings_path, &good), "surabaya\n");
     assert!(said.contains("made.toml written") && said.contains("chatd serve --config"), "{said}");
-    folder.done(&["config", "check", "--config", settings_path, "--set", "server.listen=127.0.0.1:0"], "");
     assert!(folder.done(&["user", "list", "--config", settings_path], "").starts_with("messi: "));
 }
 
@@ -131,4 +136,27 @@ fn what_is_there_is_not_replaced() {
     assert!(!settings.exists());
     let server = Server::start(&folder);
     server.login("messi");
+}
+
+#[test]
+fn behind_a_proxy_the_page_answers_to_its_name() {
+    let folder = Folder::new("");
+    let settings = file(&folder);
+    let settings_path = settings.to_str().expect("it is UTF-8");
+    let answers = ["--address", "Chat.Example.org", "--loopback", "--account", "messi", "--password-stdin"];
+    folder.done(&arguments(settings_path, &answers), "surabaya\n");
+    let free = ["server.listen=127.0.0.1:0", "web.listen=127.0.0.1:0"];
+    let serve = ["serve", "--config", settings_path, "--set", free[0], "--set", free[1]];
+    let server = Server::start_with(&folder, folder.command(&serve));
+    let address = address_in(&server.log(), "listening for browsers").expect("it is logged");
+    let status = |host: &str| {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        write!(stream, "GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it is taken");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("it ends");
+        reply.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!(status("chat.example.org"), "200");
+    assert_eq!(status("elsewhere.example.org"), "403");
 }

@@ -17,8 +17,10 @@ use crate::cli::{absolute, output, runtime};
 use crate::config::{BadConfig, load};
 use crate::model::Username;
 
-/// The port of TLS, where the address names none.
+/// The port of clients in TLS, where the address names none.
 const TLS_PORT: u16 = 8443;
+/// Where browsers come on this machine; with a certificate of ours they come to the port after that of TLS.
+const WEB_PORT: u16 = 8080;
 /// The answer that asks for no certificate.
 const LOOPBACK: &str = "loopback";
 
@@ -151,33 +153,53 @@ impl Quickstart {
 impl Answers {
     /// The file, with a database beside it.
     fn settings(&self, file: &Path) -> anyhow::Result<String> {
-        let database = file.with_file_name("chat.db");
+        let Answers { host, port, .. } = self;
         let mut text = String::from(
             "# By `chatd quickstart`. `chatd config example` prints all settings, with what each means.\n\n[server]\n\
              # Programs on this machine.\nlisten = \"127.0.0.1:8889\"\n",
         );
         if let Some((certificate, key)) = &self.certificate {
-            let Answers { host, port, .. } = self;
-            writeln!(text, "# Others come to {host}:{port}, in TLS.\ntls_listen = \"0.0.0.0:{port}\"")?;
+            writeln!(text, "# Clients of others come to {host}:{port}.\ntls_listen = \"0.0.0.0:{port}\"")?;
             writeln!(text, "tls_certificate = {}\ntls_key = {}", quoted(certificate)?, quoted(key)?)?;
         }
-        let url = format!("sqlite://{}", utf8(&database)?);
+        writeln!(text, "\n[web]\n# {}", self.page())?;
+        match (&self.certificate, host.as_str()) {
+            (Some(_), _) => {
+                let web = port + 1;
+                writeln!(text, "tls_listen = \"0.0.0.0:{web}\"\nhosts = [\"{host}:{web}\"]")?;
+            }
+            (None, "localhost") => writeln!(text, "listen = \"127.0.0.1:{WEB_PORT}\"")?,
+            (None, _) => {
+                writeln!(text, "listen = \"127.0.0.1:{WEB_PORT}\"\nhosts = [\"{host}\"]")?;
+                writeln!(
+                    text,
+                    "# The proxy, whose word on who comes is taken.\ntrusted_proxies = [\"127.0.0.1\", \"::1\"]"
+                )?;
+            }
+        }
+        let url = format!("sqlite://{}", utf8(&file.with_file_name("chat.db"))?);
         writeln!(text, "\n[database]\nurl = {}", toml::Value::String(url))?;
         Ok(text)
+    }
+
+    /// Where a browser opens the page.
+    fn page(&self) -> String {
+        match (&self.certificate, self.host.as_str()) {
+            (Some(_), host) => format!("https://{host}:{}", self.port + 1),
+            (None, "localhost") => format!("http://127.0.0.1:{WEB_PORT}"),
+            (None, host) => format!("https://{host}, by a proxy to 127.0.0.1:{WEB_PORT}"),
+        }
     }
 
     /// What to do with it.
     fn next(&self, file: &Path) -> String {
         let Answers { host, port, account, certificate } = self;
-        let file = file.display();
-        let mut lines = format!("    chatd serve --config {file}\n");
-        match certificate {
-            Some(_) => lines
-                .push_str(&format!("    chatd client --tls --connect {host}:{port}    # auth {account} PASSWORD\n")),
-            None => lines.push_str(&format!("    chatd client    # on this machine: auth {account} PASSWORD\n")),
-        }
-        lines.push_str(&format!("    chatd user add NAME --config {file}    # more people\n"));
-        lines
+        let (file, page) = (file.display(), self.page());
+        let flags = certificate.as_ref().map_or(String::new(), |_| format!(" --tls --connect {host}:{port}"));
+        format!(
+            "    chatd serve --config {file}\n    and open {page}, or: chatd login{flags} {account}\n    \
+             chatd user add NAME --config {file}    # more people\n"
+        )
     }
 }
 
@@ -192,8 +214,8 @@ fn address(given: &str) -> anyhow::Result<(String, u16)> {
     if given.contains('/') || !is_name {
         bail!("{given:?} is no host name: no https://, and letters, digits, dots and hyphens only");
     }
-    let port = port.map_or(Some(TLS_PORT), |port| port.parse().ok().filter(|port| *port > 0));
-    Ok((host.to_ascii_lowercase(), port.context("the port is 1 to 65535")?))
+    let port = port.map_or(Some(TLS_PORT), |port| port.parse().ok().filter(|port| (1..u16::MAX).contains(port)));
+    Ok((host.to_ascii_lowercase(), port.context("the port is 1 to 65534")?))
 }
 
 /// Certificate and key, if a server can use them.
