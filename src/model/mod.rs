@@ -156,6 +156,14 @@ impl Address {
             Address::Group(_) => None,
         }
     }
+
+    /// The group, if it is one.
+    pub fn group(self) -> Option<GroupId> {
+        match self {
+            Address::User(_) => None,
+            Address::Group(group) => Some(group),
+        }
+    }
 }
 
 impl From<UserId> for Address {

@@ -7,6 +7,7 @@ mod answer;
 pub(crate) mod arrivals;
 mod following;
 pub(crate) mod group_commit;
+mod groups;
 pub(crate) mod lease;
 pub(crate) mod memory;
 mod open;
@@ -17,6 +18,8 @@ pub(crate) use self::answer::Answer;
 pub(crate) use self::arrivals::Arrival;
 pub(crate) use self::following::{ConversationPage, ConversationSummary, FollowPage};
 pub use self::following::{ConversationQuery, FollowQuery};
+pub(crate) use self::groups::GroupReceipt;
+pub use self::groups::{Group, GroupLimits, GroupMember, GroupRepository, GroupResult, NewGroup, ReadCount};
 pub use self::lease::Lease;
 pub(crate) use self::lease::LeaseKeeper;
 pub(crate) use self::memory::followers::Following;
@@ -144,8 +147,10 @@ pub struct StoredMessage {
     pub sender: UserId,
     /// Whom it is for.
     pub to: Address,
-    /// When it was read, once that is durable.
+    /// When it was read, once that is durable; not known of one to a group.
     pub read_at: Option<Timestamp>,
+    /// How many have read it, if it is to a group.
+    pub readers: Option<ReadCount>,
 }
 
 /// What became of a message: its number, when it was sent and when it was read, once that is durable.
@@ -219,11 +224,11 @@ pub struct StoreStatus {
 }
 
 /// The store.
-pub trait Repository: Send + Sync {
+pub trait Repository: GroupRepository + Send + Sync {
     /// The living account of this name, case and all.
     fn user_named<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Arc<User>>>;
-    /// The number of the living account of this name, case and all.
-    fn recipient<'a>(&'a self, name: &'a str) -> Answer<'a, Option<UserId>>;
+    /// Whom a message to this name is for, case and all: a living account or group.
+    fn recipient<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Address>>;
     /// An account by number, removed ones too.
     fn user(&self, id: UserId) -> Answer<'_, Option<Arc<User>>>;
     /// The PHC string of a living account. From disk: it is needed only at a login.
@@ -276,8 +281,9 @@ pub trait Repository: Send + Sync {
     /// Ready when all that was confirmed before this call is on stable storage.
     fn confirmed(&self) -> Answer<'_, ()>;
 
-    /// A part of what two people wrote to each other, oldest first. Changes nothing.
-    fn conversation(&self, one: UserId, other: UserId, page: HistoryQuery) -> Answer<'_, Vec<StoredMessage>>;
+    /// A part of what two people wrote to each other, or of what was written to a group while one was in it, oldest
+    /// first. Changes nothing.
+    fn conversation(&self, one: UserId, other: Address, page: HistoryQuery) -> Answer<'_, Vec<StoredMessage>>;
     /// What became of the newest messages of `sender` to `recipient`, oldest first, at most so many.
     fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<StoredReceipt>>;
 
@@ -294,7 +300,7 @@ pub trait Repository: Send + Sync {
     fn unread_senders(&self, recipient: UserId) -> Answer<'_, Vec<UserId>>;
     /// Takes what `senders` wrote to `recipient` up to a message off the queue, leased or not. Gives how many messages
     /// had not been read, when it is on stable storage that they are.
-    fn read(&self, recipient: UserId, senders: Vec<UserId>, to: MessageId) -> Answer<'_, usize>;
+    fn read(&self, recipient: UserId, senders: Vec<Address>, to: MessageId) -> Answer<'_, usize>;
 
     /// Removes what was read before `read_before` from the message log; gives how many messages.
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64>;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::{Authenticated, Caller, Outcome, Peer, Rules, Service, unavailable};
-use crate::model::{MessageId, UserId};
+use crate::model::{Address, GroupId, MessageId, UserId};
 use crate::protocol::{ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, Refusal, Reply};
 use crate::repository::{ConversationQuery, ConversationSummary, FollowQuery, Following, StoredMessage, User};
 
@@ -122,6 +122,7 @@ impl Service {
         if senders.is_empty() {
             return Err(Refusal::UnknownRecipient);
         }
+        let senders = senders.into_iter().map(Address::User).collect();
         let messages = self.repository.read(me, senders, to).await.map_err(unavailable)?;
         debug!(address = %peer.address, user = session.user.username.as_str(), messages, "read");
         Ok(caller.hears(Reply::Read(messages as u64)))
@@ -129,14 +130,19 @@ impl Service {
 
     /// A message of `me`'s as it is told of.
     pub(super) async fn entry(&self, me: &User, stored: StoredMessage) -> Result<HistoryEntry, Refusal> {
-        let StoredMessage { message, sender, to, read_at } = stored;
+        let StoredMessage { message, sender, to, read_at, .. } = stored;
         let from = self.person(me, sender).await?;
         Ok(HistoryEntry { message, from, to: self.person(me, UserId(to.number())).await?, read_at })
     }
 
-    /// Who that is. A damaged message may name nobody; it is then one's own.
+    /// Who, or which group, that is. A damaged message may name nobody; it is then one's own.
     async fn person(&self, me: &User, id: UserId) -> Result<Profile, Refusal> {
         let user = self.repository.user(id).await.map_err(unavailable)?;
+        if user.is_none()
+            && let Some(group) = self.repository.group(GroupId(id.0)).await.map_err(unavailable)?
+        {
+            return Ok(Profile { username: group.name.clone(), display_name: group.display_name.to_string() });
+        }
         let user = user.as_deref().unwrap_or(me);
         Ok(Profile { username: user.username.clone(), display_name: user.display_name.to_string() })
     }

@@ -226,7 +226,7 @@ impl Service {
         let recipient = self.repository.recipient(&send.recipient).await.map_err(unavailable)?;
         let recipient = recipient.ok_or(Refusal::UnknownRecipient)?;
         debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
-        Ok(NewMessage { sender: session.user.id, to: recipient.into(), sent_at: *at, text: send.text })
+        Ok(NewMessage { sender: session.user.id, to: recipient, sent_at: *at, text: send.text })
     }
 
     /// Whether a session has not ended.
@@ -340,7 +340,7 @@ impl Service {
             messages: count.min(history_messages),
             bytes: inbox_reply_bytes.min(peer.reply_bytes),
         };
-        let entries = self.repository.conversation(me.id, other.id, page).await.map_err(unavailable)?;
+        let entries = self.repository.conversation(me.id, other.id.into(), page).await.map_err(unavailable)?;
         let person =
             |user: &User| Profile { username: user.username.clone(), display_name: user.display_name.to_string() };
         let past = |StoredMessage { message, sender, read_at, .. }: StoredMessage| {

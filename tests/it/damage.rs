@@ -60,7 +60,7 @@ async fn look(folder: &Path, users: &[UserId]) -> Option<Seen> {
     let url = format!("sqlite://{}", folder.join("chat.db").display());
     let repository = sqlite::open(&url, &LONG_TAIL, Role::Server).await.ok()?;
     let page = HistoryQuery { before: None, messages: 1_000, bytes: u64::MAX };
-    let history = repository.conversation(users[1], users[0], page).await;
+    let history = repository.conversation(users[1], users[0].into(), page).await;
     let inbox = repository.lease(users[1], ALL).await;
     let status = repository.status().await.expect("the store works");
     let _ = repository.close().await;

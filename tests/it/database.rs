@@ -297,17 +297,27 @@ fn conversations_that_are_older_than_their_index_are_found() {
 
 /// The rows of a table, each as JSON.
 fn dump(database: &Path, table: &str) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    runtime.block_on(async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database).read_only(true);
-        let mut database = options.connect().await.expect("it is a database");
-        let sql = match table {
-            "conversation" => "SELECT json_array(run, low, high, messages, earlier) FROM conversation",
-            "sent" => "SELECT json_array(run, sender, messages) FROM sent",
-            _ => "SELECT json_array(low, high, latest) FROM pair",
-        };
-        sqlx::query_scalar(sql).fetch_all(&mut database).await.expect("it can be read")
-    })
+    let sql = match table {
+        "conversation" => "SELECT json_array(run, low, high, messages, earlier) FROM conversation",
+        "sent" => "SELECT json_array(run, sender, messages) FROM sent",
+        _ => "SELECT json_array(low, high, latest) FROM pair",
+    };
+    dump_sql(database, sql.to_owned())
+}
+
+/// The texts that a query gives, asked on a thread of its own, so that any test may.
+pub fn dump_sql(database: &Path, sql: String) -> Vec<String> {
+    let database = database.to_owned();
+    let asked = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+        runtime.block_on(async {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database).read_only(true);
+            let mut database = options.connect().await.expect("it is a database");
+            let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut database).await;
+            rows.expect("it can be read")
+        })
+    });
+    asked.join().expect("it is SQL")
 }
 
 #[test]

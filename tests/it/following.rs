@@ -110,7 +110,7 @@ async fn walk(steps: Vec<Step>, after: i64, messages: usize) {
                 let theirs: Vec<i64> =
                     sent.iter().filter(|(_, m)| (m.from, m.to) == (from, of)).map(|(id, _)| *id).collect();
                 let Some(to) = theirs.len().checked_sub(left + 1).map(|last| theirs[last]) else { continue };
-                let read = repository.read(users[of], vec![users[from]], MessageId(to)).await;
+                let read = repository.read(users[of], vec![users[from].into()], MessageId(to)).await;
                 let newly = theirs.iter().filter(|id| **id <= to && !sent[id].read).count();
                 assert_eq!(read.expect("the store works"), newly);
                 theirs.iter().filter(|id| **id <= to).for_each(|id| sent.get_mut(id).expect("it is there").read = true);
@@ -286,8 +286,8 @@ async fn what_another_holds_is_read_once() {
         send(&repository, users[1], users[0], "three").await;
         let held = lease(&repository, users[0], ALL).await.lease.expect("there is mail");
         assert_eq!(held.len(), 4);
-        assert_eq!(repository.read(users[0], vec![users[1]], ids[1]).await.expect("the store works"), 2);
-        assert_eq!(repository.read(users[0], vec![users[1]], ids[1]).await.expect("the store works"), 0);
+        assert_eq!(repository.read(users[0], vec![users[1].into()], ids[1]).await.expect("the store works"), 2);
+        assert_eq!(repository.read(users[0], vec![users[1].into()], ids[1]).await.expect("the store works"), 0);
         let status = repository.status().await.expect("the store works");
         assert_eq!((status.unread_messages, status.delivered), (2, 2));
         match proof {

@@ -59,6 +59,7 @@ mod door;
 mod extensions;
 mod files;
 mod following;
+mod group_store;
 mod leases;
 mod log;
 mod metrics;

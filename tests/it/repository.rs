@@ -258,7 +258,7 @@ impl World {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(future)
 }
@@ -574,7 +574,7 @@ async fn an_old_conversation_is_found_without_walking_the_runs() {
     let mut before = None;
     for (newest, count) in [(29, 12), (17, 12), (5, 6)] {
         let page = HistoryQuery { before, messages: 12, bytes: u64::MAX };
-        let entries = repository.conversation(users[0], users[1], page).await.expect("the others' is not read");
+        let entries = repository.conversation(users[0], users[1].into(), page).await.expect("the others' is not read");
         let texts: Vec<_> = entries.iter().map(|entry| entry.message.text.to_string()).collect();
         assert_eq!(texts, (newest + 1 - count..=newest).map(|i| i.to_string()).collect::<Vec<_>>());
         before = entries.first().map(|entry| entry.message.id);
@@ -620,7 +620,7 @@ async fn who_finds_nothing_reads_a_bounded_part_of_the_index() {
         let sent = repository.receipts(users[0], users[1], 5).await.expect("the index can be read");
         assert_eq!(sent.len(), usize::from(is_found), "where only the other one wrote, {runs} runs");
         // A number that is no message of theirs leads to what was before it, however far from the latest.
-        let past = repository.conversation(users[0], users[1], page(16)).await.expect("the index can be read");
+        let past = repository.conversation(users[0], users[1].into(), page(16)).await.expect("the index can be read");
         assert_eq!(past.len(), 1, "before a number that is nobody's, {runs} runs");
     }
     // Where runs of others lie in between, too; but where these are very many, it is looked for from the latest on.
@@ -631,7 +631,8 @@ async fn who_finds_nothing_reads_a_bounded_part_of_the_index() {
              UPDATE conversation SET earlier = 10 WHERE run = {nearest}"
         );
         let (repository, users) = with_a_long_conversation(folder.path(), 2_000, &gap).await;
-        let past = repository.conversation(users[0], users[1], page(nearest - 5)).await.expect("the index can be read");
+        let past =
+            repository.conversation(users[0], users[1].into(), page(nearest - 5)).await.expect("the index can be read");
         assert_eq!(past.len(), found, "1,400 parts and more lie before {nearest}");
     }
 }
@@ -653,14 +654,14 @@ async fn who_looks_back_often_does_not_keep_others_waiting() {
     for _ in 0..200 {
         let (repository, answered, one, other) = (repository.clone(), answered.clone(), users[0], users[1]);
         often.push(tokio::spawn(async move {
-            let entries = repository.conversation(one, other, page).await.expect("the store works");
+            let entries = repository.conversation(one, other.into(), page).await.expect("the store works");
             answered.fetch_add(1, Ordering::Relaxed);
             entries.len()
         }));
     }
     // All of them wait for a turn by now, because here one task runs at a time.
     tokio::task::yield_now().await;
-    assert_eq!(repository.conversation(users[2], users[1], page).await.expect("the store works").len(), 100);
+    assert_eq!(repository.conversation(users[2], users[1].into(), page).await.expect("the store works").len(), 100);
     let before = answered.load(Ordering::Relaxed);
     assert!(before < 20, "{before} of the 200 were answered first");
     for asked in often {

@@ -10,14 +10,17 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
-use chatd::internals::repository::{HistoryQuery, InboxQuery, NewUser, Pace, Repository, StoreOptions};
-use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
+use chatd::internals::repository::{
+    GroupRepository, HistoryQuery, InboxQuery, Lease, NewMessage, NewUser, Pace, Repository, StoreOptions,
+};
+use chatd::model::{GroupId, Label, MessageId, SessionId, Timestamp, UserId, Username};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use crate::database::tamper;
+use crate::group_store::{LIMITS, add_group, join, send_to};
 use crate::leases::log_in;
 use crate::repository::{ALL, OPTIONS, add_users, crash, lease, open, quick_folder, reopen, send, settle};
 
@@ -203,11 +206,11 @@ async fn mail(mut repository: SqliteRepository, folder: &Path, users: &[UserId])
     repository = open(folder, &OPTIONS).await;
     drop(lease(&repository, users[1], few).await);
     let page = HistoryQuery { before: Some(MessageId(30)), messages: 5, bytes: 1_000 };
-    assert_eq!(repository.conversation(users[0], users[1], page).await.expect("the store works").len(), 5);
+    assert_eq!(repository.conversation(users[0], users[1].into(), page).await.expect("the store works").len(), 5);
     send(&repository, users[0], users[1], "in the tail").await;
     assert!(!repository.receipts(users[0], users[1], 50).await.expect("the store works").is_empty());
     let page = HistoryQuery { before: None, messages: 50, bytes: 1_000_000 };
-    assert!(!repository.conversation(users[0], users[1], page).await.expect("the store works").is_empty());
+    assert!(!repository.conversation(users[0], users[1].into(), page).await.expect("the store works").is_empty());
     repository
 }
 
@@ -245,6 +248,65 @@ async fn retention(repository: &SqliteRepository, folder: &Path, users: &[UserId
     assert!(room.given_bytes > 0, "{room:?}");
 }
 
+/// Groups with a full inbox, with messages that are read before older ones, and with members who come and go.
+async fn groups() {
+    let folder = quick_folder();
+    let options = StoreOptions { inbox_messages: 5, tail_messages: 1_000, ..OPTIONS };
+    let repository = open(folder.path(), &options).await;
+    let users = add_users(&repository, 4).await;
+    let group = add_group(&repository, "team", users[0]).await;
+    assert_eq!(repository.group_password(group).await.expect("the store works").as_deref(), Some(""));
+    join(&repository, group, users[1]).await;
+    join(&repository, group, users[2]).await;
+    let beside = admin(folder.path()).await;
+    beside.join(group, users[3], LIMITS).await.expect("the store works");
+    assert_eq!(beside.groups(GroupId(0)).await.expect("the store works")[0].1, 4);
+    beside.close().await.expect("it closes");
+    while repository.members(group).await.expect("the store works").len() < 4 {
+        tokio::task::yield_now().await;
+    }
+    let one = InboxQuery { messages: 1, ..ALL };
+    for round in 0..5 {
+        let text = NewMessage { sender: users[0], to: group.into(), sent_at: Timestamp::now(), text: "text".into() };
+        repository.send([text].into()).await.expect("the store works");
+        // One reads nothing until the last is to come, one all, one all but the first.
+        let older = lease(&repository, users[2], one).await;
+        lease(&repository, users[2], ALL).await.lease.into_iter().for_each(Lease::confirm);
+        drop(older);
+        if round != 3 {
+            continue;
+        }
+        for user in [1, 3] {
+            lease(&repository, users[user], ALL).await.lease.into_iter().for_each(Lease::confirm);
+        }
+        settle(&repository).await;
+    }
+    let page = HistoryQuery { before: None, messages: 5, bytes: 1_000 };
+    assert_eq!(repository.conversation(users[3], group.into(), page).await.expect("the store works").len(), 5);
+    let older = lease(&repository, users[2], one).await;
+    send_to(&repository, users[0], group, "newer").await;
+    lease(&repository, users[2], ALL).await.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    let killed = crash(folder.path());
+    open(killed.path(), &options).await.close().await.expect("it closes");
+    older.lease.expect("it holds something").confirm();
+    settle(&repository).await;
+    let _older = lease(&repository, users[1], one).await;
+    lease(&repository, users[1], ALL).await.lease.expect("it holds something").confirm();
+    repository.remove_user(users[1]).await.expect("the store works");
+    lease(&repository, users[3], ALL).await.lease.expect("it holds something").confirm();
+    repository.leave(group, users[0]).await.expect("the store works");
+    repository.remove_group(group).await.expect("the store works");
+    let repository = reopen(repository, folder.path(), &options).await;
+    let later = Timestamp(Timestamp::now().0 + HOUR);
+    assert_eq!(repository.prune(later).await.expect("the store works"), 6);
+    send(&repository, users[2], users[2], "read").await;
+    lease(&repository, users[2], ALL).await.lease.expect("it holds something").confirm();
+    send(&repository, users[2], users[2], "last").await;
+    assert_eq!(repository.prune(later).await.expect("the store works"), 1);
+    repository.close().await.expect("it closes");
+}
+
 #[test]
 fn every_statement_is_carried_out_with_a_row_that_it_finds_or_changes() {
     let carried = Carried::default();
@@ -263,6 +325,7 @@ fn every_statement_is_carried_out_with_a_row_that_it_finds_or_changes() {
         let killed = crash(folder.path());
         open(killed.path(), options).await.close().await.expect("it closes");
         retention(&repository, folder.path(), &users).await;
+        groups().await;
         repository.close().await.expect("it closes");
     });
     let mut wanted = Vec::new();

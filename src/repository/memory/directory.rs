@@ -120,7 +120,7 @@ impl Directory {
     /// Brings the image to what was committed; adds to `ended` what that ended.
     pub(crate) fn apply(&mut self, event: Event, ended: &mut Ended) {
         match event {
-            Event::Nothing | Event::MessagesRemoved(_) => {}
+            Event::Nothing | Event::MessagesRemoved(_) | Event::GroupsChanged(_) | Event::Several(_) => {}
             Event::UserStored(user) => self.put_user(*user, ended),
             Event::PasswordSet(id) => self.end_all(id, ended),
             Event::DisabledSet(id, disabled) => {

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use super::groups::GroupEvent;
 use super::stored::StoredAmount;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId};
 use crate::repository::User;
@@ -40,6 +41,10 @@ pub(crate) enum Event {
     SessionsEnded(Vec<SessionId>),
     /// A session ended because its user asked for it.
     LoggedOut(SessionId),
+    /// Groups and their members changed.
+    GroupsChanged(Vec<GroupEvent>),
+    /// One after the other.
+    Several(Vec<Event>),
     /// Messages of these senders were removed from the message log.
     MessagesRemoved(Vec<(UserId, StoredAmount)>),
     /// The database has heard when these sessions were last used.
@@ -47,6 +52,14 @@ pub(crate) enum Event {
 }
 
 impl Event {
+    /// It, or those of which it consists.
+    pub(crate) fn each(self) -> Vec<Event> {
+        match self {
+            Event::Several(events) => events.into_iter().flat_map(Event::each).collect(),
+            event => vec![event],
+        }
+    }
+
     /// Moves the stored use of a session by so many milliseconds.
     pub(crate) fn move_uses(&mut self, milliseconds: i64) {
         if let Event::SessionOpened(record, _) = self {

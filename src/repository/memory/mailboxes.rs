@@ -15,7 +15,7 @@ mod reading;
 mod room;
 mod unread;
 
-use crate::model::{MessageId, UserId};
+use crate::model::{Address, MessageId, UserId};
 use crate::repository::UnreadTotals;
 use crate::repository::arrivals::Arrival;
 use crate::repository::memory::mailboxes::account::{Held, Mailbox, Sender};
@@ -103,8 +103,8 @@ impl Mailboxes {
     }
 
     /// Gives back the room of a message that was not written.
-    pub(crate) fn unreserve(&self, recipient: UserId, sender: UserId, bytes: u64) {
-        self.inner().forget(recipient, sender, UnreadAmount { messages: 1, bytes });
+    pub(crate) fn unreserve(&self, recipient: UserId, share: impl Into<Address>, bytes: u64) {
+        self.inner().forget(recipient, share.into(), UnreadAmount { messages: 1, bytes });
     }
 
     /// Takes in messages that were written; room was reserved for each.
@@ -112,7 +112,9 @@ impl Mailboxes {
         let mut inner = self.inner();
         for (recipient, message) in messages {
             let mailbox = inner.boxes.entry(recipient).or_default();
-            mailbox.note_sender(message.sender, message.id);
+            if message.to == recipient.into() {
+                mailbox.note_sender(message.sender, message.id);
+            }
             mailbox.waiting.push(message);
             mailbox.tell_who_waits();
         }
@@ -138,7 +140,7 @@ impl Mailboxes {
             let one = UnreadAmount { messages: 1, bytes: message.bytes };
             let mailbox = inner.boxes.entry(*recipient).or_default();
             mailbox.unread.add(one);
-            mailbox.senders.entry(message.sender).or_default().unread.add(one);
+            mailbox.senders.entry(message.share()).or_default().unread.add(one);
             inner.total.add(one);
         }
         drop(inner);
@@ -198,7 +200,7 @@ impl Mailboxes {
             if id <= first_watermark && mailbox.counted_to < Some(id) {
                 mailbox.counted_to = Some(id);
                 let one = UnreadAmount { messages: 1, bytes: message.bytes };
-                mailbox.senders.entry(message.sender).or_default().unread.add(one);
+                mailbox.senders.entry(message.share()).or_default().unread.add(one);
             }
             let was_read = mailbox.read_while_loading.as_ref().is_some_and(|read| read.contains(&id));
             if !was_read && !mailbox.held.contains_key(&id) && !mailbox.waiting.contains(id) {
@@ -276,7 +278,7 @@ impl Mailboxes {
                     continue; // It was forgotten with its account.
                 }
                 let one = UnreadAmount { messages: 1, bytes: message.bytes };
-                mailbox.forget(message.sender, one);
+                mailbox.forget(message.share(), one);
                 inner.total.subtract(one);
                 if let Some(read) = &mut mailbox.read_while_loading {
                     read.insert(message.id);
@@ -309,14 +311,19 @@ impl Mailboxes {
         evicted
     }
 
-    /// Who wrote to `recipient` in the tail, each with the first message; of all, or of these.
+    /// The oldest message that is unread when these, in their order, are read; `None`: nothing is. It may be older.
+    pub(crate) fn oldest_of_all(&self, recipient: UserId, read: &[MessageId]) -> Option<MessageId> {
+        self.inner().boxes.get(&recipient).and_then(|mailbox| mailbox.oldest_of_all(read))
+    }
+
+    /// Who wrote to `recipient` alone in the tail, each with the first message; of all, or of these.
     pub(crate) fn tail_senders(&self, recipient: UserId, among: Option<&[UserId]>) -> Vec<(MessageId, UserId)> {
         let inner = self.inner();
         let Some(mailbox) = inner.boxes.get(&recipient) else { return Vec::new() };
-        let first = |id: &UserId, sender: &Sender| Some((sender.first_in_tail?, *id));
+        let first = |id: UserId, sender: &Sender| Some((sender.first_in_tail?, id));
         match among {
-            None => mailbox.senders.iter().filter_map(|(id, sender)| first(id, sender)).collect(),
-            Some(among) => among.iter().filter_map(|id| first(id, mailbox.senders.get(id)?)).collect(),
+            None => mailbox.senders.iter().filter_map(|(id, sender)| first(id.user()?, sender)).collect(),
+            Some(among) => among.iter().filter_map(|id| first(*id, mailbox.senders.get(&(*id).into())?)).collect(),
         }
     }
 
@@ -341,9 +348,9 @@ impl Mailboxes {
 }
 
 impl Inner {
-    fn forget(&mut self, recipient: UserId, sender: UserId, amount: UnreadAmount) {
+    fn forget(&mut self, recipient: UserId, share: Address, amount: UnreadAmount) {
         if let Some(mailbox) = self.boxes.get_mut(&recipient) {
-            mailbox.forget(sender, amount);
+            mailbox.forget(share, amount);
             self.total.subtract(amount);
         }
     }

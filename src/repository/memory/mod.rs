@@ -3,5 +3,6 @@
 pub(crate) mod directory;
 pub(crate) mod event;
 pub(crate) mod followers;
+pub(crate) mod groups;
 pub(crate) mod mailboxes;
 pub(crate) mod stored;

@@ -1,6 +1,7 @@
 //! Accounts and sessions as the disk has them: all of them, once, when a server starts; those that the change feed
 //! names; and a page of them for an administrator. Writes nothing.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -11,6 +12,7 @@ use rustc_hash::FxHashSet;
 use sqlx::SqlitePool;
 
 use super::direct::{Failure, WalConnection};
+use super::membership;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::ops::vital;
 use crate::repository::memory::directory::{Directory, Loader};
@@ -22,14 +24,15 @@ const PAGE: i64 = 1_000;
 /// How many changes of the feed are followed at a time, so that commits need not wait for long.
 const CHANGES: i64 = 500;
 
-const USERS: &str = "SELECT id, name, display_name, country, disabled, removed_at IS NOT NULL, created_at FROM user";
-const SESSIONS: &str = "SELECT id, user, token_hash, last_used_at, address FROM session";
+const USERS: &str = "SELECT id, name, display_name, country, disabled, removed_at IS NOT NULL, created_at FROM user
+    WHERE owner IS NULL";
+const SESSIONS: &str = "SELECT id, user, token_hash, last_used_at, address FROM session WHERE true";
 const LAST_CHANGE: &str = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0)";
-const PASSWORD_HASH: &str = "SELECT password_hash FROM user WHERE id = ?1 AND removed_at IS NULL";
+const PASSWORD_HASH: &str = "SELECT password_hash FROM user WHERE id = ?1 AND owner IS NULL AND removed_at IS NULL";
 const ACCOUNT: &str = "SELECT id, name, display_name, country, disabled, created_at FROM user
-    WHERE folded = ?1 AND name = ?2 AND removed_at IS NULL";
+    WHERE folded = ?1 AND name = ?2 AND owner IS NULL AND removed_at IS NULL";
 const ACCOUNTS: &str = "SELECT id, name, display_name, country, disabled, created_at FROM user
-    WHERE id > ?1 AND removed_at IS NULL ORDER BY id LIMIT ?2";
+    WHERE id > ?1 AND owner IS NULL AND removed_at IS NULL ORDER BY id LIMIT ?2";
 const LOGINS: &str = "SELECT s.id, u.name, s.created_at, s.last_used_at, s.address
     FROM session s JOIN user u ON u.id = s.user WHERE s.id > ?1 ORDER BY s.id LIMIT ?2";
 const LOGINS_OF: &str = "SELECT s.id, u.name, s.created_at, s.last_used_at, s.address
@@ -128,7 +131,8 @@ pub(super) async fn follow(db: &mut WalConnection, seen: i64) -> Result<Followed
     let ids = |named: Vec<(i64, bool, i64)>| named.into_iter().map(|(.., id)| id).collect::<HashSet<i64>>();
     let (mut users, mut sessions) = (ids(users), ids(sessions));
 
-    let mut events = Vec::with_capacity(users.len() + sessions.len());
+    let mut events = Vec::with_capacity(users.len() + sessions.len() + 1);
+    events.push(Event::GroupsChanged(membership::named(db, &mut users).await?));
     let mut countries = FxHashSet::default();
     named(db, USERS, &mut users, |row, gone| {
         let user = user(row, &mut countries)?;
@@ -161,7 +165,7 @@ async fn named(
     if ids.is_empty() {
         return Ok(());
     }
-    let sql = format!("{select} WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id");
+    let sql = format!("{select} AND id IN (SELECT value FROM json_each(?1)) ORDER BY id");
     db.each(&sql, (json(ids),), |row| take(row, ids)).await
 }
 
@@ -169,9 +173,13 @@ fn json(ids: &HashSet<i64>) -> String {
     serde_json::to_string(ids).expect("numbers are JSON")
 }
 
+/// A text; a damaged one is one damaged name, and keeps nobody else from anything.
+pub(crate) fn lossy<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Cow<'a, str>> {
+    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?))
+}
+
 fn user(row: &Row<'_>, countries: &mut FxHashSet<Arc<str>>) -> rusqlite::Result<User> {
-    // A damaged text is one damaged name, and keeps nobody else from anything.
-    let text = |column| Ok::<_, rusqlite::Error>(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?));
+    let text = |column| lossy(row, column);
     let country = text(3)?;
     let country = match countries.get(&*country) {
         Some(country) => country.clone(),

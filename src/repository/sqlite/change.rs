@@ -1,15 +1,18 @@
 //! The changes that are not messages: accounts, sessions, retention. Each is a few statements inside the writer's
 //! transaction, of which only the first can be refused, and the event that it comes to after the commit.
 
+use std::sync::Arc;
+
 use sqlx::SqliteConnection;
 use sqlx::types::Json;
 
 use super::compaction;
+use super::group_changes::{self, GroupChange};
 
 use crate::model::{SessionId, Timestamp, UserId};
 use crate::repository::memory::event::{Event, SessionRecord};
 use crate::repository::memory::stored::StoredAmount;
-use crate::repository::{AddUserResult, NewSession, NewUser, User};
+use crate::repository::{AddUserResult, GroupResult, NewSession, NewUser, User};
 
 /// `json_each` has columns of its own, `id` among them, so those of the table are named with it.
 const NOTE_USES: &str = "UPDATE session SET last_used_at = used.value ->> 1
@@ -29,6 +32,8 @@ pub(super) enum Change {
     /// Shut or open, which ends the sessions.
     SetDisabled(UserId, bool),
     RemoveUser(UserId),
+    /// A group changes, or who is in it.
+    Group(GroupChange),
     /// A login, and when the account's other sessions were last used, where the database has not heard of it.
     OpenSession(NewSession, Vec<(SessionId, Timestamp)>),
     EndSessions(Vec<SessionId>),
@@ -42,6 +47,8 @@ pub(super) enum Change {
         after: i64,
         /// How many messages to look at.
         look_at: i64,
+        /// Groups, each with the last message that all have read, as JSON.
+        read_by_all: Arc<str>,
     },
     /// Some of what is free in the database goes back to the disk.
     GiveBack {
@@ -55,6 +62,9 @@ pub(super) enum Change {
 pub(super) enum Changed {
     /// Done, or refused for its name.
     User(AddUserResult),
+    /// Done, or refused.
+    Group(GroupResult),
+    /// This many rows.
     Rows(u64),
 }
 
@@ -94,6 +104,7 @@ impl Change {
                 Ok((Changed::Rows(rows), Event::DisabledSet(id, disabled)))
             }
             Change::RemoveUser(id) => remove_user(db, id, now).await,
+            Change::Group(change) => change.run(db, now).await,
             Change::OpenSession(session, uses) => open_session(db, session, uses, ahead).await,
             Change::EndSessions(ids) => Ok((end_sessions(db, &ids).await?, Event::SessionsEnded(ids))),
             Change::LogOut(id) => Ok((end_sessions(db, &[id]).await?, Event::LoggedOut(id))),
@@ -101,7 +112,9 @@ impl Change {
                 let rows = note_uses(db, &uses, ahead).await?;
                 Ok((Changed::Rows(rows), Event::UsesStored(uses)))
             }
-            Change::Prune { read_before, after, look_at } => prune(db, now, read_before, after, look_at).await,
+            Change::Prune { read_before, after, look_at, read_by_all } => {
+                prune(db, now, read_before, (after, look_at), &read_by_all).await
+            }
             Change::GiveBack { pages } => Ok((Changed::Rows(compaction::give_back(db, pages).await?), Event::Nothing)),
         }
     }
@@ -169,7 +182,8 @@ async fn remove_user(db: &mut SqliteConnection, id: UserId, now: Timestamp) -> s
     .rows_affected();
 
     sqlx::query("DELETE FROM mailbox WHERE user = ?1").bind(id.0).execute(&mut *db).await?;
-    Ok((Changed::Rows(unread), Event::UserRemoved(id)))
+    let groups = group_changes::leave_all(db, id, now).await?;
+    Ok((Changed::Rows(unread), Event::Several(vec![Event::GroupsChanged(groups), Event::UserRemoved(id)])))
 }
 
 async fn open_session(
@@ -234,20 +248,23 @@ async fn prune(
     db: &mut SqliteConnection,
     now: Timestamp,
     read_before: Timestamp,
-    after: i64,
-    look_at: i64,
+    (after, look_at): (i64, i64),
+    read_by_all: &str,
 ) -> sqlx::Result<(Changed, Event)> {
     // What was read while the clock was ahead was read now at the latest.
     let ahead = "UPDATE receipt SET delivered_at = ?3 WHERE id > ?1 AND id <= ?1 + ?2 AND delivered_at > ?3 + 3600000";
     sqlx::query(ahead).bind(after).bind(look_at).bind(now.0).execute(&mut *db).await?;
-    // To remove much text takes long, and nobody can send meanwhile.
+    // To remove much text takes long, and nobody can send meanwhile. When a member read a message of a group is not
+    // known, so its time is that of the sending.
     let old = "SELECT id FROM (
-                   SELECT r.id, sum(octet_length(m.text)) OVER (ORDER BY r.id) - octet_length(m.text) AS before
-                   FROM receipt r JOIN message m ON m.id = r.id
-                   WHERE r.id > ?1 AND r.id <= ?1 + ?2 AND r.delivered_at < ?3)
+                   SELECT m.id, sum(octet_length(m.text)) OVER (ORDER BY m.id) - octet_length(m.text) AS before
+                   FROM message m LEFT JOIN receipt r ON r.id = m.id
+                       LEFT JOIN json_each(?5) AS g ON g.value ->> 0 = m.target
+                   WHERE m.id > ?1 AND m.id <= ?1 + ?2
+                       AND (r.delivered_at < ?3 OR m.sent_at < ?3 AND m.id <= g.value ->> 1))
                WHERE before < ?4";
     let old = sqlx::query_scalar(old).bind(after).bind(look_at).bind(read_before.0).bind(PRUNED_BYTES);
-    let ids: Vec<i64> = old.fetch_all(&mut *db).await?;
+    let ids: Vec<i64> = old.bind(read_by_all).fetch_all(&mut *db).await?;
     if ids.is_empty() {
         return Ok((Changed::Rows(0), Event::Nothing));
     }
@@ -268,11 +285,12 @@ async fn prune(
         "INSERT INTO change (kind, id)
          SELECT DISTINCT 'user', sender FROM message WHERE id IN (SELECT value FROM json_each(?1))",
         "INSERT OR IGNORE INTO correspondent (recipient, sender, first_id)
-         SELECT target, sender, min(id) FROM message
-         WHERE id IN (SELECT value FROM json_each(?1)) AND id > (SELECT coalesce(max(last), 0) FROM run)
+         SELECT target, sender, min(message.id) FROM message JOIN user ON user.id = target AND owner IS NULL
+         WHERE message.id IN (SELECT value FROM json_each(?1)) AND message.id > (SELECT coalesce(max(last), 0) FROM run)
          GROUP BY target, sender",
         "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM receipt WHERE id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM missed WHERE last_id < (SELECT min(id) FROM message)",
         "DELETE FROM mail WHERE run < (SELECT min(id) FROM message)",
         "DELETE FROM sent WHERE run < (SELECT min(id) FROM message)",
         "DELETE FROM conversation WHERE run < (SELECT min(id) FROM message)",

@@ -11,7 +11,7 @@ use super::contents;
 use super::following::{fitting, own};
 use super::history::{self, ConversationScan};
 use super::{Error, SqliteRepository, unread_log};
-use crate::model::{MessageId, UserId};
+use crate::model::{Address, MessageId, UserId};
 use crate::repository::memory::mailboxes::OldestUnread;
 use crate::repository::{ConversationPage, ConversationQuery, ConversationSummary, HistoryQuery, StoredMessage};
 
@@ -75,7 +75,7 @@ impl SqliteRepository {
             let Some(message) = message else { continue };
             let newest = message.message.id;
             let other_read_to = self.read_to(other, user, newest).await?;
-            let (unread, read_to) = match unread.get(&other) {
+            let (unread, read_to) = match unread.get(&self.shared.address_of(other.0)) {
                 Some((count, oldest)) => (*count, MessageId(oldest.0 - 1)),
                 None => (0, newest),
             };
@@ -126,7 +126,7 @@ impl SqliteRepository {
             return Ok(message);
         }
         let newest = HistoryQuery { before: None, messages: 1, bytes: 0 };
-        Ok(history::conversation(&self.readers, &self.shared.damage, user, other, newest).await?.pop())
+        Ok(history::conversation(&self.readers, &self.shared.damage, user, other.into(), newest).await?.pop())
     }
 
     /// Up to where `reader` has read all that `sender` wrote, where `newest` is the newest message of the two.
@@ -146,7 +146,7 @@ impl SqliteRepository {
     pub(super) async fn unread_by_sender(
         &self,
         recipient: UserId,
-    ) -> Result<BTreeMap<UserId, (u64, MessageId)>, Error> {
+    ) -> Result<BTreeMap<Address, (u64, MessageId)>, Error> {
         loop {
             match self.shared.mailboxes.unread_by_sender(recipient) {
                 Some(unread) => return Ok(unread),
@@ -159,7 +159,7 @@ impl SqliteRepository {
     pub(super) async fn read_up_to(
         &self,
         recipient: UserId,
-        senders: Vec<UserId>,
+        senders: Vec<Address>,
         to: MessageId,
     ) -> Result<usize, Error> {
         let read = loop {

@@ -101,7 +101,7 @@ pub(super) fn own(
         }
     };
     let message = Message { id, sent_at: Timestamp(content.sent_at), text };
-    Some(StoredMessage { message, sender, to: target.into(), read_at: row.read_at.map(Timestamp) })
+    Some(StoredMessage { message, sender, to: target.into(), read_at: row.read_at.map(Timestamp), readers: None })
 }
 
 /// Which messages come next.

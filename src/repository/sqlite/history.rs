@@ -10,9 +10,10 @@ use tracing::error;
 
 use super::checksum::{Content, Damage, NOTICE, Unchecked};
 use super::contents::{self, StoredRow};
+use super::group_mail;
 use super::readers::Readers;
-use crate::model::{Message, MessageId, Timestamp, UserId};
-use crate::repository::{HistoryQuery, StoredMessage, StoredReceipt};
+use crate::model::{Address, GroupId, Message, MessageId, Timestamp, UserId};
+use crate::repository::{GroupReceipt, HistoryQuery, StoredMessage, StoredReceipt};
 
 /// How many parts of a conversation one turn reads at the most.
 const PARTS: i64 = 64;
@@ -24,7 +25,7 @@ const RUNS: i64 = 256;
 
 /// The tail has no index by person: it is short, and its rows are read without their texts.
 const TAIL: &str = "SELECT id FROM message WHERE id > ?1 AND id < ?2
-    AND (sender = ?3 AND target = ?4 OR ?5 AND sender = ?4 AND target = ?3)
+    AND (sender = ?3 AND target = ?4 OR ?5 AND sender = ?4 AND target = ?3 OR ?8 AND target = ?4)
     AND (NOT ?7 OR EXISTS (SELECT 1 FROM receipt WHERE receipt.id = message.id)) ORDER BY id DESC LIMIT ?6";
 /// Where to begin: the part that has message ?3, or else one of the ?4 runs before, if it is in any, else the latest.
 const BEGIN: &str = "SELECT coalesce(
@@ -51,24 +52,21 @@ const PART: &str = "WITH RECURSIVE part (run, messages, earlier, place) AS (
 const RECEIPTS: &str = "SELECT m.id, m.sent_at, r.delivered_at
     FROM message m LEFT JOIN receipt r ON r.id = m.id WHERE m.id IN (SELECT value FROM json_each(?1)) ORDER BY m.id";
 
-/// A part of what two people wrote to each other, oldest first.
-pub(super) async fn conversation(
+/// A part of what two people wrote to each other, or of what was written to a group while one was in it, oldest first.
+pub(crate) async fn conversation(
     readers: &Readers,
     damage: &Damage,
     one: UserId,
-    other: UserId,
+    other: Address,
     page: HistoryQuery,
 ) -> sqlx::Result<Vec<StoredMessage>> {
-    let look = ConversationScan {
-        readers,
-        from: one,
-        to: other,
-        both: true,
-        read: false,
-        before: page.before,
-        most: page.messages,
+    let ids = match other {
+        Address::User(_) => {
+            let (both, before, most) = (true, page.before, page.messages);
+            ConversationScan { readers, from: one, to: other, both, read: false, before, most }.back().await?
+        }
+        Address::Group(group) => of_group(readers, one, group, page).await?,
     };
-    let ids = look.back().await?;
     let mut reader = readers.turn(one).await?;
     let mut lengths = contents::read(reader.db(), contents::lengths, &ids).await?;
     lengths.sort_unstable_by_key(|(id, _)| Reverse(*id));
@@ -83,38 +81,69 @@ pub(super) async fn conversation(
     let mut rows = contents::read(reader.db(), contents::entries, &ids).await?;
     rows.sort_unstable_by_key(|row| row.id);
     let mut damaged = Vec::new();
-    let entries = rows.into_iter().filter_map(|row| entry(row, one, other, damage.unchecked, &mut damaged)).collect();
+    let entry = |row| entry(row, one, other, damage.unchecked, &mut damaged);
+    let mut entries: Vec<StoredMessage> = rows.into_iter().filter_map(entry).collect();
+    if let Address::Group(group) = other {
+        let messages: Vec<_> = entries.iter().map(|entry| (entry.message.id.0, entry.sender.0)).collect();
+        let counts = group_mail::read_counts(reader.db(), group, &messages).await?;
+        entries.iter_mut().zip(counts).for_each(|(entry, count)| entry.readers = Some(count));
+    }
     damage.tell_all(&damaged)?;
     Ok(entries)
 }
 
-/// A message between two people; `None`: the index says so, but it is one of others.
+/// The newest messages of a group that somebody may look at, newest first.
+async fn of_group(readers: &Readers, one: UserId, group: GroupId, page: HistoryQuery) -> sqlx::Result<Vec<i64>> {
+    let times = group_mail::when_in_group(readers.turn(one).await?.db(), group, one).await?;
+    let mut found = Vec::new();
+    for (since, until) in times {
+        let after = MessageId(until.0.saturating_add(1));
+        let before = page.before.map_or(after, |before| before.min(after));
+        let (to, most) = (group.into(), page.messages - found.len());
+        let ids = ConversationScan { readers, from: one, to, both: true, read: false, before: Some(before), most }
+            .back()
+            .await?;
+        found.extend(ids.into_iter().filter(|id| *id > since.0));
+        if found.len() >= page.messages {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// A message between two people or to a group; `None`: the index says so, but it is another one.
 fn entry(
     row: StoredRow,
     one: UserId,
-    other: UserId,
+    other: Address,
     unchecked: Unchecked,
     damaged: &mut Vec<(UserId, MessageId)>,
 ) -> Option<StoredMessage> {
     let Content { id, sender, target, sent_at, .. } = row.content();
-    let (id, mut sender, mut recipient) = (MessageId(id), UserId(sender), UserId(target));
-    let theirs = [(one, other), (other, one)];
+    let (id, mut sender) = (MessageId(id), UserId(sender));
+    let (theirs, mut to) = match other {
+        Address::User(person) if sender == person && target == one.0 => (true, one.into()),
+        Address::User(_) => (sender == one && target == other.number(), other),
+        Address::Group(_) => (target == other.number(), other),
+    };
     let text = match row.text(unchecked) {
-        Some(_) if !theirs.contains(&(sender, recipient)) => {
+        Some(_) if !theirs => {
             error!(id = id.0, "the index of conversations names a message of others; `chatd db verify` says more");
             return None;
         }
         Some(text) => text.into(),
         None => {
-            damaged.push((recipient, id));
-            if !theirs.contains(&(sender, recipient)) {
-                (sender, recipient) = (other, one);
+            damaged.push((UserId(target), id));
+            if let Address::User(person) = other
+                && !theirs
+            {
+                (sender, to) = (person, one.into());
             }
             NOTICE.into()
         }
     };
     let message = Message { id, sent_at: Timestamp(sent_at), text };
-    Some(StoredMessage { message, sender, to: recipient.into(), read_at: row.read_at.map(Timestamp) })
+    Some(StoredMessage { message, sender, to, read_at: row.read_at.map(Timestamp), readers: None })
 }
 
 /// What became of the newest messages of `sender` to `recipient`, oldest first.
@@ -124,19 +153,29 @@ pub(super) async fn receipts(
     recipient: UserId,
     messages: usize,
 ) -> sqlx::Result<Vec<StoredReceipt>> {
-    let look = ConversationScan {
-        readers,
-        from: sender,
-        to: recipient,
-        both: false,
-        read: false,
-        before: None,
-        most: messages,
-    };
+    let to = recipient.into();
+    let look = ConversationScan { readers, from: sender, to, both: false, read: false, before: None, most: messages };
     let ids = look.back().await?;
     let mut reader = readers.turn(sender).await?;
     let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(RECEIPTS).bind(Json(&ids)).fetch_all(reader.db()).await?;
     Ok(rows.into_iter().map(|(id, sent, read)| (MessageId(id), Timestamp(sent), read.map(Timestamp))).collect())
+}
+
+/// What became of the newest messages of `sender` to a group, oldest first.
+pub(crate) async fn group_receipts(
+    readers: &Readers,
+    sender: UserId,
+    group: GroupId,
+    messages: usize,
+) -> sqlx::Result<Vec<GroupReceipt>> {
+    let to = group.into();
+    let look = ConversationScan { readers, from: sender, to, both: false, read: false, before: None, most: messages };
+    let ids = look.back().await?;
+    let mut reader = readers.turn(sender).await?;
+    let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as(RECEIPTS).bind(Json(&ids)).fetch_all(reader.db()).await?;
+    let sent: Vec<(i64, i64)> = rows.iter().map(|(id, ..)| (*id, sender.0)).collect();
+    let counts = group_mail::read_counts(reader.db(), group, &sent).await?;
+    Ok(rows.into_iter().zip(counts).map(|((id, at, _), count)| (MessageId(id), Timestamp(at), count)).collect())
 }
 
 /// Who looks back, and how far.
@@ -144,7 +183,7 @@ pub(super) struct ConversationScan<'a> {
     readers: &'a Readers,
     /// In whose turns.
     from: UserId,
-    to: UserId,
+    to: Address,
     /// What the other wrote, too.
     both: bool,
     /// Only what was read.
@@ -156,8 +195,15 @@ pub(super) struct ConversationScan<'a> {
 impl ConversationScan<'_> {
     /// The newest message of `sender` to `recipient` that was read, if it is not too far back.
     pub(super) async fn newest_read(readers: &Readers, sender: UserId, recipient: UserId) -> sqlx::Result<Option<i64>> {
-        let scan =
-            ConversationScan { readers, from: sender, to: recipient, both: false, read: true, before: None, most: 1 };
+        let scan = ConversationScan {
+            readers,
+            from: sender,
+            to: recipient.into(),
+            both: false,
+            read: true,
+            before: None,
+            most: 1,
+        };
         Ok(scan.back().await?.pop())
     }
 
@@ -165,26 +211,33 @@ impl ConversationScan<'_> {
     async fn back(&self) -> sqlx::Result<Vec<i64>> {
         let before = self.before.map_or(i64::MAX, |id| id.0);
         let most = |found: usize| i64::try_from(self.most - found).unwrap_or(i64::MAX);
-        let (low, high) = (self.from.min(self.to), self.from.max(self.to));
+        let (from, to) = (self.from.0, self.to.number());
+        let (low, high) = match self.to {
+            // All of a group.
+            Address::Group(_) if self.both => (to, to),
+            _ => (from.min(to), from.max(to)),
+        };
         let sign = match self.both {
             true => 0,
-            false if self.from <= self.to => 1,
+            false if from <= to => 1,
             false => -1,
         };
         let mut reader = self.readers.turn(self.from).await?;
         let db = reader.db();
         // If the watermark moves on meanwhile, what it passes is still in the message log and is found there.
         let watermark: i64 = sqlx::query_scalar("SELECT coalesce(max(last), 0) FROM run").fetch_one(&mut *db).await?;
-        let tail = sqlx::query_scalar(TAIL).bind(watermark).bind(before).bind(self.from.0).bind(self.to.0);
-        let mut found: Vec<i64> = tail.bind(self.both).bind(most(0)).bind(self.read).fetch_all(&mut *db).await?;
-        let begin = sqlx::query_scalar(BEGIN).bind(low.0).bind(high.0).bind(before).bind(RUNS);
+        let of_group = self.both && self.to.group().is_some();
+        let tail = sqlx::query_scalar(TAIL).bind(watermark).bind(before).bind(from).bind(to).bind(self.both);
+        let tail = tail.bind(most(0)).bind(self.read).bind(of_group);
+        let mut found: Vec<i64> = tail.fetch_all(&mut *db).await?;
+        let begin = sqlx::query_scalar(BEGIN).bind(low).bind(high).bind(before).bind(RUNS);
         let mut next: Option<i64> = begin.fetch_optional(&mut *db).await?.flatten();
         drop(reader);
         let before = before.min(watermark + 1);
         let (mut parts, mut seen) = (1, 0);
         while let Some(run) = next.filter(|_| found.len() < self.most && seen < ALL_PARTS) {
             let mut reader = self.readers.turn(self.from).await?;
-            let part = sqlx::query_as(PART).bind(low.0).bind(high.0).bind(run).bind(parts);
+            let part = sqlx::query_as(PART).bind(low).bind(high).bind(run).bind(parts);
             let part: Vec<(Option<i64>, Json<Vec<i64>>)> =
                 part.bind(before).bind(sign).bind(most(found.len())).bind(self.read).fetch_all(reader.db()).await?;
             // What is damaged does not lead round in circles.

@@ -9,7 +9,8 @@ use std::vec::IntoIter;
 use super::checksum::{self, BYTES};
 use super::direct::{Failure, WalConnection};
 use super::packed::{JsonbRows, USER, Unfit, WIDE};
-use crate::model::{Address, MessageId, UserId};
+use super::writer::receipts::{ReadMark, move_read_marks};
+use crate::model::{Address, GroupId, MessageId, UserId};
 use crate::repository::memory::mailboxes::Mailboxes;
 use crate::repository::memory::stored::StoredAmount;
 
@@ -23,6 +24,13 @@ pub(super) struct TailMessage {
     pub to: Address,
     /// The length of its text.
     pub bytes: u64,
+    /// In how many mailboxes it is.
+    pub copies: u32,
+}
+
+/// So many, as a message of the tail counts them.
+pub(crate) fn copies(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// A run in progress over a part of the tail. What fails half-way is begun anew.
@@ -59,6 +67,8 @@ pub(super) struct Tail {
 
 /// An average text; the tail is bounded in bytes by that.
 const TEXT: u64 = 256;
+/// The tail is indexed when it is in this many times as many mailboxes as it has messages at the most.
+const COPIES: u64 = 16;
 /// Less than this is not worth a statement of its own, in bytes.
 const SLICE: usize = 8 << 10;
 /// What is written at once when no message waits, in bytes.
@@ -73,8 +83,9 @@ impl Tail {
     }
 
     /// Whether it is time to index a tail of this size.
-    pub(super) fn is_due(&self, messages: usize, bytes: u64) -> bool {
-        messages >= self.messages || bytes >= self.messages as u64 * TEXT
+    pub(crate) fn is_due(&self, messages: usize, bytes: u64, copies: u64) -> bool {
+        let most = self.messages as u64;
+        messages as u64 >= most || bytes >= most * TEXT || copies >= most * COPIES
     }
 }
 
@@ -209,14 +220,26 @@ impl IndexRun {
         Ok(())
     }
 
-    /// Moves the watermark to the end of the run, all of which is written, and counts what of it is unread.
-    pub(super) async fn finish(&self, db: &mut WalConnection, mailboxes: &Mailboxes) -> Result<(), Failure> {
+    /// Moves the watermark to the end of the run, all of which is written, and counts what of it is unread. `groups`
+    /// are those of the run, with all who may have got something. Gives who may have mail in the run.
+    pub(crate) async fn finish(
+        &self,
+        db: &mut WalConnection,
+        mailboxes: &Mailboxes,
+        groups: &[(GroupId, Vec<UserId>)],
+        may_be_ahead: bool,
+    ) -> Result<Vec<UserId>, Failure> {
         let mut stored = JsonbRows::with_capacity(self.stored.len(), USER + 2 * WIDE);
         for (user, amount) in &self.stored {
             let [messages, bytes] = [amount.messages, amount.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
             stored.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE)], "")?;
         }
-        let users: Vec<UserId> = self.recipients.iter().filter_map(|recipient| recipient.user()).collect();
+        let of_groups = groups.iter().flat_map(|(_, users)| users).copied();
+        let mut users: Vec<UserId> =
+            self.recipients.iter().filter_map(|recipient| recipient.user()).chain(of_groups).collect();
+        users.sort_unstable();
+        users.dedup();
+        let marks = self.read_marks(mailboxes, groups);
         let mut rows = JsonbRows::with_capacity(users.len(), USER + 3 * WIDE);
         for (user, unread) in mailboxes.unread_up_to(self.to, &users) {
             let [messages, bytes] = [unread.messages, unread.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
@@ -231,8 +254,20 @@ impl IndexRun {
         }
         db.execute(REMOVED, (self.to.0,)).await?;
         db.execute("DELETE FROM removed WHERE id <= ?1", (self.to.0,)).await?;
+        move_read_marks(db, &marks, may_be_ahead).await?;
         db.execute("INSERT INTO run (last) VALUES (?1)", (self.to.0,)).await?;
-        db.execute("COMMIT", ()).await.map(|_| ())
+        db.execute("COMMIT", ()).await?;
+        Ok(users)
+    }
+
+    /// How far members have read, also those for whom nothing came: no mark lies behind for longer than a run.
+    fn read_marks(&self, mailboxes: &Mailboxes, groups: &[(GroupId, Vec<UserId>)]) -> Vec<ReadMark> {
+        let marks = groups.iter().flat_map(|(group, users)| users.iter().map(|user| (*group, *user)));
+        let marks = marks.map(|(group, user)| {
+            let oldest = mailboxes.oldest_of_all(user, &[]).map_or(i64::MAX, |oldest| oldest.0);
+            (group.0, user.0, self.to.0.min(oldest - 1))
+        });
+        marks.collect()
     }
 }
 

@@ -13,9 +13,10 @@ use super::acknowledged::AcknowledgedNote;
 use super::checksum::Damage;
 use super::direct::{Failure, WalConnection};
 use super::identity::DatabaseIdentity;
-use super::index::{Tail, TailMessage};
+use super::index::{Tail, TailMessage, copies};
 use super::lock::Lock;
 use super::long_sends::LongSends;
+use super::membership::{self, LoadedGroups};
 use super::opening::Opened;
 use super::readers::{self, Readers};
 use super::schema::Progress;
@@ -23,11 +24,11 @@ use super::shared::Shared;
 use super::writer::Writer;
 use super::{Role, SqliteRepository, accounts, checkpoint, failure, jumps, paths, schema, stored, tail};
 use crate::clock::Steady;
-use crate::model::MessageId;
+use crate::model::{Address, MessageId};
 use crate::ops::vital;
 use crate::repository::group_commit::JobQueue;
 use crate::repository::memory::directory::Directory;
-use crate::repository::memory::mailboxes::{InboxLimits, Mailboxes};
+use crate::repository::memory::mailboxes::{InboxLimits, Mailboxes, UnreadMessage};
 use crate::repository::memory::stored::StoredTotals;
 use crate::repository::{OpenError, StoreOptions, UnreadTotals};
 
@@ -59,17 +60,31 @@ pub(super) async fn load(opened: Opened, options: &StoreOptions, role: Role) -> 
         Role::Admin | Role::Founder => Ok((Directory::default(), None)),
     }
     .map_err(|e| paths::failed(&database, e))?;
+    let groups = match role {
+        Role::Server => membership::load(&mut db, progress.watermark).await,
+        Role::Admin | Role::Founder => Ok(LoadedGroups::default()),
+    };
+    let groups = groups.map_err(|e| paths::failed(&database, e))?;
     let caps = InboxLimits { messages: options.inbox_messages, bytes: options.inbox_bytes };
     let mailboxes = Mailboxes::new(caps, &totals, progress.watermark);
-    let tail = fill(&mailboxes, rows, &directory, &damage);
+    let tail = fill(&mailboxes, rows, &directory, &groups, &damage);
+    let LoadedGroups { groups, full, exceptions, .. } = groups;
+    let of_groups = (full, exceptions.any_ahead());
     let stored = StoredTotals::new(options.stored_bytes);
     if role == Role::Server {
         let failed = |failure: Failure| paths::failed(&database, failure);
         stored::load(&mut db, &stored, &tail).await.map_err(failed)?;
         db.execute("COMMIT", ()).await.map_err(failed)?;
     }
-    let shared =
-        Arc::new(Shared::new(database.clone(), directory, mailboxes, stored, damage, options.min_free_bytes, time));
+    let shared = Arc::new(Shared::new(
+        database.clone(),
+        (directory, groups),
+        mailboxes,
+        stored,
+        damage,
+        options.min_free_bytes,
+        time,
+    ));
     let readers = Readers::open(&database, options, role).await?;
     let logins = readers::pool(1, &database, options, role).await?;
     let note = match &mut lock {
@@ -82,7 +97,8 @@ pub(super) async fn load(opened: Opened, options: &StoreOptions, role: Role) -> 
     let (queue, jobs) = JobQueue::new(QUEUE);
     let failed = |failure: Failure| paths::failed(&database, failure);
     let tail = (tail, Tail::new(options.tail_messages));
-    let writer = Writer::new(shared.clone(), db, jobs, progress, tail, seen, note).await.map_err(failed)?;
+    let writer =
+        Writer::new(shared.clone(), db, jobs, progress, tail, of_groups, (seen, note)).await.map_err(failed)?;
     let (writing, checkpointer) = (TaskTracker::new(), TaskTracker::new());
     let stop_checkpoints = CancellationToken::new();
     let runtime = Handle::current();
@@ -110,16 +126,27 @@ pub(super) async fn load(opened: Opened, options: &StoreOptions, role: Role) -> 
 }
 
 /// Puts the tail into the mailboxes, and gives it without its texts.
-fn fill(mailboxes: &Mailboxes, rows: Vec<tail::TailRow>, directory: &Directory, damage: &Damage) -> Vec<TailMessage> {
+fn fill(
+    mailboxes: &Mailboxes,
+    rows: Vec<tail::TailRow>,
+    directory: &Directory,
+    of_groups: &LoadedGroups,
+    damage: &Damage,
+) -> Vec<TailMessage> {
     let mut tail = Vec::with_capacity(rows.len());
     let mut unread = Vec::new();
     for row in rows {
-        let (recipient, waiting, read) = row.waiting(directory, damage);
-        tail.push(TailMessage { id: waiting.id, sender: waiting.sender, to: waiting.to, bytes: waiting.bytes });
-        match read {
-            true => mailboxes.note_sender(recipient, waiting.sender, waiting.id),
-            false => unread.push((recipient, waiting)),
+        let (waiting, read) = row.waiting(directory, &of_groups.groups, damage);
+        let before = unread.len();
+        match waiting.to {
+            Address::User(recipient) if read => mailboxes.note_sender(recipient, waiting.sender, waiting.id),
+            Address::User(recipient) => unread.push((recipient, waiting.clone())),
+            Address::Group(group) => {
+                unread.extend(of_groups.unread_by(group, &waiting).map(|member| (member, waiting.clone())));
+            }
         }
+        let UnreadMessage { id, sender, to, bytes, .. } = waiting;
+        tail.push(TailMessage { id, sender, to, bytes, copies: copies(unread.len() - before) });
     }
     mailboxes.restore(unread.into_iter());
     tail

@@ -18,6 +18,10 @@ mod disk;
 mod failure;
 mod files;
 mod following;
+mod full_inboxes;
+mod group_changes;
+mod group_mail;
+mod groups;
 mod history;
 mod identity;
 mod index;
@@ -25,6 +29,7 @@ mod jumps;
 mod loading;
 mod lock;
 mod long_sends;
+mod membership;
 mod opening;
 mod packed;
 mod page_copy;
@@ -69,7 +74,7 @@ use super::{
     StoredReceipt, StoredSession, User,
 };
 use crate::clock::Steady;
-use crate::model::{MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::model::{Address, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::repository::group_commit::JobQueue;
 use crate::repository::memory::mailboxes::UnreadMessage;
 
@@ -146,7 +151,7 @@ impl SqliteRepository {
     async fn rows(&self, change: Change) -> Result<u64, Error> {
         match self.change(change).await? {
             Changed::Rows(rows) => Ok(rows),
-            Changed::User(_) => Ok(1),
+            Changed::User(_) | Changed::Group(_) => Ok(1),
         }
     }
 
@@ -160,8 +165,9 @@ impl Repository for SqliteRepository {
         Answer::ready(self.shared.directory().user_named(name))
     }
 
-    fn recipient<'a>(&'a self, name: &'a str) -> Answer<'a, Option<UserId>> {
-        Answer::ready(self.shared.directory().recipient(name))
+    fn recipient<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Address>> {
+        let user = self.shared.directory().recipient(name).map(Address::User);
+        Answer::ready(user.or_else(|| self.shared.groups().named(name).map(Address::Group)))
     }
 
     fn user(&self, id: UserId) -> Answer<'_, Option<Arc<User>>> {
@@ -193,7 +199,7 @@ impl Repository for SqliteRepository {
         Answer::pending(async move {
             match self.change(Change::AddUser(user)).await? {
                 Changed::User(added) => Ok(added),
-                Changed::Rows(_) => Ok(AddUserResult::Added),
+                Changed::Rows(_) | Changed::Group(_) => Ok(AddUserResult::Added),
             }
         })
     }
@@ -248,9 +254,10 @@ impl Repository for SqliteRepository {
     fn send(&self, messages: PerMessage<NewMessage>) -> Answer<'_, PerMessage<SendResult>> {
         Answer::pending(async move {
             let _turn = self.long_sends.turn(&messages).await;
-            let (answer, queued) = oneshot::channel();
-            self.jobs.push(Job::Send(messages, answer)).await.map_err(|_| stopped())?;
-            queued.await.map_err(|_| stopped())?
+            if messages.len() > 1 && messages.iter().any(|message| message.to.group().is_some()) {
+                return self.send_in_parts(messages).await;
+            }
+            self.send_together(messages).await
         })
     }
 
@@ -291,7 +298,7 @@ impl Repository for SqliteRepository {
         Answer::pending(async move { self.rows(Change::Nothing).await.map(drop) })
     }
 
-    fn conversation(&self, one: UserId, other: UserId, page: HistoryQuery) -> Answer<'_, Vec<StoredMessage>> {
+    fn conversation(&self, one: UserId, other: Address, page: HistoryQuery) -> Answer<'_, Vec<StoredMessage>> {
         Answer::pending(async move {
             history::conversation(&self.readers, &self.shared.damage, one, other, page).await.map_err(unread_log)
         })
@@ -313,7 +320,10 @@ impl Repository for SqliteRepository {
 
     fn messages_after(&self, user: UserId, page: FollowQuery) -> Answer<'_, FollowPage> {
         Answer::pending(async move {
-            following::messages_after(&self.readers, &self.shared.damage, user, page).await.map_err(unread_log)
+            let read = following::messages_after(&self.readers, &self.shared.damage, user, page).await;
+            let mut page = read.map_err(unread_log)?;
+            page.messages.iter_mut().for_each(|message| message.to = self.shared.address_of(message.to.number()));
+            Ok(page)
         })
     }
 
@@ -322,10 +332,12 @@ impl Repository for SqliteRepository {
     }
 
     fn unread_senders(&self, recipient: UserId) -> Answer<'_, Vec<UserId>> {
-        Answer::pending(async move { Ok(self.unread_by_sender(recipient).await?.into_keys().collect()) })
+        Answer::pending(async move {
+            Ok(self.unread_by_sender(recipient).await?.into_keys().filter_map(Address::user).collect())
+        })
     }
 
-    fn read(&self, recipient: UserId, senders: Vec<UserId>, to: MessageId) -> Answer<'_, usize> {
+    fn read(&self, recipient: UserId, senders: Vec<Address>, to: MessageId) -> Answer<'_, usize> {
         Answer::pending(self.read_up_to(recipient, senders, to))
     }
 

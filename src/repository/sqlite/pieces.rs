@@ -1,6 +1,7 @@
 //! What grows with the number of accounts, sessions or messages and is done in pieces, so that others come in between:
 //! who is logged in, the end of idle sessions, retention.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,6 +18,12 @@ const PIECE: usize = 1_000;
 const NOTE_USE_AFTER: Duration = Duration::from_secs(3600);
 /// How much of the message log one transaction of a prune looks at.
 const PRUNE: i64 = 2_000;
+
+/// Up to which message all members have read a group; where nobody has anything to read, all of it.
+const READ_BY_ALL: &str = "SELECT json_group_array(json_array(id, read_to)) FROM (
+    SELECT id, coalesce(min(read_to), 9223372036854775807) AS read_to
+    FROM user LEFT JOIN membership ON grp = id AND (until IS NULL OR read_to < until)
+    WHERE owner IS NOT NULL GROUP BY id)";
 
 impl SqliteRepository {
     /// Users with a session, in the order of their oldest.
@@ -72,6 +79,9 @@ impl SqliteRepository {
             return Ok(0);
         }
         let read_before = self.without_jumps(now, read_before).await?;
+        // What one reads of a group meanwhile goes the next time.
+        let read_by_all = sqlx::query_scalar(READ_BY_ALL).fetch_one(self.readers.pool()).await;
+        let read_by_all: Arc<str> = read_by_all.map_err(unread_log).map(|json: String| json.into())?;
         let mut pruned = 0;
         let mut after = 0;
         loop {
@@ -86,7 +96,9 @@ impl SqliteRepository {
             if sent.map_err(unread_log)?.is_some_and(|sent_at: i64| sent_at >= read_before.0) {
                 return Ok(pruned);
             }
-            let removed = self.rows(Change::Prune { read_before, after, look_at: PRUNE }).await?;
+            let removed = self
+                .rows(Change::Prune { read_before, after, look_at: PRUNE, read_by_all: read_by_all.clone() })
+                .await?;
             pruned += removed;
             if removed == 0 {
                 after += PRUNE;

@@ -15,12 +15,13 @@ use super::disk::{self, DiskReserve, Room};
 use super::failure;
 use super::identity::DatabaseIdentity;
 use crate::clock::Steady;
-use crate::model::UserId;
+use crate::model::{Address, GroupId, UserId};
 use crate::ops::metrics::{Counter, Histogram};
 use crate::repository::lease::Leases;
 use crate::repository::memory::directory::Directory;
 use crate::repository::memory::event::{Ended, Event};
 use crate::repository::memory::followers::Followers;
+use crate::repository::memory::groups::Groups;
 use crate::repository::memory::mailboxes::Mailboxes;
 use crate::repository::memory::stored::StoredTotals;
 use crate::repository::{EndedSession, Error};
@@ -31,6 +32,8 @@ const ENDED_SESSIONS: usize = 1024;
 pub(super) struct Shared {
     database: PathBuf,
     directory: RwLock<Directory>,
+    groups: RwLock<Groups>,
+    /// Who has what waiting.
     pub mailboxes: Mailboxes,
     pub time: Steady,
     /// By how much the wall clock has jumped, as far as what is stored has followed it: what is stored of the use of
@@ -68,7 +71,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         database: PathBuf,
-        directory: Directory,
+        (directory, groups): (Directory, Groups),
         mailboxes: Mailboxes,
         stored: StoredTotals,
         damage: Damage,
@@ -79,6 +82,7 @@ impl Shared {
             reserve: DiskReserve::beside(&database),
             database,
             directory: RwLock::new(directory),
+            groups: RwLock::new(groups),
             mailboxes,
             stored,
             damage,
@@ -111,6 +115,29 @@ impl Shared {
         self.directory.read().unwrap_or_else(|broken| broken.into_inner())
     }
 
+    /// Groups and who is in them.
+    pub(crate) fn groups(&self) -> RwLockReadGuard<'_, Groups> {
+        self.groups.read().unwrap_or_else(|broken| broken.into_inner())
+    }
+
+    /// In how many mailboxes a message to this address is, at the most.
+    pub(crate) fn copies_of(&self, to: Address) -> usize {
+        to.group().map_or(1, |group| self.groups().members(group).len())
+    }
+
+    /// The address that has this number.
+    pub(crate) fn address_of(&self, number: i64) -> Address {
+        match self.groups().group(GroupId(number)) {
+            Some(group) => Address::Group(group.id),
+            None => Address::User(UserId(number)),
+        }
+    }
+
+    /// For the writer.
+    pub(crate) fn groups_mut(&self) -> RwLockWriteGuard<'_, Groups> {
+        self.groups.write().unwrap_or_else(|broken| broken.into_inner())
+    }
+
     fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
         self.directory.write().unwrap_or_else(|broken| broken.into_inner())
     }
@@ -120,8 +147,12 @@ impl Shared {
         let mut ended = Ended::default();
         let mut over = Vec::new();
         let mut directory = self.directory_mut();
-        let mut logged_out = Vec::new();
-        for event in events {
+        let (mut logged_out, mut of_groups) = (Vec::new(), Vec::new());
+        for event in events.into_iter().flat_map(Event::each) {
+            if let Event::GroupsChanged(changes) = event {
+                of_groups.extend(changes);
+                continue;
+            }
             if let Event::MessagesRemoved(amounts) = &event {
                 amounts.iter().for_each(|(sender, amount)| self.stored.subtract(*sender, *amount));
             }
@@ -135,7 +166,11 @@ impl Shared {
             }
             directory.apply(event, &mut ended);
         }
+        // Nobody holds the one while he waits for the other.
         drop(directory);
+        let mut groups = self.groups_mut();
+        of_groups.into_iter().for_each(|change| groups.apply(change));
+        drop(groups);
         for (user, sessions) in over {
             let (user, sessions) = (user.username.as_str(), sessions.iter().map(|id| id.0).collect::<Vec<_>>());
             info!(user, ?sessions, "too many sessions of one account: those that were not used for longest have ended");

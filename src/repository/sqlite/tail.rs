@@ -7,8 +7,9 @@ use tracing::error;
 use super::checksum::{Content, Damage, NOTICE};
 use super::contents::is_corrupt;
 use super::schema::Progress;
-use crate::model::{MessageId, Timestamp, UserId};
+use crate::model::{Address, GroupId, MessageId, Timestamp, UserId};
 use crate::repository::memory::directory::Directory;
+use crate::repository::memory::groups::Groups;
 use crate::repository::memory::mailboxes::UnreadMessage;
 
 /// The messages after one and up to another. The text of what was read is not needed.
@@ -74,26 +75,28 @@ async fn read_range(db: &mut SqliteConnection, after: i64, to: i64) -> sqlx::Res
 }
 
 impl TailRow {
-    /// To whom, what, and whether it was read. A damaged message may name a sender that nobody is; it then comes from
-    /// its recipient, so that he hears of it.
-    pub(super) fn waiting(self, directory: &Directory, damage: &Damage) -> (UserId, UnreadMessage, bool) {
-        let (id, recipient) = (MessageId(self.id), UserId(self.target));
+    /// What, and whether it was read; of a group, which knows better than this who has. A damaged message may name a
+    /// sender that nobody is; it then comes from its recipient, so that he hears of it.
+    pub(crate) fn waiting(self, directory: &Directory, groups: &Groups, damage: &Damage) -> (UnreadMessage, bool) {
+        let id = MessageId(self.id);
         let mut sender = UserId(self.sender);
+        let group = groups.group(GroupId(self.target)).map(|group| group.id);
+        let to = group.map_or(Address::User(UserId(self.target)), Address::Group);
         let sent_at = Timestamp(self.sent_at);
         let content = (!self.read).then(|| {
             let bytes = self.text.as_deref().unwrap_or_default();
-            let content = Content { id: id.0, sender: sender.0, target: recipient.0, sent_at: sent_at.0, text: bytes };
+            let content = Content { id: id.0, sender: sender.0, target: self.target, sent_at: sent_at.0, text: bytes };
             match damage.unchecked.text(&content, self.checksum.as_deref().unwrap_or_default()) {
                 Some(text) => (sent_at, text.into()),
                 None => {
-                    damage.tell(recipient, id);
+                    damage.tell(UserId(self.target), id);
                     if directory.user(sender).is_none() {
-                        sender = recipient;
+                        sender = UserId(self.target);
                     }
                     (sent_at, NOTICE.into())
                 }
             }
         });
-        (recipient, UnreadMessage { id, sender, to: recipient.into(), bytes: self.bytes, content }, self.read)
+        (UnreadMessage { id, sender, to, bytes: self.bytes, content }, self.read)
     }
 }

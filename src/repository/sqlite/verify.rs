@@ -31,7 +31,7 @@ const MOST: usize = 5;
 
 /// What must not be there, each as a query for how often it is. Which is what the tables promise each other: the writer
 /// checks none of it, because it keeps it.
-const MUST_BE_NONE: [(&str, &str); 10] = [
+const MUST_BE_NONE: [(&str, &str); 12] = [
     (
         "messages are missing in the index",
         "SELECT count(*) FROM (
@@ -59,6 +59,20 @@ const MUST_BE_NONE: [(&str, &str); 10] = [
              FROM run JOIN conversation ON conversation.run = run.last, json_each(messages))",
     ),
     (
+        "messages are missing in the index of what was written to groups",
+        "SELECT count(*) FROM (
+             SELECT m.id, target FROM message m JOIN user ON user.id = target AND owner IS NOT NULL
+             WHERE m.id <= (SELECT coalesce(max(last), 0) FROM run)
+             EXCEPT SELECT value, low
+             FROM run JOIN conversation ON conversation.run = run.last, json_each(messages) WHERE low = high)",
+    ),
+    (
+        "members are in a group twice at once, or have read what they cannot have got",
+        "SELECT count(*) FROM membership m LEFT JOIN membership n USING (grp, member)
+         WHERE m.since < n.since AND coalesce(m.until, n.since + 1) > n.since OR m.since > m.until OR m.since > m.read_to
+             OR m.grp NOT IN (SELECT id FROM user WHERE owner IS NOT NULL)",
+    ),
+    (
         "parts of conversations are not found from the latest on",
         "SELECT count(*) FROM (
              SELECT low, high, run FROM run JOIN conversation ON run = last
@@ -68,11 +82,18 @@ const MUST_BE_NONE: [(&str, &str); 10] = [
     ("receipts are of no message", "SELECT count(*) FROM receipt WHERE id NOT IN (SELECT id FROM message)"),
     (
         "mailboxes count other unread mail than there is",
-        "WITH unread AS (SELECT m.target AS user, count(*) AS messages, sum(length(CAST(m.text AS BLOB))) AS bytes,
-                 min(m.id) AS oldest
-             FROM message m JOIN user u ON u.id = m.target AND u.removed_at IS NULL
-             WHERE m.id <= (SELECT coalesce(max(last), 0) FROM run) AND m.id NOT IN (SELECT id FROM receipt)
-             GROUP BY m.target)
+        "WITH waiting AS (
+                 SELECT target AS user, id, text FROM message WHERE id NOT IN (SELECT id FROM receipt)
+                 UNION ALL
+                 SELECT member, id, text FROM message m JOIN membership s ON grp = target AND read_to < id
+                     AND member <> sender AND since < id AND id <= coalesce(until, id) AND id < coalesce(full_from, id + 1)
+                 WHERE NOT EXISTS (SELECT 1 FROM missed x WHERE x.grp = s.grp AND x.member = s.member
+                         AND m.id BETWEEN first_id AND last_id)
+                     AND NOT EXISTS (SELECT 1 FROM read_ahead x WHERE x.grp = s.grp AND x.member = s.member
+                         AND x.id = m.id)),
+             unread AS (SELECT user, count(*) AS messages, sum(length(CAST(text AS BLOB))) AS bytes, min(w.id) AS oldest
+             FROM waiting w JOIN user u ON u.id = user AND u.removed_at IS NULL AND owner IS NULL
+             WHERE w.id <= (SELECT coalesce(max(last), 0) FROM run) GROUP BY user)
          SELECT count(*) FROM unread FULL JOIN mailbox USING (user)
          WHERE coalesce(unread.messages, 0) <> coalesce(mailbox.messages, 0)
              OR coalesce(unread.bytes, 0) <> coalesce(mailbox.bytes, 0) OR unread.oldest < mailbox.oldest",
@@ -87,14 +108,27 @@ const MUST_BE_NONE: [(&str, &str); 10] = [
     ),
     (
         "correspondents are unknown",
-        "SELECT count(*) FROM (SELECT DISTINCT recipient, value ->> 0 FROM run JOIN mail ON mail.run = run.last,
-                 json_each(messages) EXCEPT SELECT recipient, sender FROM correspondent)",
+        "SELECT count(*) FROM (SELECT DISTINCT recipient, value ->> 0 FROM run JOIN mail ON mail.run = run.last
+                 JOIN user ON user.id = recipient AND owner IS NULL, json_each(messages)
+             EXCEPT SELECT recipient, sender FROM correspondent)",
     ),
     (
         "messages have a number that is still to be given out",
         "SELECT count(*) FROM message WHERE id > (SELECT seq FROM sqlite_sequence WHERE name = 'message')",
     ),
 ];
+
+/// Accounts, sessions, messages, and those that somebody has not read.
+const COUNTS: &str = "SELECT (SELECT count(*) FROM user WHERE removed_at IS NULL AND owner IS NULL),
+        (SELECT count(*) FROM session), count(*),
+        count(*) FILTER (WHERE CASE WHEN EXISTS (SELECT 1 FROM user WHERE id = target AND owner IS NOT NULL)
+            THEN EXISTS (SELECT 1 FROM membership WHERE grp = target AND read_to < m.id AND member <> sender
+                AND since < m.id AND m.id <= coalesce(until, m.id) AND m.id < coalesce(full_from, m.id + 1))
+            ELSE NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = m.id) END)
+    FROM message m";
+/// The same in a schema that may know no groups.
+const COUNTS_BEFORE_GROUPS: &str = "SELECT (SELECT count(*) FROM user WHERE removed_at IS NULL),
+        (SELECT count(*) FROM session), count(*), count(*) - (SELECT count(*) FROM receipt) FROM message";
 
 /// Reads all of a database, as it stands at this moment if it is in use, and says what is in it or what is wrong with
 /// it.
@@ -242,10 +276,10 @@ async fn inspect_tables(
     if !wrong.is_empty() {
         return Ok(Err(wrong));
     }
-    let (users, sessions, messages, unread) = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM user WHERE removed_at IS NULL), (SELECT count(*) FROM session), count(*),
-             count(*) - (SELECT count(*) FROM receipt) FROM message",
-    )
+    let (users, sessions, messages, unread) = sqlx::query_as(match is_current {
+        true => COUNTS,
+        false => COUNTS_BEFORE_GROUPS,
+    })
     .fetch_one(&mut *db)
     .await?;
     Ok(Ok(DatabaseFindings { schema: version, users, sessions, messages, unread, unchecked: messages }))

@@ -6,9 +6,10 @@
 
 mod clock;
 mod feed;
+pub(crate) mod in_groups;
 mod indexing;
 mod packing;
-mod receipts;
+pub(crate) mod receipts;
 mod snapshots;
 
 use std::sync::Arc;
@@ -22,11 +23,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::error;
 
 use self::feed::Feed;
-use self::packing::INSERT_MESSAGES;
+use self::packing::{INSERT_MESSAGES, PackedSends};
 use self::snapshots::Snapshots;
 use super::acknowledged::AcknowledgedNote;
 use super::change::{Change, Changed, Moment};
 use super::direct::{Failure, WalConnection};
+use super::full_inboxes::{FullChanges, FullInboxes};
 use super::index::{IndexRun, Tail, TailMessage};
 use super::packed::JsonbRows;
 use super::schema;
@@ -68,10 +70,15 @@ pub(super) struct Writer {
     /// The message log after the watermark.
     tail: Vec<TailMessage>,
     tail_bytes: u64,
+    tail_copies: u64,
     tail_size: Tail,
     run: Option<IndexRun>,
     /// The next run, while another thread sorts it.
     sorting: Option<JoinHandle<IndexRun>>,
+    /// Members of groups whose inboxes are full.
+    full: FullInboxes,
+    /// Something of a group may have been read before an older message.
+    may_be_ahead: bool,
     /// What other processes change; an admin command does not follow it.
     feed: Option<Feed>,
     /// Where it is noted what was acknowledged; a server's only.
@@ -94,8 +101,10 @@ struct Batch {
 
 /// What a batch did, to be told once it is committed.
 struct Done {
+    stored: Vec<TailMessage>,
     delivered: Vec<(UserId, UnreadMessage)>,
     queued: Vec<PerMessage<SendResult>>,
+    full: FullChanges,
     changed: Vec<(Changed, Event)>,
 }
 
@@ -107,14 +116,15 @@ impl Writer {
         jobs: Jobs<Job>,
         progress: schema::Progress,
         (tail, tail_size): (Vec<TailMessage>, Tail),
-        seen: Option<i64>,
-        note: Option<AcknowledgedNote>,
+        (full, may_be_ahead): (FullInboxes, bool),
+        (seen, note): (Option<i64>, Option<AcknowledgedNote>),
     ) -> Result<Writer, Failure> {
         let feed = match seen {
             Some(seen) => Some(Feed::after(seen, &mut db).await?),
             None => None,
         };
         let tail_bytes = tail.iter().map(|message| message.bytes).sum();
+        let tail_copies = tail.iter().map(|message| u64::from(message.copies)).sum();
         Ok(Writer {
             shared,
             db,
@@ -123,9 +133,12 @@ impl Writer {
             watermark: progress.watermark,
             tail,
             tail_bytes,
+            tail_copies,
             tail_size,
             run: None,
             sorting: None,
+            full,
+            may_be_ahead,
             feed,
             note,
             snapshots: Snapshots::default(),
@@ -157,17 +170,15 @@ impl Writer {
                 self.look_at_clock().await;
                 self.look_for_others().await;
             }
-            let mut batch = Batch::default();
-            for job in taken.drain(..) {
-                match job {
-                    Job::Send(messages, answer) => batch.sends.push((messages, answer)),
-                    Job::Change(change, answer) => batch.changes.push((change, answer)),
-                    Job::Snapshot(process, answer) => self.snapshots.push(process, answer),
-                    Job::Confirm => {}
-                    Job::Close => closing = true,
+            let mut jobs = taken.drain(..).peekable();
+            loop {
+                let batch = self.batch(&mut jobs, &mut closing);
+                self.commit(batch).await;
+                if jobs.peek().is_none() {
+                    break;
                 }
             }
-            self.commit(batch).await;
+            drop(jobs);
             self.follow().await;
             self.index().await;
             self.copy_piece().await;
@@ -213,7 +224,7 @@ impl Writer {
                 self.shared.commits.observe(begun.elapsed());
                 self.shared.mailboxes.read(&confirmed);
                 self.shared.followers.tell_of_reading(&confirmed);
-                self.shared.accepted.add(done.delivered.len());
+                self.shared.accepted.add(done.stored.len());
                 self.shared.delivered.add(confirmed.iter().map(|(_, messages)| messages.len()).sum());
                 self.publish(batch, done);
             }
@@ -239,25 +250,28 @@ impl Writer {
     }
 
     async fn try_commit(&mut self, batch: &Batch, confirmed: &[(UserId, Vec<UnreadMessage>)]) -> Result<Done, Failure> {
-        let (packed, delivered, queued) = self.pack(&batch.sends);
-        let result = self.write(packed, confirmed, &batch.changes).await;
+        let PackedSends { rows, stored, delivered, queued, full } = self.pack(&batch.sends);
+        let result = self.write(rows, &full, confirmed, &batch.changes).await;
         if result.is_err() {
             for (recipient, message) in &delivered {
-                self.shared.mailboxes.unreserve(*recipient, message.sender, message.bytes);
+                self.shared.mailboxes.unreserve(*recipient, message.share(), message.bytes);
+            }
+            for message in &stored {
                 self.shared.stored.subtract(message.sender, StoredAmount::one(message.bytes));
             }
         }
-        Ok(Done { delivered, queued, changed: result? })
+        Ok(Done { stored, delivered, queued, full, changed: result? })
     }
 
     async fn write(
         &mut self,
         packed: JsonbRows,
+        full: &FullChanges,
         confirmed: &[(UserId, Vec<UnreadMessage>)],
         changes: &[(Change, impl Sized)],
     ) -> Result<Vec<(Changed, Event)>, Failure> {
         let slice_is_due = self.run.as_mut().is_some_and(|run| run.is_due(packed.rows()));
-        let alone = confirmed.is_empty() && changes.is_empty() && !slice_is_due;
+        let alone = confirmed.is_empty() && changes.is_empty() && full.is_empty() && !slice_is_due;
         if alone && packed.rows() == 0 {
             return Ok(Vec::new());
         }
@@ -271,6 +285,9 @@ impl Writer {
         }
         if alone {
             return Ok(Vec::new());
+        }
+        if !full.is_empty() {
+            full.write(&mut self.db).await?;
         }
         let now = self.shared.time.now();
         let moment = Moment { now, ahead: self.shared.ahead.load(Ordering::Relaxed) };
@@ -298,19 +315,19 @@ impl Writer {
 
     /// After a commit: first the image in memory, then the answers.
     fn publish(&mut self, batch: Batch, done: Done) {
-        self.next_id += done.delivered.len() as i64;
+        self.next_id += done.stored.len() as i64;
         if let (Some(note), Some(pages)) = (&mut self.note, self.db.take_committed()) {
             note.write(MessageId(self.next_id - 1), pages);
         }
-        for (_, message) in &done.delivered {
-            let UnreadMessage { id, sender, to, bytes, .. } = *message;
-            self.tail.push(TailMessage { id, sender, to, bytes });
-            self.tail_bytes += bytes;
-        }
+        self.tail_bytes += done.stored.iter().map(|message| message.bytes).sum::<u64>();
+        self.tail_copies += done.delivered.len() as u64;
+        self.tail.extend(done.stored);
+        self.full.apply(done.full);
         self.shared.followers.tell_of_messages(&done.delivered);
         self.shared.mailboxes.deliver(done.delivered.into_iter());
         let (changed, events): (Vec<_>, Vec<_>) = done.changed.into_iter().unzip();
         if !events.is_empty() {
+            self.note_who_left(&events);
             self.shared.apply(events);
         }
         // Whoever asked may have gone; what was done is done.

@@ -21,12 +21,14 @@ pub(super) struct Mailbox {
     pub unread: UnreadAmount,
     /// How many of `unread` are only on disk.
     pub on_disk: u64,
+    /// None of those is older than this; `None`: they are from before this process began.
+    pub oldest_on_disk: Option<MessageId>,
     /// Held while loading: one at a time.
     pub load_lock: Option<Arc<AsyncMutex<()>>>,
     /// What became read while somebody loads from an older view of the disk.
     pub read_while_loading: Option<BTreeSet<MessageId>>,
-    /// Who has something unread here or wrote to this user in the tail.
-    pub senders: FxHashMap<UserId, Sender>,
+    /// Who has something unread here or wrote to this user in the tail; a group for all who write there.
+    pub senders: FxHashMap<Address, Sender>,
     /// There was mail on disk when this process began, and not all of it was loaded yet: `senders` counts less.
     pub is_uncounted: bool,
     /// Up to here, what was on disk when this process began was loaded, and `senders` counts it.
@@ -49,6 +51,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Whose share of the mailbox it takes.
+    pub(super) fn share(&self) -> Address {
+        self.to.group().map_or(self.sender.into(), Address::Group)
+    }
+
     /// A message that is leased.
     pub(super) fn of(message: &UnreadMessage) -> Held {
         Held { sender: message.sender, to: message.to, bytes: message.bytes, is_confirmed: false }
@@ -78,22 +85,22 @@ impl Mailbox {
     }
 
     /// Takes note of a message of the tail.
-    pub(super) fn note_sender(&mut self, sender: UserId, id: MessageId) {
-        let first = self.senders.entry(sender).or_default().first_in_tail.get_or_insert(id);
+    pub(crate) fn note_sender(&mut self, sender: UserId, id: MessageId) {
+        let first = self.senders.entry(sender.into()).or_default().first_in_tail.get_or_insert(id);
         *first = id.min(*first);
     }
 
-    /// What a sender had here is read, or was not written.
-    pub(super) fn forget(&mut self, sender: UserId, amount: UnreadAmount) {
+    /// What a sender or a group had here is read, or was not written.
+    pub(crate) fn forget(&mut self, share: Address, amount: UnreadAmount) {
         self.unread.subtract(amount);
-        if let Some(known) = self.senders.get_mut(&sender) {
+        if let Some(known) = self.senders.get_mut(&share) {
             known.unread.subtract(amount);
         }
-        self.forget_idle_sender(sender);
+        self.forget_idle_sender(share);
     }
 
     /// Keeps no word of a sender of whom there is nothing to remember.
-    pub(super) fn forget_idle_sender(&mut self, sender: UserId) {
+    pub(crate) fn forget_idle_sender(&mut self, sender: Address) {
         if self.senders.get(&sender).is_some_and(Sender::is_idle) {
             self.senders.remove(&sender);
         }
@@ -116,9 +123,20 @@ impl Mailbox {
             sender.first_in_tail = sender.first_in_tail.filter(|first| *first > watermark);
         }
         self.senders.retain(|_, sender| !sender.is_idle());
+        if let Some(first) = self.waiting.first().filter(|first| *first <= watermark) {
+            let known = if self.on_disk == 0 { Some(first) } else { self.oldest_on_disk };
+            self.oldest_on_disk = known.map(|oldest| oldest.min(first));
+        }
         let (indexed, evicted) = self.waiting.take_up_to(watermark);
         self.on_disk += indexed;
         evicted
+    }
+
+    /// The oldest that is unread when these, in their order, are read; `None`: nothing is. It may be older than that.
+    pub(crate) fn oldest_of_all(&self, read: &[MessageId]) -> Option<MessageId> {
+        let held = self.held.keys().find(|id| read.binary_search(id).is_err()).copied();
+        let on_disk = (self.on_disk > 0).then(|| self.oldest_on_disk.unwrap_or(MessageId(0)));
+        held.into_iter().chain(self.waiting.first()).chain(on_disk).min()
     }
 }
 

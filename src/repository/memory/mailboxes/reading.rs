@@ -6,7 +6,7 @@ use std::ops::Bound::{Included, Unbounded};
 
 use super::account::Held;
 use super::{Mailboxes, UnreadMessage};
-use crate::model::{MessageId, UserId};
+use crate::model::{Address, MessageId, UserId};
 
 /// The oldest unread message of one sender to one recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +20,16 @@ pub(crate) enum OldestUnread {
 }
 
 impl Mailboxes {
-    /// Whose mail is not durably read, how many messages, and the oldest; `None`: first load what lies on disk.
-    pub(crate) fn unread_by_sender(&self, recipient: UserId) -> Option<BTreeMap<UserId, (u64, MessageId)>> {
+    /// Whose mail, or that of which group, is not durably read, how many messages, and the oldest; `None`: first load
+    /// what lies on disk.
+    pub(crate) fn unread_by_sender(&self, recipient: UserId) -> Option<BTreeMap<Address, (u64, MessageId)>> {
         let inner = self.inner();
         let mut unread = BTreeMap::new();
         let Some(mailbox) = inner.boxes.get(&recipient) else { return Some(unread) };
         if mailbox.on_disk > 0 {
             return None;
         }
-        let held = mailbox.held.iter().map(|(id, held)| (held.sender, *id));
+        let held = mailbox.held.iter().map(|(id, held)| (held.share(), *id));
         for (sender, id) in mailbox.waiting.senders().chain(held) {
             let (count, oldest) = unread.entry(sender).or_insert((0, id));
             *count += 1;
@@ -41,22 +42,22 @@ impl Mailboxes {
     pub(crate) fn oldest_unread(&self, recipient: UserId, sender: UserId) -> OldestUnread {
         let inner = self.inner();
         let Some(mailbox) = inner.boxes.get(&recipient) else { return OldestUnread::None };
-        let counted = mailbox.senders.get(&sender).is_some_and(|sender| sender.unread.messages > 0);
+        let counted = mailbox.senders.get(&sender.into()).is_some_and(|sender| sender.unread.messages > 0);
         if !counted && !mailbox.is_uncounted {
             return OldestUnread::None;
         }
         if mailbox.on_disk > 0 {
             return OldestUnread::OnDisk;
         }
-        let held = mailbox.held.iter().map(|(id, held)| (held.sender, *id));
-        let theirs = mailbox.waiting.senders().chain(held).filter(|(from, _)| *from == sender);
+        let held = mailbox.held.iter().map(|(id, held)| (held.share(), *id));
+        let theirs = mailbox.waiting.senders().chain(held).filter(|(from, _)| *from == sender.into());
         let oldest = theirs.map(|(_, id)| id).min();
         oldest.map_or(OldestUnread::None, OldestUnread::Message)
     }
 
-    /// Confirms all that `senders` wrote to `recipient` up to a message; gives how many messages were not confirmed
-    /// before. They stay held until [`Mailboxes::read`]. `None`: first load what lies on disk.
-    pub(crate) fn confirm_up_to(&self, recipient: UserId, senders: &[UserId], to: MessageId) -> Option<usize> {
+    /// Confirms all that `senders` (or groups) wrote to `recipient` up to a message; gives how many messages were not
+    /// confirmed before. They stay held until [`Mailboxes::read`]. `None`: first load what lies on disk.
+    pub(crate) fn confirm_up_to(&self, recipient: UserId, senders: &[Address], to: MessageId) -> Option<usize> {
         let mut inner = self.inner();
         let inner = &mut *inner;
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return Some(0) };
@@ -65,7 +66,7 @@ impl Mailboxes {
         }
         let mut read = Vec::new();
         for (id, held) in mailbox.held.range_mut((Unbounded, Included(to))) {
-            if !held.is_confirmed && senders.contains(&held.sender) {
+            if !held.is_confirmed && senders.contains(&held.share()) {
                 held.is_confirmed = true;
                 let Held { sender, to, bytes, .. } = *held;
                 read.push(UnreadMessage { id: *id, sender, to, bytes, content: None });

@@ -4,7 +4,7 @@
 
 use std::sync::MutexGuard;
 
-use crate::model::UserId;
+use crate::model::{Address, UserId};
 use crate::repository::memory::mailboxes::{Inner, UnreadAmount};
 
 /// How much unread mail a user may have.
@@ -31,8 +31,10 @@ pub(crate) struct Reservation<'a> {
 }
 
 impl Reservation<'_> {
-    /// Makes room for one. `false`: the recipient's mailbox is gone or full, or the sender has too much of it.
-    pub(crate) fn room(&mut self, recipient: UserId, sender: UserId, bytes: u64) -> bool {
+    /// Makes room for one of a sender or of a group. `false`: the recipient's mailbox is gone or full, or they have too
+    /// much of it.
+    pub(crate) fn room(&mut self, recipient: UserId, share: impl Into<Address>, bytes: u64) -> bool {
+        let sender = share.into();
         let inner = &mut *self.inner;
         if !inner.removed.is_empty() && inner.removed.contains(&recipient) {
             return false;
@@ -51,7 +53,7 @@ impl Reservation<'_> {
     }
 
     /// Gives back the room of one.
-    pub(crate) fn give_back(&mut self, recipient: UserId, sender: UserId, bytes: u64) {
-        self.inner.forget(recipient, sender, UnreadAmount { messages: 1, bytes });
+    pub(crate) fn give_back(&mut self, recipient: UserId, share: Address, bytes: u64) {
+        self.inner.forget(recipient, share, UnreadAmount { messages: 1, bytes });
     }
 }

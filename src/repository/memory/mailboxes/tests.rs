@@ -290,7 +290,7 @@ impl World {
             boxes.inner().confirmed.iter().flat_map(|(_, messages)| messages).map(|m| m.id.0).collect()
         };
         let before = confirmed(&self.boxes);
-        if let Some(read) = self.boxes.confirm_up_to(user(of), &[UserId(from)], MessageId(to)) {
+        if let Some(read) = self.boxes.confirm_up_to(user(of), &[UserId(from).into()], MessageId(to)) {
             let new: Vec<i64> = unread.into_iter().filter(|id| *id <= to && !before.contains(id)).collect();
             let mut found = confirmed(&self.boxes).split_off(before.len());
             found.sort_unstable();
@@ -414,7 +414,7 @@ fn what_another_connection_holds_is_read_once() {
         let mut world = World::new();
         (0..3).for_each(|_| world.step(Step::Send { to: 0, from: 1, bytes: 10, written: true }));
         let taken = world.take(0, 100).expect("all is in memory");
-        assert_eq!(world.boxes.confirm_up_to(user(0), &[UserId(1)], MessageId(2)), Some(2));
+        assert_eq!(world.boxes.confirm_up_to(user(0), &[UserId(1).into()], MessageId(2)), Some(2));
         match proof {
             true => world.boxes.confirm(user(0), taken),
             false => world.boxes.release(user(0), taken),

@@ -21,6 +21,16 @@ pub(crate) struct UnreadMessage {
     pub content: Option<(Timestamp, Arc<str>)>,
 }
 
+impl UnreadMessage {
+    /// Whose share of the mailbox it takes: the sender's, or the group's, however many write there.
+    pub(crate) fn share(&self) -> Address {
+        match self.to {
+            Address::User(_) => self.sender.into(),
+            group @ Address::Group(_) => group,
+        }
+    }
+}
+
 /// How much of something is unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unread {
@@ -71,6 +81,12 @@ impl UnreadQueue {
         }
     }
 
+    /// The oldest.
+    pub(crate) fn first(&self) -> Option<MessageId> {
+        let new = self.new.front().map(|message| message.id);
+        new.into_iter().chain(self.back.keys().next().copied()).min()
+    }
+
     /// Number and length of all after `after` and up to `to`, in no order.
     pub(super) fn between(&self, after: MessageId, to: MessageId) -> impl Iterator<Item = (MessageId, u64)> {
         let first = self.new.partition_point(|message| message.id <= after);
@@ -79,14 +95,14 @@ impl UnreadQueue {
         new.chain(back).map(|message| (message.id, message.bytes))
     }
 
-    /// Sender and number of all, in no order.
-    pub(super) fn senders(&self) -> impl Iterator<Item = (UserId, MessageId)> {
-        self.new.iter().chain(self.back.values()).map(|message| (message.sender, message.id))
+    /// Sender or group, and number, of all, in no order.
+    pub(super) fn senders(&self) -> impl Iterator<Item = (Address, MessageId)> {
+        self.new.iter().chain(self.back.values()).map(|message| (message.share(), message.id))
     }
 
-    /// Takes out what these senders wrote up to `to`, in no order.
-    pub(super) fn take_of(&mut self, senders: &[UserId], to: MessageId) -> Vec<UnreadMessage> {
-        let wanted = |message: &UnreadMessage| senders.contains(&message.sender);
+    /// Takes out what these senders or groups wrote up to `to`, in no order.
+    pub(super) fn take_of(&mut self, senders: &[Address], to: MessageId) -> Vec<UnreadMessage> {
+        let wanted = |message: &UnreadMessage| senders.contains(&message.share());
         let newer = self.new.split_off(self.new.partition_point(|message| message.id <= to));
         let older = std::mem::replace(&mut self.new, newer);
         let (mut taken, left): (Vec<_>, Vec<_>) = older.into_iter().partition(wanted);

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use rustix::process::setpriority_process;
 
 use super::{Batch, Writer};
+use crate::model::{GroupId, UserId};
 use crate::ops::vital;
 use crate::repository::sqlite::index::IndexRun;
 
@@ -16,7 +17,7 @@ impl Writer {
             self.run = None;
         } else if self.run.as_ref().is_some_and(IndexRun::is_written) {
             self.finish_run().await;
-        } else if self.run.is_none() && self.tail_size.is_due(self.tail.len(), self.tail_bytes) {
+        } else if self.run.is_none() && self.tail_size.is_due(self.tail.len(), self.tail_bytes, self.tail_copies) {
             match self.sorting.take().or_else(|| self.sort()) {
                 Some(sorting) if sorting.is_finished() => self.run = sorting.join().ok(),
                 Some(sorting) => self.sorting = Some(sorting),
@@ -41,6 +42,13 @@ impl Writer {
         }
     }
 
+    /// The groups of a run, each with all who may have got something of it.
+    fn groups_of(&self, run: &IndexRun) -> Vec<(GroupId, Vec<UserId>)> {
+        let groups = self.shared.groups();
+        let of_run = run.recipients().iter().filter_map(|recipient| recipient.group());
+        of_run.map(|group| (group, groups.readers(group).collect())).collect()
+    }
+
     /// The tail as a run, soon; `None`: no thread can be had for it.
     fn sort(&self) -> Option<JoinHandle<IndexRun>> {
         let (tail, size) = (self.tail.clone(), self.tail_size);
@@ -50,18 +58,24 @@ impl Writer {
     /// Moves the watermark to the end of the run. `false`: that failed, and the run is to be done again.
     async fn finish_run(&mut self) -> bool {
         let Some(run) = self.run.take() else { return false };
-        if let Err(failure) = run.finish(&mut self.db, &self.shared.mailboxes).await {
-            self.roll_back().await;
-            self.note_failure(failure).await;
-            return false;
-        }
+        let groups = self.groups_of(&run);
+        let users = match run.finish(&mut self.db, &self.shared.mailboxes, &groups, self.may_be_ahead).await {
+            Ok(users) => users,
+            Err(failure) => {
+                self.roll_back().await;
+                self.note_failure(failure).await;
+                return false;
+            }
+        };
         let to = run.to();
         let length = self.tail.partition_point(|message| message.id <= to);
         self.watermark = to;
-        let bytes: u64 = self.tail.drain(..length).map(|message| message.bytes).sum();
-        self.tail_bytes -= bytes;
-        let users = run.recipients().iter().filter_map(|recipient| recipient.user());
-        let evicted = self.shared.mailboxes.evict(to, users);
+        for message in self.tail.drain(..length) {
+            self.tail_bytes -= message.bytes;
+            self.tail_copies -= u64::from(message.copies);
+        }
+        let evicted = self.shared.mailboxes.evict(to, users.into_iter());
+        self.shared.groups_mut().forget_former(to);
         let _ = aside(move || drop(evicted));
         true
     }

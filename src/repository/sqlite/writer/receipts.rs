@@ -1,11 +1,14 @@
-//! What is written when messages were read.
+//! What is written of messages that were read. One of a person's own gets a receipt. Of those of a group only the mark
+//! moves up to which the member has read; what was read before an older one is noted until the mark has passed it.
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
+
 use super::Writer;
-use crate::model::{Timestamp, UserId};
+use crate::model::{Address, GroupId, MessageId, Timestamp, UserId};
 use crate::repository::memory::mailboxes::UnreadMessage;
-use crate::repository::sqlite::direct::Failure;
+use crate::repository::sqlite::direct::{Failure, WalConnection};
 
 /// Retention may have removed a message that was leased when its recipient's account went.
 const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT value, ?2 FROM json_each(?1)
@@ -13,6 +16,38 @@ const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT v
 
 const UNCOUNT: &str = "UPDATE mailbox SET messages = messages - (value ->> 1), bytes = bytes - (value ->> 2)
     FROM json_each(?1) WHERE user = value ->> 0";
+
+const READ_TO: &str = "UPDATE membership SET read_to = value ->> 2 FROM json_each(?1)
+    WHERE grp = value ->> 0 AND member = value ->> 1 AND read_to < value ->> 2";
+const READ_AHEAD: &str = "INSERT OR IGNORE INTO read_ahead (grp, member, id)
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1)";
+const CAUGHT_UP: &str = "DELETE FROM read_ahead WHERE (grp, member, id) IN (
+    SELECT a.grp, a.member, a.id FROM json_each(?1) CROSS JOIN read_ahead AS a
+    ON a.grp = value ->> 0 AND a.member = value ->> 1 AND a.id <= value ->> 2)";
+
+/// A group, a member, and a message.
+pub(crate) type ReadMark = (i64, i64, i64);
+
+/// Moves the marks of members up to these messages.
+pub(crate) async fn move_read_marks(
+    db: &mut WalConnection,
+    marks: &[ReadMark],
+    may_be_ahead: bool,
+) -> Result<(), Failure> {
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let marks = json(marks);
+    db.execute(READ_TO, (&marks,)).await?;
+    if may_be_ahead {
+        db.execute(CAUGHT_UP, (&marks,)).await?;
+    }
+    Ok(())
+}
+
+fn json(rows: &[ReadMark]) -> String {
+    serde_json::to_string(rows).expect("numbers are JSON")
+}
 
 impl Writer {
     /// Takes what was read off the queue. What is not indexed yet is not counted on disk either.
@@ -27,9 +62,15 @@ impl Writer {
         let all =
             || confirmed.iter().flat_map(|(user, messages)| messages.iter().map(move |message| (user.0, message)));
 
-        let ids: Vec<i64> = all().map(|(_, message)| message.id.0).collect();
-        let ids = serde_json::to_string(&ids).unwrap_or_default();
-        self.db.execute(RECEIPT, (ids, now.0)).await?;
+        let own = all().filter(|(user, message)| message.to == Address::User(UserId(*user)));
+        let ids: Vec<i64> = own.map(|(_, message)| message.id.0).collect();
+        if !ids.is_empty() {
+            let ids = serde_json::to_string(&ids).unwrap_or_default();
+            self.db.execute(RECEIPT, (ids, now.0)).await?;
+        }
+        if all().any(|(user, message)| message.to != Address::User(UserId(user))) {
+            self.write_read_marks(confirmed).await?;
+        }
 
         let mut totals = BTreeMap::new();
         for (user, message) in all().filter(|(_, m)| m.id <= self.watermark) {
@@ -41,6 +82,40 @@ impl Writer {
             let rows: Vec<_> = totals.into_iter().map(|(user, (messages, bytes))| [user, messages, bytes]).collect();
             let rows = serde_json::to_string(&rows).unwrap_or_default();
             self.db.execute(UNCOUNT, (rows,)).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_read_marks(&mut self, confirmed: &[(UserId, Vec<UnreadMessage>)]) -> Result<(), Failure> {
+        let mut by_reader: FxHashMap<UserId, Vec<(MessageId, Address)>> = FxHashMap::default();
+        for (user, messages) in confirmed {
+            by_reader.entry(*user).or_default().extend(messages.iter().map(|message| (message.id, message.to)));
+        }
+        // What this commit brings is newer still.
+        let last = MessageId(self.next_id - 1);
+        let (mut marks, mut ahead) = (Vec::new(), Vec::new());
+        for (user, mut read) in by_reader {
+            read.sort_unstable();
+            let ids: Vec<MessageId> = read.iter().map(|(id, _)| *id).collect();
+            let oldest = self.shared.mailboxes.oldest_of_all(user, &ids);
+            let mark = oldest.map_or(last, |oldest| MessageId(oldest.0 - 1));
+            let mut groups: Vec<GroupId> = Vec::new();
+            for (id, to) in read {
+                let Address::Group(group) = to else { continue };
+                if !groups.contains(&group) {
+                    groups.push(group);
+                    marks.push((group.0, user.0, mark.0));
+                }
+                if id > mark {
+                    ahead.push((group.0, user.0, id.0));
+                }
+            }
+        }
+        move_read_marks(&mut self.db, &marks, self.may_be_ahead).await?;
+        if !ahead.is_empty() {
+            // It stays so when the commit fails: to look for what is not there does no harm.
+            self.may_be_ahead = true;
+            self.db.execute(READ_AHEAD, (json(&ahead),)).await?;
         }
         Ok(())
     }
