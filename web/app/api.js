@@ -41,7 +41,7 @@ async function ask(method, path, body, patience = 20_000) {
 }
 const get = async (/** @type {string} */ path) => (await ask('GET', path)).json;
 const post = async (/** @type {string} */ path, body = {}) => (await ask('POST', path, body)).json;
-const remove = async (/** @type {string} */ path, body = undefined) => (await ask('DELETE', path, body)).json;
+const remove = (/** @type {string} */ path) => ask('DELETE', path);
 const at = encodeURIComponent;
 
 /** @param {string | number} time */
@@ -66,10 +66,17 @@ export function toConversation(c) {
 export const login = async (name, password) => toPerson(await post('login', { name, password }));
 export const logout = () => ask('POST', 'logout');
 export const whoAmI = async () => toPerson(await get('me'));
-/** @param {string} old @param {string} fresh */
-export const changePassword = (old, fresh) => post('me/password', { old, new: fresh });
-/** @param {string} display */
-export const changeDisplayName = (display) => post('me', { display_name: display });
+
+/** @typedef {{id: number, label: string, address: string, used: number, current: boolean}} Login */
+/** @returns {Promise<Login[]>} */
+export async function sessions() {
+  const { sessions: list } = await get('sessions');
+  return list.map((/** @type {any} */ s) => ({ id: s.id, label: s.label ?? '', address: s.address ?? '?',
+    used: toTime(s.last_used), current: s.current }));
+}
+/** @param {number} id */
+export const endSession = (id) => remove('sessions/' + id);
+export const endOtherSessions = () => remove('sessions');
 
 // ---- conversations ----
 

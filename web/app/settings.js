@@ -6,6 +6,7 @@ import { Back, Notes } from './frame.js';
 import { Avatar } from './list.js';
 import { leave } from './live.js';
 import * as outbox from './outbox.js';
+import { Sessions } from './sessions.js';
 import { LANGUAGES, choose, me, narrow, remember, setting, t, unsent } from './state.js';
 import { plain } from './text.js';
 
@@ -84,6 +85,7 @@ export function Screen() {
         }} />
         <${Notifications} />
       </section>
+      <${Sessions} />
       <section><${LogOut} /></section>
     </div>`;
 }

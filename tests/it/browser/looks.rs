@@ -114,7 +114,7 @@ fn walk(driver: &Driver, name: &str, size: (u32, u32), theme: &str, language: &s
     walk.look("conversation");
     walk.at("#/c/nama-panjang", ".m", "long-names");
     walk.at("#/find", ".found a", "find");
-    walk.at("#/settings", ".settings", "settings");
+    walk.at("#/settings", ".settings .rows li + li", "settings");
     go(&browser, "henderson");
     server.with(|world| {
         world.away = true;

@@ -308,6 +308,13 @@ fn answer(request: &Request, world: &Mutex<World>, writer: &mut TcpStream) -> Op
             (200, json!({}))
         }
         ("GET", ["me"]) => (200, json!({ "name": me, "display_name": world_now.users[&me] })),
+        ("GET", ["sessions"]) => {
+            let ours =
+                json!({ "id": 7, "created": now(), "last_used": now(), "address": "127.0.0.1", "current": true });
+            let other = json!({ "id": 3, "created": 0, "last_used": now() - 86_400_000, "address": "2001:db8::17",
+                "current": false });
+            (200, json!({ "sessions": [other, ours] }))
+        }
         ("GET", ["people"]) => {
             let q = request.query.get("q").cloned().unwrap_or_default().to_lowercase();
             let fits = |(name, display): &(&String, &String)| format!("{name} {display}").to_lowercase().contains(&q);
