@@ -30,6 +30,20 @@ fn the_newest_changes_are_those_of_this_version() {
 }
 
 #[test]
+fn what_is_typed_and_pulled_is_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    for file in ["docs/INSTALL.md", "packaging/container/compose.yaml"] {
+        let text = read(file);
+        let mut found = 0;
+        for rest in ["localhost/chatd:", "load -i chatd-"].iter().flat_map(|before| text.split(before).skip(1)) {
+            assert!(rest.starts_with(version), "{file} names another version than Cargo.toml has");
+            found += 1;
+        }
+        assert!(found > 0, "{file} names no version");
+    }
+}
+
+#[test]
 fn every_schema_has_its_way_up_and_back() {
     let told: Vec<String> = table(&read("CHANGELOG.md"), "## Schemas").into_iter().map(|row| row[0].clone()).collect();
     let migrations = files_below(&root().join("migrations"), &["sql"]);
