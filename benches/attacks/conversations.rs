@@ -20,6 +20,9 @@ const BETWEEN: usize = 10_000;
 /// Requests a second that are not waited for.
 const A_SECOND: f64 = 200.0;
 
+/// Requests that are asked at once and not waited for.
+const AT_ONCE: usize = 800;
+
 /// The attacker has sent texts that are long in a reply.
 pub fn write_long(world: &World) -> Result<()> {
     let mut talk = Talk::from(ABROAD, world.address)?;
@@ -97,6 +100,25 @@ pub fn ask_for_old_and_reset(world: &World) -> Result<()> {
         number += 1;
         let due = Duration::from_secs_f64(number as f64 / A_SECOND);
         world.sleep(due.saturating_sub(begun.elapsed()));
+    }
+    Ok(())
+}
+
+/// Asks for old history on many connections at once, and goes away: again and again, so that much is asked for that
+/// nobody waits for.
+pub fn ask_for_old_and_leave(world: &World) -> Result<()> {
+    world.in_place.store(true, Ordering::Relaxed);
+    while !world.is_over() {
+        let mut gone = Vec::new();
+        for number in 0..world.of(AT_ONCE, 50) {
+            let Ok(mut stream) = connect(ABROAD, world.address) else { continue };
+            let _ = stream.write_all(format!("{}\r\n", deep(world, number)).as_bytes());
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            gone.push(stream);
+        }
+        world.count(gone.len());
+        drop(gone);
+        world.sleep(Duration::from_millis(500));
     }
     Ok(())
 }

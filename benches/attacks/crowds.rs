@@ -1,7 +1,7 @@
 //! Attacks with many connections: which read nothing, say nothing, never end a line, or log in.
 
 use super::crowd::{Peer, Reads, Then, gather};
-use super::world::{ABROAD, HOME, World};
+use super::world::{ABROAD, HOME, PATIENCE, World};
 use anyhow::Result;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -14,6 +14,9 @@ const FROM_ONE_ADDRESS: usize = 1000;
 
 /// Addresses from which one account connects, and connections from each.
 const MANY: (usize, usize) = (12, 1000);
+
+/// Accounts that are logged in where lists of them are asked for.
+const LOGGED_IN: usize = 200_000;
 
 /// Addresses from which passwords are guessed, and guesses from each.
 const GUESSING: (usize, usize) = (250, 5);
@@ -66,6 +69,31 @@ pub fn one_account(world: &World) -> Result<()> {
 pub fn endless_lines(world: &World) -> Result<()> {
     let request = format!("send {} attacker {}", world.token("attacker"), "x".repeat(65_536));
     gather(world, peers(world.of(128, 64), |_| ABROAD, &request, Reads::Nothing))
+}
+
+/// Accounts that are logged in, all at once as no client could.
+pub fn log_many_in(world: &World) -> Result<()> {
+    let database = rusqlite::Connection::open(world.database())?;
+    database.busy_timeout(PATIENCE)?;
+    let numbers = "WITH RECURSIVE n (i) AS (SELECT 100000 UNION ALL SELECT i + 1 FROM n WHERE i < 99999 + ?1)";
+    let accounts = i64::try_from(world.of(LOGGED_IN, 2000))?;
+    for insert in [
+        "user (id, name, folded, display_name, country, password_hash, created_at)
+            SELECT i, 'crowd' || i, 'crowd' || i, 'Crowd', '', '', 0 FROM n",
+        "session (user, token_hash, address, created_at, last_used_at)
+            SELECT i, randomblob(32), '192.0.2.1', unixepoch() * 1000, unixepoch() * 1000 FROM n",
+    ] {
+        database.execute(&format!("{numbers} INSERT INTO {insert}"), [accounts])?;
+    }
+    Ok(())
+}
+
+/// Lists of all who are logged in, asked for by many and read at once.
+pub fn list_all(world: &World) -> Result<()> {
+    let request = format!("show {}\r\n", world.token("attacker"));
+    let mut peers = peers(world.of(200, 20), |_| ABROAD, &request, Reads::All);
+    peers.iter_mut().for_each(|peer| peer.then = Then::AskAgain);
+    gather(world, peers)
 }
 
 /// Wrong passwords for the innocent user and others, from many addresses.

@@ -27,7 +27,7 @@ const USUAL: Attack = Attack {
     check: nothing,
 };
 
-pub static ROWS: [Attack; 14] = [
+pub static ROWS: [Attack; 16] = [
     Attack {
         label: "9",
         what: "88,000 small messages: asked for, read and given back, again and again",
@@ -103,6 +103,14 @@ pub static ROWS: [Attack; 14] = [
         ..USUAL
     },
     Attack {
+        label: "14-names",
+        what: "200 connections ask for the list of 200,000 who are logged in and read it",
+        prepare: crowds::log_many_in,
+        restarts: true,
+        attack: crowds::list_all,
+        ..USUAL
+    },
+    Attack {
         label: "15",
         what: "32 connections ask for old history of a million messages",
         steps: &[Send, Inbox, HistoryOld],
@@ -118,6 +126,15 @@ pub static ROWS: [Attack; 14] = [
         brief_settings: "database.tail_messages = 64\n",
         prepare: conversations::write_much,
         attack: conversations::ask_for_old_and_reset,
+        ..USUAL
+    },
+    Attack {
+        label: "15-backlog",
+        what: "old history is asked for by 800 connections at once, which are reset, twice a second",
+        steps: &[Send, Inbox, HistoryOld],
+        brief_settings: "database.tail_messages = 64\n",
+        prepare: conversations::write_much,
+        attack: conversations::ask_for_old_and_leave,
         ..USUAL
     },
     Attack {

@@ -125,6 +125,11 @@ impl World {
         Ok(kib * 1024)
     }
 
+    /// The server's database.
+    pub fn database(&self) -> PathBuf {
+        self.directory.join("chat.db")
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(self.directory.join("chat.toml")).args(arguments).current_dir(&self.directory);

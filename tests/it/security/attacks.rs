@@ -81,6 +81,11 @@ fn long_replies_keep_nobody_waiting() {
 }
 
 #[test]
+fn lists_of_many_names_keep_nobody_waiting() {
+    is_survived("14-names");
+}
+
+#[test]
 fn old_history_keeps_nobody_waiting() {
     is_survived("15");
 }
@@ -88,6 +93,11 @@ fn old_history_keeps_nobody_waiting() {
 #[test]
 fn old_history_for_those_who_are_gone_keeps_nobody_waiting() {
     is_survived("15-reset");
+}
+
+#[test]
+fn a_backlog_of_old_history_for_those_who_are_gone_keeps_nobody_waiting() {
+    is_survived("15-backlog");
 }
 
 #[test]
