@@ -18,6 +18,8 @@
 //! - A password hash and its place in the queue: the address is charged, or the account where it is known there; see
 //!   [`crate::auth::password`] and [`crate::auth::throttle`]. The queue is bounded. It is given back when the peer is
 //!   gone.
+//! - A turn to read on, after a read that brought no request: the account is charged, or the address where there is
+//!   none. Each turn is one read. It is given back when others had theirs.
 //! - A turn to have a step of a TLS handshake computed: the address is charged. Each turn is bounded, and the handshake
 //!   has `limits.handshake_timeout`. It is given back when the step is done, or the peer is gone.
 //! - A turn to have a piece of a long reply made: the account is charged ([`crate::fair`]). Each turn is bounded. It is
@@ -116,12 +118,16 @@ pub struct Memory {
     pub lines: Arc<Pool>,
     /// For replies beyond [`UNCHARGED`] that were not written.
     pub replies: Arc<Pool>,
+    /// For the turns of reads that bring no request.
+    pub reading: Arc<Turns<Payer>>,
     /// For the turns of pieces of long replies to become bytes, each on a thread that serves nobody.
     pub rendering: Arc<Turns<Payer>>,
     /// For the turns of lists of those who are logged in to be made, each as long as there are accounts.
     pub lists: Arc<Turns<Payer>>,
 }
 
+/// How many go on at once who read what holds no request.
+const READ_AT_ONCE: usize = 1;
 /// How many pieces of long replies become bytes at once. One, so that most processors are left to those who serve.
 const RENDERED_AT_ONCE: usize = 1;
 /// How many lists of those who are logged in are made at once.
@@ -130,8 +136,8 @@ const LISTED_AT_ONCE: usize = 1;
 impl Memory {
     /// So many bytes for each.
     pub fn new(lines: usize, replies: usize) -> Memory {
-        let [rendering, online] = [RENDERED_AT_ONCE, LISTED_AT_ONCE].map(Turns::new);
-        Memory { lines: Pool::new(lines), replies: Pool::new(replies), rendering, lists: online }
+        let [reading, rendering, online] = [READ_AT_ONCE, RENDERED_AT_ONCE, LISTED_AT_ONCE].map(Turns::new);
+        Memory { lines: Pool::new(lines), replies: Pool::new(replies), reading, rendering, lists: online }
     }
 
     /// Takes other sizes. Who has more than there is keeps it.

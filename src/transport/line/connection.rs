@@ -160,18 +160,19 @@ pub async fn run<S: Stream>(
 
 impl<S: Stream> Connection<'_, S> {
     async fn converse(&mut self) -> io::Result<Over> {
+        let mut has_read = false;
         loop {
             let answered = self.in_this_turn;
             if self.answer_all().await?.is_some() {
                 return Ok(Over::Closed);
             }
-            // What was read and held no request took its time, too.
-            if self.in_this_turn == answered {
-                self.take_turn().await;
+            if std::mem::take(&mut has_read) && self.in_this_turn == answered {
+                self.take_reading_turn().await;
             }
             self.charge_long_line().await?;
             match self.next_event().await? {
                 ConnectionEvent::Bytes => {
+                    has_read = true;
                     self.slot.touch();
                     if self.first && begins_handshake(self.lines.pending()) {
                         return Ok(Over::NoTls);

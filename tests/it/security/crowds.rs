@@ -261,6 +261,8 @@ fn those_who_do_nothing_right_are_not_noticed() {
     // What endless lines may hold is a setting; with the default they may hold more than is asserted below.
     let (_folder, server) = server("[limits]\nwrite_timeout = \"2s\"\nbuffered_bytes = 8388608");
     let (mut client, token) = server.login("messi");
+    // How long a reply takes is printed; on a machine that has much else to do it is long.
+    client.stream.get_ref().set_read_timeout(Some(10 * PATIENCE)).expect("it is not zero");
     let quiet = send_times(&mut client, &token, || true);
     let before = resident_kib(server.pid());
     let is_over = AtomicBool::new(false);

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,12 +30,15 @@ const TURNS: usize = MANY / 8;
 const MEBIBYTE: usize = 1 << 20;
 const NEVER: Duration = Duration::from_secs(3_600);
 
-/// A stream in memory, all of whose bytes arrive at once.
-struct Pipe(DuplexStream);
+/// A stream in memory, all of whose bytes arrive at once; counts what is read of it.
+struct Pipe(DuplexStream, Arc<AtomicUsize>);
 
 impl AsyncRead for Pipe {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.0).poll_read(context, into);
+        self.1.fetch_add(into.filled().len() - before, Ordering::Relaxed);
+        read
     }
 }
 
@@ -98,12 +102,24 @@ fn settings() -> Arc<ConnectionSettings> {
 
 /// A stranger's connection to this service.
 pub fn connected(dialect: Dialect, service: Arc<Service>) -> DuplexStream {
+    connected_from(1, dialect, service, &settings(), &Arc::default())
+}
+
+/// The same from one of several addresses; what is read of it is counted.
+fn connected_from(
+    host: u8,
+    dialect: Dialect,
+    service: Arc<Service>,
+    settings: &Arc<ConnectionSettings>,
+    counted: &Arc<AtomicUsize>,
+) -> DuplexStream {
     let (peer, server) = duplex(2 * MEBIBYTE);
-    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, host));
     let limits = ConnectionLimits { total: 9, per_address: 9, per_account: 9, unauthenticated: 9 };
     let slot = Connections::new(limits).enter(address).expect("there is room");
     let (asker, stop) = (Peer { address, reply_bytes: 1 }, CancellationToken::new());
-    tokio::spawn(connection::run(Pipe(server), dialect, asker, slot, service, settings(), stop));
+    let pipe = Pipe(server, counted.clone());
+    tokio::spawn(connection::run(pipe, dialect, asker, slot, service, settings.clone(), stop));
     peer
 }
 
@@ -155,6 +171,33 @@ async fn who_sends_bytes_that_are_no_request_leaves_a_turn_to_others_after_a_few
     let options = [b"\xff\xfd\x03".repeat(MEBIBYTE / 3), b"x\n".to_vec()].concat();
     let turns = turns_of_others(Dialect::text(), &options, 1).await;
     assert!(turns >= least, "options of telnet: a mebibyte was read in {turns} turns of others");
+}
+
+/// A thousand connections have a turn each before those who have a single request, unless all of theirs are one.
+#[tokio::test]
+async fn many_who_send_bytes_that_are_no_request_take_no_more_time_than_one() {
+    const CROWD: usize = 40;
+    const REQUESTS: usize = 50;
+    let folder = quick_folder();
+    let service = service(Arc::new(open(folder.path(), &OPTIONS).await));
+    let (settings, read_of_crowd) = (settings(), Arc::default());
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let mut peer = connected_from(2, Dialect::json(), service.clone(), &settings, &read_of_crowd);
+        peer.write_all(&[b'x'; MEBIBYTE]).await.expect("there is room for all");
+        crowd.push(peer);
+    }
+    let mut innocent = connected_from(1, Dialect::json(), service, &settings, &Arc::default());
+    for _ in 0..REQUESTS {
+        innocent.write_all(b"x\r\n").await.expect("there is room");
+        let mut reply = [0; 4];
+        while &reply != b"\r\n\r\n" {
+            reply.rotate_left(1);
+            reply[3] = innocent.read_u8().await.expect("a reply comes");
+        }
+    }
+    let reads = read_of_crowd.load(Ordering::Relaxed) / 4_096;
+    assert!(reads < CROWD + 8 * REQUESTS, "{reads} reads of {CROWD} others came before {REQUESTS} replies");
 }
 
 /// What is committed together is waited for together.

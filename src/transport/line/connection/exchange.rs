@@ -16,8 +16,8 @@ use crate::transport::stream::Stream;
 /// Requests of one connection that are taken together, at the most.
 const BATCH_MAX: usize = 256;
 
-/// Requests of one connection that are answered in one turn, and reads that brought none. Those who have a single
-/// request wait for a turn of each connection that has many, and one account may have a thousand of these.
+/// Requests of one connection that are answered in one turn. Those who have a single request wait for a turn of each
+/// connection that has many, and one account may have a thousand of these.
 const IN_A_TURN: u32 = 8;
 
 /// A request with its place in the stream, or why there is none.
