@@ -4,6 +4,7 @@
 mod address;
 mod name;
 mod password;
+mod send_key;
 mod visible;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 pub(crate) use self::address::AddressRange;
 pub use self::name::{BadLabel, BadUsername, LABEL_CHARACTERS, Label, LookupName, USERNAME_BYTES, Username};
 pub use self::password::{BadPassword, PASSWORD_BYTES, Password};
+pub use self::send_key::{SEND_KEY_BYTES, SendKey};
 pub use self::visible::{Foreign, visible, visible_lines};
 
 macro_rules! id {

@@ -64,6 +64,7 @@ pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
         ReplyObject { sent: Some(receipts), .. } => {
             receipts.into_iter().map(receipt).collect::<Result<_, _>>().map(Reply::Status)
         }
+        ReplyObject { status: ReplyStatus::Ok, id: Some(id), .. } => Ok(Reply::Stored(MessageId(id))),
         ReplyObject { follow: Some(read), .. } => followed(read).map(Reply::Follow),
         ReplyObject { conversations: Some(read), .. } => conversations(read).map(Reply::Conversations),
         ReplyObject { status: ReplyStatus::Ok, read: Some(messages), .. } => Ok(Reply::Read(messages)),
@@ -86,6 +87,7 @@ fn known(words: &str) -> Option<Refusal> {
         Refusal::UnknownRecipient,
         Refusal::InboxFull,
         Refusal::StoredFull,
+        Refusal::BadKey,
         Refusal::LineTooLong,
         Refusal::Busy,
         Refusal::WantsTls,
@@ -112,6 +114,7 @@ struct ReplyObject {
     follow: Option<FollowedRead>,
     conversations: Option<ConversationsRead>,
     read: Option<u64>,
+    id: Option<i64>,
 }
 
 #[derive(Deserialize)]

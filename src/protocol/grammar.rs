@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Command, Number, Refusal, Request, Send};
-use crate::model::{LookupName, MessageId, Password, Token};
+use crate::model::{LookupName, MessageId, Password, SendKey, Token};
 
 /// The words of one line after the name of the command, as a dialect cuts them.
 pub(super) trait Words<'a> {
@@ -71,6 +71,7 @@ macro_rules! grammar {
 grammar! {
     "auth"    NoToken (username: Name, password: Secret) => { Command::Auth { username, password } }
     "send"    NeedsToken (recipient: Name, text: Text) => { Command::Send(Send { recipient, text }) }
+    "sendkey" NeedsToken (key: Key, recipient: Name, text: Text) => { Command::SendOnce { key, recipient, text } }
     "inbox"   NeedsToken () => { Command::Inbox }
     "show"    NeedsToken () => { Command::Show }
     "logout"  NeedsToken () => { Command::Logout }
@@ -140,6 +141,21 @@ impl Parameter for Secret {
 
     fn write(password: &Password, line: &mut String) {
         add(line, password.reveal());
+    }
+}
+
+/// The sender's key for a message.
+struct Key;
+
+impl Parameter for Key {
+    type Value = SendKey;
+
+    fn read<'a>(words: &mut impl Words<'a>) -> Result<SendKey, Refusal> {
+        SendKey::parse(words.required()?).ok_or(Refusal::BadKey)
+    }
+
+    fn write(key: &SendKey, line: &mut String) {
+        add(line, key.as_str());
     }
 }
 

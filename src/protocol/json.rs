@@ -111,6 +111,7 @@ pub(super) fn begin(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Follow(_) => ("OK", "follow"),
         Reply::Conversations(_) => ("OK", "conversations"),
         Reply::Read(_) => ("OK", "read"),
+        Reply::Stored(_) => ("OK", "id"),
         Reply::Refused(_) => ("ERROR", "message"),
     };
     for part in ["{\"status\": \"", status, "\", \"", key, "\": "] {
@@ -129,6 +130,7 @@ pub(super) fn step(reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
         Reply::History(messages) => return history(messages, at, out),
         Reply::Follow(followed) => return follow(followed, at, out),
         Reply::Conversations(conversations) => return self::conversations(conversations, at, out),
+        Reply::Stored(id) => write!(out, "{id}").expect("a Vec takes every byte"),
         Reply::Read(messages) => write!(out, "{messages}").expect("a Vec takes every byte"),
         Reply::Online(names) => return at.item(names, out, |name, out| string(name.as_str(), out)),
         Reply::Status(receipts) => return at.item(receipts, out, receipt),

@@ -13,7 +13,7 @@ pub mod text;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{LookupName, Message, MessageId, Password, Timestamp, Token, Username};
+use crate::model::{LookupName, Message, MessageId, Password, SEND_KEY_BYTES, SendKey, Timestamp, Token, Username};
 
 /// The version of the wire. It grows by one with the first new command or reply after a release; `docs/PROTOCOL.md` has
 /// what came with which.
@@ -40,6 +40,15 @@ pub enum Command {
     },
     /// Put a message into somebody's queue.
     Send(Send),
+    /// Put a message into somebody's queue, unless that was done under the same key.
+    SendOnce {
+        /// The sender's key for it.
+        key: SendKey,
+        /// The recipient's name; it need not be one.
+        recipient: LookupName,
+        /// The text, exactly as it came.
+        text: Arc<str>,
+    },
     /// Read all that waits.
     Inbox,
     /// Who is logged in?
@@ -116,6 +125,8 @@ pub enum Reply {
     },
     /// The message is on stable storage.
     Sent,
+    /// The message is on stable storage under this number, since now or before.
+    Stored(MessageId),
     /// What waited, by sender, in the order of their first message ever.
     Inbox(Vec<SenderMessages>),
     /// Who is logged in, in the order of their oldest living session.
@@ -245,6 +256,8 @@ pub enum Refusal {
     InboxFull,
     /// `send`: the sender has stored as much as one may.
     StoredFull,
+    /// What is to be the key of a message is none.
+    BadKey,
     /// A parameter that is to be a number is none.
     NotANumber(Number),
     /// The line is longer than the server takes.
@@ -317,6 +330,7 @@ impl Refusal {
             Refusal::StoredFull => {
                 "you have stored as much as you may, try again when old messages are removed".to_owned()
             }
+            Refusal::BadKey => format!("KEY must be one word of 1 to {SEND_KEY_BYTES} visible ASCII characters"),
             Refusal::NotANumber(number) => number.wanted().to_owned(),
             Refusal::LineTooLong => "the line is too long".to_owned(),
             Refusal::Busy => "the server is busy, try again".to_owned(),
@@ -344,6 +358,7 @@ impl Refusal {
             Refusal::UnknownCommand => "unknown_command",
             Refusal::Http => "http",
             Refusal::Malformed => "malformed",
+            Refusal::BadKey => "bad_key",
             Refusal::NotANumber(_) => "not_a_number",
             Refusal::UnknownUser => "unknown_user",
             Refusal::WrongPassword => "wrong_password",

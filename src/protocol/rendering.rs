@@ -190,6 +190,7 @@ impl Reply {
             Reply::Status(receipts) => receipts.iter().all(|_| fits(&[])),
             Reply::LoggedIn { .. }
             | Reply::Sent
+            | Reply::Stored(_)
             | Reply::LoggedOut { .. }
             | Reply::Acknowledged
             | Reply::Read(_)
@@ -219,6 +220,7 @@ impl Reply {
             Reply::Status(receipts) => receipts.len() * size_of::<Receipt>(),
             Reply::LoggedIn { .. }
             | Reply::Sent
+            | Reply::Stored(_)
             | Reply::LoggedOut { .. }
             | Reply::Acknowledged
             | Reply::Read(_)

@@ -54,7 +54,7 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (ReplyContext, Result<Reque
             ReplyContext::Unknown
         }
         "auth" => ReplyContext::Auth(named()),
-        "send" => ReplyContext::Send(named()),
+        "send" | "sendkey" => ReplyContext::Send(named()),
         "show" => ReplyContext::Show,
         "logout" => ReplyContext::Logout,
         _ => ReplyContext::Inbox,
@@ -90,6 +90,10 @@ pub(super) fn step(echo: &ReplyContext, reply: &Reply, at: &mut Place, out: &mut
         Reply::Sent => match echo {
             ReplyContext::Send(recipient) => format!("message sent to {recipient}"),
             _ => "message sent".to_owned(),
+        },
+        Reply::Stored(id) => match echo {
+            ReplyContext::Send(recipient) => format!("message {id} sent to {recipient}"),
+            _ => format!("message {id} sent"),
         },
         Reply::LoggedOut { .. } => "Logout berhasil dilakukan".to_owned(),
         Reply::Acknowledged => "acknowledged".to_owned(),

@@ -38,7 +38,7 @@ use smallvec::SmallVec;
 use tokio::sync::broadcast;
 
 use crate::clock::{Clock, Steady};
-use crate::model::{Address, Message, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::model::{Address, Message, MessageId, SendKey, SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::ops::metrics::Durations;
 
 /// One of something for each message of a packet: nearly always one message, and then not on the heap.
@@ -273,6 +273,9 @@ pub trait Repository: GroupRepository + Send + Sync {
 
     /// Queues messages, each on its own: one that is refused spoils no other. Same order as asked.
     fn send(&self, messages: PerMessage<NewMessage>) -> Answer<'_, PerMessage<SendResult>>;
+    /// Queues a message under a key of its sender's. Where that sender has stored one under the same key in the last
+    /// seven days, nothing is queued, and the answer is that message.
+    fn send_once(&self, message: NewMessage, key: SendKey) -> Answer<'_, SendResult>;
     /// Hands out what waits for `recipient` and is leased to nobody, oldest first.
     fn lease(&self, recipient: UserId, want: InboxQuery) -> Answer<'_, Delivery>;
 

@@ -20,7 +20,7 @@ pub(crate) use self::caller::{Authenticated, Caller, Outcome};
 pub(crate) use self::following::FollowRequest;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
-use crate::model::{MessageId, SessionId, Token, UserId};
+use crate::model::{MessageId, SendKey, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, HistoryEntry, Profile, Receipt, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{
@@ -130,6 +130,9 @@ impl Service {
                 login.inspect_err(|refusal| self.refused_logins.count(refusal.reason()))
             }
             Command::Send(send) => return self.send(peer, PerMessage::from([(caller, send)])).await.remove(0),
+            Command::SendOnce { key, recipient, text } => {
+                return self.send_once(peer, &caller, key, Send { recipient, text }).await;
+            }
             Command::Inbox => self.inbox(peer, &caller).await,
             Command::Show => self.while_open(&caller, self.show(&caller)).await,
             Command::Logout => self.logout(peer, &caller).await,
@@ -206,17 +209,38 @@ impl Service {
         let queued = self.repository.send(messages).await;
         let accepted = outcomes.iter_mut().filter(|outcome| outcome.reply == Reply::Sent);
         for (place, outcome) in accepted.enumerate() {
-            let refusal = match queued.as_ref().map(|queued| queued.get(place)) {
-                Ok(Some(SendResult::Stored { .. })) => continue,
-                Ok(Some(SendResult::InboxFull)) => Refusal::InboxFull,
-                Ok(Some(SendResult::StoredFull)) => Refusal::StoredFull,
-                Ok(Some(SendResult::NotAMember)) => Refusal::UnknownRecipient,
-                Ok(Some(SendResult::NoSpace | SendResult::Unfit) | None) | Err(_) => Refusal::Unavailable,
-            };
-            self.refused_sends.count(refusal.reason());
-            outcome.reply = refusal.into();
+            let queued = queued.as_ref().ok().and_then(|queued| queued.get(place));
+            if let Err(refusal) = self.stored(queued) {
+                outcome.reply = refusal.into();
+            }
         }
         outcomes
+    }
+
+    /// Carries out a `send` under a key of the sender's: the same key again sends nothing, and gives the same number.
+    pub(crate) async fn send_once(&self, peer: &Peer, caller: &Caller, key: SendKey, send: Send) -> Outcome {
+        let message = match self.accept(peer, caller, send).await {
+            Ok(message) => message,
+            Err(refusal) => {
+                self.refused_sends.count(refusal.reason());
+                return caller.is_refused(refusal);
+            }
+        };
+        let queued = self.repository.send_once(message, key).await;
+        caller.hears(self.stored(queued.as_ref().ok()).map_or_else(Reply::from, Reply::Stored))
+    }
+
+    /// The message that was stored, or why there is none; `None`: nobody knows.
+    fn stored(&self, queued: Option<&SendResult>) -> Result<MessageId, Refusal> {
+        let refusal = match queued {
+            Some(SendResult::Stored { id, .. }) => return Ok(*id),
+            Some(SendResult::InboxFull) => Refusal::InboxFull,
+            Some(SendResult::StoredFull) => Refusal::StoredFull,
+            Some(SendResult::NotAMember) => Refusal::UnknownRecipient,
+            Some(SendResult::NoSpace | SendResult::Unfit) | None => Refusal::Unavailable,
+        };
+        self.refused_sends.count(refusal.reason());
+        Err(refusal)
     }
 
     /// What is to be queued, if the sender may.

@@ -138,6 +138,7 @@ fn every_example_of_the_page_is_what_a_server_says() {
         "follow",
         "read",
         "conversations",
+        "sendkey",
     ] {
         for port in ["json-port", "text-port"] {
             assert!(commands.contains(&(port, command)), "no example of {command} on the {port}");

@@ -75,6 +75,7 @@ mod repository;
 mod restart;
 mod room;
 mod security;
+mod send_keys;
 mod servers;
 mod statements;
 mod stored;

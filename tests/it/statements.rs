@@ -11,9 +11,10 @@ use std::thread;
 
 use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::internals::repository::{
-    GroupRepository, HistoryQuery, InboxQuery, Lease, NewMessage, NewUser, Pace, Repository, StoreOptions,
+    ConversationQuery, FollowQuery, GroupRepository, HistoryQuery, InboxQuery, Lease, NewMessage, NewUser, Pace,
+    Repository, StoreOptions,
 };
-use chatd::model::{GroupId, Label, MessageId, SessionId, Timestamp, UserId, Username};
+use chatd::model::{GroupId, Label, MessageId, SendKey, SessionId, Timestamp, UserId, Username};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -22,7 +23,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use crate::database::tamper;
 use crate::group_store::{LIMITS, add_group, join, send_to};
 use crate::leases::log_in;
-use crate::repository::{ALL, OPTIONS, add_users, crash, lease, open, quick_folder, reopen, send, settle};
+use crate::repository::{ALL, OPTIONS, add_users, crash, lease, message, open, quick_folder, reopen, send, settle};
 
 const HOUR: i64 = 3_600_000;
 
@@ -196,6 +197,7 @@ async fn mail(mut repository: SqliteRepository, folder: &Path, users: &[UserId])
     // As a server leaves it that was killed while it indexed; a damaged index; and a clock that jumped.
     let path = folder.join("chat.db");
     let unfinished = "INSERT INTO mail (run, recipient, messages) VALUES (1000000, 1, '[]');
+        INSERT INTO sent (run, sender, messages) VALUES (1000000, 1, '[]');
         INSERT INTO conversation (run, low, high, messages, earlier) VALUES (1000000, 1, 2, '[]', 0);
         UPDATE mail SET checksum = x'00000000' WHERE recipient = 1;
         UPDATE receipt SET delivered_at = 4070908800000 WHERE id = (SELECT min(id) FROM receipt);
@@ -211,7 +213,28 @@ async fn mail(mut repository: SqliteRepository, folder: &Path, users: &[UserId])
     assert!(!repository.receipts(users[0], users[1], 50).await.expect("the store works").is_empty());
     let page = HistoryQuery { before: None, messages: 50, bytes: 1_000_000 };
     assert!(!repository.conversation(users[0], users[1].into(), page).await.expect("the store works").is_empty());
+    following(&repository, users).await;
     repository
+}
+
+/// Messages under keys, an old one among them, and what their readers follow.
+async fn following(repository: &SqliteRepository, users: &[UserId]) {
+    for (key, age) in [("old", 8), ("new", 0), ("new", 0)] {
+        let sent_at = Timestamp(Timestamp::now().0 - age * 24 * HOUR);
+        let message = NewMessage { sent_at, ..message(users[2], users[1], "text") };
+        let key = SendKey::parse(key).expect("it is one");
+        repository.send_once(message, key).await.expect("the store works");
+    }
+    assert!(repository.last_message(users[0]).await.expect("the store works") > MessageId(40));
+    // The index of the first is damaged.
+    for user in &users[..2] {
+        let page = FollowQuery { after: MessageId(0), messages: 100, bytes: 1_000_000 };
+        let page = repository.messages_after(*user, page).await.expect("the store works");
+        assert!(page.messages.len() > 20, "{}", page.messages.len());
+    }
+    let page = ConversationQuery { before: None, conversations: 9, bytes: 1_000_000 };
+    let found = repository.conversations(users[1], page).await.expect("the store works");
+    assert_eq!(found.conversations.len(), 3);
 }
 
 /// A month later all is read, and goes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{LookupName, Password};
+use crate::model::{LookupName, Password, SendKey};
 use crate::protocol::json::render;
 use crate::protocol::{Command, Send};
 
@@ -30,6 +30,10 @@ fn request() -> impl Strategy<Value = Request> {
     });
     let command = prop_oneof![
         (name(), text).prop_map(|(recipient, text)| Command::Send(Send { recipient, text: text.into() })),
+        ("[!-~]{1,64}", name(), "( [^\r]{0,40}){1,3}").prop_map(|(key, recipient, text)| {
+            let key = SendKey::parse(&key).expect("it is one");
+            Command::SendOnce { key, recipient, text: (text + "\r\n").into() }
+        }),
         Just(Command::Inbox),
         Just(Command::Show),
         Just(Command::Logout),
@@ -111,6 +115,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         Just(Refusal::UnknownRecipient),
         Just(Refusal::InboxFull),
         Just(Refusal::StoredFull),
+        Just(Refusal::BadKey),
         prop::sample::select(&Number::ALL[..]).prop_map(Refusal::NotANumber),
         Just(Refusal::LineTooLong),
         Just(Refusal::Busy),
@@ -135,6 +140,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         followed().prop_map(Reply::Follow),
         conversations().prop_map(Reply::Conversations),
         any::<u64>().prop_map(Reply::Read),
+        (1i64..).prop_map(|id| Reply::Stored(MessageId(id))),
         refusal().prop_map(Reply::Refused),
     ]
 }

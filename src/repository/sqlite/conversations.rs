@@ -19,10 +19,10 @@ const TAIL: &str = "SELECT iif(sender = ?1, target, sender) AS other, max(id) FR
     WHERE id > (SELECT coalesce(max(last), 0) FROM run) AND (sender = ?1 OR target = ?1) GROUP BY other";
 /// The next ?3 others after ?2, each with the newest message that the index has of the two, if that has any.
 const WITH_HIGHER: &str = "WITH next AS (SELECT low, high, high AS other, latest, former FROM pair
-        WHERE low = ?1 AND high > ?2 ORDER BY high LIMIT ?3)";
+        WHERE low = ?1 AND high > ?2 ORDER BY high LIMIT ?3";
 const WITH_LOWER: &str = "WITH next AS (SELECT low, high, low AS other, latest, former FROM pair
-        WHERE high = ?1 AND low > ?2 AND low < ?1 ORDER BY low LIMIT ?3)";
-const NEWEST: &str = "SELECT other, (SELECT abs(iif(json_valid(messages), messages, '[]') ->> '$[#-1]')
+        WHERE high = ?1 AND low > ?2 AND low < ?1 ORDER BY low LIMIT ?3";
+const NEWEST: &str = ") SELECT other, (SELECT abs(iif(json_valid(messages), messages, '[]') ->> '$[#-1]')
         FROM conversation AS c WHERE c.low = next.low AND c.high = next.high
             AND run = iif(EXISTS (SELECT 1 FROM run WHERE last = latest), latest, former))
     FROM next ORDER BY other";

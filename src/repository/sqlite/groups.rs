@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::change::{Change, Changed};
 use super::group_changes::GroupChange;
+use super::send_keys::SendWaiter;
 use super::writer::Job;
 use super::writer::in_groups::COPIES_TOGETHER;
 use super::{SqliteRepository, history, membership, stopped, unread_accounts, unread_log};
@@ -30,7 +31,7 @@ impl SqliteRepository {
         messages: PerMessage<NewMessage>,
     ) -> Result<PerMessage<SendResult>, Error> {
         let (answer, queued) = oneshot::channel();
-        self.jobs.push(Job::Send(messages, answer)).await.map_err(|_| stopped())?;
+        self.jobs.push(Job::Send(messages, SendWaiter { key: None, answer })).await.map_err(|_| stopped())?;
         queued.await.map_err(|_| stopped())?
     }
 

@@ -20,6 +20,7 @@ use super::membership::{self, LoadedGroups};
 use super::opening::Opened;
 use super::readers::{self, Readers};
 use super::schema::Progress;
+use super::send_keys::KeysInHand;
 use super::shared::Shared;
 use super::writer::Writer;
 use super::{Role, SqliteRepository, accounts, checkpoint, failure, jumps, paths, schema, stored, tail};
@@ -113,6 +114,7 @@ pub(super) async fn load(opened: Opened, options: &StoreOptions, role: Role) -> 
         shared,
         jobs: queue,
         long_sends: LongSends::new(),
+        keys_in_hand: KeysInHand::default(),
         readers,
         logins,
         writer: writing,

@@ -39,6 +39,7 @@ mod reader;
 mod readers;
 pub(crate) mod restore;
 mod schema;
+mod send_keys;
 mod shared;
 pub(crate) mod snapshot;
 mod stored;
@@ -65,6 +66,7 @@ use self::change::{Change, Changed};
 use self::lock::Lock;
 use self::long_sends::LongSends;
 use self::readers::Readers;
+use self::send_keys::KeysInHand;
 use self::shared::Shared;
 use self::writer::Job;
 use super::{
@@ -74,7 +76,7 @@ use super::{
     StoredReceipt, StoredSession, User,
 };
 use crate::clock::Steady;
-use crate::model::{Address, MessageId, SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::model::{Address, MessageId, SendKey, SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::repository::group_commit::JobQueue;
 use crate::repository::memory::mailboxes::UnreadMessage;
 
@@ -94,6 +96,7 @@ pub struct SqliteRepository {
     shared: Arc<Shared>,
     jobs: JobQueue<Job>,
     long_sends: LongSends,
+    keys_in_hand: KeysInHand,
     readers: Readers,
     /// For what a login reads: that does not wait for anybody's history.
     logins: SqlitePool,
@@ -259,6 +262,10 @@ impl Repository for SqliteRepository {
             }
             self.send_together(messages).await
         })
+    }
+
+    fn send_once(&self, message: NewMessage, key: SendKey) -> Answer<'_, SendResult> {
+        Answer::pending(self.send_under_key(message, key))
     }
 
     fn lease(&self, recipient: UserId, want: InboxQuery) -> Answer<'_, Delivery> {

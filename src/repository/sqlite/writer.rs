@@ -32,6 +32,7 @@ use super::full_inboxes::{FullChanges, FullInboxes};
 use super::index::{IndexRun, Tail, TailMessage};
 use super::packed::JsonbRows;
 use super::schema;
+use super::send_keys::{self, NewKey, SendWaiter};
 use super::shared::Shared;
 use crate::model::{MessageId, UserId};
 use crate::repository::group_commit::Jobs;
@@ -45,7 +46,7 @@ type ReplySender<T> = oneshot::Sender<Result<T, Error>>;
 
 /// A piece of work and who waits for it.
 pub(super) enum Job {
-    Send(PerMessage<NewMessage>, ReplySender<PerMessage<SendResult>>),
+    Send(PerMessage<NewMessage>, SendWaiter),
     Change(Change, ReplySender<Changed>),
     /// A copy of the database, in a file that this process has made.
     Snapshot(u32, ReplySender<()>),
@@ -95,7 +96,7 @@ pub(super) struct Writer {
 
 #[derive(Default)]
 struct Batch {
-    sends: Vec<(PerMessage<NewMessage>, ReplySender<PerMessage<SendResult>>)>,
+    sends: Vec<(PerMessage<NewMessage>, SendWaiter)>,
     changes: Vec<(Change, ReplySender<Changed>)>,
 }
 
@@ -251,7 +252,8 @@ impl Writer {
 
     async fn try_commit(&mut self, batch: &Batch, confirmed: &[(UserId, Vec<UnreadMessage>)]) -> Result<Done, Failure> {
         let PackedSends { rows, stored, delivered, queued, full } = self.pack(&batch.sends);
-        let result = self.write(rows, &full, confirmed, &batch.changes).await;
+        let keys = send_keys::new_keys(&batch.sends, &queued);
+        let result = self.write(rows, &full, &keys, confirmed, &batch.changes).await;
         if result.is_err() {
             for (recipient, message) in &delivered {
                 self.shared.mailboxes.unreserve(*recipient, message.share(), message.bytes);
@@ -267,11 +269,12 @@ impl Writer {
         &mut self,
         packed: JsonbRows,
         full: &FullChanges,
+        keys: &[NewKey<'_>],
         confirmed: &[(UserId, Vec<UnreadMessage>)],
         changes: &[(Change, impl Sized)],
     ) -> Result<Vec<(Changed, Event)>, Failure> {
         let slice_is_due = self.run.as_mut().is_some_and(|run| run.is_due(packed.rows()));
-        let alone = confirmed.is_empty() && changes.is_empty() && full.is_empty() && !slice_is_due;
+        let alone = confirmed.is_empty() && changes.is_empty() && full.is_empty() && keys.is_empty() && !slice_is_due;
         if alone && packed.rows() == 0 {
             return Ok(Vec::new());
         }
@@ -291,6 +294,7 @@ impl Writer {
         }
         let now = self.shared.time.now();
         let moment = Moment { now, ahead: self.shared.ahead.load(Ordering::Relaxed) };
+        send_keys::write(&mut self.db, keys, now).await?;
         self.write_confirmed(confirmed, now).await?;
         let fed = changes.iter().any(|(change, _)| change.is_fed());
         let begin = if fed { self.begin_of_own().await? } else { None };
@@ -332,7 +336,7 @@ impl Writer {
         }
         // Whoever asked may have gone; what was done is done.
         for ((_, answer), queued) in batch.sends.into_iter().zip(done.queued) {
-            let _ = answer.send(Ok(queued));
+            answer.send(Ok(queued));
         }
         for ((_, answer), changed) in batch.changes.into_iter().zip(changed) {
             let _ = answer.send(Ok(changed));
@@ -377,7 +381,7 @@ const CANTOPEN: i32 = 14;
 
 fn refuse(batch: Batch, error: &Error) {
     for (_, answer) in batch.sends {
-        let _ = answer.send(Err(error.clone()));
+        answer.send(Err(error.clone()));
     }
     for (_, answer) in batch.changes {
         let _ = answer.send(Err(error.clone()));

@@ -120,6 +120,7 @@ impl From<Refusal> for WebError {
             Refusal::UnknownCommand
             | Refusal::Http
             | Refusal::Malformed
+            | Refusal::BadKey
             | Refusal::NotANumber(_)
             | Refusal::WantsTls
             | Refusal::NoTls => ErrorCode::Malformed,

@@ -171,9 +171,10 @@ fn a_path_above_is_followed() {
 }
 
 /// Where something is started that may die without notice, and why that is right.
-const STARTED: [(&str, &str); 9] = [
+const STARTED: [(&str, &str); 10] = [
     ("ops/vital.rs", "here all threads are started, and who dies is told of"),
     ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
+    ("repository/sqlite/send_keys.rs", "a panic there is the answer to who sends, and says that the store is closed"),
     ("admin/server.rs", "a panic while an administrator is answered ends that answer"),
     ("cli/serve/metrics.rs", "a panic while Prometheus is answered ends that answer"),
     ("transport/tls/handshake.rs", "a panic in a handshake ends its connection, which asked for it"),
