@@ -55,6 +55,9 @@ pub(crate) fn unread_message((sender, id, bytes): Indexed, to: Address) -> Unrea
     UnreadMessage { id: MessageId(id), sender: UserId(sender), to, bytes, content: None }
 }
 
+/// More text than this is not read in one row, where each byte may take six and all is held several times.
+const IN_ONE_ROW: u64 = 1 << 20;
+
 /// Messages that are loaded at once, at the most: all who send wait meanwhile.
 const PIECE: usize = 1024;
 
@@ -185,7 +188,9 @@ impl SqliteRepository {
         let mut stored = HashMap::new();
         if !missing.is_empty() {
             let mut reader = self.readers.turn(recipient).await?;
-            let rows = contents::read(reader.db(), contents::contents, &missing).await?;
+            let bytes: u64 = taken.iter().filter(|m| m.content.is_none()).map(|m| m.bytes).sum();
+            let query = if bytes > IN_ONE_ROW { contents::entries } else { contents::contents };
+            let rows = contents::read(reader.db(), query, &missing).await?;
             stored.extend(rows.into_iter().map(|row| (MessageId(row.id), row)));
         }
         let mut senders: Vec<(UserId, Vec<AddressedMessage>)> =

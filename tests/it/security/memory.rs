@@ -37,7 +37,7 @@ fn rows(config: &Config) -> Vec<(&'static str, &'static str, usize)> {
         ),
         ("long lines, and their texts once more", "2 × `buffered_bytes`", 2 * limits.buffered_bytes),
         ("long replies", "`buffered_reply_bytes`", limits.buffered_reply_bytes),
-        ("replies being made", "`server.threads` × 7 × `delivery.reply_bytes`", server.threads * 7 * reply),
+        ("texts that are read from the disk", "2 × 3 × `delivery.reply_bytes`", 2 * 3 * reply),
         ("password hashes", "`password.threads` × `password.memory_kib`", password.threads * hash),
         ("logins that wait", "2 × `password.queue` × 4 KiB", 2 * password.queue * 4 * KIB),
         ("throttle", "`throttle.buckets` × 40 bytes", throttle.buckets * 40),
