@@ -35,7 +35,10 @@ fn what_is_typed_and_pulled_is_of_this_version() {
     for file in ["docs/INSTALL.md", "packaging/container/compose.yaml"] {
         let text = read(file);
         let mut found = 0;
-        for rest in ["localhost/chatd:", "load -i chatd-"].iter().flat_map(|before| text.split(before).skip(1)) {
+        for rest in ["localhost/chatd:", "load -i chatd-", "tar -xf chatd-", "./chatd-"]
+            .iter()
+            .flat_map(|before| text.split(before).skip(1))
+        {
             assert!(rest.starts_with(version), "{file} names another version than Cargo.toml has");
             found += 1;
         }
