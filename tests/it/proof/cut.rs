@@ -1,42 +1,15 @@
 //! Commands are killed at the calls that change a file, and what they leave is whole: as before, or as after.
-//! A sample of the calls is tried, from 2 places for a first start to 20 for a migration; `CHATD_CUTS=all` tries more.
-//!
-//! Not every call is reached. strace counts calls by thread, so the changes of each file are counted on their own, and
-//! what a second thread changes in the same file is missed. A first start is swept by `user add`, not by `serve`.
+//! A sample of the calls is tried; `CHATD_CUTS=all` tries each.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
 
-use nix::sys::signal::Signal;
-
+use super::tracer::{self, Traced};
 use crate::database::{tamper, to_before_migration};
 use crate::support::{Folder, SENT, Server, texts};
 
-/// What changes files.
-const CALLS: &str = "write,pwrite64,pwritev,writev,ftruncate,fallocate,rename,renameat,renameat2,unlink,unlinkat,link,\
-                     linkat,mkdir,chmod,fchmod,fchmodat,fsync,fdatasync,copy_file_range,sendfile";
-/// The files of a database, and those that a command makes on its way.
-const FILES: [&str; 15] = [
-    "chat.db",
-    "chat.db-wal",
-    "chat.db-journal",
-    "chat.db-shm",
-    "chat.db.lock",
-    "chat.db.making",
-    "chat.db.making-wal",
-    "chat.db.making-journal",
-    "chat.db.restoring",
-    "chat.db.restore",
-    "chat.db.restore-unwritten",
-    "chat.db.schema-3",
-    "copy.db",
-    "copy.db.sha256",
-    WHATEVER,
-];
-/// Whatever file it is: then the thread that first makes so many changes is cut.
-const WHATEVER: &str = "";
+/// How many cuts are a sample.
+const SAMPLE: usize = 12;
 
 /// Everything that lies beside the settings, to be put back before each cut.
 struct Saved(BTreeMap<String, Vec<u8>>);
@@ -67,47 +40,39 @@ impl Saved {
     }
 }
 
-/// Runs a command that is killed at this change of this file. `None`: strace cannot; `false`: it ended before.
-fn cut(folder: &Folder, arguments: &[&str], file: &str, change: usize) -> Option<bool> {
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={CALLS}")]);
-    strace.args(["-e", &format!("inject={CALLS}:signal=KILL:when={change}")]);
-    if file != WHATEVER {
-        strace.arg("-P").arg(folder.path().join(file));
+/// The changes to be tried of so many: each, or some from the first to the last.
+fn places(changes: usize) -> Vec<usize> {
+    if std::env::var("CHATD_CUTS").is_ok_and(|cuts| cuts == "all") || changes <= SAMPLE {
+        return (1..=changes).collect();
     }
-    strace.arg(env!("CARGO_BIN_EXE_chatd")).args(arguments).current_dir(folder.path());
-    let status = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
-    let killed = status.signal() == Some(Signal::SIGKILL as i32);
-    (killed || status.code().is_some_and(|code| code < 2)).then_some(killed)
-}
-
-/// The changes to be tried: each that can be counted, or fewer and fewer.
-fn next(change: usize) -> usize {
-    match std::env::var("CHATD_CUTS").is_ok_and(|cuts| cuts == "all") {
-        true => change + 1,
-        false => change + 1 + change / 2,
-    }
+    (0..SAMPLE).map(|place| 1 + place * (changes - 1) / (SAMPLE - 1)).collect()
 }
 
 /// Cuts a command in these places and has a look at what it left, each time from the same beginning.
 fn sweep(folder: &Folder, arguments: &[&str], look: impl Fn(&str)) {
+    sweep_until(folder, arguments, None, look);
+}
+
+/// The same of a command that is done when its log says this.
+fn sweep_until(folder: &Folder, arguments: &[&str], until: Option<&str>, look: impl Fn(&str)) {
     let saved = Saved::of(folder);
+    let path = folder.path().canonicalize().expect("it is there");
+    let changes = match tracer::run(&path, arguments, None, until) {
+        None => return println!("SKIPPED: killing at a call needs the right to trace"),
+        Some(Traced::Ended(changes)) => changes,
+        Some(Traced::Cut) => unreachable!("nothing was to be cut"),
+    };
     let mut cuts = 0;
-    for file in FILES {
-        let mut change = 1;
-        loop {
-            saved.put_back(folder);
-            match cut(folder, arguments, file, change) {
-                None => return println!("SKIPPED: killing at a call needs strace and the right to trace"),
-                Some(false) => break,
-                Some(true) => look(&format!("{arguments:?} cut at change {change} of {file:?}")),
-            }
+    for change in places(changes) {
+        saved.put_back(folder);
+        // Threads take turns in another order each time, so the last changes may not come.
+        if tracer::run(&path, arguments, Some(change), until) == Some(Traced::Cut) {
+            look(&format!("{arguments:?} cut at change {change} of {changes}"));
             cuts += 1;
-            change = next(change);
         }
     }
     assert!(cuts > 0, "{arguments:?} was never cut");
-    println!("{arguments:?} was cut in {cuts} places");
+    println!("{arguments:?} changes files {changes} times, and was cut in {cuts} places");
 }
 
 const ADD_MESSI: [&str; 5] = ["user", "add", "messi", "--if-not-exists", "--generate"];
@@ -117,6 +82,17 @@ fn a_first_start_that_is_cut_leaves_no_broken_database() {
     let folder = Folder::new("");
     sweep(&folder, &ADD_MESSI, |_| {
         folder.done(&ADD_MESSI, "");
+        folder.done(&["db", "verify"], "");
+        assert!(!folder.path().join("chat.db.making").exists());
+    });
+}
+
+#[test]
+fn a_first_start_of_a_server_that_is_cut_is_made_up_for_by_the_next() {
+    let folder = Folder::new("");
+    sweep_until(&folder, &["serve"], Some("listening address"), |place| {
+        let server = Server::start(&folder);
+        assert_eq!(server.stop(), Some(0), "{place}");
         folder.done(&["db", "verify"], "");
         assert!(!folder.path().join("chat.db.making").exists());
     });

@@ -3,7 +3,7 @@
 //!
 //! - `checker`: the crowd, its notes, and what they must add up to
 //! - `crash`: kill -9 at random moments
-//! - `cut`: a command is killed at each call that changes a file
+//! - `cut`: a command is killed at each call that changes a file; `tracer` counts the calls
 //! - `power`: the power of a disk is cut
 //! - `disk`: full disks and failing ones
 //! - `files`: locked, foreign, broken and shared databases
@@ -14,3 +14,4 @@ pub mod cut;
 mod disk;
 mod files;
 pub mod power;
+mod tracer;
