@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -177,4 +178,14 @@ fn root_acts_as_the_owner_of_the_state_directory() {
         }
     }
     assert!(seen >= 3, "only {seen} files");
+
+    // A server of that user tells root, too, which program it is.
+    let mut serve = Command::new("setpriv");
+    serve.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_chatd"), "serve"]);
+    serve.args(["--config", &settings]).current_dir(folder.path());
+    let server = Server::start_with(&folder, serve);
+    let listen = format!("server.listen={}", server.address);
+    let said = folder.done(&["health", "--json", "--config", &settings, "--set", &listen], "");
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(said["server"], said["program"], "{said}");
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::admin::client::{self, NoAnswer};
 use crate::admin::path::socket_of;
+use crate::cli::admin::privileges;
 use crate::cli::output;
 use crate::cli::serve::certificate::{Notice, date, notice};
 use crate::client::certificate::shown_at;
@@ -94,6 +95,8 @@ fn as_json(answer: &HealthAnswer, certificate: Option<&str>) -> String {
 /// who asks.
 fn ask_as_administrator(config: &Config, limit: Duration) -> Result<(PathBuf, Option<Release>), Option<NoAnswer>> {
     let database = database_path(&config.database.url).map_err(|_| None)?;
+    // A server answers its own user; root, who may be anybody, asks as that one.
+    privileges::become_owner_of(&database).map_err(|_| None)?;
     match client::health(&database, limit) {
         Ok(server) => Ok((socket_of(&database), server)),
         Err(error @ (NoAnswer::Late(..) | NoAnswer::Refused(_))) => Err(Some(error)),
