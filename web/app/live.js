@@ -99,7 +99,7 @@ export async function load(name, which) {
   if (which !== 'first' && (loading === 'older' || loading === 'newer' || list.length === 0)) return;
   here.value = { ...here.value, loading: which };
   const range = { before: which === 'older' ? list[0].id : undefined,
-    after: which === 'newer' ? list[list.length - 1].id : undefined, limit: PAGE };
+    after: which === 'newer' ? list[list.length - 1].id : undefined, limit: which === 'first' ? firstPage(name) : PAGE };
   try {
     const page = await api.messages(name, range);
     here.value = joined(here.value, page, which);
@@ -110,13 +110,15 @@ export async function load(name, which) {
     here.value = { ...here.value, loading: empty ? '' : 'failed' };
   }
 }
+/** All that is unread, and some before it, so that the line above the new ones is there. @param {string} name */
+const firstPage = (name) => Math.min(WINDOW, Math.max(PAGE, (conversations.value.get(name)?.unread ?? 0) + 10));
 /**
  * The part with a page more; what is too much goes from the other end.
  * @param {import('./state.js').Part} old @param {import('./state.js').Message[]} page @param {string} which
  * @returns {import('./state.js').Part}
  */
 function joined(old, page, which) {
-  const full = page.length === PAGE;
+  const full = page.length >= PAGE;
   if (which === 'first') {
     const last = page.length ? page[page.length - 1].id : 0;
     const since = old.newer ? [] : old.list.filter((m) => m.id > last);

@@ -269,6 +269,28 @@ fn what_is_read_stays_where_it_is_while_older_ones_are_loaded() {
 }
 
 #[test]
+fn a_hundred_new_messages_begin_with_their_line() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    server.with(|world| {
+        for number in 0..160 {
+            world.say("henderson", "messi", &format!("nomor {number}"), "", now() - 7_200_000 + number * 1000);
+        }
+        world.mark_read("messi", "henderson", 60);
+    });
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    messi.wait("document.title === '(100) chatd'");
+    go(&messi, "henderson");
+    messi.wait("document.querySelector('.new + .m')?.dataset.id === '61'");
+    messi.wait("document.querySelector('.new').getBoundingClientRect().top > 0");
+    // What is below the window is not read.
+    until(|| server.with(|world| world.upto("messi", "henderson")) > 60, "what is in sight is not told");
+    let upto = server.with(|world| world.upto("messi", "henderson"));
+    assert!(upto < 100, "{upto} counts as read, and is below the window");
+}
+
+#[test]
 fn foreign_text_is_text() {
     let Some(driver) = Driver::start() else { return };
     let (server, url) = server();
