@@ -94,6 +94,7 @@ fn page() {
         all.update(bytes);
     }
     let hash: String = all.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    println!("cargo::rustc-env=CHATD_PAGE={hash}");
     let mut table = format!("const HASH: &str = \"{hash}\";\nconst ASSETS: &[Asset] = &[\n");
     for (number, (name, content_type, bytes)) in files.into_iter().enumerate() {
         let bytes = match name.ends_with(".html") || name.ends_with(".webmanifest") || name == "sw.js" {

@@ -58,7 +58,7 @@ impl Service {
     }
 
     /// Hears of what happens from now on, and then looks at what there is.
-    async fn look_for_more(
+    pub(crate) async fn look_for_more(
         &self,
         peer: &Peer,
         caller: &Caller,

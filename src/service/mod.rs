@@ -4,6 +4,7 @@
 mod caller;
 mod following;
 mod login;
+mod people;
 mod wait;
 
 use std::convert::Infallible;
@@ -26,7 +27,7 @@ use crate::protocol::{Command, HistoryEntry, Profile, Receipt, Refusal, Reply, S
 use crate::repository::{
     self, AddressedMessage, HistoryQuery, InboxQuery, NewMessage, Repository, SendResult, StoredMessage, User,
 };
-pub(crate) use crate::repository::{EndedSession, Lease, PerMessage, Session};
+pub(crate) use crate::repository::{EndedSession, Following, Lease, PerMessage, Session};
 
 /// How many messages `history` shows that was not told a number.
 const HISTORY: usize = 20;

@@ -61,6 +61,18 @@ struct Record {
     task: OnceLock<AbortHandle>,
 }
 
+impl Record {
+    async fn session_ended(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if matches!(self.login.load(Ordering::Acquire), LOGGED_OUT | REVOKED) {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
 /// A peer that waits for an answer is not silent.
 const BUSY: u64 = u64::MAX;
 
@@ -81,6 +93,17 @@ pub struct Slot {
 /// By which a connection can be closed to make room.
 #[derive(Debug)]
 pub struct Eviction(Arc<Record>);
+
+/// By which one hears of the end of the session whose token a connection has shown.
+#[derive(Debug)]
+pub(crate) struct LoginWatch(Arc<Record>);
+
+impl LoginWatch {
+    /// Ready when that is so.
+    pub(crate) async fn session_ended(&self) {
+        self.0.session_ended().await;
+    }
+}
 
 /// The account has as many connections as one may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,14 +319,13 @@ impl Slot {
     }
 
     /// Ready when the session of the token that was shown last has ended.
-    pub async fn session_ended(&self) {
-        loop {
-            let ended = self.record.ended.notified();
-            if matches!(self.record.login.load(Ordering::Acquire), LOGGED_OUT | REVOKED) {
-                return;
-            }
-            ended.await;
-        }
+    pub(crate) async fn session_ended(&self) {
+        self.record.session_ended().await;
+    }
+
+    /// For those who have to know when that session ends, and do not have the slot.
+    pub(crate) fn watch_login(&self) -> LoginWatch {
+        LoginWatch(self.record.clone())
     }
 
     /// Ready when it was ended otherwise than by a logout.

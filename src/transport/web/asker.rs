@@ -41,6 +41,8 @@ impl<S: Send + Sync> FromRequestParts<S> for WebPeer {
 pub(super) struct Asker {
     pub from: WebPeer,
     pub caller: Caller,
+    /// The token came in the cookie.
+    pub by_cookie: bool,
 }
 
 impl Asker {
@@ -62,7 +64,8 @@ impl FromRequestParts<Arc<WebState>> for Asker {
             return Err(caller.user().map_or_else(WebError::from, |_| ErrorCode::UnknownToken.into()));
         };
         from.connection.authenticate(holder).map_err(|_| WebError::from(ErrorCode::TooManyConnections))?;
-        Ok(Asker { from, caller })
+        let by_cookie = cookie(&parts.headers).is_some();
+        Ok(Asker { from, caller, by_cookie })
     }
 }
 

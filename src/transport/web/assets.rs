@@ -18,6 +18,9 @@ struct Asset {
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
+/// The program and the page in it.
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("CHATD_PAGE"));
+
 /// At a name that stays, so it is asked for each time.
 const ALWAYS_ASK: &str = "no-cache";
 /// At a name that has the hash in it.

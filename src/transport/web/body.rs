@@ -1,10 +1,11 @@
-//! What a request brings besides its head: a body of JSON.
+//! What a request brings besides its head: a body of JSON, and the parameters of its query.
 
 use std::time::Duration;
 
 use axum::body::to_bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header;
+use axum::http::request::Parts;
 use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -40,5 +41,32 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         }
         let bytes = whole_body(request).await?;
         serde_json::from_slice(&bytes).map(JsonBody).map_err(|error| ErrorCode::Malformed.because(error.to_string()))
+    }
+}
+
+/// The parameters of a query.
+pub(super) struct Parameters<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
+    type Rejection = WebError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Parameters<T>, WebError> {
+        let parsed = Query::try_from_uri(&parts.uri);
+        parsed.map(|Query(parameters)| Parameters(parameters)).map_err(|error| {
+            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            ErrorCode::Malformed.because(why)
+        })
+    }
+}
+
+/// The part of the path that names somebody or something.
+pub(super) struct PathPart(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathPart {
+    type Rejection = WebError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PathPart, WebError> {
+        let part = Path::<String>::from_request_parts(parts, state).await;
+        part.map(|Path(part)| PathPart(part)).map_err(|error| ErrorCode::Malformed.because(error.body_text()))
     }
 }

@@ -18,7 +18,7 @@ use tracing::debug;
 use super::Web;
 use super::deadline::WriteDeadline;
 use crate::charge::Holder;
-use crate::transport::admission::{Slot, TooMany};
+use crate::transport::admission::{LoginWatch, Slot, TooMany};
 use crate::transport::stream::Stream;
 
 /// How long a head may take to come, and how long a connection may be silent between two requests.
@@ -32,6 +32,8 @@ pub(super) struct HttpConnection {
     pub peer: IpAddr,
     /// Whether nobody can read along.
     pub is_encrypted: bool,
+    /// Cancelled when the server stops.
+    pub stop: CancellationToken,
     slot: Mutex<Slot>,
 }
 
@@ -49,6 +51,11 @@ impl HttpConnection {
     pub(crate) fn forget_token(&self) {
         self.slot().forget_token();
     }
+
+    /// Tells of the end of the session that was shown last.
+    pub(crate) fn watch_login(&self) -> LoginWatch {
+        self.slot().watch_login()
+    }
 }
 
 impl Web {
@@ -62,7 +69,7 @@ impl Web {
         stop: CancellationToken,
     ) {
         let settings = self.state.settings();
-        let connection = Arc::new(HttpConnection { peer, is_encrypted, slot: Mutex::new(slot) });
+        let connection = Arc::new(HttpConnection { peer, is_encrypted, stop: stop.clone(), slot: Mutex::new(slot) });
         let router = TowerToHyperService::new(self.router.clone());
         let service = service_fn(|request| {
             let mut request: Request<hyper::body::Incoming> = request;

@@ -6,12 +6,17 @@ mod asker;
 mod assets;
 mod body;
 mod connection;
+mod conversations;
 mod deadline;
 mod error;
+mod events;
 mod headers;
 mod origin;
 mod proxies;
 mod router;
+mod sessions;
+mod shares;
+mod spelling;
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,6 +25,7 @@ use std::time::Duration;
 use axum::Router;
 
 pub(crate) use self::connection::ask_for_tls;
+use self::shares::{SendRates, Streams};
 use crate::model::AddressRange;
 use crate::service::Service;
 
@@ -46,12 +52,19 @@ pub(crate) struct Web {
 struct WebState {
     service: Arc<Service>,
     settings: RwLock<Arc<WebSettings>>,
+    streams: Arc<Streams>,
+    sends: SendRates,
 }
 
 impl Web {
     /// The page and the API of this service.
     pub(crate) fn new(service: Arc<Service>, settings: WebSettings) -> Web {
-        let state = Arc::new(WebState { service, settings: RwLock::new(Arc::new(settings)) });
+        let state = Arc::new(WebState {
+            service,
+            settings: RwLock::new(Arc::new(settings)),
+            streams: Arc::default(),
+            sends: SendRates::default(),
+        });
         Web { router: router::router(state.clone()), state }
     }
 

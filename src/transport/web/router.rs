@@ -10,7 +10,7 @@ use axum::{Router, middleware};
 use super::WebState;
 use super::error::ErrorCode;
 use super::headers::guard;
-use super::{account, assets};
+use super::{account, assets, conversations, events, sessions};
 
 /// Routes as they are added, and their list.
 struct RouteTable {
@@ -25,6 +25,10 @@ impl RouteTable {
 
     fn post<T: 'static>(self, path: &'static str, answer: impl Handler<T, Arc<WebState>>) -> RouteTable {
         self.add(Method::POST, MethodFilter::POST, path, answer)
+    }
+
+    fn delete<T: 'static>(self, path: &'static str, answer: impl Handler<T, Arc<WebState>>) -> RouteTable {
+        self.add(Method::DELETE, MethodFilter::DELETE, path, answer)
     }
 
     fn add<T: 'static>(
@@ -49,6 +53,16 @@ fn table() -> RouteTable {
         .post("/api/v1/login", account::login)
         .post("/api/v1/logout", account::logout)
         .get("/api/v1/me", account::me)
+        .get("/api/v1/sessions", sessions::list)
+        .delete("/api/v1/sessions", sessions::end_others)
+        .delete("/api/v1/sessions/{id}", sessions::end)
+        .get("/api/v1/people", conversations::people)
+        .get("/api/v1/conversations", conversations::list)
+        .get("/api/v1/conversations/{name}/messages", conversations::messages)
+        .post("/api/v1/conversations/{name}/messages", conversations::send)
+        .post("/api/v1/conversations/{name}/read", conversations::read)
+        .get("/api/v1/events", events::events)
+        .post("/to/{name}", conversations::send_to)
 }
 
 /// All routes, behind the checks that each request has to pass.

@@ -43,7 +43,7 @@ fn server(settings: &str) -> (Folder, Server) {
 }
 
 /// Memory that a process has in use, in KiB.
-fn resident_kib(pid: Pid) -> u64 {
+pub fn resident_kib(pid: Pid) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("every process has it");
     line.trim().trim_end_matches(" kB").parse().expect("a number")

@@ -1,8 +1,14 @@
 //! The page and the HTTP API, with real sockets.
 //!
 //! - `rules`: what no other page, name, proxy or peer can do
+//! - `conversations`: messages, read marks, people, sessions
+//! - `crowd`: many streams
+//! - `events`: what arrives by itself
 //! - `listener`: addresses, TLS, stop, reload, and the files of the page
 
+mod conversations;
+mod crowd;
+mod events;
 mod listener;
 mod rules;
 
