@@ -108,10 +108,9 @@ impl World {
 
     fn seen_by(&self, m: &Stored, user: &str) -> Value {
         let with = if m.from == user { &m.to } else { &m.from };
-        let key = (m.from == user && !m.key.is_empty()).then_some(&m.key);
         let display = self.users.get(&m.from);
         json!({ "id": m.id, "time": m.time, "conversation": with, "from": m.from, "display_name": display,
-            "text": m.text, "key": key })
+            "text": m.text })
     }
 
     fn conversation(&self, user: &str, with: &str) -> impl Iterator<Item = &Stored> {

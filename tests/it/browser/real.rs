@@ -1,0 +1,76 @@
+//! The page against `chatd serve` itself.
+
+use super::driver::Driver;
+use super::{DESKTOP, go, send};
+use crate::support::{Folder, Server, address_in};
+
+/// A server with the three accounts, and where its page is.
+fn serve(folder: &Folder) -> (Server, String) {
+    let server = Server::start(folder);
+    let web = address_in(&server.log(), "listening for browsers").expect("web.listen is set");
+    (server, format!("http://{web}/"))
+}
+
+fn folder() -> Folder {
+    let folder = Folder::new("[web]\nlisten = \"127.0.0.1:0\"");
+    folder.add_three();
+    folder
+}
+
+#[test]
+fn two_browsers_and_a_client_of_2020_talk() {
+    let Some(driver) = Driver::start() else { return };
+    let folder = folder();
+    let (server, url) = serve(&folder);
+    let (messi, henderson) = (driver.browser(DESKTOP.0, DESKTOP.1), driver.browser(DESKTOP.0, DESKTOP.1));
+    messi.log_in(&url, "messi");
+    henderson.log_in(&url, "henderson");
+    go(&messi, "henderson");
+    send(&messi, "halo, jadi latihan besok?");
+    messi.wait("document.querySelector('.m.me .st')?.textContent === '✓'");
+    henderson.see("halo, jadi latihan besok?");
+    henderson.wait("document.title.startsWith('(1)')");
+    henderson.click(".convs a[href='#/c/messi']");
+    messi.wait("document.querySelector('.m.me .st')?.textContent === '✓✓'");
+    send(&henderson, "Jadi. Jam berapa?");
+    messi.see("Jadi. Jam berapa?");
+
+    // What the page has read has left the queue of the wire, and what the wire sends is on the page.
+    let (mut client, token) = server.login("henderson");
+    let inbox = client.ask(&format!("inbox {token}"));
+    assert!(!inbox.contains("halo"), "what the page has read is handed out again: {inbox}");
+    let (mut lineker, token) = server.login("lineker");
+    lineker.ask(&format!("send {token} messi dari tahun 2020"));
+    messi.see("dari tahun 2020");
+    messi.click(".convs a[href='#/c/lineker']");
+    messi.wait_for(".m");
+    assert_eq!(messi.text(".m .text"), "dari tahun 2020");
+}
+
+#[test]
+fn a_server_that_is_killed_between_send_and_reply_has_the_text_once() {
+    let Some(driver) = Driver::start() else { return };
+    let folder = folder();
+    let (server, url) = serve(&folder);
+    // The next one listens at the same address.
+    folder.configure(&format!("[web]\nlisten = \"{}\"", url.trim_start_matches("http://").trim_end_matches('/')));
+    let messi = driver.browser(DESKTOP.0, DESKTOP.1);
+    messi.log_in(&url, "messi");
+    go(&messi, "henderson");
+    send(&messi, "sebelum");
+    messi.wait("document.querySelectorAll('.m.me .st').length === 1");
+    // It takes the request and cannot answer.
+    server.freeze();
+    send(&messi, "di tengah");
+    messi.see("mengirim");
+    server.kill();
+    let (_server, _) = serve(&folder);
+    messi.script("dispatchEvent(new Event('online'))");
+    messi.wait("document.querySelectorAll('.m.me .st').length === 2 && !document.querySelector('.waits')");
+    send(&messi, "sesudah");
+    messi.wait("document.querySelectorAll('.m.me .st').length === 3");
+    messi.run(messi.client.refresh());
+    messi.wait("document.querySelectorAll('.m.me .st').length === 3");
+    let texts = messi.script("return [...document.querySelectorAll('.m .text')].map((m) => m.textContent)");
+    assert_eq!(texts, serde_json::json!(["sebelum", "di tengah", "sesudah"]));
+}
