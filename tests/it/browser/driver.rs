@@ -3,8 +3,10 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use fantoccini::error::CmdError;
 use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -19,7 +21,11 @@ pub struct Driver {
     process: Child,
     _output: BufReader<ChildStdout>,
     address: String,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// Chromium takes much of the machine: several at once are too slow for the deadlines of the page itself.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 impl Driver {
     /// None, and a word about it, where there is no Chromium.
@@ -31,6 +37,7 @@ impl Driver {
             println!("SKIPPED: there is no chromium or chromedriver (apt install chromium chromium-driver)");
             return None;
         }
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().expect("chromedriver starts");
@@ -43,7 +50,7 @@ impl Driver {
                 break port.to_owned();
             }
         };
-        Some(Driver { process, _output: output, address: format!("http://127.0.0.1:{port}") })
+        Some(Driver { process, _output: output, _alone: alone, address: format!("http://127.0.0.1:{port}") })
     }
 
     /// A browser with a window of this size; under 720 it is a phone.
@@ -96,6 +103,17 @@ impl Browser {
         self.runtime.block_on(work).expect("the browser does it")
     }
 
+    /// The same once more where the page has drawn anew what was looked up.
+    fn act<T>(&self, work: impl AsyncFn() -> Result<T, CmdError>) -> T {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.runtime.block_on(work()) {
+                Err(error) if error.to_string().contains("stale element") && Instant::now() < until => {}
+                other => return other.expect("the browser does it"),
+            }
+        }
+    }
+
     pub fn open(&self, url: &str) {
         self.run(self.client.goto(url));
     }
@@ -137,24 +155,24 @@ impl Browser {
 
     pub fn click(&self, selector: &str) {
         self.wait_for(selector);
-        self.run(async { self.client.find(Locator::Css(selector)).await?.click().await });
+        self.act(async || self.client.find(Locator::Css(selector)).await?.click().await);
     }
 
     pub fn text(&self, selector: &str) -> String {
         self.wait_for(selector);
-        self.run(async { self.client.find(Locator::Css(selector)).await?.text().await })
+        self.act(async || self.client.find(Locator::Css(selector)).await?.text().await)
     }
 
     pub fn write(&self, selector: &str, text: &str) {
         self.wait_for(selector);
-        self.run(async { self.client.find(Locator::Css(selector)).await?.send_keys(text).await });
+        self.act(async || self.client.find(Locator::Css(selector)).await?.send_keys(text).await);
     }
 
     /// Keys go to what has the focus; with `held` down.
     pub fn press(&self, held: Option<Key>, key: &str) {
         let mut keys = held.map(|held| String::from(char::from(held))).unwrap_or_default();
         keys.push_str(key);
-        self.run(async { self.client.active_element().await?.send_keys(&keys).await });
+        self.act(async || self.client.active_element().await?.send_keys(&keys).await);
     }
 
     pub fn log_in(&self, server: &str, name: &str) {
