@@ -18,6 +18,8 @@
 //! - `commands`: sessions, health, manual pages, completions
 //! - `damage`: bits that a disk flips
 //! - `database`: copies of it, and whether one is whole
+//! - `group_store`: groups in the store: members, full inboxes, read marks
+//! - `upgrade`: a database of the former schema, migrated and killed meanwhile
 //! - `files`: removed, replaced, linked and missing files of a database
 //! - `operate`: what systemd and an operator see of a running server
 //! - `log`: the log when nobody reads it, and how much of it a client can cause
@@ -84,6 +86,7 @@ mod terminal;
 mod tidy;
 mod transcripts;
 mod typing;
+mod upgrade;
 mod web;
 mod window;
 mod wire;
