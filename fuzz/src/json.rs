@@ -28,6 +28,7 @@ fn from_sender(number: usize, texts: &[String]) -> SenderMessages {
         sender: texts[texts.len() - 1].clone(),
         recipient: texts[0].clone(),
         messages: texts[1..].iter().map(message).collect(),
+        to_groups: Vec::new(),
     }
 }
 

@@ -24,6 +24,7 @@ pub fn check(data: &[u8]) {
         sender: theirs.clone(),
         recipient: theirs,
         messages: vec![message.clone(), message],
+        to_groups: Vec::new(),
     };
     let throttled = Refusal::Throttled { retry_after: Duration::from_secs(9) };
     let refusals = [Refusal::UnknownUser, Refusal::UnknownToken, Refusal::Unavailable, throttled].map(Reply::Refused);

@@ -254,6 +254,10 @@ pub struct Limits {
     pub inbox_bytes: u64,
     /// What one user may have stored, read mail too, in bytes; 0 for any amount.
     pub stored_bytes: u64,
+    /// Groups in which one user may be.
+    pub groups_per_user: usize,
+    /// Members of one group.
+    pub group_members: usize,
 }
 
 impl Default for Limits {
@@ -274,6 +278,8 @@ impl Default for Limits {
             inbox_messages: 100_000,
             inbox_bytes: 64 << 20,
             stored_bytes: 1 << 30,
+            groups_per_user: 100,
+            group_members: 10_000,
         }
     }
 }

@@ -229,6 +229,8 @@ fn from_sender((username, messages): (String, Vec<MessageRead>)) -> SenderMessag
         sender,
         recipient,
         messages: messages.into_iter().map(message).collect(),
+        // A reader of the JSON port is told no numbers.
+        to_groups: Vec::new(),
     }
 }
 

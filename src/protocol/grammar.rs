@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Command, Number, Refusal, Request, Send};
+use super::{Command, GroupCommand, Number, Refusal, Request, Send};
 use crate::model::{LookupName, MessageId, Password, SendKey, Token};
 
 /// The words of one line after the name of the command, as a dialect cuts them.
@@ -78,6 +78,7 @@ grammar! {
     "wait"    NeedsToken (at_most: Seconds) => { Command::Wait { at_most } }
     "ack"     NeedsToken () => { Command::Ack }
     "history" NeedsToken (username: Name, before: BeforeId, count: Count) => { Command::History { username, before, count } }
+    "group"   NeedsToken (command: GroupWords) => { Command::Group(command) }
     "status"  NeedsToken (username: Name) => { Command::Status { username } }
     "follow"  NeedsToken (after: AfterId, at_most: OptionalSeconds, reads: Reads) => { Command::Follow { after, at_most, reads } }
     "conversations" NeedsToken (before: BeforeId) => { Command::Conversations { before } }
@@ -156,6 +157,46 @@ impl Parameter for Key {
 
     fn write(key: &SendKey, line: &mut String) {
         add(line, key.as_str());
+    }
+}
+
+/// What is asked of groups, and of which.
+struct GroupWords;
+
+impl Parameter for GroupWords {
+    type Value = GroupCommand;
+
+    fn read<'a>(words: &mut impl Words<'a>) -> Result<GroupCommand, Refusal> {
+        let verb = words.required()?;
+        if verb == "list" {
+            return Ok(GroupCommand::List);
+        }
+        let group = Name::read(words)?;
+        Ok(match verb {
+            "create" => GroupCommand::Create(group),
+            "join" => GroupCommand::Join(group),
+            "leave" => GroupCommand::Leave(group),
+            "members" => GroupCommand::Members(group),
+            "delete" => GroupCommand::Delete(group),
+            "invite" => GroupCommand::Invite(group, Name::read(words)?),
+            "remove" => GroupCommand::Remove(group, Name::read(words)?),
+            _ => return Err(Refusal::Malformed),
+        })
+    }
+
+    fn write(command: &GroupCommand, line: &mut String) {
+        let (verb, names) = match command {
+            GroupCommand::List => ("list", vec![]),
+            GroupCommand::Create(group) => ("create", vec![group]),
+            GroupCommand::Join(group) => ("join", vec![group]),
+            GroupCommand::Leave(group) => ("leave", vec![group]),
+            GroupCommand::Members(group) => ("members", vec![group]),
+            GroupCommand::Delete(group) => ("delete", vec![group]),
+            GroupCommand::Invite(group, user) => ("invite", vec![group, user]),
+            GroupCommand::Remove(group, user) => ("remove", vec![group, user]),
+        };
+        add(line, verb);
+        names.into_iter().for_each(|name| add(line, name));
     }
 }
 

@@ -13,7 +13,8 @@ use serde_json::ser::{CharEscape, Formatter};
 use super::grammar::{self, Words as _};
 use super::rendering::{Cursor, Place, Spelling, Step};
 use super::{
-    ConversationEntry, Conversations, FollowReply, HistoryEntry, Receipt, Refusal, Reply, Request, SenderMessages,
+    ConversationEntry, Conversations, FollowReply, GroupReadCount, HistoryEntry, Receipt, Refusal, Reply, Request,
+    SenderMessages,
 };
 use crate::model::{MessageId, Timestamp, Token};
 
@@ -99,15 +100,23 @@ pub(super) fn escape(part: &str, out: &mut Vec<u8>) {
 }
 
 pub(super) const ACKNOWLEDGED: &str = "Acknowledged";
+pub(super) const GROUP_CHANGED: &str = "Done";
+
+/// What a sender hears whose message some members of the group have no room for.
+pub(super) fn sent_to_some(not_delivered: u64) -> String {
+    format!("Message Sent, but {not_delivered} members have no room for it")
+}
 
 /// Appends what stands before the value of a reply: a status, and its key.
 pub(super) fn begin(reply: &Reply, out: &mut Vec<u8>) {
     let (status, key) = match reply {
         Reply::LoggedIn { .. } => ("OK", "tokenid"),
-        Reply::Sent | Reply::Acknowledged => ("OK", "message"),
+        Reply::Sent | Reply::SentToSome { .. } | Reply::Acknowledged | Reply::GroupChanged => ("OK", "message"),
         Reply::Inbox(_) | Reply::Online(_) | Reply::LoggedOut { .. } => ("OK", "messages"),
         Reply::History(_) => ("OK", "history"),
-        Reply::Status(_) => ("OK", "sent"),
+        Reply::Status(_) | Reply::GroupStatus(_) => ("OK", "sent"),
+        Reply::Groups(_) => ("OK", "groups"),
+        Reply::Members(_) => ("OK", "members"),
         Reply::Follow(_) => ("OK", "follow"),
         Reply::Conversations(_) => ("OK", "conversations"),
         Reply::Read(_) => ("OK", "read"),
@@ -124,6 +133,8 @@ pub(super) fn step(reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
     match reply {
         Reply::LoggedIn { token } | Reply::LoggedOut { token } => string(&token.reveal(), out),
         Reply::Sent => string("Message Sent", out),
+        Reply::SentToSome { not_delivered } => string(&sent_to_some(*not_delivered), out),
+        Reply::GroupChanged => string(GROUP_CHANGED, out),
         Reply::Acknowledged => string(ACKNOWLEDGED, out),
         Reply::Refused(refusal) => string(&refused(*refusal), out),
         Reply::Inbox(senders) => return inbox(senders, at, out),
@@ -132,8 +143,11 @@ pub(super) fn step(reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
         Reply::Conversations(conversations) => return self::conversations(conversations, at, out),
         Reply::Stored(id) => write!(out, "{id}").expect("a Vec takes every byte"),
         Reply::Read(messages) => write!(out, "{messages}").expect("a Vec takes every byte"),
-        Reply::Online(names) => return at.item(names, out, |name, out| string(name.as_str(), out)),
+        Reply::Groups(names) | Reply::Members(names) | Reply::Online(names) => {
+            return at.item(names, out, |name, out| string(name.as_str(), out));
+        }
         Reply::Status(receipts) => return at.item(receipts, out, receipt),
+        Reply::GroupStatus(receipts) => return at.item(receipts, out, group_receipt),
     }
     Step::Over
 }
@@ -175,7 +189,7 @@ fn inbox(senders: &[SenderMessages], at: &mut Place, out: &mut Vec<u8>) -> Step 
         return Step::Item;
     };
     out.push(b'{');
-    up_to_text(&[("msg_from", &from.sender), ("msg_to", &from.recipient)], out);
+    up_to_text(&[("msg_from", &from.sender), ("msg_to", from.recipient_of(message.id))], out);
     at.text(&message.text)
 }
 
@@ -236,6 +250,12 @@ fn conversations(conversations: &Conversations, at: &mut Place, out: &mut Vec<u8
 fn receipt(receipt: &Receipt, out: &mut Vec<u8>) {
     sent(receipt.id, receipt.sent_at, out);
     read(receipt.read_at, out);
+}
+
+/// How many have read a message to a group.
+fn group_receipt(GroupReadCount { id, sent_at, read_by, of }: &GroupReadCount, out: &mut Vec<u8>) {
+    sent(*id, *sent_at, out);
+    write!(out, "\"read_by\": {read_by}, \"of\": {of}}}").expect("a Vec takes every byte");
 }
 
 /// Begins an object with the number and the time of a message.

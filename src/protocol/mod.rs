@@ -6,14 +6,19 @@
 pub mod client;
 pub mod dialect;
 mod grammar;
+mod groups;
+mod inbox;
 pub mod json;
 pub mod rendering;
 pub mod text;
 
+pub use self::groups::{GroupCommand, GroupReadCount};
+pub use self::inbox::{ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, Receipt, SenderMessages};
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{LookupName, Message, MessageId, Password, SEND_KEY_BYTES, SendKey, Timestamp, Token, Username};
+use crate::model::{LookupName, MessageId, Password, SEND_KEY_BYTES, SendKey, Token, Username};
 
 /// The version of the wire. It grows by one with the first new command or reply after a release; `docs/PROTOCOL.md` has
 /// what came with which.
@@ -71,6 +76,8 @@ pub enum Command {
         /// How many messages; the server may have a limit of its own.
         count: Option<u64>,
     },
+    /// Something of groups.
+    Group(GroupCommand),
     /// Which of my messages were read?
     Status {
         /// The recipient's name; it need not be one.
@@ -148,91 +155,21 @@ pub enum Reply {
     Conversations(Conversations),
     /// It is on stable storage that so many messages more were read.
     Read(u64),
+    /// The message to a group is on stable storage, and so many members have no room for it.
+    SentToSome {
+        /// How many do not get it.
+        not_delivered: u64,
+    },
+    /// A group, or who is in it, is changed.
+    GroupChanged,
+    /// The asker's groups, in the order in which they were made.
+    Groups(Vec<Username>),
+    /// Who is in a group.
+    Members(Vec<Username>),
+    /// The asker's latest messages to a group, oldest first.
+    GroupStatus(Vec<GroupReadCount>),
     /// The request was not carried out.
     Refused(Refusal),
-}
-
-/// A message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistoryEntry {
-    /// The message.
-    pub message: Message,
-    /// Who sent it.
-    pub from: Profile,
-    /// To whom.
-    pub to: Profile,
-    /// When it was read; `None` while it waits.
-    pub read_at: Option<Timestamp>,
-}
-
-/// An account as others see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profile {
-    /// Its name on the wire.
-    pub username: Username,
-    /// Its name in messages.
-    pub display_name: String,
-}
-
-/// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// Its place in the message log.
-    pub id: MessageId,
-    /// When it was accepted.
-    pub sent_at: Timestamp,
-    /// When it was read; `None` while it waits.
-    pub read_at: Option<Timestamp>,
-}
-
-/// A part of what somebody sent and received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FollowReply {
-    /// In the order of the message log. There may be none although there are more.
-    pub messages: Vec<HistoryEntry>,
-    /// The message after which to go on.
-    pub next: MessageId,
-    /// There is more already.
-    pub more: bool,
-    /// A number that is another when anything of the asker's was read.
-    pub reads: u64,
-}
-
-/// A part of somebody's conversations, by the newest message, newest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conversations {
-    /// They.
-    pub list: Vec<ConversationEntry>,
-    /// The message before which to go on; `None`: these were the last.
-    pub next: Option<MessageId>,
-}
-
-/// A conversation and how far it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConversationEntry {
-    /// With whom.
-    pub with: Profile,
-    /// How many messages of the other's are unread.
-    pub unread: u64,
-    /// Up to here the asker has read all of the other's.
-    pub read_to: MessageId,
-    /// Up to here the other has read all of the asker's.
-    pub other_read_to: MessageId,
-    /// The newest message.
-    pub newest: HistoryEntry,
-}
-
-/// One sender's part of an inbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SenderMessages {
-    /// The sender's user name.
-    pub username: Username,
-    /// The sender's display name.
-    pub sender: String,
-    /// The recipient's display name.
-    pub recipient: String,
-    /// In the order sent; empty where all was read before.
-    pub messages: Vec<Message>,
 }
 
 /// Why a request was not carried out: all that a client can ever hear of it.
@@ -258,6 +195,22 @@ pub enum Refusal {
     StoredFull,
     /// What is to be the key of a message is none.
     BadKey,
+    /// `group create`: an account or a group has the name.
+    GroupExists,
+    /// `group create`: no group may have such a name.
+    BadGroupName,
+    /// There is no such group.
+    UnknownGroup,
+    /// Who was to be put into a group is in it.
+    AlreadyAMember,
+    /// The asker, or who was to be taken out, is not in the group.
+    NotAMember,
+    /// Only the owner of a group may do that.
+    NotTheOwner,
+    /// The group has as many members as one may have.
+    GroupFull,
+    /// The account is in as many groups as one may be.
+    TooManyGroups,
     /// A parameter that is to be a number is none.
     NotANumber(Number),
     /// The line is longer than the server takes.
@@ -316,12 +269,6 @@ impl Number {
     }
 }
 
-impl From<Refusal> for Reply {
-    fn from(refusal: Refusal) -> Reply {
-        Reply::Refused(refusal)
-    }
-}
-
 impl Refusal {
     /// Our words for what the original server never said; its own words belong to the dialects.
     pub fn words(self) -> Option<String> {
@@ -331,6 +278,14 @@ impl Refusal {
                 "you have stored as much as you may, try again when old messages are removed".to_owned()
             }
             Refusal::BadKey => format!("KEY must be one word of 1 to {SEND_KEY_BYTES} visible ASCII characters"),
+            Refusal::GroupExists => "Group sudah ada".to_owned(),
+            Refusal::BadGroupName => "a group's name follows the rules for user names and has no comma".to_owned(),
+            Refusal::UnknownGroup => "Group belum ada".to_owned(),
+            Refusal::AlreadyAMember => "User sudah join".to_owned(),
+            Refusal::NotAMember => "Bukan member group".to_owned(),
+            Refusal::NotTheOwner => "only the owner of the group may do that".to_owned(),
+            Refusal::GroupFull => "the group has as many members as it may have".to_owned(),
+            Refusal::TooManyGroups => "the account is in as many groups as it may be".to_owned(),
             Refusal::NotANumber(number) => number.wanted().to_owned(),
             Refusal::LineTooLong => "the line is too long".to_owned(),
             Refusal::Busy => "the server is busy, try again".to_owned(),
@@ -359,6 +314,14 @@ impl Refusal {
             Refusal::Http => "http",
             Refusal::Malformed => "malformed",
             Refusal::BadKey => "bad_key",
+            Refusal::GroupExists => "group_exists",
+            Refusal::BadGroupName => "bad_group_name",
+            Refusal::UnknownGroup => "unknown_group",
+            Refusal::AlreadyAMember => "already_a_member",
+            Refusal::NotAMember => "not_a_member",
+            Refusal::NotTheOwner => "not_the_owner",
+            Refusal::GroupFull => "group_full",
+            Refusal::TooManyGroups => "too_many_groups",
             Refusal::NotANumber(_) => "not_a_number",
             Refusal::UnknownUser => "unknown_user",
             Refusal::WrongPassword => "wrong_password",

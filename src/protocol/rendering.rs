@@ -6,8 +6,8 @@ use std::mem;
 use std::sync::Arc;
 
 use super::text::{self, ReplyContext};
-use super::{ConversationEntry, HistoryEntry, Receipt, Reply, SenderMessages, json};
-use crate::model::{Message, Username};
+use super::{ConversationEntry, GroupReadCount, HistoryEntry, Receipt, Reply, SenderMessages, json};
+use crate::model::{Message, MessageId, Username};
 
 /// How one reply is spelled.
 #[derive(Debug)]
@@ -177,22 +177,27 @@ impl Reply {
         };
         match self {
             Reply::Inbox(senders) => senders.iter().all(|from| {
-                let people = [&*from.sender, &from.recipient];
+                let people = [&*from.sender];
                 fits(&[from.username.as_str()])
-                    && from.messages.iter().all(|message| fits(&[people[0], people[1], &message.text]))
+                    && from.messages.iter().all(|m| fits(&[people[0], from.recipient_of(m.id), &m.text]))
             }),
-            Reply::Online(names) => names.iter().all(|name| fits(&[name.as_str()])),
+            Reply::Online(names) | Reply::Groups(names) | Reply::Members(names) => {
+                names.iter().all(|name| fits(&[name.as_str()]))
+            }
             Reply::History(messages) => messages.iter().all(|past| past_fits(past, &mut fits)),
             Reply::Follow(followed) => followed.messages.iter().all(|past| past_fits(past, &mut fits)),
             Reply::Conversations(conversations) => conversations.list.iter().all(|entry| {
                 fits(&[entry.with.username.as_str(), &entry.with.display_name]) && past_fits(&entry.newest, &mut fits)
             }),
             Reply::Status(receipts) => receipts.iter().all(|_| fits(&[])),
+            Reply::GroupStatus(receipts) => receipts.iter().all(|_| fits(&[])),
             Reply::LoggedIn { .. }
             | Reply::Sent
             | Reply::Stored(_)
             | Reply::LoggedOut { .. }
             | Reply::Acknowledged
+            | Reply::SentToSome { .. }
+            | Reply::GroupChanged
             | Reply::Read(_)
             | Reply::Refused(_) => true,
         }
@@ -205,8 +210,10 @@ impl Reply {
         let entry = |past: &HistoryEntry| size_of::<HistoryEntry>() + names(past) + message(&past.message);
         match self {
             Reply::Inbox(senders) => {
-                let people =
-                    |from: &SenderMessages| size_of::<SenderMessages>() + from.sender.len() + from.recipient.len();
+                let people = |from: &SenderMessages| {
+                    let groups = from.to_groups.len() * size_of::<(MessageId, Arc<str>)>();
+                    size_of::<SenderMessages>() + from.sender.len() + from.recipient.len() + groups
+                };
                 senders.iter().map(|from| people(from) + from.messages.iter().map(message).sum::<usize>()).sum()
             }
             Reply::History(messages) => messages.iter().map(entry).sum(),
@@ -216,13 +223,16 @@ impl Reply {
                 conversations.list.iter().map(|conversation| names(conversation) + entry(&conversation.newest)).sum()
             }
             // The names are those of the accounts.
-            Reply::Online(names) => names.len() * size_of::<Username>(),
+            Reply::Online(names) | Reply::Groups(names) | Reply::Members(names) => names.len() * size_of::<Username>(),
             Reply::Status(receipts) => receipts.len() * size_of::<Receipt>(),
+            Reply::GroupStatus(receipts) => receipts.len() * size_of::<GroupReadCount>(),
             Reply::LoggedIn { .. }
             | Reply::Sent
             | Reply::Stored(_)
             | Reply::LoggedOut { .. }
             | Reply::Acknowledged
+            | Reply::SentToSome { .. }
+            | Reply::GroupChanged
             | Reply::Read(_)
             | Reply::Refused(_) => 0,
         }
@@ -271,6 +281,7 @@ mod tests {
             sender: texts.first().cloned().unwrap_or_default(),
             recipient: "é".into(),
             messages: texts.iter().map(|text| message(text)).collect(),
+            to_groups: Vec::new(),
         };
         let receipt = Receipt { id: MessageId(i64::MAX), sent_at: Timestamp(0), read_at: None };
         vec![

@@ -96,15 +96,18 @@ pub(super) fn step(echo: &ReplyContext, reply: &Reply, at: &mut Place, out: &mut
             _ => format!("message {id} sent"),
         },
         Reply::LoggedOut { .. } => "Logout berhasil dilakukan".to_owned(),
+        Reply::SentToSome { not_delivered } => json::sent_to_some(*not_delivered),
+        Reply::GroupChanged => json::GROUP_CHANGED.to_owned(),
         Reply::Acknowledged => "acknowledged".to_owned(),
         Reply::Refused(refusal) => refused(echo, *refusal),
-        Reply::Online(names) => {
+        Reply::Online(names) | Reply::Groups(names) | Reply::Members(names) => {
             return at.item(names, out, |name, out| out.extend_from_slice(python_repr(name.as_str()).as_bytes()));
         }
         // What the text protocol has no words for is told as on the JSON port.
         Reply::Inbox(_)
         | Reply::History(_)
         | Reply::Status(_)
+        | Reply::GroupStatus(_)
         | Reply::Follow(_)
         | Reply::Conversations(_)
         | Reply::Read(_) => return json::step(reply, at, out),
@@ -278,6 +281,7 @@ mod tests {
             sender: "Lionel Messi".to_owned(),
             recipient: "Jordan Henderson".to_owned(),
             messages: vec![message(" hal \r\n"), message(" feeling good \r\n")],
+            to_groups: Vec::new(),
         }]);
         let shown = r#"{"messi": [{"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " hal \r\n"}, {"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " feeling good \r\n"}]}"#;
         assert_eq!(dialogue(" inbox", inbox), shown);

@@ -3,6 +3,7 @@
 
 mod caller;
 mod following;
+mod groups;
 mod login;
 mod people;
 mod wait;
@@ -23,9 +24,9 @@ use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::model::{MessageId, SendKey, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
-use crate::protocol::{Command, HistoryEntry, Profile, Receipt, Refusal, Reply, Send, SenderMessages};
+use crate::protocol::{Command, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{
-    self, AddressedMessage, HistoryQuery, InboxQuery, NewMessage, Repository, SendResult, StoredMessage, User,
+    self, AddressedMessage, GroupLimits, HistoryQuery, InboxQuery, NewMessage, Repository, SendResult,
 };
 pub(crate) use crate::repository::{EndedSession, Following, Lease, PerMessage, Session};
 
@@ -49,6 +50,8 @@ pub struct Rules {
     pub wait_at_most: Duration,
     /// How many messages one reply to `history` or `status` tells of at the most.
     pub history_messages: usize,
+    /// How large groups may become.
+    pub groups: GroupLimits,
 }
 
 /// Who asks.
@@ -72,7 +75,8 @@ pub struct Service {
 
 /// Why a login can be refused, and why a message can.
 const LOGIN_REASONS: [&str; 5] = ["unknown_user", "wrong_password", "throttled", "busy", "unavailable"];
-const SEND_REASONS: [&str; 5] = ["unknown_token", "unknown_recipient", "inbox_full", "stored_full", "unavailable"];
+const SEND_REASONS: [&str; 6] =
+    ["unknown_token", "unknown_recipient", "not_a_member", "inbox_full", "stored_full", "unavailable"];
 
 impl Service {
     /// A service on a store.
@@ -146,6 +150,7 @@ impl Service {
             Command::History { username, before, count } => {
                 self.while_open(&caller, self.history(peer, &caller, &username, before, count)).await
             }
+            Command::Group(command) => self.while_open(&caller, self.group(peer, &caller, command)).await,
             Command::Status { username } => self.while_open(&caller, self.status(&caller, &username)).await,
             Command::Conversations { before } => {
                 self.while_open(&caller, self.conversations(peer, &caller, before)).await
@@ -211,8 +216,10 @@ impl Service {
         let accepted = outcomes.iter_mut().filter(|outcome| outcome.reply == Reply::Sent);
         for (place, outcome) in accepted.enumerate() {
             let queued = queued.as_ref().ok().and_then(|queued| queued.get(place));
-            if let Err(refusal) = self.stored(queued) {
-                outcome.reply = refusal.into();
+            match self.stored(queued) {
+                Ok((_, 0)) => {}
+                Ok((_, not_delivered)) => outcome.reply = Reply::SentToSome { not_delivered },
+                Err(refusal) => outcome.reply = refusal.into(),
             }
         }
         outcomes
@@ -228,16 +235,16 @@ impl Service {
             }
         };
         let queued = self.repository.send_once(message, key).await;
-        caller.hears(self.stored(queued.as_ref().ok()).map_or_else(Reply::from, Reply::Stored))
+        caller.hears(self.stored(queued.as_ref().ok()).map_or_else(Reply::from, |(id, _)| Reply::Stored(id)))
     }
 
-    /// The message that was stored, or why there is none; `None`: nobody knows.
-    fn stored(&self, queued: Option<&SendResult>) -> Result<MessageId, Refusal> {
+    /// The message that was stored and how many do not get it, or why there is none; `None`: nobody knows.
+    fn stored(&self, queued: Option<&SendResult>) -> Result<(MessageId, u64), Refusal> {
         let refusal = match queued {
-            Some(SendResult::Stored { id, .. }) => return Ok(*id),
+            Some(SendResult::Stored { id, not_delivered }) => return Ok((*id, *not_delivered as u64)),
             Some(SendResult::InboxFull) => Refusal::InboxFull,
             Some(SendResult::StoredFull) => Refusal::StoredFull,
-            Some(SendResult::NotAMember) => Refusal::UnknownRecipient,
+            Some(SendResult::NotAMember) => Refusal::NotAMember,
             Some(SendResult::NoSpace | SendResult::Unfit) | None => Refusal::Unavailable,
         };
         self.refused_sends.count(refusal.reason());
@@ -304,12 +311,15 @@ impl Service {
     ) -> Result<Reply, Refusal> {
         let mut senders: Vec<SenderMessages> = Vec::with_capacity(handed_out.len());
         for (sender, messages) in handed_out {
+            let to_groups = self.groups_written_to(&messages).await?;
             let messages = messages.into_iter().map(|AddressedMessage { message, .. }| message);
             let Some(sender) = self.repository.user(sender).await.map_err(unavailable)? else { continue };
             // A removed account and a later one of the same name share a key, as a JSON object wants it.
             if let Some(same) = senders.iter_mut().find(|from| from.username == sender.username) {
                 same.messages.extend(messages);
                 same.messages.sort_by_key(|message| message.id);
+                same.to_groups.extend(to_groups);
+                same.to_groups.sort_by_key(|(id, _)| *id);
                 continue;
             }
             senders.push(SenderMessages {
@@ -317,6 +327,7 @@ impl Service {
                 sender: sender.display_name.to_string(),
                 recipient: reader.user.display_name.to_string(),
                 messages: messages.collect(),
+                to_groups,
             });
         }
         Ok(Reply::Inbox(senders))
@@ -356,7 +367,7 @@ impl Service {
         count: Option<u64>,
     ) -> Result<Outcome, Refusal> {
         let me = &caller.user()?.session.user;
-        let other = self.repository.user_named(username).await.map_err(unavailable)?;
+        let other = self.repository.recipient(username).await.map_err(unavailable)?;
         let other = other.ok_or(Refusal::UnknownRecipient)?;
         let Rules { history_messages, inbox_reply_bytes, .. } = self.rules();
         let count = count.map_or(HISTORY, |count| usize::try_from(count).unwrap_or(usize::MAX));
@@ -365,24 +376,12 @@ impl Service {
             messages: count.min(history_messages),
             bytes: inbox_reply_bytes.min(peer.reply_bytes),
         };
-        let entries = self.repository.conversation(me.id, other.id.into(), page).await.map_err(unavailable)?;
-        let person =
-            |user: &User| Profile { username: user.username.clone(), display_name: user.display_name.to_string() };
-        let past = |StoredMessage { message, sender, read_at, .. }: StoredMessage| {
-            let (from, to) = if sender == me.id { (me, &other) } else { (&other, me) };
-            HistoryEntry { message, from: person(from), to: person(to), read_at }
-        };
-        Ok(caller.hears(Reply::History(entries.into_iter().map(past).collect())))
-    }
-
-    async fn status(&self, caller: &Caller, username: &str) -> Result<Outcome, Refusal> {
-        let me = &caller.user()?.session.user;
-        let other = self.repository.user_named(username).await.map_err(unavailable)?;
-        let other = other.ok_or(Refusal::UnknownRecipient)?;
-        let most = self.rules().history_messages;
-        let receipts = self.repository.receipts(me.id, other.id, most).await.map_err(unavailable)?;
-        let receipts = receipts.into_iter().map(|(id, sent_at, read_at)| Receipt { id, sent_at, read_at });
-        Ok(caller.hears(Reply::Status(receipts.collect())))
+        let entries = self.repository.conversation(me.id, other, page).await.map_err(unavailable)?;
+        let mut past = Vec::with_capacity(entries.len());
+        for entry in entries {
+            past.push(self.entry(me, entry).await?);
+        }
+        Ok(caller.hears(Reply::History(past)))
     }
 }
 

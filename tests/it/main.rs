@@ -19,6 +19,7 @@
 //! - `damage`: bits that a disk flips
 //! - `database`: copies of it, and whether one is whole
 //! - `group_store`: groups in the store: members, full inboxes, read marks
+//! - `group_words`: groups on the wire
 //! - `upgrade`: a database of the former schema, migrated and killed meanwhile
 //! - `files`: removed, replaced, linked and missing files of a database
 //! - `operate`: what systemd and an operator see of a running server
@@ -62,6 +63,7 @@ mod extensions;
 mod files;
 mod following;
 mod group_store;
+mod group_words;
 mod leases;
 mod log;
 mod metrics;

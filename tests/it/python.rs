@@ -34,7 +34,13 @@ fn python(texts: &[String]) -> Vec<String> {
 fn ours(text: &str) -> String {
     let message = Message { id: MessageId(1), sent_at: Timestamp(0), text: text.into() };
     let name = Username::stored("messi");
-    let from = SenderMessages { username: name, sender: "L".into(), recipient: "J".into(), messages: vec![message] };
+    let from = SenderMessages {
+        username: name,
+        sender: "L".into(),
+        recipient: "J".into(),
+        messages: vec![message],
+        to_groups: Vec::new(),
+    };
     let mut out = Vec::new();
     json::render(&Reply::Inbox(vec![from]), &mut out);
     let reply = String::from_utf8(out).expect("replies are ASCII");

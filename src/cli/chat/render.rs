@@ -71,6 +71,7 @@ mod tests {
             sender: "Lionel Messi".to_owned(),
             recipient: "Jordan Henderson".to_owned(),
             messages: vec![message("  halo \r\n"), message(" a\nhenderson: b\r\x1b[2J\n\n c \r\n"), message("")],
+            to_groups: Vec::new(),
         };
         let shown = "messi: halo\nmessi:\n    a\n    henderson: b\\r\\x1b[2J\n    \n     c\nmessi: \n";
         assert_eq!(readable(&[from]), shown);

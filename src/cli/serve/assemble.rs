@@ -12,7 +12,7 @@ use crate::charge::Memory;
 use crate::cli::serve::cost;
 use crate::cli::serve::live::LiveSettings;
 use crate::config::Config;
-use crate::repository::Repository;
+use crate::repository::{GroupLimits, Repository};
 use crate::service::{Rules, Service};
 use crate::transport::admission::ConnectionLimits;
 use crate::transport::line::connection::ConnectionSettings;
@@ -65,6 +65,7 @@ pub(crate) fn rules(config: &Config) -> Rules {
         inbox_reply_messages: config.delivery.reply_messages,
         wait_at_most: config.delivery.wait_at_most.0,
         history_messages: config.delivery.history_messages,
+        groups: GroupLimits { groups: config.limits.groups_per_user, members: config.limits.group_members },
     }
 }
 

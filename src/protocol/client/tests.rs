@@ -64,7 +64,7 @@ fn from_sender() -> impl Strategy<Value = SenderMessages> {
         // The display names stand in the messages.
         let shown = |name: String| if messages.is_empty() { String::new() } else { name };
         let (sender, recipient) = (shown(sender), shown(recipient));
-        SenderMessages { username: Username::stored(&username), sender, recipient, messages }
+        SenderMessages { username: Username::stored(&username), sender, recipient, messages, to_groups: Vec::new() }
     })
 }
 

@@ -117,6 +117,17 @@ impl From<Refusal> for WebError {
                 let retry_after = Some(retry_after.max(Duration::from_secs(1)));
                 return WebError { retry_after, ..ErrorCode::Throttled.because(message) };
             }
+            // The web has no words for groups yet that these could answer.
+            Refusal::GroupExists
+            | Refusal::BadGroupName
+            | Refusal::UnknownGroup
+            | Refusal::AlreadyAMember
+            | Refusal::NotAMember
+            | Refusal::NotTheOwner
+            | Refusal::GroupFull
+            | Refusal::TooManyGroups => {
+                return ErrorCode::Malformed.because(refusal.words().unwrap_or_default());
+            }
             Refusal::UnknownCommand
             | Refusal::Http
             | Refusal::Malformed

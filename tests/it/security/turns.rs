@@ -84,6 +84,7 @@ pub fn service(repository: Arc<SqliteRepository>) -> Arc<Service> {
         inbox_reply_messages: 1,
         wait_at_most: NEVER,
         history_messages: 1,
+        groups: chatd::internals::repository::GroupLimits { groups: 1, members: 1 },
     };
     Arc::new(Service::new(repository, passwords, throttle, rules))
 }

@@ -1,0 +1,145 @@
+//! Groups: who may do what with them. A message to one is a `send`, whose recipients the store knows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::{Authenticated, Caller, Outcome, Peer, Service, unavailable};
+use crate::model::{Address, GroupId, Label, LookupName, MessageId, UserId, Username};
+use crate::protocol::{self, GroupCommand, Receipt, Refusal, Reply};
+use crate::repository::{AddressedMessage, Group, GroupResult, NewGroup};
+
+impl Service {
+    pub(super) async fn group(&self, peer: &Peer, caller: &Caller, command: GroupCommand) -> Result<Outcome, Refusal> {
+        let Authenticated { session, .. } = caller.user()?;
+        let me = session.user.id;
+        let limits = self.rules().groups;
+        let result = match &command {
+            GroupCommand::Create(name) => {
+                let name = Username::parse(name).map_err(|_| Refusal::BadGroupName)?;
+                if name.as_str().contains(',') {
+                    return Err(Refusal::BadGroupName);
+                }
+                let display_name = Label::from(&name);
+                let new = NewGroup { name, display_name, owner: me, password_hash: String::new() };
+                self.repository.add_group(new, limits).await
+            }
+            GroupCommand::Join(name) => self.repository.join(self.group_named(name).await?.id, me, limits).await,
+            GroupCommand::Leave(name) => self.repository.leave(self.group_named(name).await?.id, me).await,
+            GroupCommand::Invite(name, user) => {
+                let group = self.group_of(name, me).await?;
+                self.repository.join(group.id, self.user_named(user).await?, limits).await
+            }
+            GroupCommand::Remove(name, user) => {
+                let group = self.group_owned_by(name, me).await?;
+                self.repository.leave(group.id, self.user_named(user).await?).await
+            }
+            GroupCommand::Delete(name) => {
+                let group = self.group_owned_by(name, me).await?;
+                self.repository.remove_group(group.id).await
+            }
+            GroupCommand::List => {
+                let groups = self.repository.groups_of(me).await.map_err(unavailable)?;
+                let names = groups.iter().map(|group| group.name.clone()).collect();
+                return Ok(caller.hears(Reply::Groups(names)));
+            }
+            GroupCommand::Members(name) => {
+                let group = self.group_of(name, me).await?;
+                let members = self.repository.members(group.id).await.map_err(unavailable)?;
+                let names = members.iter().map(|member| member.user.username.clone()).collect();
+                return Ok(caller.hears(Reply::Members(names)));
+            }
+        };
+        refuse(result.map_err(unavailable)?)?;
+        info!(address = %peer.address, user = session.user.username.as_str(), ?command, "a group was changed");
+        Ok(caller.hears(Reply::GroupChanged))
+    }
+
+    async fn user_named(&self, name: &LookupName) -> Result<UserId, Refusal> {
+        let user = self.repository.user_named(name).await.map_err(unavailable)?;
+        Ok(user.ok_or(Refusal::UnknownRecipient)?.id)
+    }
+
+    async fn group_named(&self, name: &LookupName) -> Result<Arc<Group>, Refusal> {
+        self.repository.group_named(name).await.map_err(unavailable)?.ok_or(Refusal::UnknownGroup)
+    }
+
+    /// A group that somebody is in.
+    async fn group_of(&self, name: &LookupName, member: UserId) -> Result<Arc<Group>, Refusal> {
+        let group = self.group_named(name).await?;
+        match self.repository.is_member(group.id, member).await.map_err(unavailable)? {
+            true => Ok(group),
+            false => Err(Refusal::NotAMember),
+        }
+    }
+
+    async fn group_owned_by(&self, name: &LookupName, owner: UserId) -> Result<Arc<Group>, Refusal> {
+        let group = self.group_of(name, owner).await?;
+        if group.owner == owner { Ok(group) } else { Err(Refusal::NotTheOwner) }
+    }
+
+    /// What became of what the caller sent to somebody or to a group.
+    pub(super) async fn status(&self, caller: &Caller, username: &str) -> Result<Outcome, Refusal> {
+        let me = &caller.user()?.session.user;
+        let other = match self.repository.recipient(username).await.map_err(unavailable)? {
+            Some(Address::User(other)) => other,
+            Some(Address::Group(group)) => return self.group_status(caller, group).await,
+            None => return Err(Refusal::UnknownRecipient),
+        };
+        let most = self.rules().history_messages;
+        let receipts = self.repository.receipts(me.id, other, most).await.map_err(unavailable)?;
+        let receipts = receipts.into_iter().map(|(id, sent_at, read_at)| Receipt { id, sent_at, read_at });
+        Ok(caller.hears(Reply::Status(receipts.collect())))
+    }
+
+    /// How many have read what the caller sent to a group.
+    async fn group_status(&self, caller: &Caller, group: GroupId) -> Result<Outcome, Refusal> {
+        let me = &caller.user()?.session.user;
+        let most = self.rules().history_messages;
+        let receipts = self.repository.group_receipts(me.id, group, most).await.map_err(unavailable)?;
+        let receipts = receipts.into_iter().map(|(id, sent_at, count)| protocol::GroupReadCount {
+            id,
+            sent_at,
+            read_by: count.read,
+            of: count.of,
+        });
+        Ok(caller.hears(Reply::GroupStatus(receipts.collect())))
+    }
+
+    /// The display names of the groups that these messages were sent to.
+    pub(super) async fn groups_written_to(
+        &self,
+        messages: &[AddressedMessage],
+    ) -> Result<Vec<(MessageId, Arc<str>)>, Refusal> {
+        let mut names: BTreeMap<GroupId, Arc<str>> = BTreeMap::new();
+        let mut written_to = Vec::new();
+        for AddressedMessage { message, to } in messages {
+            let Some(group) = to.group() else { continue };
+            let name = match names.get(&group) {
+                Some(name) => name.clone(),
+                None => {
+                    let group = self.repository.group(group).await.map_err(unavailable)?;
+                    let Some(group) = group else { continue };
+                    let name: Arc<str> = (*group.display_name).into();
+                    names.insert(group.id, name.clone());
+                    name
+                }
+            };
+            written_to.push((message.id, name));
+        }
+        Ok(written_to)
+    }
+}
+
+fn refuse(result: GroupResult) -> Result<(), Refusal> {
+    match result {
+        GroupResult::Done => Ok(()),
+        GroupResult::NameTaken => Err(Refusal::GroupExists),
+        GroupResult::Gone => Err(Refusal::UnknownGroup),
+        GroupResult::NotAMember => Err(Refusal::NotAMember),
+        GroupResult::AlreadyAMember => Err(Refusal::AlreadyAMember),
+        GroupResult::GroupFull => Err(Refusal::GroupFull),
+        GroupResult::TooManyGroups => Err(Refusal::TooManyGroups),
+    }
+}
