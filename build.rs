@@ -17,7 +17,7 @@ fn main() {
     println!("cargo::rerun-if-env-changed=CHATD_COMMIT");
     let given = env::var("CHATD_COMMIT").ok().filter(|commit| !commit.is_empty());
     if let Some(commit) = given.or_else(commit) {
-        println!("cargo::rustc-env=CHATD_COMMIT={commit}");
+        println!("cargo::rustc-env=EMBEDDED_COMMIT={commit}");
     }
     page();
 }
@@ -94,7 +94,7 @@ fn page() {
         all.update(bytes);
     }
     let hash: String = all.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    println!("cargo::rustc-env=CHATD_PAGE={hash}");
+    println!("cargo::rustc-env=EMBEDDED_PAGE={hash}");
     let mut table = format!("const HASH: &str = \"{hash}\";\nconst ASSETS: &[Asset] = &[\n");
     for (number, (name, content_type, bytes)) in files.into_iter().enumerate() {
         let bytes = match name.ends_with(".html") || name.ends_with(".webmanifest") || name == "sw.js" {

@@ -26,7 +26,7 @@ impl Release {
     pub(crate) fn this() -> Release {
         Release {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("CHATD_COMMIT").map(str::to_owned),
+            commit: option_env!("EMBEDDED_COMMIT").map(str::to_owned),
             schema: known_schema(),
             wire: WIRE,
         }

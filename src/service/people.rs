@@ -75,6 +75,7 @@ impl Service {
                 self.repository.send(PerMessage::from([message])).await.ok().and_then(|queued| queued.first().copied())
             }
         };
-        Ok((self.stored(queued.as_ref())?, asked_at))
+        let (id, _) = self.stored(queued.as_ref())?;
+        Ok((id, asked_at))
     }
 }

@@ -19,7 +19,7 @@ struct Asset {
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 /// The program and the page in it.
-pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("CHATD_PAGE"));
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("EMBEDDED_PAGE"));
 
 /// At a name that stays, so it is asked for each time.
 const ALWAYS_ASK: &str = "no-cache";
