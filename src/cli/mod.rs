@@ -17,6 +17,7 @@ use std::sync::{Arc, LazyLock};
 use clap::{Parser, Subcommand};
 
 use self::admin::{config, db, health, manual, privileges, quickstart, session, user};
+use self::chat::screen::Chat;
 use self::chat::{client, script};
 use self::output::Unprinted;
 use crate::auth::password::Cost;
@@ -67,8 +68,11 @@ enum CliCommand {
     /// Chats: the document's program. On a pipe, each line of input gives one line of output, nothing is asked,
     /// sessions stay open until `logout`, and exit status 0 says that every line was carried out
     Client(client::Client),
-    /// Logs in for `chatd send` and `chatd inbox`; the password comes from $CHATD_PASSWORD, $CHATD_PASSWORD_FILE or the
-    /// terminal. With --as the server is kept under a name, and `--as NAME` means it from then on
+    /// Chats on the whole screen: all conversations, messages as they come; `?` there is help. Asks for a login where
+    /// none was kept
+    Chat(Chat),
+    /// Logs in for `chatd chat`, `send` and `inbox`; the password comes from $CHATD_PASSWORD, $CHATD_PASSWORD_FILE or
+    /// the terminal. With --as the server is kept under a name, and `--as NAME` means it from then on
     Login(script::LoginCommand),
     /// Ends that login, at the server too
     Logout(script::Logout),
@@ -160,6 +164,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         CliCommand::Completions(completions) => completions.run(),
         CliCommand::Man(man) => man.run(),
         CliCommand::Client(client) => client.run(),
+        CliCommand::Chat(chat) => chat.run(),
         CliCommand::Login(login) => login.run(),
         CliCommand::Logout(logout) => logout.run(),
         CliCommand::Send(send) => send.run(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{ClientConnection, ClientError, RemoteServer};
+use super::{ClientConnection, ClientError, REPLY, RemoteServer};
 use crate::model::Token;
 use crate::protocol::{Command, Reply, Request};
 
@@ -32,8 +32,10 @@ impl Link {
     /// Asks, over a new connection where the old one is gone. A request is said a second time only where that does
     /// no harm; a message might arrive twice.
     pub async fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        match self.call_once(request).await {
-            Err(ClientError::Lost(_)) if !matches!(request.command, Command::Send(_)) => self.call_once(request).await,
+        match self.call_once(request, REPLY).await {
+            Err(ClientError::Lost(_)) if !matches!(request.command, Command::Send(_)) => {
+                self.call_once(request, REPLY).await
+            }
             other => other,
         }
     }
@@ -53,9 +55,11 @@ impl Link {
         self.keep(connection, result)
     }
 
-    async fn call_once(&mut self, request: &Request) -> Result<Reply, ClientError> {
+    /// The same, but a connection that is lost is an error, even where another could be made; the reply may take so
+    /// long.
+    pub async fn call_once(&mut self, request: &Request, limit: Duration) -> Result<Reply, ClientError> {
         let mut connection = self.take().await?;
-        let result = connection.call(request).await;
+        let result = connection.call_within(request, limit).await;
         self.keep(connection, result)
     }
 

@@ -192,7 +192,8 @@ impl ClientConnection {
         self.call_within(request, REPLY).await
     }
 
-    async fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Reply, ClientError> {
+    /// The same where the reply may take so long.
+    pub async fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Reply, ClientError> {
         let line = write(request)?;
         let late = |_| Err(ClientError::Lost(io::Error::other(format!("no reply within {} s", limit.as_secs()))));
         let reply = timeout(limit, self.exchange(&line)).await.unwrap_or_else(late)?;

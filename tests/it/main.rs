@@ -41,12 +41,14 @@
 //! - `browser`: the page in Chromium, against a server that fails when it is told to
 //! - `page`: the sizes of the page's files, its words, and what no module of it does
 //! - `crontab`: `chatd login`, `logout`, `send`, `inbox`
+//! - `chat`: `chatd chat` on a pseudo terminal
 //! - `servers`: several servers, kept by name
 
 mod admin;
 mod administration;
 mod away;
 mod browser;
+mod chat;
 mod client;
 mod clock;
 mod commands;

@@ -197,15 +197,25 @@ impl Window {
 
     /// Waits until something stands there; gives all rows.
     pub fn see(&mut self, text: &str) -> Vec<String> {
+        self.wait(text, true)
+    }
+
+    /// Waits until it does not stand there.
+    pub fn see_no_more(&mut self, text: &str) {
+        self.wait(text, false);
+    }
+
+    fn wait(&mut self, text: &str, stands: bool) -> Vec<String> {
         let begun = Instant::now();
         loop {
             self.catch_up();
             let (_, columns) = self.parser.screen().size();
             let rows: Vec<String> = self.parser.screen().rows(0, columns).collect();
-            if rows.iter().any(|row| row.contains(text)) {
+            if rows.iter().any(|row| row.contains(text)) == stands {
                 return rows;
             }
-            assert!(begun.elapsed() < PATIENCE, "{text:?} does not stand in\n{}", rows.join("\n").trim_end());
+            let why = if stands { "does not stand" } else { "still stands" };
+            assert!(begun.elapsed() < PATIENCE, "{text:?} {why} in\n{}", rows.join("\n").trim_end());
             thread::sleep(Duration::from_millis(1));
         }
     }

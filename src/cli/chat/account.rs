@@ -88,15 +88,38 @@ pub(crate) fn run(
     }
 }
 
+/// Who is meant where the command line names nobody: the one kept with the server, or that of the environment, or the
+/// one who logged in last.
+fn known_user(target: &Target) -> anyhow::Result<Option<String>> {
+    let kept = target.user.clone();
+    match kept.map_or_else(remote::user, |user| Ok(Some(user)))? {
+        Some(user) => Ok(Some(user)),
+        None => Logins::at(&target.address).current_user(),
+    }
+}
+
+/// Who one is at the server, and the session: the one that was kept, or else a new one, which is kept. What is not
+/// known the terminal is asked for.
+pub(crate) fn session(target: &Target, kept_as: Option<&str>) -> anyhow::Result<(String, Token)> {
+    let user = match known_user(target)? {
+        Some(user) => user,
+        None => remote::ask_user()?,
+    };
+    let mut session = None;
+    run(target, Some(&user), async |account| {
+        session = Some(account.kept_session(kept_as).await?);
+        Ok(())
+    })?;
+    let token = session.context("ended before the login")?;
+    Ok((user, token))
+}
+
 impl RemoteAccount {
     fn of(target: &Target, user: Option<&str>) -> anyhow::Result<RemoteAccount> {
         let server = target.server()?;
         let logins = Logins::at(&server.address);
-        let user = user.or(target.user.as_deref());
-        let user = match user.map_or_else(remote::user, |user| Ok(Some(user.to_owned())))? {
-            Some(user) => user,
-            None => logins.current_user()?.context("not logged in: `chatd login USER`, or CHATD_USER")?,
-        };
+        let user = user.map_or_else(|| known_user(target), |user| Ok(Some(user.to_owned())))?;
+        let user = user.context("not logged in: `chatd login USER`, or CHATD_USER")?;
         Ok(RemoteAccount {
             link: Link::new(server.clone()),
             server,
@@ -141,6 +164,22 @@ impl RemoteAccount {
     /// Waits for something, but not if the command is to end.
     pub(crate) async fn unless_interrupted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
         unless_interrupted(&mut self.signals, work).await
+    }
+
+    /// The session that was kept, or else a new one. A server that cannot be reached may know the one that was kept.
+    async fn kept_session(&mut self, kept_as: Option<&str>) -> anyhow::Result<Token> {
+        if let Some(token) = self.token()? {
+            match self.link.call(&Command::Show.with(token)).await {
+                Ok(Reply::Refused(Refusal::UnknownToken)) => self.forget(token)?,
+                _ => return Ok(token),
+            }
+        }
+        let password = match self.password.clone() {
+            Some(password) => password,
+            None => remote::ask_password(&self.user)?,
+        };
+        self.log_in_for_good(password, kept_as).await?;
+        self.token()?.context("the login was not kept")
     }
 
     /// Opens a session that is kept for later runs, in the place of the one that was kept before. With a name the

@@ -2,8 +2,10 @@
 //! argument, because other users of the machine can read those.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
+use anyhow::{Context, bail};
 use clap::Args;
 
 use crate::cli::admin::user::first_line;
@@ -11,7 +13,7 @@ use crate::cli::chat::servers;
 use crate::cli::chat::servers::KeptServer;
 use crate::client::{RemoteServer, ServerAddress, tls};
 use crate::config::BadConfig;
-use crate::model::Password;
+use crate::model::{Password, visible};
 
 /// Where `chatd serve` listens by default.
 const DEFAULT: &str = "127.0.0.1:8889";
@@ -151,6 +153,28 @@ pub(crate) fn password() -> Result<Option<Password>, BadConfig> {
         (text, None) => text,
     };
     Ok(text.as_deref().map(Password::attempt))
+}
+
+/// Asks the terminal for a password, which is not shown.
+pub(crate) fn ask_password(user: &str) -> anyhow::Result<Password> {
+    let typed = rpassword::prompt_password(format!("Password of {}: ", visible(user)));
+    let typed = typed.context("no terminal to ask for the password (see CHATD_PASSWORD_FILE)")?;
+    Ok(Password::attempt(&typed))
+}
+
+/// Asks the terminal who one is. Takes one line and no more, because a password may have been typed behind it.
+pub(crate) fn ask_user() -> anyhow::Result<String> {
+    let hint = "no terminal to ask who you are: `chatd login USER`, or CHATD_USER";
+    let mut terminal = File::options().read(true).write(true).open("/dev/tty").context(hint)?;
+    write!(terminal, "User: ")?;
+    // A terminal gives a line at a time.
+    let mut line = vec![0; 4096];
+    let read = terminal.read(&mut line)?;
+    let name = String::from_utf8_lossy(&line[..read]).trim().to_owned();
+    if name.is_empty() {
+        bail!("no name, no login");
+    }
+    Ok(name)
 }
 
 /// An environment variable; an empty one counts as none.

@@ -17,7 +17,7 @@ use crate::cli::chat::remote::Remote;
 use crate::cli::chat::render::readable;
 use crate::cli::output;
 use crate::client::{self, is_empty};
-use crate::model::{LookupName, Password};
+use crate::model::LookupName;
 use crate::protocol::text::{self, ReplyContext};
 use crate::protocol::{Command, Reply, Send, SenderMessages, json};
 
@@ -72,11 +72,7 @@ impl LoginCommand {
         account::run(&target, Some(&user), async |account| {
             let password = match account.password() {
                 Some(password) => password,
-                None => {
-                    let typed = rpassword::prompt_password(format!("Password of {user}: "));
-                    let hint = "no terminal to ask for the password (see CHATD_PASSWORD_FILE)";
-                    Password::attempt(&typed.context(hint)?)
-                }
+                None => remote::ask_password(&user)?,
             };
             account.log_in_for_good(password, self.remote.kept_as()).await
         })
@@ -169,7 +165,7 @@ fn input() -> anyhow::Result<String> {
 
 /// A text as it travels: the lines of it with LF between them, for CR LF would end the request; no empty lines at the
 /// end; the blanks that the text protocol has around it. `None` for one with nothing in it.
-fn as_sent(text: &str) -> Option<String> {
+pub(crate) fn as_sent(text: &str) -> Option<String> {
     let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches('\r')).collect();
     let text = lines.join("\n");
     let text = text.trim_end_matches('\n');

@@ -1,0 +1,130 @@
+//! The terminal of `chatd chat`: a screen of its own, keys as they come, and its own modes again whatever ends or stops
+//! the program.
+
+use std::io::{self, Stdout, Write};
+use std::panic;
+use std::thread;
+
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::event::{
+    self, DisableBracketedPaste, DisableFocusChange, EnableBracketedPaste, EnableFocusChange, Event,
+};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use signal_hook::consts::SIGTSTP;
+use signal_hook::low_level::emulate_default_handler;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::cli::chat::screen::state::ChatState;
+use crate::cli::chat::screen::view;
+use crate::model::visible;
+
+/// A longer notification is cut, in characters.
+const NOTIFICATION: usize = 200;
+
+/// A screen of our own; dropped, the terminal is as it was.
+pub(crate) struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+}
+
+impl Screen {
+    pub(crate) fn open() -> io::Result<Screen> {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panicked| {
+            leave();
+            before(panicked);
+        }));
+        enter()?;
+        Ok(Screen { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))? })
+    }
+
+    /// Columns and rows.
+    pub(crate) fn size(&self) -> io::Result<(u16, u16)> {
+        let size = self.terminal.size()?;
+        Ok((size.width, size.height))
+    }
+
+    pub(crate) fn draw(&mut self, state: &ChatState) -> io::Result<()> {
+        self.terminal.draw(|frame| view::draw(state, frame)).map(drop)
+    }
+
+    /// The next drawing draws all of it.
+    pub(crate) fn forget(&mut self) -> io::Result<()> {
+        self.terminal.clear()
+    }
+
+    /// Stops the program until the shell lets it go on, and gives the shell its terminal meanwhile.
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
+        leave();
+        let _ = emulate_default_handler(SIGTSTP);
+        enter()?;
+        self.forget()
+    }
+
+    /// Rings, and has the desktop show a text.
+    pub(crate) fn notify(&mut self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(notification(text, shows_777()).as_bytes())?;
+        out.flush()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+fn enter() -> io::Result<()> {
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, EnableFocusChange)
+}
+
+/// A terminal that is gone needs none of it.
+fn leave() {
+    let _ = execute!(io::stdout(), DisableFocusChange, DisableBracketedPaste, LeaveAlternateScreen, Show);
+    let _ = disable_raw_mode();
+}
+
+/// What comes from the keyboard, until the terminal is gone.
+pub(crate) fn keyboard() -> UnboundedReceiver<Event> {
+    let (sender, receiver) = unbounded_channel();
+    thread::spawn(move || {
+        while let Ok(event) = event::read() {
+            if sender.send(event).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Which of the two ways to notify this terminal has: not both, lest it be told twice.
+fn shows_777() -> bool {
+    let term = std::env::var("TERM").unwrap_or_default();
+    std::env::var_os("VTE_VERSION").is_some() || term.starts_with("rxvt") || term.starts_with("foot")
+}
+
+/// The bell, and OSC 9 or OSC 777. The text is other people's, so nothing in it can end the sequence or begin another.
+fn notification(text: &str, as_777: bool) -> String {
+    let text: String = visible(text).chars().take(NOTIFICATION).collect();
+    match as_777 {
+        true => format!("\x07\x1b]777;notify;chatd;{}\x07", text.replace(';', ",")),
+        false => format!("\x07\x1b]9;{text}\x07"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_leaves_its_notification() {
+        let evil = "a\x07\x1b]0;title\x07;b\u{9c}\n";
+        assert_eq!(notification(evil, false), "\x07\x1b]9;a\\x07\\x1b]0;title\\x07;b\\x9c\\n\x07");
+        assert_eq!(notification(evil, true), "\x07\x1b]777;notify;chatd;a\\x07\\x1b]0,title\\x07,b\\x9c\\n\x07");
+        assert!(notification(&"x".repeat(1000), false).len() < 220);
+    }
+}
