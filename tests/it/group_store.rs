@@ -366,7 +366,33 @@ async fn a_full_inbox_holds_nobody_up_and_the_sender_hears_of_it() {
     repository.close().await.expect("it closes");
     drop(repository);
     let found = chatd::internals::repository::sqlite::verify::verify(&folder.path().join("chat.db"), &options).await;
-    assert_eq!(found.expect("it is whole").messages, 15);
+    let found = found.expect("it is whole");
+    assert_eq!((found.messages, found.unread), (15, 3), "who has read all but what he missed has read all");
+}
+
+/// While an older message is held, one that was read after it is read for `db verify`, too.
+#[tokio::test]
+async fn what_is_read_before_an_older_one_is_not_counted_as_unread() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    let group = add_group(&repository, "team", users[0]).await;
+    join(&repository, group, users[1]).await;
+    for text in ["older", "newer"] {
+        send_to(&repository, users[0], group, text).await;
+    }
+    let one = InboxQuery { messages: 1, ..ALL };
+    let older = lease(&repository, users[1], one).await;
+    let newer = lease(&repository, users[1], one).await;
+    assert_eq!((texts(&older), texts(&newer)), (vec!["older"], vec!["newer"]));
+    newer.lease.into_iter().for_each(Lease::confirm);
+    settle(&repository).await;
+    drop(older);
+    let repository = reopen(repository, folder.path(), &OPTIONS).await;
+    repository.close().await.expect("it closes");
+    drop(repository);
+    let found = chatd::internals::repository::sqlite::verify::verify(&folder.path().join("chat.db"), &OPTIONS).await;
+    assert_eq!(found.expect("it is whole").unread, 1);
 }
 
 /// One row of the log, whose text is there once, and nothing else for each reader.

@@ -29,6 +29,22 @@ pub struct DatabaseFindings {
 /// More than this many complaints of one kind tell nobody more.
 const MOST: usize = 5;
 
+/// What somebody has not read: by whom, with number and text.
+macro_rules! waiting {
+    () => {
+        "WITH waiting AS (
+             SELECT target AS user, id, text FROM message WHERE id NOT IN (SELECT id FROM receipt)
+                 AND target NOT IN (SELECT id FROM user WHERE owner IS NOT NULL)
+             UNION ALL
+             SELECT member, id, text FROM message m JOIN membership s ON grp = target AND read_to < id
+                 AND member <> sender AND since < id AND id <= coalesce(until, id) AND id < coalesce(full_from, id + 1)
+             WHERE NOT EXISTS (SELECT 1 FROM missed x WHERE x.grp = s.grp AND x.member = s.member
+                     AND m.id BETWEEN first_id AND last_id)
+                 AND NOT EXISTS (SELECT 1 FROM read_ahead x WHERE x.grp = s.grp AND x.member = s.member
+                     AND x.id = m.id))"
+    };
+}
+
 /// What must not be there, each as a query for how often it is. Which is what the tables promise each other: the writer
 /// checks none of it, because it keeps it.
 const MUST_BE_NONE: [(&str, &str); 12] = [
@@ -82,21 +98,15 @@ const MUST_BE_NONE: [(&str, &str); 12] = [
     ("receipts are of no message", "SELECT count(*) FROM receipt WHERE id NOT IN (SELECT id FROM message)"),
     (
         "mailboxes count other unread mail than there is",
-        "WITH waiting AS (
-                 SELECT target AS user, id, text FROM message WHERE id NOT IN (SELECT id FROM receipt)
-                 UNION ALL
-                 SELECT member, id, text FROM message m JOIN membership s ON grp = target AND read_to < id
-                     AND member <> sender AND since < id AND id <= coalesce(until, id) AND id < coalesce(full_from, id + 1)
-                 WHERE NOT EXISTS (SELECT 1 FROM missed x WHERE x.grp = s.grp AND x.member = s.member
-                         AND m.id BETWEEN first_id AND last_id)
-                     AND NOT EXISTS (SELECT 1 FROM read_ahead x WHERE x.grp = s.grp AND x.member = s.member
-                         AND x.id = m.id)),
-             unread AS (SELECT user, count(*) AS messages, sum(length(CAST(text AS BLOB))) AS bytes, min(w.id) AS oldest
+        concat!(
+            waiting!(),
+            ", unread AS (SELECT user, count(*) AS messages, sum(length(CAST(text AS BLOB))) AS bytes, min(w.id) AS oldest
              FROM waiting w JOIN user u ON u.id = user AND u.removed_at IS NULL AND owner IS NULL
              WHERE w.id <= (SELECT coalesce(max(last), 0) FROM run) GROUP BY user)
          SELECT count(*) FROM unread FULL JOIN mailbox USING (user)
          WHERE coalesce(unread.messages, 0) <> coalesce(mailbox.messages, 0)
-             OR coalesce(unread.bytes, 0) <> coalesce(mailbox.bytes, 0) OR unread.oldest < mailbox.oldest",
+             OR coalesce(unread.bytes, 0) <> coalesce(mailbox.bytes, 0) OR unread.oldest < mailbox.oldest"
+        ),
     ),
     (
         "accounts have other messages stored than is counted",
@@ -119,13 +129,11 @@ const MUST_BE_NONE: [(&str, &str); 12] = [
 ];
 
 /// Accounts, sessions, messages, and those that somebody has not read.
-const COUNTS: &str = "SELECT (SELECT count(*) FROM user WHERE removed_at IS NULL AND owner IS NULL),
-        (SELECT count(*) FROM session), count(*),
-        count(*) FILTER (WHERE CASE WHEN EXISTS (SELECT 1 FROM user WHERE id = target AND owner IS NOT NULL)
-            THEN EXISTS (SELECT 1 FROM membership WHERE grp = target AND read_to < m.id AND member <> sender
-                AND since < m.id AND m.id <= coalesce(until, m.id) AND m.id < coalesce(full_from, m.id + 1))
-            ELSE NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = m.id) END)
-    FROM message m";
+const COUNTS: &str = concat!(
+    waiting!(),
+    " SELECT (SELECT count(*) FROM user WHERE removed_at IS NULL AND owner IS NULL),
+        (SELECT count(*) FROM session), count(*), (SELECT count(DISTINCT id) FROM waiting) FROM message"
+);
 /// The same in a schema that may know no groups.
 const COUNTS_BEFORE_GROUPS: &str = "SELECT (SELECT count(*) FROM user WHERE removed_at IS NULL),
         (SELECT count(*) FROM session), count(*), count(*) - (SELECT count(*) FROM receipt) FROM message";
