@@ -64,6 +64,7 @@ mod tests {
     use tokio_rustls::rustls::pki_types::ServerName;
     use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+    use super::*;
     use crate::transport::tls::{Accepted, Tls, TlsIdentity};
 
     /// A server's TLS, and a client that trusts it.
@@ -86,6 +87,35 @@ mod tests {
     }
 
     const MANY: usize = 40;
+
+    /// Work of two steps; it says when it is done.
+    fn two_steps(number: usize, order: Arc<Mutex<Vec<usize>>>) -> impl Future<Output = ()> + Send + Unpin + 'static {
+        let mut steps = 0;
+        std::future::poll_fn(move |context| {
+            steps += 1;
+            if steps < 2 {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            order.lock().expect("nobody panics").push(number);
+            Poll::Ready(())
+        })
+    }
+
+    #[tokio::test]
+    async fn many_steps_of_one_address_go_round_with_those_of_another() {
+        let turns = turns();
+        let order: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let payer = |number: usize| Payer::at(Ipv4Addr::new(192, 0, 2, u8::from(number == MANY)).into());
+        let work = (0..=MANY).map(|number| {
+            let work = in_turns(two_steps(number, order.clone()), &turns, payer(number));
+            async { work.await.expect("no thread panics") }
+        });
+        futures_all(work.collect()).await;
+        let order = order.lock().expect("nobody panics");
+        let before = order.iter().take_while(|number| **number < MANY).count();
+        assert!(before <= 4, "{before} of {MANY} came first: {order:?}");
+    }
 
     /// The clients run on the thread of the servers, so now and then the one from elsewhere is late by itself. Without
     /// turns it comes last each time.
