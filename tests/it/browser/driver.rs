@@ -103,12 +103,18 @@ impl Browser {
         self.runtime.block_on(work).expect("the browser does it")
     }
 
-    /// The same once more where the page has drawn anew what was looked up.
+    /// The same once more where the page was just drawn anew: what was looked up is gone, not there yet or covered.
     fn act<T>(&self, work: impl AsyncFn() -> Result<T, CmdError>) -> T {
         let until = Instant::now() + PATIENCE;
+        let passes = |error: &CmdError| {
+            let error = error.to_string();
+            ["stale element", "no such element", "click intercepted", "not interactable"]
+                .iter()
+                .any(|e| error.contains(e))
+        };
         loop {
             match self.runtime.block_on(work()) {
-                Err(error) if error.to_string().contains("stale element") && Instant::now() < until => {}
+                Err(error) if passes(&error) && Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
                 other => return other.expect("the browser does it"),
             }
         }
