@@ -67,6 +67,13 @@ pub enum NoConnection {
          (CHATD_TLS_CA)"
     )]
     UnknownAuthority,
+    /// The server shows the certificate of an authority, as `openssl req -x509` makes it.
+    #[error(
+        "the server shows the certificate of an authority (CA:TRUE) as its own: give the server one that the authority \
+         has signed, or one made with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`, and name that \
+         with --tls-ca (CHATD_TLS_CA)"
+    )]
+    AuthorityAsServer,
     /// The TLS handshake failed.
     #[error("no TLS: {0}")]
     Tls(io::Error),
@@ -127,6 +134,12 @@ pub(super) async fn shake_hands(
             Some(rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature,
             )) => NoConnection::UnknownAuthority,
+            // rustls has no name of its own for it.
+            Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+                if other.to_string() == "CaUsedAsEndEntity" =>
+            {
+                NoConnection::AuthorityAsServer
+            }
             _ => NoConnection::Tls(error),
         }
     })

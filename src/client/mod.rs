@@ -57,6 +57,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 const ASK_TIMES: u32 = 3;
 /// How long the other end may take to acknowledge bytes.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
+/// How long the end of a session may take that was opened at a port for people.
+const GRACE: Duration = Duration::from_secs(5);
 /// A longer reply is no reply of a chat server, in bytes.
 const REPLY_BYTES: usize = 256 << 20;
 /// How often an inbox is asked for where the server cannot tell by itself.
@@ -196,7 +198,12 @@ impl ClientConnection {
     pub async fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Reply, ClientError> {
         let line = write(request)?;
         let late = |_| Err(ClientError::Lost(io::Error::other(format!("no reply within {} s", limit.as_secs()))));
-        let reply = timeout(limit, self.exchange(&line)).await.unwrap_or_else(late)?;
+        let reply = timeout(limit, self.exchange(&line)).await.unwrap_or_else(late);
+        if matches!((&reply, &request.command), (Err(ClientError::Unreadable(Unreadable::Shape)), Command::Auth { .. }))
+        {
+            self.log_out_of_text_port().await;
+        }
+        let reply = reply?;
         match read(&reply)? {
             Reply::Refused(Refusal::WantsTls) => Err(ClientError::Encrypted(self.address.clone())),
             reply => Ok(reply),
@@ -225,6 +232,20 @@ impl ClientConnection {
             }
         }
         Ok(reply)
+    }
+
+    /// The text port, which people use, has given a session to this connection, and nobody would ever end it. Whoever
+    /// else is there takes it for nonsense like what came before. The connection is of no use any more.
+    async fn log_out_of_text_port(&mut self) {
+        let ended = async {
+            self.stream.write_all(b"logout\r\n").await?;
+            self.stream.shutdown().await?;
+            // What is said to it, and the end.
+            let mut said = [0; 4096];
+            while self.stream.read(&mut said).await? > 0 {}
+            Ok::<(), io::Error>(())
+        };
+        let _ = timeout(GRACE, ended).await;
     }
 
     /// The server has not ended the connection, as far as is known without asking.

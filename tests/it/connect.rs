@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::client::chatd;
 use crate::door::Door;
-use crate::support::{Folder, Server};
+use crate::support::{Folder, Server, address_in};
 
 /// A command of messi's.
 fn messi(folder: &Folder, address: impl ToString, arguments: &[&str]) -> Command {
@@ -122,9 +122,10 @@ fn a_plain_client_at_a_tls_port_hears_what_to_do() {
     assert_eq!(said, format!("chatd: {}: {hint}", door.address));
 }
 
-/// The text port ends its replies otherwise, and the client waited for an end that never came.
+/// The text port ends its replies otherwise, and the client waited for an end that never came; and the session that was
+/// opened there stayed.
 #[test]
-fn a_port_that_is_not_for_programs_is_told_at_once() {
+fn a_port_that_is_not_for_programs_is_told_at_once_and_keeps_no_session() {
     let folder = Folder::new("[server]\ntext_listen = \"127.0.0.1:0\"");
     folder.add_three();
     let server = Server::start(&folder);
@@ -134,6 +135,9 @@ fn a_port_that_is_not_for_programs_is_told_at_once() {
         assert!(said.ends_with("is that the JSON port of a chat server?"), "{said}");
     }
     assert_eq!(server.log().matches(" login ").count(), 3, "nothing was asked twice: {}", server.log());
+    // The text port has logged messi in each time, and gave the session to a connection that is gone.
+    assert_eq!(folder.done(&["session", "list"], ""), "");
+    assert_eq!(server.log().matches(" logout ").count(), 3, "{}", server.log());
 }
 
 #[test]
@@ -153,4 +157,24 @@ fn an_unknown_authority_is_told_with_what_to_do() {
         let said = error(messi(&folder, address, &["send", "--tls-ca", authority, "messi", "x"]), 1);
         assert!(said.contains("of an authority that is not trusted here") && said.contains("--tls-ca"), "{said}");
     }
+}
+
+/// What `openssl req -x509` makes is the certificate of an authority; shown by a server it was refused in words of the
+/// TLS library.
+#[test]
+fn an_authority_that_is_shown_as_the_servers_own_certificate_is_told_with_what_to_do() {
+    let folder = Folder::new("");
+    let (certificate, key) = (folder.path().join("chat.crt"), folder.path().join("chat.key"));
+    let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("the name is one");
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pair = rcgen::KeyPair::generate().expect("a key can be made");
+    fs::write(&certificate, parameters.self_signed(&pair).expect("it can be signed").pem()).expect("it can be written");
+    fs::write(&key, pair.serialize_pem()).expect("it can be written");
+    folder.configure("[server]\ntls_listen = \"127.0.0.1:0\"\ntls_certificate = \"chat.crt\"\ntls_key = \"chat.key\"");
+    let server = Server::start(&folder);
+    let address = address_in(&server.log(), "listening for TLS").expect("it listens");
+    let authority = certificate.to_str().expect("it is UTF-8");
+    let address = format!("localhost:{}", address.port());
+    let said = error(messi(&folder, address, &["send", "--tls-ca", authority, "messi", "x"]), 1);
+    assert!(said.contains("the certificate of an authority") && said.contains("CA:FALSE"), "{said}");
 }
