@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chatd::internals::clock::{Clock, TimeSource};
 use chatd::internals::repository::sqlite::SqliteRepository;
@@ -15,6 +15,7 @@ use chatd::model::{SessionId, Timestamp, Token, UserId};
 
 use crate::database::tamper;
 use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, reopen, settle};
+use crate::support::PATIENCE;
 
 const DAY: i64 = 24 * 3_600_000;
 const TODAY: i64 = 1_795_447_622_120;
@@ -89,7 +90,9 @@ async fn stored_use(repository: &SqliteRepository) -> i64 {
 }
 
 async fn moved_to(repository: &SqliteRepository, stored: i64) {
+    let begun = Instant::now();
     while stored_use(repository).await != stored {
+        assert!(begun.elapsed() < PATIENCE, "what is stored does not move with the clock");
         tokio::task::yield_now().await;
     }
     settle(repository).await;

@@ -230,6 +230,7 @@ fn damage_is_named() {
         ("DELETE FROM mailbox", "1 mailboxes count other unread mail than there is"),
         ("INSERT INTO receipt VALUES (99, 0)", "1 receipts are of no message"),
         ("DELETE FROM mail", "3 messages are missing in the index"),
+        ("UPDATE mail SET messages = messages || ' '", "1 rows of the index are damaged, of the runs"),
         ("DELETE FROM sent", "3 messages are missing in the index of what was sent"),
         ("UPDATE sent SET messages = '[1,2,3 ]'", "1 rows of the index of what was sent are damaged, of the runs"),
         ("DELETE FROM conversation", "3 messages are missing in the index of conversations"),

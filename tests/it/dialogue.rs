@@ -169,7 +169,7 @@ fn the_demonstration_says_that_it_talks_to_people_although_the_settings_do_not_w
     let folder = Folder::new("[server]\ntext_listen = \"\"");
     // Somebody else may have the port of the demonstration, so it need not start.
     let taken = std::net::TcpListener::bind("127.0.0.1:8890");
-    let output = folder.command(&["serve", "--demo"]).output().expect("chatd starts");
+    let output = folder.run(&["serve", "--demo"], "");
     drop(taken);
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{log}");

@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use chatd::internals::config::range::RANGES;
 
-use crate::support::{Folder, PATIENCE, SENT, Server, texts};
+use crate::support::{Folder, PATIENCE, SENT, Server, output_of, texts};
 
 /// systemd's end of `NOTIFY_SOCKET`.
 struct Manager(UnixDatagram);
@@ -133,7 +133,8 @@ fn a_start_that_fails_with_the_database_open_says_only_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = taken.local_addr().expect("it has one").to_string();
     let mut command = folder.command(&["serve"]);
-    let output = command.env("CHATD_SERVER__LISTEN", &address).output().expect("it runs");
+    command.env("CHATD_SERVER__LISTEN", &address);
+    let output = output_of(command, "");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     let last = said.lines().last().expect("it says why");

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 /// Nothing that works takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A command that takes longer does not end by itself, however loaded the machine is.
+const NEVER_ENDS: Duration = Duration::from_secs(180);
 
 /// The example accounts; the password of each is `surabaya`.
 pub const THREE: [(&str, &str, &str); 3] = [
@@ -79,14 +83,7 @@ impl Folder {
 
     /// Runs `chatd ARGUMENTS` with `input` and gives what it printed.
     pub fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("chatd starts");
-        let mut stdin = child.stdin.take().expect("it was piped");
-        // A command that does not read its input may have closed it.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("it ends")
+        output_of(self.command(arguments), input)
     }
 
     /// Runs a command that must succeed, and gives its standard output.
@@ -115,6 +112,27 @@ impl Folder {
             self.add_user(name, display_name, country);
         }
     }
+}
+
+/// Gives a command its input and takes what it prints. One that does not end, as a server that should not have started,
+/// is killed.
+pub fn output_of(mut command: Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("chatd starts");
+    let mut stdin = child.stdin.take().expect("it was piped");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("process numbers are small"));
+    let (ended, end) = channel::<()>();
+    thread::spawn(move || {
+        if end.recv_timeout(NEVER_ENDS) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
+    // A command that does not read its input may have closed it.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    drop(ended);
+    output
 }
 
 impl Drop for Folder {
