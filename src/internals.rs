@@ -29,9 +29,9 @@ pub mod config {
 
 pub mod repository {
     pub use crate::repository::{
-        AddressedMessage, ConversationQuery, Delivery, FollowQuery, Group, GroupLimits, GroupMember, GroupRepository,
-        GroupResult, HistoryQuery, InboxQuery, Lease, NewGroup, NewMessage, NewSession, NewUser, Pace, ReadCount,
-        Repository, SendResult, StoreOptions, StoreStatus,
+        AccountRepository, AddressedMessage, ConversationQuery, Delivery, FollowQuery, Group, GroupLimits, GroupMember,
+        GroupRepository, GroupResult, HistoryQuery, InboxQuery, Lease, NewGroup, NewMessage, NewSession, NewUser, Pace,
+        PasswordChange, ReadCount, Repository, SendResult, StoreOptions, StoreStatus,
     };
     pub mod sqlite {
         pub use crate::repository::sqlite::{Role, SqliteRepository, open};

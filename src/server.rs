@@ -69,6 +69,8 @@ impl Server {
         stop: CancellationToken,
     ) -> Server {
         let connections = Connections::new(limits);
+        let counted = connections.clone();
+        service.set_presence(move |user| counted.has_any_of(user));
         let settings = Arc::new(RwLock::new(Arc::new(settings)));
         Server { service, settings, connections, tasks: TaskTracker::new(), stop, turned_away: Arc::default() }
     }

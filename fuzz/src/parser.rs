@@ -26,7 +26,8 @@ pub fn check(data: &[u8]) {
     let parsed = parse(&line);
     if let Err(refusal) = parsed {
         let its_own = [Refusal::UnknownCommand, Refusal::Http, Refusal::Malformed, Refusal::UnknownToken];
-        let is_its_own = its_own.contains(&refusal) || matches!(refusal, Refusal::NotANumber(_));
+        let is_its_own = its_own.contains(&refusal)
+            || matches!(refusal, Refusal::NotANumber(_) | Refusal::BadKey | Refusal::BadDisplayName(_));
         assert!(is_its_own, "{refusal:?} is no answer of the parser's");
     }
     let token = |token: Option<Token>| token.map(|token| token.reveal()).expect("this command shows one");

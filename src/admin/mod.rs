@@ -17,7 +17,6 @@ use crate::repository::{AddUserResult, Error, NewUser, Pace, Repository, RoomIns
 
 /// Answers a question. An error is a line for the administrator.
 pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) -> Result<AdminReply, String> {
-    let store = |error: Error| format!("the store has not done it: {error}");
     Ok(match command {
         AdminCommand::Health => {
             // Goes through the writer: while that hangs, the server is not well.
@@ -37,8 +36,7 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             AdminReply::Accounts { accounts: accounts(repository, page).await.map_err(store)? }
         }
         AdminCommand::AddAccount { name, display_name, country, password_hash } => {
-            let display_name = Label::parse(&display_name).map_err(|error| format!("{display_name:?}: {error}"))?;
-            let country = Label::parse_or_none(&country).map_err(|error| format!("{country:?}: {error}"))?;
+            let (display_name, country) = (shown(&display_name)?, shown_or_none(&country)?);
             let new = NewUser { username: username(&name)?, display_name, country, password_hash };
             AdminReply::Added { is_new: repository.add_user(new).await.map_err(store)? == AddUserResult::Added }
         }
@@ -50,6 +48,12 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             repository.set_password(find(repository, &name).await?.id, password_hash).await.map_err(store)?;
             AdminReply::Done { count: 1 }
         }
+        AdminCommand::SetProfile { name, display_name, country } => {
+            let display_name = display_name.as_deref().map(shown).transpose()?;
+            let country = country.as_deref().map(shown_or_none).transpose()?;
+            repository.set_profile(find(repository, &name).await?.id, display_name, country).await.map_err(store)?;
+            AdminReply::Done { count: 1 }
+        }
         AdminCommand::SetDisabled { name, disabled } => {
             repository.set_disabled(find(repository, &name).await?.id, disabled).await.map_err(store)?;
             AdminReply::Done { count: 1 }
@@ -58,14 +62,7 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             let user = find(repository, &name).await?.id;
             AdminReply::Done { count: repository.remove_user(user).await.map_err(store)?.unread }
         }
-        AdminCommand::Logins { after, of } => {
-            let of = match of {
-                Some(name) => Some(find(repository, &name).await?.id),
-                None => None,
-            };
-            let logins = repository.logins(SessionId(after), of).await.map_err(store)?;
-            AdminReply::Logins { logins: logins.into_iter().map(login).collect() }
-        }
+        AdminCommand::Logins { after, of } => logins(repository, SessionId(after), of).await?,
         AdminCommand::EndSessions { ids } => {
             let ids = ids.into_iter().map(SessionId).collect();
             AdminReply::Done { count: repository.end_sessions(ids).await.map_err(store)? }
@@ -80,6 +77,18 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             AdminReply::Done { count: 0 }
         }
     })
+}
+
+fn store(error: Error) -> String {
+    format!("the store has not done it: {error}")
+}
+
+fn shown(text: &str) -> Result<Label, String> {
+    Label::parse(text).map_err(|error| format!("{text:?}: {error}"))
+}
+
+fn shown_or_none(text: &str) -> Result<Label, String> {
+    Label::parse_or_none(text).map_err(|error| format!("{text:?}: {error}"))
 }
 
 fn username(name: &str) -> Result<Username, String> {
@@ -110,6 +119,15 @@ fn account(user: User, stored_bytes: u64) -> ListedAccount {
         created_at,
         stored_bytes,
     }
+}
+
+async fn logins(repository: &dyn Repository, after: SessionId, of: Option<String>) -> Result<AdminReply, String> {
+    let of = match of {
+        Some(name) => Some(find(repository, &name).await?.id),
+        None => None,
+    };
+    let logins = repository.logins(after, of).await.map_err(store)?;
+    Ok(AdminReply::Logins { logins: logins.into_iter().map(login).collect() })
 }
 
 fn login(login: crate::repository::StoredSession) -> ListedSession {

@@ -52,6 +52,12 @@ pub(crate) enum AdminCommand {
         /// A PHC string.
         password_hash: String,
     },
+    /// Another display name, another country, or both.
+    SetProfile {
+        name: String,
+        display_name: Option<String>,
+        country: Option<String>,
+    },
     /// Shut or open, which ends the sessions.
     SetDisabled {
         name: String,
@@ -159,6 +165,7 @@ impl std::fmt::Debug for AdminCommand {
             AdminCommand::AddAccount { .. } => "add_account",
             AdminCommand::PasswordHash { .. } => "password_hash",
             AdminCommand::SetPassword { .. } => "set_password",
+            AdminCommand::SetProfile { .. } => "set_profile",
             AdminCommand::SetDisabled { .. } => "set_disabled",
             AdminCommand::RemoveAccount { .. } => "remove_account",
             AdminCommand::Logins { .. } => "logins",

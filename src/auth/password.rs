@@ -66,6 +66,8 @@ pub struct Share {
 struct QueuedLogin {
     attempt: Vec<String>,
     hash: Option<String>,
+    /// The password that is to take its place, if it is right.
+    new: Option<String>,
     answer: oneshot::Sender<Verdict>,
 }
 
@@ -167,8 +169,34 @@ impl Passwords {
     /// may have several spellings, the one in which new passwords are stored first; each costs a hash. Nothing is
     /// compared once nobody waits for it.
     pub async fn verify(&self, attempt: Vec<String>, hash: Option<String>, share: Share) -> Result<Verdict, Busy> {
+        self.ask(attempt, hash, None, share).await
+    }
+
+    /// A PHC string for `new`, if the attempt is right; else `None`.
+    pub async fn change(
+        &self,
+        attempt: Vec<String>,
+        hash: String,
+        new: String,
+        share: Share,
+    ) -> Result<Option<String>, Busy> {
+        match self.ask(attempt, Some(hash), Some(new), share).await? {
+            Verdict::RightWith { new_hash } => Ok(Some(new_hash)),
+            Verdict::Wrong => Ok(None),
+            // It was right, and the new one could not be hashed.
+            Verdict::Right => Err(Busy),
+        }
+    }
+
+    async fn ask(
+        &self,
+        attempt: Vec<String>,
+        hash: Option<String>,
+        new: Option<String>,
+        share: Share,
+    ) -> Result<Verdict, Busy> {
         let (answer, verdict) = oneshot::channel();
-        self.push(QueuedLogin { attempt, hash, answer }, share)?;
+        self.push(QueuedLogin { attempt, hash, new, answer }, share)?;
         verdict.await.map_err(|_| Busy)
     }
 
@@ -209,9 +237,13 @@ const NICENESS: i32 = 10;
 fn run(hasher: &Hasher, shared: &SharedQueues) {
     // On Linux this is for the calling thread alone. Where it is not allowed, logins are only less considerate.
     let _ = setpriority_process(None, NICENESS);
-    while let Some(QueuedLogin { attempt, hash, answer }) = shared.next() {
+    while let Some(QueuedLogin { attempt, hash, new, answer }) = shared.next() {
+        let verdict = match (hasher.verify(&attempt, hash.as_deref()), new) {
+            (Verdict::Right | Verdict::RightWith { .. }, Some(new)) => hasher.hash(&new),
+            (verdict, _) => verdict,
+        };
         // Whoever asked may have gone meanwhile.
-        let _ = answer.send(hasher.verify(&attempt, hash.as_deref()));
+        let _ = answer.send(verdict);
     }
 }
 
@@ -228,7 +260,12 @@ impl Hasher {
         if same && right == 0 {
             return Verdict::Right;
         }
-        match self.argon2.hash_password(today.as_bytes()) {
+        self.hash(today)
+    }
+
+    /// That it was right, with a hash of this one where that can be had.
+    fn hash(&self, password: &str) -> Verdict {
+        match self.argon2.hash_password(password.as_bytes()) {
             Ok(new) => Verdict::RightWith { new_hash: new.to_string() },
             Err(_) => Verdict::Right,
         }

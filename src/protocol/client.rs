@@ -6,11 +6,12 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::model::{Foreign, Message, MessageId, Timestamp, Token, Username};
+use crate::model::{BadLabel, BadPassword, Foreign, Message, MessageId, SessionId, Timestamp, Token, Username};
+use crate::protocol::account::{PASSWORD_CHANGED, RENAMED, SESSION_ENDED};
 use crate::protocol::json::{ACKNOWLEDGED, parse, refused};
 use crate::protocol::{
-    ConversationEntry, Conversations, FollowReply, HistoryEntry, Number, Profile, Receipt, Refusal, Reply, Request,
-    SenderMessages, grammar,
+    AccountReply, ConversationEntry, Conversations, FollowReply, HistoryEntry, Number, OwnSession, Person, Profile,
+    Receipt, Refusal, Reply, Request, SenderMessages, grammar,
 };
 
 /// Something in the request has a space or a line end where a line of words cannot have one.
@@ -68,10 +69,20 @@ pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
         ReplyObject { follow: Some(read), .. } => followed(read).map(Reply::Follow),
         ReplyObject { conversations: Some(read), .. } => conversations(read).map(Reply::Conversations),
         ReplyObject { status: ReplyStatus::Ok, read: Some(messages), .. } => Ok(Reply::Read(messages)),
-        ReplyObject { status: ReplyStatus::Ok, message: Some(words), .. } if words == ACKNOWLEDGED => {
-            Ok(Reply::Acknowledged)
+        ReplyObject { sessions: Some(sessions), .. } => {
+            let sessions = sessions.into_iter().map(session).collect::<Result<_, _>>()?;
+            Ok(Reply::Account(AccountReply::Sessions(sessions)))
         }
-        ReplyObject { status: ReplyStatus::Ok, message: Some(_), .. } => Ok(Reply::Sent),
+        ReplyObject { people: Some(people), .. } => {
+            Ok(Reply::Account(AccountReply::People(people.into_iter().map(person).collect())))
+        }
+        ReplyObject { status: ReplyStatus::Ok, message: Some(words), .. } => Ok(match &*words {
+            ACKNOWLEDGED => Reply::Acknowledged,
+            PASSWORD_CHANGED => Reply::Account(AccountReply::PasswordChanged),
+            SESSION_ENDED => Reply::Account(AccountReply::SessionEnded),
+            RENAMED => Reply::Account(AccountReply::Renamed),
+            _ => Reply::Sent,
+        }),
         ReplyObject { .. } => Err(Unreadable::Shape),
     }
 }
@@ -88,6 +99,12 @@ fn known(words: &str) -> Option<Refusal> {
         Refusal::InboxFull,
         Refusal::StoredFull,
         Refusal::BadKey,
+        Refusal::BadNewPassword(BadPassword::Length),
+        Refusal::BadNewPassword(BadPassword::Characters),
+        Refusal::BadDisplayName(BadLabel::Length),
+        Refusal::BadDisplayName(BadLabel::Characters),
+        Refusal::UnknownSession,
+        Refusal::DirectoryOff,
         Refusal::LineTooLong,
         Refusal::Busy,
         Refusal::WantsTls,
@@ -115,6 +132,8 @@ struct ReplyObject {
     conversations: Option<ConversationsRead>,
     read: Option<u64>,
     id: Option<i64>,
+    sessions: Option<Vec<SessionRead>>,
+    people: Option<Vec<PersonRead>>,
 }
 
 #[derive(Deserialize)]
@@ -182,6 +201,37 @@ struct ConversationRead {
     read_to: i64,
     other_read_to: i64,
     newest: PastRead,
+}
+
+#[derive(Deserialize)]
+struct SessionRead {
+    id: i64,
+    created: String,
+    last_used: String,
+    address: String,
+    current: bool,
+}
+
+#[derive(Deserialize)]
+struct PersonRead {
+    user: String,
+    name: String,
+    online: bool,
+}
+
+fn session(read: SessionRead) -> Result<OwnSession, Unreadable> {
+    Ok(OwnSession {
+        id: SessionId(read.id),
+        created_at: time(&read.created)?,
+        last_used_at: time(&read.last_used)?,
+        address: read.address,
+        is_current: read.current,
+    })
+}
+
+fn person(read: PersonRead) -> Person {
+    let profile = Profile { username: Username::stored(&read.user), display_name: read.name };
+    Person { profile, is_online: read.online }
 }
 
 fn followed(read: FollowedRead) -> Result<FollowReply, Unreadable> {

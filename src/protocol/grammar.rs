@@ -2,11 +2,13 @@
 //! both ends. A server reads requests by these rows, a client writes them by the same ones. A dialect knows only how a
 //! line is cut into words.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod numbers;
 
-use super::{Command, GroupCommand, Number, Refusal, Request, Send};
-use crate::model::{LookupName, MessageId, Password, SendKey, Token};
+use std::sync::Arc;
+
+use self::numbers::{AfterId, BeforeId, Count, Id, OptionalSeconds, Reads, Seconds, UptoId};
+use super::{AccountCommand, Command, GroupCommand, Refusal, Request, Send};
+use crate::model::{Label, LookupName, Password, SendKey, Token};
 
 /// The words of one line after the name of the command, as a dialect cuts them.
 pub(super) trait Words<'a> {
@@ -83,6 +85,11 @@ grammar! {
     "follow"  NeedsToken (after: AfterId, at_most: OptionalSeconds, reads: Reads) => { Command::Follow { after, at_most, reads } }
     "conversations" NeedsToken (before: BeforeId) => { Command::Conversations { before } }
     "read"    NeedsToken (username: Name, to: UptoId) => { Command::Read { username, to } }
+    "passwd"  NeedsToken (old: Secret, new: Secret) => { Command::Account(AccountCommand::ChangePassword { old, new }) }
+    "sessions" NeedsToken () => { Command::Account(AccountCommand::Sessions) }
+    "endsession" NeedsToken (id: Id) => { Command::Account(AccountCommand::EndSession(id)) }
+    "profile" NeedsToken (name: DisplayName) => { Command::Account(AccountCommand::Rename(name)) }
+    "people"  NeedsToken (prefix: Prefix) => { Command::Account(AccountCommand::People(prefix)) }
 }
 
 /// For a command that needs no session.
@@ -215,129 +222,40 @@ impl Parameter for Text {
     }
 }
 
-/// A length of time, in whole seconds.
-struct Seconds;
+/// A name in messages: the rest of the line, without the blanks around it.
+struct DisplayName;
 
-impl Parameter for Seconds {
-    type Value = Duration;
+impl Parameter for DisplayName {
+    type Value = Label;
 
-    fn read<'a>(words: &mut impl Words<'a>) -> Result<Duration, Refusal> {
-        number(words.required()?, Number::Seconds).map(Duration::from_secs)
+    fn read<'a>(words: &mut impl Words<'a>) -> Result<Label, Refusal> {
+        let rest = words.text()?;
+        if rest.is_empty() {
+            return Err(Refusal::Malformed);
+        }
+        Label::parse(rest.trim()).map_err(Refusal::BadDisplayName)
     }
 
-    fn write(time: &Duration, line: &mut String) {
-        add(line, &time.as_secs().to_string());
-    }
-}
-
-/// The same, no time if it is left out.
-struct OptionalSeconds;
-
-impl Parameter for OptionalSeconds {
-    type Value = Duration;
-
-    fn read<'a>(words: &mut impl Words<'a>) -> Result<Duration, Refusal> {
-        let seconds = words.optional().map(|word| number(word, Number::Seconds)).transpose()?;
-        Ok(Duration::from_secs(seconds.unwrap_or(0)))
-    }
-
-    fn write(time: &Duration, line: &mut String) {
-        Seconds::write(time, line);
+    fn write(name: &Label, line: &mut String) {
+        add(line, name.as_str());
     }
 }
 
-/// The message after which to look; `now` is the newest.
-struct AfterId;
+/// The beginning of names. It may be left out.
+struct Prefix;
 
-impl Parameter for AfterId {
-    type Value = Option<MessageId>;
+impl Parameter for Prefix {
+    type Value = LookupName;
 
-    fn read<'a>(words: &mut impl Words<'a>) -> Result<Option<MessageId>, Refusal> {
-        match words.required()? {
-            "now" => Ok(None),
-            word => number(word, Number::AfterId).map(|id| Some(message_id(id))),
+    fn read<'a>(words: &mut impl Words<'a>) -> Result<LookupName, Refusal> {
+        Ok(LookupName::of(words.optional().unwrap_or_default()))
+    }
+
+    fn write(prefix: &LookupName, line: &mut String) {
+        if !prefix.is_empty() {
+            add(line, prefix);
         }
     }
-
-    fn write(after: &Option<MessageId>, line: &mut String) {
-        add(line, &after.map_or("now".to_owned(), |id| id.to_string()));
-    }
-}
-
-/// The message up to which something was read.
-struct UptoId;
-
-impl Parameter for UptoId {
-    type Value = MessageId;
-
-    fn read<'a>(words: &mut impl Words<'a>) -> Result<MessageId, Refusal> {
-        number(words.required()?, Number::UptoId).map(message_id)
-    }
-
-    fn write(to: &MessageId, line: &mut String) {
-        add(line, &to.to_string());
-    }
-}
-
-/// How often something was read. It may be left out.
-struct Reads;
-
-impl Parameter for Reads {
-    type Value = Option<u64>;
-
-    fn read<'a>(words: &mut impl Words<'a>) -> Result<Option<u64>, Refusal> {
-        words.optional().map(|word| number(word, Number::Reads)).transpose()
-    }
-
-    fn write(reads: &Option<u64>, line: &mut String) {
-        Count::write(reads, line);
-    }
-}
-
-/// The message before which to look. It may be left out; 0 names none, because messages are counted from 1.
-struct BeforeId;
-
-impl Parameter for BeforeId {
-    type Value = Option<MessageId>;
-
-    fn read<'a>(words: &mut impl Words<'a>) -> Result<Option<MessageId>, Refusal> {
-        let id = words.optional().map(|word| number(word, Number::BeforeId)).transpose()?;
-        Ok(id.filter(|id| *id > 0).map(message_id))
-    }
-
-    fn write(before: &Option<MessageId>, line: &mut String) {
-        add(line, &before.map_or(0, |id| id.0).to_string());
-    }
-}
-
-/// How many. It may be left out.
-struct Count;
-
-impl Parameter for Count {
-    type Value = Option<u64>;
-
-    fn read<'a>(words: &mut impl Words<'a>) -> Result<Option<u64>, Refusal> {
-        words.optional().map(|word| number(word, Number::Count)).transpose()
-    }
-
-    fn write(count: &Option<u64>, line: &mut String) {
-        if let Some(count) = count {
-            add(line, &count.to_string());
-        }
-    }
-}
-
-/// Reads a word of digits. A number too large to be counted with is as good as the largest.
-fn number(word: &str, what: Number) -> Result<u64, Refusal> {
-    match !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => Ok(word.parse().unwrap_or(u64::MAX)),
-        false => Err(Refusal::NotANumber(what)),
-    }
-}
-
-/// A number too large for a message is as good as the last.
-fn message_id(number: u64) -> MessageId {
-    MessageId(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn add(line: &mut String, word: &str) {

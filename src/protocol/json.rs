@@ -89,7 +89,7 @@ fn write_ascii(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) -> serde_js
 }
 
 /// Appends a string, with its quotes.
-fn string(text: &str, out: &mut Vec<u8>) {
+pub(super) fn string(text: &str, out: &mut Vec<u8>) {
     write_ascii(text, out).expect("a Vec takes every byte");
 }
 
@@ -121,6 +121,7 @@ pub(super) fn begin(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Conversations(_) => ("OK", "conversations"),
         Reply::Read(_) => ("OK", "read"),
         Reply::Stored(_) => ("OK", "id"),
+        Reply::Account(reply) => ("OK", reply.key()),
         Reply::Refused(_) => ("ERROR", "message"),
     };
     for part in ["{\"status\": \"", status, "\", \"", key, "\": "] {
@@ -139,6 +140,7 @@ pub(super) fn step(reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
         Reply::Refused(refusal) => string(&refused(*refusal), out),
         Reply::Inbox(senders) => return inbox(senders, at, out),
         Reply::History(messages) => return history(messages, at, out),
+        Reply::Account(reply) => return reply.step(at, out),
         Reply::Follow(followed) => return follow(followed, at, out),
         Reply::Conversations(conversations) => return self::conversations(conversations, at, out),
         Reply::Stored(id) => write!(out, "{id}").expect("a Vec takes every byte"),
@@ -278,7 +280,7 @@ fn up_to_text(before: &[(&str, &str)], out: &mut Vec<u8>) {
 }
 
 /// Texts under their keys, each with what stands before the next key.
-fn texts(texts: &[(&str, &str)], out: &mut Vec<u8>) {
+pub(super) fn texts(texts: &[(&str, &str)], out: &mut Vec<u8>) {
     for (key, text) in texts {
         string(key, out);
         out.extend_from_slice(b": ");

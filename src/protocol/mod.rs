@@ -3,6 +3,7 @@
 //! variant of [`Command`], a row in `grammar`, a method of the service and, if it is answered with something new, a
 //! variant of [`Reply`].
 
+mod account;
 pub mod client;
 pub mod dialect;
 mod grammar;
@@ -12,13 +13,14 @@ pub mod json;
 pub mod rendering;
 pub mod text;
 
+pub use self::account::{AccountCommand, AccountReply, OwnSession, Person};
 pub use self::groups::{GroupCommand, GroupReadCount};
 pub use self::inbox::{ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, Receipt, SenderMessages};
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{LookupName, MessageId, Password, SEND_KEY_BYTES, SendKey, Token, Username};
+use crate::model::{BadLabel, BadPassword, LookupName, MessageId, Password, SEND_KEY_BYTES, SendKey, Token, Username};
 
 /// The version of the wire. It grows by one with the first new command or reply after a release; `docs/PROTOCOL.md` has
 /// what came with which.
@@ -78,6 +80,8 @@ pub enum Command {
     },
     /// Something of groups.
     Group(GroupCommand),
+    /// Something of one's own account, or of the list of accounts.
+    Account(AccountCommand),
     /// Which of my messages were read?
     Status {
         /// The recipient's name; it need not be one.
@@ -168,6 +172,8 @@ pub enum Reply {
     Members(Vec<Username>),
     /// The asker's latest messages to a group, oldest first.
     GroupStatus(Vec<GroupReadCount>),
+    /// What is said of one's own account, or of the list of accounts.
+    Account(AccountReply),
     /// The request was not carried out.
     Refused(Refusal),
 }
@@ -211,6 +217,14 @@ pub enum Refusal {
     GroupFull,
     /// The account is in as many groups as one may be.
     TooManyGroups,
+    /// `passwd`: the new password is none that an account may have.
+    BadNewPassword(BadPassword),
+    /// `profile`: nobody may have this name in messages.
+    BadDisplayName(BadLabel),
+    /// `endsession`: the asker has no such session.
+    UnknownSession,
+    /// `people`: the administrator wants nobody to be told who there is.
+    DirectoryOff,
     /// A parameter that is to be a number is none.
     NotANumber(Number),
     /// The line is longer than the server takes.
@@ -249,12 +263,14 @@ pub enum Number {
     Reads,
     /// Of `read`.
     UptoId,
+    /// Of `endsession`.
+    Id,
 }
 
 impl Number {
     /// All of them.
-    pub const ALL: [Number; 6] =
-        [Number::Seconds, Number::BeforeId, Number::Count, Number::AfterId, Number::Reads, Number::UptoId];
+    pub const ALL: [Number; 7] =
+        [Number::Seconds, Number::BeforeId, Number::Count, Number::AfterId, Number::Reads, Number::UptoId, Number::Id];
 
     /// What is said of a word that is none.
     fn wanted(self) -> &'static str {
@@ -265,6 +281,7 @@ impl Number {
             Number::AfterId => "AFTER-ID must be a whole number, or now",
             Number::Reads => "READS must be a whole number",
             Number::UptoId => "UPTO-ID must be a whole number",
+            Number::Id => "ID must be a whole number",
         }
     }
 }
@@ -286,6 +303,10 @@ impl Refusal {
             Refusal::NotTheOwner => "only the owner of the group may do that".to_owned(),
             Refusal::GroupFull => "the group has as many members as it may have".to_owned(),
             Refusal::TooManyGroups => "the account is in as many groups as it may be".to_owned(),
+            Refusal::BadNewPassword(why) => format!("NEW: {why}"),
+            Refusal::BadDisplayName(why) => format!("NAME: {why}"),
+            Refusal::UnknownSession => "you have no such session".to_owned(),
+            Refusal::DirectoryOff => "the list of people is off on this server".to_owned(),
             Refusal::NotANumber(number) => number.wanted().to_owned(),
             Refusal::LineTooLong => "the line is too long".to_owned(),
             Refusal::Busy => "the server is busy, try again".to_owned(),
@@ -322,6 +343,10 @@ impl Refusal {
             Refusal::NotTheOwner => "not_the_owner",
             Refusal::GroupFull => "group_full",
             Refusal::TooManyGroups => "too_many_groups",
+            Refusal::BadNewPassword(_) => "bad_new_password",
+            Refusal::BadDisplayName(_) => "bad_display_name",
+            Refusal::UnknownSession => "unknown_session",
+            Refusal::DirectoryOff => "directory_off",
             Refusal::NotANumber(_) => "not_a_number",
             Refusal::UnknownUser => "unknown_user",
             Refusal::WrongPassword => "wrong_password",

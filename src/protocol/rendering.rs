@@ -191,6 +191,7 @@ impl Reply {
             }),
             Reply::Status(receipts) => receipts.iter().all(|_| fits(&[])),
             Reply::GroupStatus(receipts) => receipts.iter().all(|_| fits(&[])),
+            Reply::Account(reply) => reply.items().iter().all(|texts| fits(texts)),
             Reply::LoggedIn { .. }
             | Reply::Sent
             | Reply::Stored(_)
@@ -226,6 +227,10 @@ impl Reply {
             Reply::Online(names) | Reply::Groups(names) | Reply::Members(names) => names.len() * size_of::<Username>(),
             Reply::Status(receipts) => receipts.len() * size_of::<Receipt>(),
             Reply::GroupStatus(receipts) => receipts.len() * size_of::<GroupReadCount>(),
+            Reply::Account(reply) => {
+                let held = |texts: &Vec<&str>| ITEM + texts.iter().map(|text| text.len()).sum::<usize>();
+                reply.items().iter().map(held).sum()
+            }
             Reply::LoggedIn { .. }
             | Reply::Sent
             | Reply::Stored(_)

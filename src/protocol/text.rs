@@ -100,6 +100,10 @@ pub(super) fn step(echo: &ReplyContext, reply: &Reply, at: &mut Place, out: &mut
         Reply::GroupChanged => json::GROUP_CHANGED.to_owned(),
         Reply::Acknowledged => "acknowledged".to_owned(),
         Reply::Refused(refusal) => refused(echo, *refusal),
+        Reply::Account(account) => match account.words() {
+            Some(words) => words.to_owned(),
+            None => return json::step(reply, at, out),
+        },
         Reply::Online(names) | Reply::Groups(names) | Reply::Members(names) => {
             return at.item(names, out, |name, out| out.extend_from_slice(python_repr(name.as_str()).as_bytes()));
         }

@@ -3,6 +3,7 @@
 //! several steps is one method, so that the backend makes it atomic. When the future of a `send` is ready, the message
 //! is on stable storage.
 
+mod accounts;
 mod answer;
 pub(crate) mod arrivals;
 mod following;
@@ -14,6 +15,7 @@ mod open;
 mod records;
 pub(crate) mod sqlite;
 
+pub use self::accounts::{AccountRepository, PasswordChange};
 pub(crate) use self::answer::Answer;
 pub(crate) use self::arrivals::Arrival;
 pub(crate) use self::following::{ConversationPage, ConversationSummary, FollowPage};
@@ -224,7 +226,7 @@ pub struct StoreStatus {
 }
 
 /// The store.
-pub trait Repository: GroupRepository + Send + Sync {
+pub trait Repository: GroupRepository + AccountRepository + Send + Sync {
     /// The living account of this name, case and all.
     fn user_named<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Arc<User>>>;
     /// Whom a message to this name is for, case and all: a living account or group.

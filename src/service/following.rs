@@ -10,7 +10,12 @@ use tracing::debug;
 use super::{Authenticated, Caller, Outcome, Peer, Rules, Service, unavailable};
 use crate::model::{Address, GroupId, MessageId, UserId};
 use crate::protocol::{ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, Refusal, Reply};
-use crate::repository::{ConversationQuery, ConversationSummary, FollowQuery, Following, StoredMessage, User};
+use crate::repository::{
+    ConversationQuery, ConversationSummary, FollowQuery, Following, HistoryQuery, StoredMessage, User,
+};
+
+/// How many messages `history` shows that was not told a number.
+const HISTORY: usize = 20;
 
 /// What a follower asks.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +104,32 @@ impl Service {
             list.push(ConversationEntry { with, unread, read_to, other_read_to, newest });
         }
         Ok(caller.hears(Reply::Conversations(Conversations { list, next: page.next })))
+    }
+
+    pub(super) async fn history(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        username: &str,
+        before: Option<MessageId>,
+        count: Option<u64>,
+    ) -> Result<Outcome, Refusal> {
+        let me = &caller.user()?.session.user;
+        let other = self.repository.recipient(username).await.map_err(unavailable)?;
+        let other = other.ok_or(Refusal::UnknownRecipient)?;
+        let Rules { history_messages, inbox_reply_bytes, .. } = self.rules();
+        let count = count.map_or(HISTORY, |count| usize::try_from(count).unwrap_or(usize::MAX));
+        let page = HistoryQuery {
+            before,
+            messages: count.min(history_messages),
+            bytes: inbox_reply_bytes.min(peer.reply_bytes),
+        };
+        let entries = self.repository.conversation(me.id, other, page).await.map_err(unavailable)?;
+        let mut past = Vec::with_capacity(entries.len());
+        for entry in entries {
+            past.push(self.entry(me, entry).await?);
+        }
+        Ok(caller.hears(Reply::History(past)))
     }
 
     pub(super) async fn read(

@@ -23,18 +23,7 @@ enum PasswordCheck {
 impl Service {
     pub(super) async fn auth(&self, peer: &Peer, username: &str, password: &Password) -> Result<Outcome, Refusal> {
         let user = self.repository.user_named(username).await.map_err(unavailable)?;
-        if let Some(user) = &user
-            && self.is_logged_in_from_here(user, peer).await?
-        {
-            self.throttle.remember(peer.address, username);
-        }
-        let attempt = match self.throttle.attempt(peer.address, username).await {
-            Ok(attempt) => attempt,
-            Err(retry_after) => {
-                warn!(address = %peer.address, user = ?username, ?retry_after, "login refused: throttled");
-                return Err(Refusal::Throttled { retry_after });
-            }
-        };
+        let attempt = self.attempt(peer, username, user.as_deref()).await?;
         for _ in 0..LOOKS {
             match self.look(peer, username, password, &attempt).await {
                 Ok(PasswordCheck::LoggedIn(outcome)) => {
@@ -50,6 +39,24 @@ impl Service {
             }
         }
         Err(Refusal::Busy)
+    }
+
+    /// Counts an attempt at the password of an account, if there may be one more.
+    pub(super) async fn attempt(
+        &self,
+        peer: &Peer,
+        username: &str,
+        user: Option<&User>,
+    ) -> Result<Attempt<'_>, Refusal> {
+        if let Some(user) = user
+            && self.is_logged_in_from_here(user, peer).await?
+        {
+            self.throttle.remember(peer.address, username);
+        }
+        self.throttle.attempt(peer.address, username).await.map_err(|retry_after| {
+            warn!(address = %peer.address, user = ?username, ?retry_after, "login refused: throttled");
+            Refusal::Throttled { retry_after }
+        })
     }
 
     /// Where somebody is logged in from is known to the account, be the session older than this process.

@@ -1,6 +1,7 @@
 //! The rules: a request and who asks in, a reply out. Sees no socket and no spelling; every rule can be tried without
 //! either. What it says OK to is durable.
 
+mod account;
 mod caller;
 mod following;
 mod groups;
@@ -11,12 +12,13 @@ mod wait;
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::IpAddr;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tracing::{debug, info};
 
+use self::account::Presence;
 pub use self::caller::TokenState;
 pub(crate) use self::caller::{Authenticated, Caller, Outcome};
 pub(crate) use self::following::FollowRequest;
@@ -25,13 +27,8 @@ use crate::auth::throttle::Throttle;
 use crate::model::{MessageId, SendKey, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, Refusal, Reply, Send, SenderMessages};
-use crate::repository::{
-    self, AddressedMessage, GroupLimits, HistoryQuery, InboxQuery, NewMessage, Repository, SendResult,
-};
+use crate::repository::{self, AddressedMessage, GroupLimits, InboxQuery, NewMessage, Repository, SendResult};
 pub(crate) use crate::repository::{EndedSession, Following, Lease, PerMessage, Session};
-
-/// How many messages `history` shows that was not told a number.
-const HISTORY: usize = 20;
 
 /// What an administrator may set; changes take effect with the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +49,8 @@ pub struct Rules {
     pub history_messages: usize,
     /// How large groups may become.
     pub groups: GroupLimits,
+    /// Whether people are told who there is.
+    pub directory: bool,
 }
 
 /// Who asks.
@@ -69,6 +68,7 @@ pub struct Service {
     passwords: Passwords,
     throttle: Throttle,
     rules: RwLock<Rules>,
+    presence: OnceLock<Presence>,
     refused_logins: Tally,
     refused_sends: Tally,
 }
@@ -86,6 +86,7 @@ impl Service {
             passwords,
             throttle,
             rules: RwLock::new(rules),
+            presence: OnceLock::new(),
             refused_logins: Tally::of(&LOGIN_REASONS),
             refused_sends: Tally::of(&SEND_REASONS),
         }
@@ -151,6 +152,7 @@ impl Service {
                 self.while_open(&caller, self.history(peer, &caller, &username, before, count)).await
             }
             Command::Group(command) => self.while_open(&caller, self.group(peer, &caller, command)).await,
+            Command::Account(command) => self.account(peer, &caller, command).await,
             Command::Status { username } => self.while_open(&caller, self.status(&caller, &username)).await,
             Command::Conversations { before } => {
                 self.while_open(&caller, self.conversations(peer, &caller, before)).await
@@ -356,32 +358,6 @@ impl Service {
         caller.user()?;
         self.repository.confirmed().await.map_err(unavailable)?;
         Ok(caller.hears(Reply::Acknowledged))
-    }
-
-    async fn history(
-        &self,
-        peer: &Peer,
-        caller: &Caller,
-        username: &str,
-        before: Option<MessageId>,
-        count: Option<u64>,
-    ) -> Result<Outcome, Refusal> {
-        let me = &caller.user()?.session.user;
-        let other = self.repository.recipient(username).await.map_err(unavailable)?;
-        let other = other.ok_or(Refusal::UnknownRecipient)?;
-        let Rules { history_messages, inbox_reply_bytes, .. } = self.rules();
-        let count = count.map_or(HISTORY, |count| usize::try_from(count).unwrap_or(usize::MAX));
-        let page = HistoryQuery {
-            before,
-            messages: count.min(history_messages),
-            bytes: inbox_reply_bytes.min(peer.reply_bytes),
-        };
-        let entries = self.repository.conversation(me.id, other, page).await.map_err(unavailable)?;
-        let mut past = Vec::with_capacity(entries.len());
-        for entry in entries {
-            past.push(self.entry(me, entry).await?);
-        }
-        Ok(caller.hears(Reply::History(past)))
     }
 }
 

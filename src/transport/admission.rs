@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::charge::{Holder, Payer, PayerTotals};
-use crate::model::SessionId;
+use crate::model::{SessionId, UserId};
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +183,11 @@ impl Connections {
             state.counts.subtract(Payer::Account(holder.user), 1);
             state.put_out(record, self.now(), if revoked { REVOKED } else { LOGGED_OUT });
         }
+    }
+
+    /// Whether any has shown a living token of this account's.
+    pub fn has_any_of(&self, user: UserId) -> bool {
+        self.state().counts.of(Payer::Account(user)) > 0
     }
 
     /// The sessions of which a token was shown.

@@ -139,6 +139,11 @@ fn every_example_of_the_page_is_what_a_server_says() {
         "read",
         "conversations",
         "sendkey",
+        "passwd",
+        "sessions",
+        "endsession",
+        "profile",
+        "people",
     ] {
         for port in ["json-port", "text-port"] {
             assert!(commands.contains(&(port, command)), "no example of {command} on the {port}");

@@ -12,6 +12,7 @@
 //! - `proof`: nothing acknowledged is lost by kill -9, power cuts, full, failing, locked and foreign disks
 //! - `python`: the JSON of the wire against Python's own
 //! - `restart`: logins and inboxes survive
+//! - `account`: one's own account over the wire, and the list of people
 //! - `admin`: the command line
 //! - `administration`: admin commands beside a server, at its own socket; commits of other programs to the file
 //! - `quickstart`: three answers make a server that runs
@@ -44,6 +45,7 @@
 //! - `chat`: `chatd chat` on a pseudo terminal
 //! - `servers`: several servers, kept by name
 
+mod account;
 mod admin;
 mod administration;
 mod away;

@@ -11,8 +11,8 @@ use std::thread;
 
 use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::internals::repository::{
-    ConversationQuery, FollowQuery, GroupRepository, HistoryQuery, InboxQuery, Lease, NewMessage, NewUser, Pace,
-    Repository, StoreOptions,
+    AccountRepository, ConversationQuery, FollowQuery, GroupRepository, HistoryQuery, InboxQuery, Lease, NewMessage,
+    NewUser, Pace, PasswordChange, Repository, StoreOptions,
 };
 use chatd::model::{GroupId, Label, MessageId, SendKey, SessionId, Timestamp, UserId, Username};
 use tracing::field::{Field, Visit};
@@ -159,6 +159,21 @@ async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, use
     assert!(repository.session(third.hash(), Timestamp(now), Timestamp(0)).await.expect("the store works").is_none());
     repository.set_disabled(users[1], true).await.expect("the store works");
     repository.set_disabled(users[1], false).await.expect("the store works");
+    own_account(repository, users[2]).await;
+}
+
+/// What somebody changes of the own account, and what a stranger finds of it.
+async fn own_account(repository: &SqliteRepository, user: UserId) {
+    let (_, session) = log_in(repository, user, 2).await;
+    log_in(repository, user, 2).await;
+    let checked = repository.password_hash(user).await.expect("the store works").expect("it has one");
+    let change = PasswordChange { user, session, checked, password_hash: "other".to_owned() };
+    assert!(repository.change_password(change.clone()).await.expect("the store works"));
+    assert!(!repository.change_password(change).await.expect("the store works"), "it has another hash by now");
+    assert_eq!(repository.logins(SessionId(0), Some(user)).await.expect("the store works").len(), 1);
+    repository.set_profile(user, Label::parse("Other").ok(), None).await.expect("the store works");
+    let found = repository.accounts_named("user2", 9).await.expect("the store works");
+    assert_eq!(found.iter().map(|user| &*user.display_name).collect::<Vec<_>>(), ["Other"]);
 }
 
 async fn log_in_beside(beside: &SqliteRepository, user: UserId) {

@@ -14,7 +14,7 @@ fn closed_shop(most: usize) -> Passwords {
 /// Somebody who waits: the name, and the end where the verdict comes.
 fn wait(passwords: &Passwords, name: &str, share: Share) -> Result<oneshot::Receiver<Verdict>, Busy> {
     let (answer, verdict) = oneshot::channel();
-    passwords.push(QueuedLogin { attempt: vec![name.to_owned()], hash: None, answer }, share)?;
+    passwords.push(QueuedLogin { attempt: vec![name.to_owned()], hash: None, new: None, answer }, share)?;
     Ok(verdict)
 }
 

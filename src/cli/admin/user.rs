@@ -47,6 +47,18 @@ pub(crate) enum UserCommand {
         #[command(flatten)]
         password: PasswordSource,
     },
+    /// Changes what others are shown of an account
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["display_name", "country"]))]
+    Set {
+        /// The user name
+        name: String,
+        /// The name shown in messages
+        #[arg(long = "name", value_name = "NAME")]
+        display_name: Option<String>,
+        /// Where the person is from; empty for nowhere
+        #[arg(long)]
+        country: Option<String>,
+    },
     /// Shuts an account: its sessions end and it cannot log in; its mail waits
     Disable {
         /// The user name
@@ -106,6 +118,14 @@ impl UserCommand {
                 let undone = "the former password is in force again; the sessions ended";
                 password.store(name, administration, set(hash), set(former), undone).await?;
                 output::done(format_args!("{name}: password changed, sessions ended"));
+            }
+            UserCommand::Set { name, display_name, country } => {
+                display_name.as_deref().map(Label::parse).transpose().context("--name")?;
+                country.as_deref().map(Label::parse_or_none).transpose().context("--country")?;
+                let (name, display_name, country) = (name.clone(), display_name.clone(), country.clone());
+                let done = format!("{name} changed");
+                administration.carry_out(AdminCommand::SetProfile { name, display_name, country }).await?;
+                output::done(done);
             }
             UserCommand::Disable { name } => {
                 administration.carry_out(AdminCommand::SetDisabled { name: name.clone(), disabled: true }).await?;

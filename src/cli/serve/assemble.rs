@@ -61,6 +61,7 @@ pub(crate) fn rules(config: &Config) -> Rules {
         idle_expiry: config.session.idle_expiry.0,
         sessions_per_user: config.session.per_user,
         drained_senders: config.protocol.drained_senders,
+        directory: config.protocol.directory,
         inbox_reply_bytes: config.delivery.reply_bytes,
         inbox_reply_messages: config.delivery.reply_messages,
         wait_at_most: config.delivery.wait_at_most.0,

@@ -127,6 +127,13 @@ impl Directory {
                 self.end_all(id, ended);
                 self.change_user(id, |user| user.disabled = disabled, ended);
             }
+            Event::ProfileSet { user, display_name, country } => {
+                let change = |user: &mut User| {
+                    display_name.into_iter().for_each(|name| user.display_name = String::from(name).into());
+                    country.into_iter().for_each(|country| user.country = String::from(country).into());
+                };
+                self.change_user(user, change, ended);
+            }
             Event::UserRemoved(id) => {
                 self.end_all(id, ended);
                 self.change_user(id, |user| user.removed = true, ended);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::groups::GroupEvent;
 use super::stored::StoredAmount;
-use crate::model::{SessionId, Timestamp, TokenHash, UserId};
+use crate::model::{Label, SessionId, Timestamp, TokenHash, UserId};
 use crate::repository::User;
 
 /// A session as the directory keeps it.
@@ -34,6 +34,12 @@ pub(crate) enum Event {
     PasswordSet(UserId),
     /// An account was shut or opened; its sessions ended.
     DisabledSet(UserId, bool),
+    /// An account has another display name, another country, or both.
+    ProfileSet {
+        user: UserId,
+        display_name: Option<Label>,
+        country: Option<Label>,
+    },
     /// An account is gone, with its sessions and its mail.
     UserRemoved(UserId),
     /// A session is new, or is now like this. Others ended for it.

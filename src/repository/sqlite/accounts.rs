@@ -222,9 +222,9 @@ pub(super) async fn password_hash(reader: &SqlitePool, user: UserId) -> sqlx::Re
     sqlx::query_scalar(PASSWORD_HASH).bind(user.0).fetch_optional(reader).await
 }
 
-type UserRow = (i64, String, String, String, bool, i64);
+pub(super) type UserRow = (i64, String, String, String, bool, i64);
 
-fn living((id, name, display_name, country, disabled, created_at): UserRow) -> User {
+pub(super) fn living((id, name, display_name, country, disabled, created_at): UserRow) -> User {
     User {
         id: UserId(id),
         username: Username::stored(&name),

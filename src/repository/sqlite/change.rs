@@ -8,6 +8,7 @@ use sqlx::types::Json;
 
 use super::compaction;
 use super::group_changes::{self, GroupChange};
+use super::own_account::AccountChange;
 
 use crate::model::{SessionId, Timestamp, UserId};
 use crate::repository::memory::event::{Event, SessionRecord};
@@ -32,6 +33,8 @@ pub(super) enum Change {
     /// Shut or open, which ends the sessions.
     SetDisabled(UserId, bool),
     RemoveUser(UserId),
+    /// An account is changed by its user, or what others are shown of it.
+    Account(AccountChange),
     /// A group changes, or who is in it.
     Group(GroupChange),
     /// A login, and when the account's other sessions were last used, where the database has not heard of it.
@@ -104,6 +107,7 @@ impl Change {
                 Ok((Changed::Rows(rows), Event::DisabledSet(id, disabled)))
             }
             Change::RemoveUser(id) => remove_user(db, id, now).await,
+            Change::Account(change) => change.run(db).await,
             Change::Group(change) => change.run(db, now).await,
             Change::OpenSession(session, uses) => open_session(db, session, uses, ahead).await,
             Change::EndSessions(ids) => Ok((end_sessions(db, &ids).await?, Event::SessionsEnded(ids))),

@@ -31,6 +31,7 @@ mod lock;
 mod long_sends;
 mod membership;
 mod opening;
+mod own_account;
 mod packed;
 mod page_copy;
 pub(crate) mod paths;

@@ -16,7 +16,7 @@ use super::body::{JsonBody, Parameters, PathPart, whole_body};
 use super::error::{ErrorCode, WebError};
 use super::spelling::{conversation, message};
 use crate::model::{LookupName, MessageId, SendKey, Timestamp};
-use crate::protocol::{Command, Conversations, Refusal, Reply, Send};
+use crate::protocol::{Command, Conversations, Person, Refusal, Reply, Send};
 use crate::service::{Caller, FollowRequest, Peer};
 
 /// How many messages an answer has that was not told a number.
@@ -203,8 +203,8 @@ pub(super) async fn people(
     Parameters(query): Parameters<PeopleQuery>,
 ) -> Result<Json<Value>, WebError> {
     let found = state.service.people(&asker.caller, &query.q).await?;
-    let people = found.iter().map(|(person, online)| {
-        json!({ "name": person.username.as_str(), "display_name": person.display_name, "online": online })
+    let people = found.iter().map(|Person { profile, is_online }| {
+        json!({ "name": profile.username.as_str(), "display_name": profile.display_name, "online": is_online })
     });
     Ok(Json(json!({ "people": people.collect::<Vec<_>>() })))
 }

@@ -47,6 +47,8 @@ codes! {
     CrossOrigin FORBIDDEN "cross_origin" "a page of another origin must not ask this",
     /// The name in Host is not ours.
     UnknownHost FORBIDDEN "unknown_host" "this server has another name: the administrator can add this one to web.hosts",
+    /// People are not told who there is.
+    DirectoryOff FORBIDDEN "directory_off" "the list of people is off on this server",
     /// There is no such route, or what it names is not there.
     NotFound NOT_FOUND "not_found" "there is nothing here",
     /// No account has this name.
@@ -116,6 +118,11 @@ impl From<Refusal> for WebError {
                 let message = refusal.words().unwrap_or_default();
                 let retry_after = Some(retry_after.max(Duration::from_secs(1)));
                 return WebError { retry_after, ..ErrorCode::Throttled.because(message) };
+            }
+            Refusal::UnknownSession => ErrorCode::NotFound,
+            Refusal::DirectoryOff => ErrorCode::DirectoryOff,
+            Refusal::BadNewPassword(_) | Refusal::BadDisplayName(_) => {
+                return ErrorCode::Malformed.because(refusal.words().unwrap_or_default());
             }
             // The web has no words for groups yet that these could answer.
             Refusal::GroupExists

@@ -10,18 +10,24 @@ use serde_json::{Value, json};
 use super::WebState;
 use super::asker::Asker;
 use super::body::PathPart;
+use super::conversations::refused;
 use super::error::{ErrorCode, WebError};
 use crate::model::SessionId;
+use crate::protocol::{AccountCommand, AccountReply, Command, Reply};
 
 pub(super) async fn list(State(state): State<Arc<WebState>>, asker: Asker) -> Result<Json<Value>, WebError> {
-    let (sessions, current) = state.service.own_sessions(&asker.caller).await?;
+    let command = Command::Account(AccountCommand::Sessions);
+    let sessions = match state.service.handle(&asker.from.peer, asker.caller, command).await.reply {
+        Reply::Account(AccountReply::Sessions(sessions)) => sessions,
+        other => return Err(refused(other)),
+    };
     let sessions = sessions.iter().map(|session| {
         json!({
             "id": session.id.0,
             "created": session.created_at.0,
             "last_used": session.last_used_at.0,
             "address": session.address,
-            "current": session.id == current,
+            "current": session.is_current,
         })
     });
     Ok(Json(json!({ "sessions": sessions.collect::<Vec<_>>() })))

@@ -80,6 +80,7 @@ pub fn service(repository: Arc<SqliteRepository>) -> Arc<Service> {
         idle_expiry: NEVER,
         sessions_per_user: 1,
         drained_senders: false,
+        directory: true,
         inbox_reply_bytes: 1,
         inbox_reply_messages: 1,
         wait_at_most: NEVER,
