@@ -22,10 +22,10 @@ pub(crate) use self::following::{ConversationPage, ConversationSummary, FollowPa
 pub use self::following::{ConversationQuery, FollowQuery};
 pub(crate) use self::groups::GroupReceipt;
 pub use self::groups::{Group, GroupLimits, GroupMember, GroupRepository, GroupResult, NewGroup, ReadCount};
-pub use self::lease::Lease;
 pub(crate) use self::lease::LeaseKeeper;
+pub use self::lease::Lease;
 pub(crate) use self::memory::followers::Following;
-pub(crate) use self::open::{Store, open};
+pub use self::open::{Store, open};
 pub use self::records::NewUser;
 pub(crate) use self::records::{AddUserResult, EndedSession, Session, StoredSession, User};
 

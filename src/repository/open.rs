@@ -6,14 +6,15 @@ use super::sqlite::{self, Role};
 use super::{OpenError, Repository, StoreOptions};
 
 /// A store that was opened.
-pub(crate) struct Store {
+pub struct Store {
+    /// To be asked.
     pub repository: Arc<dyn Repository>,
     /// Whether it was made when it was opened.
     pub is_new: bool,
 }
 
 /// Opens the store at `url` for `role`.
-pub(crate) async fn open(url: &str, options: &StoreOptions, role: Role) -> Result<Store, OpenError> {
+pub async fn open(url: &str, options: &StoreOptions, role: Role) -> Result<Store, OpenError> {
     match url.split_once("://") {
         Some(("sqlite", _)) => {
             let repository = sqlite::open(url, options, role).await?;

@@ -7,22 +7,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use chatd::internals::repository::sqlite::SqliteRepository;
 use chatd::internals::repository::{ConversationQuery, FollowQuery, Repository, StoreOptions};
 use chatd::model::{MessageId, UserId};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::database::tamper;
-use crate::repository::{ALL, OPTIONS, add_users, crash, lease, open, quick_folder, reopen, send, settle, texts};
+use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, reopen, send, settle, texts};
+use crate::stores::{Opened, Place, on_every_store};
 use crate::support::{self, Client, EMPTY, Folder, MALFORMED, NO_SESSION, SENT, Server, Talker};
 
 /// All that a user sent and received, page by page.
-async fn all_after(repository: &SqliteRepository, user: UserId, after: i64, messages: usize, bytes: u64) -> Vec<i64> {
+async fn all_after(repository: &impl Opened, user: UserId, after: i64, messages: usize, bytes: u64) -> Vec<i64> {
     let (mut found, mut next) = (Vec::new(), MessageId(after));
     loop {
         let page = FollowQuery { after: next, messages, bytes };
-        let page = repository.messages_after(user, page).await.expect("the store works");
+        let page = repository.store().messages_after(user, page).await.expect("the store works");
         assert!(page.messages.len() <= messages);
         assert!(page.next >= next && page.messages.iter().all(|m| m.message.id > next && m.message.id <= page.next));
         assert!(page.more || page.next >= next);
@@ -35,11 +35,11 @@ async fn all_after(repository: &SqliteRepository, user: UserId, after: i64, mess
 }
 
 /// With whom, newest message, unread, read by me and read by the other, page by page.
-async fn all_conversations(repository: &SqliteRepository, user: UserId, most: usize) -> Vec<(UserId, [i64; 4])> {
+async fn all_conversations(repository: &impl Opened, user: UserId, most: usize) -> Vec<(UserId, [i64; 4])> {
     let (mut found, mut before) = (Vec::new(), None);
     loop {
         let page = ConversationQuery { before, conversations: most, bytes: u64::MAX };
-        let page = repository.conversations(user, page).await.expect("the store works");
+        let page = repository.store().conversations(user, page).await.expect("the store works");
         assert!(page.conversations.len() <= most);
         found.extend(page.conversations.iter().map(|c| {
             let unread = i64::try_from(c.unread).expect("there are few");
@@ -95,9 +95,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-async fn walk(steps: Vec<Step>, after: i64, messages: usize) {
-    let mut folder = quick_folder();
-    let mut repository = open(folder.path(), &OPTIONS).await;
+async fn walk(mut place: Place, steps: Vec<Step>, after: i64, messages: usize) {
+    let mut repository = place.open(&OPTIONS).await;
     let users = add_users(&repository, 4).await;
     let mut sent: BTreeMap<i64, Sent> = BTreeMap::new();
     for step in steps {
@@ -124,13 +123,10 @@ async fn walk(steps: Vec<Step>, after: i64, messages: usize) {
                     sent.values_mut().filter(|m| m.to == of).for_each(|m| m.read = true);
                 }
             }
-            Step::Stop => repository = reopen(repository, folder.path(), &OPTIONS).await,
+            Step::Stop => repository = place.reopen(repository, &OPTIONS).await,
             Step::Crash => {
                 settle(&repository).await;
-                let copy = crash(folder.path());
-                let former = std::mem::replace(&mut folder, copy);
-                repository = reopen(repository, folder.path(), &OPTIONS).await;
-                drop(former);
+                repository = place.crash(repository, &OPTIONS).await;
             }
         }
     }
@@ -160,19 +156,17 @@ proptest! {
         steps in prop::collection::vec(step(), 1..60), after in 0..30i64, messages in 1..9usize
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-        runtime.block_on(walk(steps, after, messages));
+        runtime.block_on(walk(Place::sqlite(), steps, after, messages));
     }
 }
 
 /// Eight send at once while the index is written all the time, and one of them follows: each message once, in the order
 /// of the numbers, and none that comes later has a number below one that was seen.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_cursor_passes_a_message_that_comes_later() {
+async fn no_cursor_passes_a_message_that_comes_later(place: Place) {
     const SENDERS: usize = 8;
     const EACH: usize = 120;
     const MINE: usize = SENDERS * EACH * 2 / 3;
-    let folder = quick_folder();
-    let repository = Arc::new(open(folder.path(), &OPTIONS).await);
+    let repository = Arc::new(place.open(&OPTIONS).await);
     let users = add_users(&repository, SENDERS + 1).await;
     let me = users[0];
     let mut senders = Vec::new();
@@ -208,6 +202,8 @@ async fn no_cursor_passes_a_message_that_comes_later() {
     }
     assert_eq!(seen, all.into_iter().collect::<Vec<_>>());
 }
+
+on_every_store!(no_cursor_passes_a_message_that_comes_later);
 
 /// Runs of others cost a look each; whoever has nothing in a thousand of them still gets on.
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chatd::internals::repository::sqlite::{Role, SqliteRepository};
+use chatd::internals::repository::sqlite::Role;
 use chatd::internals::repository::{
     AddressedMessage, GroupLimits, GroupRepository, GroupResult, HistoryQuery, InboxQuery, Lease, NewGroup, NewMessage,
     ReadCount, Repository, SendResult, StoreOptions,
@@ -14,36 +14,37 @@ use proptest::sample::Index;
 
 use crate::database::dump_sql;
 use crate::repository::{ALL, OPTIONS, add_users, block_on, crash, lease, open, quick_folder, reopen, settle, texts};
+use crate::stores::{Nodes, Opened, Place, on_every_store};
 
 pub const LIMITS: GroupLimits = GroupLimits { groups: 10, members: 100 };
 const USERS: usize = 4;
 const GROUPS: usize = 2;
 
-pub async fn add_group(repository: &SqliteRepository, name: &str, owner: UserId) -> GroupId {
+pub async fn add_group(repository: &impl Opened, name: &str, owner: UserId) -> GroupId {
     let name = Username::parse(name).expect("it is a name");
     let display_name = Label::from(&name);
     let new = NewGroup { name: name.clone(), display_name, owner, password_hash: String::new() };
-    assert_eq!(repository.add_group(new, LIMITS).await.expect("the store works"), GroupResult::Done);
-    repository.group_named(name.as_str()).await.expect("the store works").expect("it was added").id
+    assert_eq!(repository.store().add_group(new, LIMITS).await.expect("the store works"), GroupResult::Done);
+    repository.store().group_named(name.as_str()).await.expect("the store works").expect("it was added").id
 }
 
-pub async fn join(repository: &SqliteRepository, group: GroupId, user: UserId) {
-    assert_eq!(repository.join(group, user, LIMITS).await.expect("the store works"), GroupResult::Done);
+pub async fn join(repository: &impl Opened, group: GroupId, user: UserId) {
+    assert_eq!(repository.store().join(group, user, LIMITS).await.expect("the store works"), GroupResult::Done);
 }
 
-async fn try_send(repository: &SqliteRepository, sender: UserId, to: impl Into<Address>, text: &str) -> SendResult {
+async fn try_send(repository: &impl Opened, sender: UserId, to: impl Into<Address>, text: &str) -> SendResult {
     let message = NewMessage { sender, to: to.into(), sent_at: Timestamp::now(), text: text.into() };
-    repository.send([message].into()).await.expect("the store works")[0]
+    repository.store().send([message].into()).await.expect("the store works")[0]
 }
 
 /// Sends to a group in which all have room.
-pub async fn send_to(repository: &SqliteRepository, sender: UserId, group: GroupId, text: &str) -> MessageId {
+pub async fn send_to(repository: &impl Opened, sender: UserId, group: GroupId, text: &str) -> MessageId {
     let result = try_send(repository, sender, group, text).await;
     let SendResult::Stored { id, not_delivered: 0 } = result else { panic!("{result:?}") };
     id
 }
 
-async fn read_all(repository: &SqliteRepository, user: UserId) -> Vec<String> {
+async fn read_all(repository: &impl Opened, user: UserId) -> Vec<String> {
     let delivery = lease(repository, user, ALL).await;
     let read = texts(&delivery).into_iter().map(str::to_owned).collect();
     delivery.lease.into_iter().for_each(Lease::confirm);
@@ -87,8 +88,8 @@ struct Sent {
 
 /// A store with groups, and what must be in it.
 struct World {
-    folder: tempfile::TempDir,
-    repository: Option<SqliteRepository>,
+    place: Place,
+    repository: Option<Nodes>,
     users: Vec<UserId>,
     groups: Vec<GroupId>,
     members: Vec<BTreeSet<usize>>,
@@ -99,9 +100,8 @@ struct World {
 }
 
 impl World {
-    async fn new() -> World {
-        let folder = quick_folder();
-        let repository = open(folder.path(), &OPTIONS).await;
+    async fn new(place: Place) -> World {
+        let repository = place.open(&OPTIONS).await;
         let users = add_users(&repository, USERS).await;
         let mut groups = Vec::new();
         for group in 0..GROUPS {
@@ -109,17 +109,17 @@ impl World {
         }
         let members = vec![BTreeSet::from([0]); GROUPS];
         let (seen, log, leases) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        World { folder, repository: Some(repository), users, groups, members, seen, log, leases }
+        World { place, repository: Some(repository), users, groups, members, seen, log, leases }
     }
 
-    fn store(&self) -> &SqliteRepository {
+    fn store(&self) -> &Nodes {
         self.repository.as_ref().expect("it was started again")
     }
 
     async fn restart(&mut self) {
         self.leases.clear();
         let former = self.repository.take().expect("it was started again");
-        self.repository = Some(reopen(former, self.folder.path(), &OPTIONS).await);
+        self.repository = Some(self.place.reopen(former, &OPTIONS).await);
     }
 
     fn free(&self, of: usize) -> Vec<MessageId> {
@@ -220,10 +220,9 @@ impl World {
             Step::Stop => self.restart().await,
             Step::Crash => {
                 settle(self.store()).await;
-                let copy = crash(self.folder.path());
-                let former = std::mem::replace(&mut self.folder, copy);
-                self.restart().await;
-                drop(former);
+                self.leases.clear();
+                let former = self.repository.take().expect("it was started again");
+                self.repository = Some(self.place.crash(former, &OPTIONS).await);
             }
         }
     }
@@ -288,13 +287,12 @@ impl World {
     async fn verify(&mut self) {
         self.leases.clear();
         let former = self.repository.take().expect("it was started again");
-        former.close().await.expect("it closes");
-        drop(former);
-        let found =
-            chatd::internals::repository::sqlite::verify::verify(&self.folder.path().join("chat.db"), &OPTIONS).await;
+        former.stop().await;
         let unread = self.log.values().filter(|sent| sent.readers.values().any(|read| !read)).count();
-        assert_eq!(found.expect("it is whole").unread, unread as i64);
-        self.repository = Some(open(self.folder.path(), &OPTIONS).await);
+        if let Some(found) = self.place.verify(&OPTIONS).await {
+            assert_eq!(found, unread as i64);
+        }
+        self.repository = Some(self.place.open(&OPTIONS).await);
     }
 }
 
@@ -303,7 +301,7 @@ proptest! {
     #[test]
     fn each_member_gets_each_message_once(steps in prop::collection::vec(step(), 20..60)) {
         block_on(async {
-            let mut world = World::new().await;
+            let mut world = World::new(Place::sqlite()).await;
             for step in steps {
                 world.step(step).await;
             }
@@ -419,10 +417,8 @@ async fn a_message_costs_the_same_rows_however_many_read_it() {
     repository.close().await.expect("it closes");
 }
 
-#[tokio::test]
-async fn groups_and_accounts_share_their_names_and_outlive_their_owners() {
-    let folder = quick_folder();
-    let mut repository = open(folder.path(), &OPTIONS).await;
+async fn groups_and_accounts_share_their_names_and_outlive_their_owners(place: Place) {
+    let mut repository = place.open(&OPTIONS).await;
     let users = add_users(&repository, 3).await;
     let named = |name: &str, owner| NewGroup {
         name: Username::parse(name).expect("it is a name"),
@@ -430,7 +426,7 @@ async fn groups_and_accounts_share_their_names_and_outlive_their_owners() {
         owner,
         password_hash: "hash".to_owned(),
     };
-    let add = async |repository: &SqliteRepository, name, owner, limits| {
+    let add = async |repository: &Nodes, name, owner, limits| {
         repository.add_group(named(name, owner), limits).await.expect("the store works")
     };
     assert_eq!(add(&repository, "User1", users[0], LIMITS).await, GroupResult::NameTaken);
@@ -459,7 +455,7 @@ async fn groups_and_accounts_share_their_names_and_outlive_their_owners() {
         assert_eq!(now.owner, users[1]);
         let members = repository.members(group.id).await.expect("the store works");
         assert_eq!(members.iter().map(|member| member.user.id).collect::<Vec<_>>(), [users[1]]);
-        repository = reopen(repository, folder.path(), &OPTIONS).await;
+        repository = place.reopen(repository, &OPTIONS).await;
     }
     let listed = repository.groups(GroupId(0)).await.expect("the store works");
     assert_eq!(
@@ -471,14 +467,12 @@ async fn groups_and_accounts_share_their_names_and_outlive_their_owners() {
     assert!(repository.group_named("team").await.expect("the store works").is_none());
     assert_eq!(repository.remove_group(group.id).await.expect("the store works"), GroupResult::Gone);
     assert_eq!(add(&repository, "TEAM", users[2], LIMITS).await, GroupResult::Done);
-    repository.close().await.expect("it closes");
+    repository.stop().await;
 }
 
 /// A group that goes leaves what was delivered, with its name.
-#[tokio::test]
-async fn what_was_delivered_stays_when_one_leaves_or_the_group_goes() {
-    let folder = quick_folder();
-    let mut repository = open(folder.path(), &OPTIONS).await;
+async fn what_was_delivered_stays_when_one_leaves_or_the_group_goes(place: Place) {
+    let mut repository = place.open(&OPTIONS).await;
     let users = add_users(&repository, 4).await;
     let group = add_group(&repository, "team", users[0]).await;
     for user in &users[1..3] {
@@ -497,10 +491,10 @@ async fn what_was_delivered_stays_when_one_leaves_or_the_group_goes() {
             assert_eq!(texts(&delivery), wanted);
             assert!(delivery.senders[0].1.iter().all(|received| received.to == group.into()));
         }
-        repository = reopen(repository, folder.path(), &OPTIONS).await;
+        repository = place.reopen(repository, &OPTIONS).await;
     }
     assert_eq!(repository.group(group).await.expect("the store works").map(|group| group.removed), Some(true));
-    repository.close().await.expect("it closes");
+    repository.stop().await;
 }
 
 /// Another process changes groups; the server follows, and the mail that was under way is not lost.
@@ -558,3 +552,8 @@ async fn retention_waits_for_the_last_reader_of_a_group() {
     assert_eq!(read_all(&repository, users[2]).await, ["two"]);
     repository.close().await.expect("it closes");
 }
+
+on_every_store!(
+    groups_and_accounts_share_their_names_and_outlive_their_owners,
+    what_was_delivered_stays_when_one_leaves_or_the_group_goes,
+);

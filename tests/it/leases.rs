@@ -3,34 +3,36 @@
 
 use std::sync::Arc;
 
-use chatd::internals::repository::sqlite::{self, SqliteRepository};
-use chatd::internals::repository::{InboxQuery, NewSession, Repository};
+use chatd::internals::repository::{InboxQuery, NewSession};
 use chatd::model::{SessionId, Timestamp, Token, UserId};
 
-use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, send, settle, texts};
+use crate::repository::{ALL, OPTIONS, add_users, lease, send, settle, texts};
+use crate::stores::{Opened, Place, on_every_store};
 use crate::support::{Folder, NO_SESSION, SENT, Server, texts as texts_of};
 
 const HOUR: i64 = 3_600_000;
 
 /// Opens a session; gives its token and its number.
-pub async fn log_in(repository: &SqliteRepository, user: UserId, most: usize) -> (Token, SessionId) {
+pub async fn log_in(repository: &impl Opened, user: UserId, most: usize) -> (Token, SessionId) {
     let token = Token::generate();
     let now = Timestamp::now();
     let address = Arc::from("192.0.2.1");
-    let checked = repository.password_hash(user).await.expect("the store works").expect("it has one");
+    let checked = repository.store().password_hash(user).await.expect("the store works").expect("it has one");
     let rehashed = Some("hash".into());
     let new = NewSession { user, token: token.hash(), address, created_at: now, most, checked, rehashed };
-    assert!(repository.open_session(new).await.expect("the store works"));
-    let session =
-        repository.session(token.hash(), now, Timestamp(0)).await.expect("the store works").expect("it is open");
+    assert!(repository.store().open_session(new).await.expect("the store works"));
+    let session = repository
+        .store()
+        .session(token.hash(), now, Timestamp(0))
+        .await
+        .expect("the store works")
+        .expect("it is open");
     (token, session.id)
 }
 
-#[tokio::test]
-async fn a_lease_ends_with_its_session_whatever_ends_that() {
+async fn a_lease_ends_with_its_session_whatever_ends_that(place: Place) {
+    let repository = place.open(&OPTIONS).await;
     for cause in ["expiry", "password", "disable", "too many"] {
-        let folder = quick_folder();
-        let repository = open(folder.path(), &OPTIONS).await;
         let users = add_users(&repository, 2).await;
         let (_, session) = log_in(&repository, users[1], 2).await;
         send(&repository, users[0], users[1], "text").await;
@@ -61,13 +63,14 @@ async fn a_lease_ends_with_its_session_whatever_ends_that() {
         );
         let late = lease(&repository, users[1], InboxQuery { session: Some(session), ..ALL }).await;
         assert!(late.lease.is_none(), "{cause}: nothing is handed to a session that has ended");
+        for user in users {
+            repository.remove_user(user).await.expect("the store works");
+        }
     }
 }
 
-#[tokio::test]
-async fn a_removed_account_that_confirms_after_a_prune_leaves_a_whole_database() {
-    let folder = quick_folder();
-    let repository = open(folder.path(), &OPTIONS).await;
+async fn a_removed_account_that_confirms_after_a_prune_leaves_a_whole_database(place: Place) {
+    let repository = place.open(&OPTIONS).await;
     let users = add_users(&repository, 2).await;
     for i in 0..10 {
         send(&repository, users[0], users[1], &i.to_string()).await;
@@ -78,14 +81,12 @@ async fn a_removed_account_that_confirms_after_a_prune_leaves_a_whole_database()
     assert_eq!(repository.prune(later).await.expect("the store works"), 10);
     held.confirm();
     settle(&repository).await;
-    repository.close().await.expect("it closes");
-    sqlite::verify::verify(&folder.path().join("chat.db"), &OPTIONS).await.expect("it is whole");
+    repository.stop().await;
+    place.verify(&OPTIONS).await;
 }
 
-#[tokio::test]
-async fn the_session_that_was_not_used_for_longest_goes_first() {
-    let folder = quick_folder();
-    let repository = open(folder.path(), &OPTIONS).await;
+async fn the_session_that_was_not_used_for_longest_goes_first(place: Place) {
+    let repository = place.open(&OPTIONS).await;
     let users = add_users(&repository, 1).await;
     let mut tokens = Vec::new();
     for _ in 0..3 {
@@ -104,10 +105,8 @@ async fn the_session_that_was_not_used_for_longest_goes_first() {
     assert_eq!(living, [true, false, true, true], "the second was used last when it was opened");
 }
 
-#[tokio::test]
-async fn the_use_of_a_session_is_stored_after_an_hour() {
-    let folder = quick_folder();
-    let repository = open(folder.path(), &OPTIONS).await;
+async fn the_use_of_a_session_is_stored_after_an_hour(place: Place) {
+    let repository = place.open(&OPTIONS).await;
     let users = add_users(&repository, 2).await;
     let (token, session) = log_in(&repository, users[0], 3).await;
     let (_, other) = log_in(&repository, users[0], 3).await;
@@ -153,10 +152,8 @@ fn a_session_that_ends_for_another_is_logged() {
     assert!(log.contains("too many sessions of one account") && log.contains("messi"), "{log}");
 }
 
-#[tokio::test]
-async fn a_login_whose_password_was_checked_before_it_was_changed_opens_nothing_and_changes_nothing() {
-    let folder = quick_folder();
-    let repository = open(folder.path(), &OPTIONS).await;
+async fn a_login_whose_password_was_checked_before_it_was_changed_opens_nothing_and_changes_nothing(place: Place) {
+    let repository = place.open(&OPTIONS).await;
     let user = add_users(&repository, 1).await[0];
     let checked = repository.password_hash(user).await.expect("the store works").expect("it has one");
     repository.set_password(user, "new".into()).await.expect("the store works");
@@ -170,3 +167,11 @@ async fn a_login_whose_password_was_checked_before_it_was_changed_opens_nothing_
         assert_eq!(hash.as_deref(), Some("new"), "the new password stays");
     }
 }
+
+on_every_store!(
+    a_lease_ends_with_its_session_whatever_ends_that,
+    a_removed_account_that_confirms_after_a_prune_leaves_a_whole_database,
+    the_session_that_was_not_used_for_longest_goes_first,
+    the_use_of_a_session_is_stored_after_an_hour,
+    a_login_whose_password_was_checked_before_it_was_changed_opens_nothing_and_changes_nothing,
+);

@@ -8,6 +8,7 @@
 //! - `tidy`: data flows one way; lengths, names, and what comments and documents name
 //! - `wire`: where we differ from the 2020 program on purpose, and bad input
 //! - `repository`: the contract of the store, and what confirms a reply
+//! - `stores`: the kinds of store that are held to it
 //! - `delivery`: what confirms an inbox and what does not, with real sockets
 //! - `proof`: nothing acknowledged is lost by kill -9, power cuts, full, failing, locked and foreign disks
 //! - `python`: the JSON of the wire against Python's own
@@ -87,6 +88,7 @@ mod send_keys;
 mod servers;
 mod statements;
 mod stored;
+mod stores;
 mod support;
 mod terminal;
 mod tidy;

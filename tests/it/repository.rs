@@ -21,6 +21,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
+use crate::stores::{Nodes, Opened, Place, on_every_store};
+
 const USERS: usize = 3;
 pub const OPTIONS: StoreOptions = StoreOptions {
     inbox_messages: 100_000,
@@ -48,14 +50,16 @@ pub async fn reopen(repository: SqliteRepository, folder: &Path, options: &Store
     open(folder, options).await
 }
 
-pub async fn add_users(repository: &SqliteRepository, count: usize) -> Vec<UserId> {
+pub async fn add_users(repository: &impl Opened, count: usize) -> Vec<UserId> {
     let mut users = Vec::new();
     for i in 0..count {
         let username = Username::parse(&format!("user{i}")).expect("it is a name");
         let (display_name, country, password_hash) = (Label::from(&username), Label::default(), String::new());
         let new = NewUser { username: username.clone(), display_name, country, password_hash };
-        repository.add_user(new).await.expect("the store works");
-        users.push(repository.user_named(username.as_str()).await.expect("the store works").expect("it was added").id);
+        repository.store().add_user(new).await.expect("the store works");
+        users.push(
+            repository.store().user_named(username.as_str()).await.expect("the store works").expect("it was added").id,
+        );
     }
     users
 }
@@ -64,16 +68,16 @@ pub fn message(sender: UserId, recipient: UserId, text: &str) -> NewMessage {
     NewMessage { sender, to: recipient.into(), sent_at: Timestamp::now(), text: text.into() }
 }
 
-pub async fn send(repository: &SqliteRepository, sender: UserId, recipient: UserId, text: &str) -> MessageId {
-    let queued = repository.send([message(sender, recipient, text)].into()).await.expect("the store works");
+pub async fn send(repository: &impl Opened, sender: UserId, recipient: UserId, text: &str) -> MessageId {
+    let queued = repository.store().send([message(sender, recipient, text)].into()).await.expect("the store works");
     let [SendResult::Stored { id, .. }] = queued[..] else { panic!("{queued:?}") };
     id
 }
 
 pub const ALL: InboxQuery = InboxQuery { messages: usize::MAX, bytes: u64::MAX, drained_senders: false, session: None };
 
-pub async fn lease(repository: &SqliteRepository, recipient: UserId, want: InboxQuery) -> Delivery {
-    repository.lease(recipient, want).await.expect("the store works")
+pub async fn lease(repository: &impl Opened, recipient: UserId, want: InboxQuery) -> Delivery {
+    repository.store().lease(recipient, want).await.expect("the store works")
 }
 
 pub fn texts(delivery: &Delivery) -> Vec<&str> {
@@ -81,8 +85,8 @@ pub fn texts(delivery: &Delivery) -> Vec<&str> {
 }
 
 /// When this is answered, the writer has done all that it was given before.
-pub async fn settle(repository: &SqliteRepository) {
-    repository.end_session(SessionId(0)).await.expect("the store works");
+pub async fn settle(repository: &impl Opened) {
+    repository.store().end_session(SessionId(0)).await.expect("the store works");
 }
 
 /// In memory where there is such a file system: hundreds of commits are made, and what is proven is not fsync.
@@ -132,30 +136,29 @@ struct Sent {
 
 /// A store, and what must be in it.
 struct World {
-    folder: tempfile::TempDir,
+    place: Place,
     /// `None` only between a stop and a start.
-    repository: Option<SqliteRepository>,
+    repository: Option<Nodes>,
     users: Vec<UserId>,
     log: BTreeMap<MessageId, Sent>,
     leases: Vec<(Vec<MessageId>, Lease)>,
 }
 
 impl World {
-    async fn new() -> World {
-        let folder = quick_folder();
-        let repository = open(folder.path(), &OPTIONS).await;
+    async fn new(place: Place) -> World {
+        let repository = place.open(&OPTIONS).await;
         let users = add_users(&repository, USERS).await;
-        World { folder, repository: Some(repository), users, log: BTreeMap::new(), leases: Vec::new() }
+        World { place, repository: Some(repository), users, log: BTreeMap::new(), leases: Vec::new() }
     }
 
-    fn store(&self) -> &SqliteRepository {
+    fn store(&self) -> &Nodes {
         self.repository.as_ref().expect("it was started again")
     }
 
     async fn restart(&mut self) {
         self.leases.clear();
         let former = self.repository.take().expect("it was started again");
-        self.repository = Some(reopen(former, self.folder.path(), &OPTIONS).await);
+        self.repository = Some(self.place.reopen(former, &OPTIONS).await);
     }
 
     fn number(&self, user: UserId) -> usize {
@@ -233,10 +236,9 @@ impl World {
             Step::Stop => self.restart().await,
             Step::Crash => {
                 settle(self.store()).await;
-                let copy = crash(self.folder.path());
-                let former = std::mem::replace(&mut self.folder, copy);
-                self.restart().await;
-                drop(former);
+                self.leases.clear();
+                let former = self.repository.take().expect("it was started again");
+                self.repository = Some(self.place.crash(former, &OPTIONS).await);
             }
         }
     }
@@ -268,7 +270,7 @@ proptest! {
     #[test]
     fn nothing_is_lost_or_handed_out_twice(steps in prop::collection::vec(step(), 20..60)) {
         block_on(async {
-            let mut world = World::new().await;
+            let mut world = World::new(Place::sqlite()).await;
             for step in steps {
                 world.step(step).await;
             }
@@ -280,10 +282,8 @@ proptest! {
     }
 }
 
-#[tokio::test]
-async fn mail_is_in_order_on_both_sides_of_the_watermark() {
-    let folder = tempfile::tempdir().expect("a directory can be made");
-    let repository = open(folder.path(), &OPTIONS).await;
+async fn mail_is_in_order_on_both_sides_of_the_watermark(place: Place) {
+    let repository = place.open(&OPTIONS).await;
     let users = add_users(&repository, 2).await;
     let all: Vec<String> = (0..50).map(|i| i.to_string()).collect();
     for text in &all {
@@ -305,10 +305,8 @@ async fn mail_is_in_order_on_both_sides_of_the_watermark() {
     assert_eq!(texts(&again), [&all[..10], &["new".to_owned()]].concat());
 }
 
-#[tokio::test]
-async fn every_character_comes_back_from_the_disk() {
-    let folder = quick_folder();
-    let repository = open(folder.path(), &OPTIONS).await;
+async fn every_character_comes_back_from_the_disk(place: Place) {
+    let repository = place.open(&OPTIONS).await;
     let users = add_users(&repository, 2).await;
     let ascii: String = ('\0'..='\x7f').collect();
     let all = [&*ascii, "", "\0", "\\u0041\"[1,\"", "é\u{2028}\u{feff}\u{ffff}\u{10ffff}🙂"];
@@ -316,16 +314,14 @@ async fn every_character_comes_back_from_the_disk() {
         send(&repository, users[0], users[1], text).await;
     }
     assert_eq!(texts(&lease(&repository, users[1], ALL).await), all, "from memory");
-    let repository = reopen(repository, folder.path(), &OPTIONS).await;
+    let repository = place.reopen(repository, &OPTIONS).await;
     assert_eq!(texts(&lease(&repository, users[1], ALL).await), all, "from the log");
 }
 
-#[tokio::test]
-async fn a_full_inbox_refuses_and_takes_again_what_was_made_room_for() {
-    let folder = tempfile::tempdir().expect("a directory can be made");
+async fn a_full_inbox_refuses_and_takes_again_what_was_made_room_for(place: Place) {
     // One sender may have as much as there is still room for: three of five.
     let options = StoreOptions { inbox_messages: 5, inbox_bytes: 10, ..OPTIONS };
-    let repository = open(folder.path(), &options).await;
+    let repository = place.open(&options).await;
     let users = add_users(&repository, 2).await;
     let of = |texts: &[&str]| texts.iter().map(|text| message(users[0], users[1], text)).collect();
     let queued = repository.send(of(&["1", "2", "3", "4"])).await.expect("the store works");
@@ -346,14 +342,12 @@ async fn a_full_inbox_refuses_and_takes_again_what_was_made_room_for() {
     );
     // Another's inbox is not full for that.
     send(&repository, users[1], users[0], "hal").await;
-    let repository = reopen(repository, folder.path(), &options).await;
+    let repository = place.reopen(repository, &options).await;
     assert_eq!(repository.send(of(&["1"])).await.expect("the store works")[..], [SendResult::InboxFull]);
 }
 
-#[tokio::test]
-async fn retention_removes_what_was_read_and_never_what_was_not() {
-    let folder = tempfile::tempdir().expect("a directory can be made");
-    let repository = open(folder.path(), &OPTIONS).await;
+async fn retention_removes_what_was_read_and_never_what_was_not(place: Place) {
+    let repository = place.open(&OPTIONS).await;
     let users = add_users(&repository, 2).await;
     for i in 0..30 {
         send(&repository, users[0], users[1], &i.to_string()).await;
@@ -363,7 +357,7 @@ async fn retention_removes_what_was_read_and_never_what_was_not() {
     let read_texts = texts(&read).len();
     assert!(read_texts > 5);
     read.lease.expect("it holds something").confirm();
-    let repository = reopen(repository, folder.path(), &OPTIONS).await;
+    let repository = place.reopen(repository, &OPTIONS).await;
     let held = lease(&repository, users[1], InboxQuery { bytes: 4, ..ALL }).await;
     let later = Timestamp(Timestamp::now().0 + 60_000);
     assert_eq!(repository.prune(Timestamp(1)).await.expect("the store works"), 0, "nothing is so old");
@@ -375,7 +369,7 @@ async fn retention_removes_what_was_read_and_never_what_was_not() {
     assert_eq!(texts(&lease(&repository, users[0], ALL).await).len(), 30);
     // What is pruned in the middle of a queue leaves the rest in order, after a start too.
     drop(unread);
-    let repository = reopen(repository, folder.path(), &OPTIONS).await;
+    let repository = place.reopen(repository, &OPTIONS).await;
     let unread = lease(&repository, users[1], ALL).await;
     assert_eq!(texts(&unread), (read_texts..30).map(|i| i.to_string()).collect::<Vec<_>>());
 }
@@ -439,10 +433,8 @@ async fn a_time_beyond_the_digits_of_the_log_refuses_one_message_and_not_the_sto
     assert_eq!(texts(&lease(&repository, users[1], ALL).await), ["fit", "fit"]);
 }
 
-#[tokio::test]
-async fn an_account_is_removed_with_mail_in_every_place() {
-    let folder = tempfile::tempdir().expect("a directory can be made");
-    let repository = open(folder.path(), &OPTIONS).await;
+async fn an_account_is_removed_with_mail_in_every_place(place: Place) {
+    let repository = place.open(&OPTIONS).await;
     let users = add_users(&repository, 2).await;
     for i in 0..20 {
         send(&repository, users[0], users[1], &i.to_string()).await;
@@ -459,35 +451,33 @@ async fn an_account_is_removed_with_mail_in_every_place() {
     assert!(lease(&repository, users[1], ALL).await.lease.is_none());
     let status = repository.status().await.expect("the store works");
     assert_eq!((status.unread_messages, status.unread_bytes), (1, 4));
-    let repository = reopen(repository, folder.path(), &OPTIONS).await;
+    let repository = place.reopen(repository, &OPTIONS).await;
     let status = repository.status().await.expect("the store works");
     assert_eq!((status.unread_messages, status.unread_bytes), (1, 4));
     assert!(lease(&repository, users[1], ALL).await.lease.is_none());
 }
 
 /// A store with `count` messages waiting for one user, and a way to hand them out one by one.
-async fn handing_out(count: usize) -> (tempfile::TempDir, SqliteRepository, UserId) {
-    let folder = tempfile::tempdir().expect("a directory can be made");
-    let repository = open(folder.path(), &OPTIONS).await;
+async fn handing_out(place: &Place, count: usize) -> (Nodes, UserId) {
+    let repository = place.open(&OPTIONS).await;
     let user = add_users(&repository, 1).await[0];
     for i in 0..count {
         send(&repository, user, user, &i.to_string()).await;
     }
-    (folder, repository, user)
+    (repository, user)
 }
 
-async fn one(repository: &SqliteRepository, user: UserId) -> Lease {
+async fn one(repository: &impl Opened, user: UserId) -> Lease {
     lease(repository, user, InboxQuery { bytes: 1, ..ALL }).await.lease.expect("one waits")
 }
 
-async fn unread(repository: &SqliteRepository) -> u64 {
+async fn unread(repository: &impl Opened) -> u64 {
     settle(repository).await;
-    repository.status().await.expect("the store works").unread_messages
+    repository.store().status().await.expect("the store works").unread_messages
 }
 
-#[tokio::test]
-async fn what_confirms_a_reply_and_what_does_not() {
-    let (_folder, repository, user) = handing_out(6).await;
+async fn what_confirms_a_reply_and_what_does_not(place: Place) {
+    let (repository, user) = handing_out(&place, 6).await;
     let (now, second) = (Instant::now(), Duration::from_secs(1));
     let mut handed = Unconfirmed::default();
     // A request that came before the reply was written in full, one that began before it, and one after it.
@@ -678,3 +668,12 @@ async fn a_store_whose_writer_has_ended_gives_no_sign_of_life() {
     repository.close().await.expect("it closes");
     assert!(repository.answers().await.is_err(), "the watchdog would be fed on");
 }
+
+on_every_store!(
+    mail_is_in_order_on_both_sides_of_the_watermark,
+    every_character_comes_back_from_the_disk,
+    a_full_inbox_refuses_and_takes_again_what_was_made_room_for,
+    retention_removes_what_was_read_and_never_what_was_not,
+    an_account_is_removed_with_mail_in_every_place,
+    what_confirms_a_reply_and_what_does_not,
+);

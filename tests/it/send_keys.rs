@@ -7,35 +7,34 @@ use std::thread;
 use std::time::Duration;
 
 use chatd::internals::clock::{Clock, TimeSource};
-use chatd::internals::repository::{NewMessage, Repository, SendResult, StoreOptions};
+use chatd::internals::repository::{NewMessage, SendResult, StoreOptions};
 use chatd::model::{MessageId, SendKey, Timestamp};
 use serde_json::Value;
 
-use crate::repository::{ALL, OPTIONS, add_users, lease, message, open, quick_folder, reopen, texts};
+use crate::repository::{ALL, OPTIONS, add_users, lease, message, open, quick_folder, texts};
+use crate::stores::{Opened, Place, on_every_store};
 use crate::support::{Folder, Server};
 
 fn key(text: &str) -> SendKey {
     SendKey::parse(text).expect("it is one")
 }
 
-async fn send_once(repository: &impl Repository, message: NewMessage, text: &str) -> MessageId {
-    match repository.send_once(message, key(text)).await.expect("the store works") {
+async fn send_once(repository: &impl Opened, message: NewMessage, text: &str) -> MessageId {
+    match repository.store().send_once(message, key(text)).await.expect("the store works") {
         SendResult::Stored { id, .. } => id,
         other => panic!("{other:?}"),
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_who_send_at_once_under_one_key_store_one_message() {
-    let folder = quick_folder();
-    let repository = Arc::new(open(folder.path(), &OPTIONS).await);
+async fn many_who_send_at_once_under_one_key_store_one_message(place: Place) {
+    let repository = Arc::new(place.open(&OPTIONS).await);
     let users = add_users(&repository, 3).await;
     let mut all = Vec::new();
     for i in 0..60 {
         let (repository, users) = (repository.clone(), users.clone());
         all.push(tokio::spawn(async move {
             let message = message(users[i % 2], users[2], &format!("{}", i % 2));
-            (i % 6, send_once(&*repository, message, &format!("key{}", i % 6 / 2)).await)
+            (i % 6, send_once(&repository, message, &format!("key{}", i % 6 / 2)).await)
         }));
     }
     let mut ids = BTreeSet::new();
@@ -48,15 +47,13 @@ async fn many_who_send_at_once_under_one_key_store_one_message() {
     assert_eq!(texts(&lease(&repository, users[2], ALL).await).len(), 6);
 }
 
-#[tokio::test]
-async fn a_key_holds_over_a_restart_and_not_where_nothing_was_stored() {
-    let folder = quick_folder();
+async fn a_key_holds_over_a_restart_and_not_where_nothing_was_stored(place: Place) {
     let options = StoreOptions { inbox_messages: 1, ..OPTIONS };
-    let mut repository = open(folder.path(), &options).await;
+    let mut repository = place.open(&options).await;
     let users = add_users(&repository, 2).await;
     let text = |text: &str| message(users[0], users[1], text);
     let first = send_once(&repository, text("one"), "a").await;
-    repository = reopen(repository, folder.path(), &options).await;
+    repository = place.reopen(repository, &options).await;
     assert_eq!(send_once(&repository, text("other words"), "a").await, first);
     let full = repository.send_once(text("two"), key("b")).await.expect("the store works");
     assert_eq!(full, SendResult::InboxFull);
@@ -150,3 +147,8 @@ fn who_sends_again_after_a_kill_has_sent_once() {
     assert_eq!(seen, wanted);
     println!("{} messages, {asked_again} of them asked for again", numbers.len());
 }
+
+on_every_store!(
+    many_who_send_at_once_under_one_key_store_one_message,
+    a_key_holds_over_a_restart_and_not_where_nothing_was_stored,
+);

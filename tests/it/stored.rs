@@ -3,27 +3,28 @@
 
 use std::path::Path;
 
-use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
+use chatd::internals::repository::sqlite::{self, Role};
 use chatd::internals::repository::{Repository, SendResult, StoreOptions};
 use chatd::model::{Timestamp, UserId};
 use tokio::time::timeout;
 
 use crate::repository::{ALL, OPTIONS, add_users, crash, lease, message, open, quick_folder, reopen, send, settle};
+use crate::stores::{Opened, Place, on_every_store};
 use crate::support::{Folder, PATIENCE, SENT, Server, texts};
 
 const FULL: &str = "{\"status\": \"ERROR\", \"message\": \
                     \"you have stored as much as you may, try again when old messages are removed\"}";
 
-async fn stored(repository: &SqliteRepository, users: &[UserId]) -> Vec<u64> {
-    repository.stored(users.to_vec()).await.expect("the store works")
+async fn stored(repository: &impl Opened, users: &[UserId]) -> Vec<u64> {
+    repository.store().stored(users.to_vec()).await.expect("the store works")
 }
 
-async fn try_send(repository: &SqliteRepository, from: UserId, to: UserId) -> SendResult {
-    repository.send([message(from, to, &"x".repeat(100))].into()).await.expect("the store works")[0]
+async fn try_send(repository: &impl Opened, from: UserId, to: UserId) -> SendResult {
+    repository.store().send([message(from, to, &"x".repeat(100))].into()).await.expect("the store works")[0]
 }
 
 /// Reads and confirms all that waits.
-async fn read(repository: &SqliteRepository, user: UserId) {
+async fn read(repository: &impl Opened, user: UserId) {
     if let Some(lease) = lease(repository, user, ALL).await.lease {
         lease.confirm();
     }
@@ -38,11 +39,9 @@ async fn verify(folder: &Path) {
     sqlite::verify::verify(&folder.join("chat.db"), &OPTIONS).await.expect("it is whole");
 }
 
-#[tokio::test]
-async fn one_user_does_not_fill_the_disk_with_mail_that_was_read() {
-    let folder = quick_folder();
+async fn one_user_does_not_fill_the_disk_with_mail_that_was_read(place: Place) {
     let options = StoreOptions { stored_bytes: 2_000, ..OPTIONS };
-    let repository = open(folder.path(), &options).await;
+    let repository = place.open(&options).await;
     let users = add_users(&repository, 2).await;
     for _ in 0..10 {
         assert!(matches!(try_send(&repository, users[0], users[0]).await, SendResult::Stored { .. }));
@@ -59,14 +58,16 @@ async fn one_user_does_not_fill_the_disk_with_mail_that_was_read() {
         "what was refused takes no room in an inbox"
     );
 
-    let repository = reopen(repository, folder.path(), &options).await;
+    let repository = place.reopen(repository, &options).await;
     assert_eq!(try_send(&repository, users[0], users[0]).await, SendResult::StoredFull);
     assert_eq!(repository.prune(later()).await.expect("the store works"), 10);
     assert_eq!(stored(&repository, &users).await, [0, 200]);
     assert!(matches!(try_send(&repository, users[0], users[0]).await, SendResult::Stored { .. }));
-    repository.close().await.expect("it closes");
-    verify(folder.path()).await;
+    repository.stop().await;
+    place.verify(&options).await;
 }
+
+on_every_store!(one_user_does_not_fill_the_disk_with_mail_that_was_read);
 
 #[tokio::test]
 async fn what_is_stored_is_counted_right_after_a_stop_and_after_a_crash() {

@@ -1,0 +1,130 @@
+//! The kinds of store that the contract of the store is held against: `repository`, `group_store`, `following`,
+//! `send_keys`, `leases` and `stored` say what it is, and each of its tests is given a place of each kind.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
+use chatd::internals::repository::{self, Repository, StoreOptions};
+
+use crate::repository::{crash, quick_folder};
+
+/// Makes a test of each of these functions for each kind of store.
+macro_rules! on_every_store {
+    ($($test:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[test]
+            fn $test() {
+                crate::stores::run(super::$test(crate::stores::Place::sqlite()));
+            })+
+        }
+    };
+}
+pub(crate) use on_every_store;
+
+/// Where a store lies, for as long as a test lasts.
+pub enum Place {
+    /// A directory of its own.
+    Sqlite(tempfile::TempDir),
+}
+
+/// What can be asked as a store.
+pub trait Opened: Sync {
+    fn store(&self) -> &dyn Repository;
+}
+
+impl Opened for SqliteRepository {
+    fn store(&self) -> &dyn Repository {
+        self
+    }
+}
+
+impl Opened for Nodes {
+    fn store(&self) -> &dyn Repository {
+        &**self
+    }
+}
+
+impl<T: Opened + Send> Opened for Arc<T> {
+    fn store(&self) -> &dyn Repository {
+        (**self).store()
+    }
+}
+
+/// A store that is open, in one process or in several beside each other: each call goes to the next of them, so that
+/// whatever one does, another answers for.
+pub struct Nodes {
+    open: Vec<Arc<dyn Repository>>,
+    next: AtomicUsize,
+}
+
+impl Deref for Nodes {
+    type Target = dyn Repository;
+
+    fn deref(&self) -> &(dyn Repository + 'static) {
+        &*self.open[self.next.fetch_add(1, Ordering::Relaxed) % self.open.len()]
+    }
+}
+
+impl Nodes {
+    /// An orderly stop of all.
+    pub async fn stop(self) {
+        for node in self.open {
+            node.close().await.expect("it closes");
+        }
+    }
+}
+
+impl Place {
+    pub fn sqlite() -> Place {
+        Place::Sqlite(quick_folder())
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Place::Sqlite(folder) => format!("sqlite://{}", folder.path().join("chat.db").display()),
+        }
+    }
+
+    pub async fn open(&self, options: &StoreOptions) -> Nodes {
+        let store = repository::open(&self.url(), options, Role::Server).await.expect("it opens");
+        Nodes { open: vec![store.repository], next: AtomicUsize::new(0) }
+    }
+
+    /// An orderly stop, and a start.
+    pub async fn reopen(&self, nodes: Nodes, options: &StoreOptions) -> Nodes {
+        nodes.stop().await;
+        self.open(options).await
+    }
+
+    /// A start that finds what a process leaves that is killed now.
+    pub async fn crash(&mut self, nodes: Nodes, options: &StoreOptions) -> Nodes {
+        match self {
+            Place::Sqlite(folder) => {
+                let copy = crash(folder.path());
+                let former = std::mem::replace(folder, copy);
+                nodes.stop().await;
+                drop(former);
+            }
+        }
+        self.open(options).await
+    }
+
+    /// Whether what was left of a store that was stopped is whole; gives how many messages in it are unread, where that
+    /// can be told from outside.
+    pub async fn verify(&self, options: &StoreOptions) -> Option<i64> {
+        match self {
+            Place::Sqlite(folder) => {
+                let found = sqlite::verify::verify(&folder.path().join("chat.db"), options).await;
+                Some(found.expect("it is whole").unread)
+            }
+        }
+    }
+}
+
+/// Runs a test.
+pub fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime starts").block_on(test);
+}
