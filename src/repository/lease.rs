@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use rustc_hash::FxHashMap;
 
 use crate::model::{SessionId, UserId};
-use crate::repository::memory::mailboxes::UnreadMessage;
 
 /// A hold on messages that were handed to one connection. Dropped, it puts them back into the queue.
 pub struct Lease {
@@ -18,38 +17,36 @@ pub struct Lease {
 }
 
 struct HeldMessages {
-    keeper: Arc<dyn LeaseKeeper>,
     recipient: UserId,
     count: usize,
-    /// Empty once the lease is over.
-    messages: Mutex<Vec<UnreadMessage>>,
+    /// `None` once the lease is over.
+    hold: Mutex<Option<Box<dyn Hold>>>,
 }
 
-/// Who takes a lease back.
-pub(crate) trait LeaseKeeper: Send + Sync {
+/// Messages that were handed out, as the store that did it knows them.
+pub(crate) trait Hold: Send {
     /// They were read. Becomes durable by and by; until then they stay leased.
-    fn confirm(&self, recipient: UserId, messages: Vec<UnreadMessage>);
+    fn confirm(self: Box<Self>);
     /// They may not have been read.
-    fn release(&self, recipient: UserId, messages: Vec<UnreadMessage>);
+    fn release(self: Box<Self>);
 }
 
 impl HeldMessages {
-    fn take(&self) -> Vec<UnreadMessage> {
-        std::mem::take(&mut *self.messages.lock().unwrap_or_else(|broken| broken.into_inner()))
+    fn take(&self) -> Option<Box<dyn Hold>> {
+        self.hold.lock().unwrap_or_else(|broken| broken.into_inner()).take()
     }
 
     fn release(&self) {
-        let messages = self.take();
-        if !messages.is_empty() {
-            self.keeper.release(self.recipient, messages);
+        if let Some(hold) = self.take() {
+            hold.release();
         }
     }
 }
 
 impl Lease {
-    pub(crate) fn new(keeper: Arc<dyn LeaseKeeper>, recipient: UserId, messages: Vec<UnreadMessage>) -> Lease {
-        let held = HeldMessages { keeper, recipient, count: messages.len(), messages: Mutex::new(messages) };
-        Lease { held: Arc::new(held), session: None }
+    pub(crate) fn new(recipient: UserId, count: usize, hold: Box<dyn Hold>) -> Lease {
+        let hold = Mutex::new((count > 0).then_some(hold));
+        Lease { held: Arc::new(HeldMessages { recipient, count, hold }), session: None }
     }
 
     /// Has it end with a session, at the latest.
@@ -61,9 +58,8 @@ impl Lease {
     /// The reader has them: takes them off the queue. Returns at once; a crash before it is durable delivers again.
     /// Where the session has ended, they wait again already and this does nothing.
     pub fn confirm(self) {
-        let messages = self.held.take();
-        if !messages.is_empty() {
-            self.held.keeper.confirm(self.held.recipient, messages);
+        if let Some(hold) = self.held.take() {
+            hold.confirm();
         }
     }
 

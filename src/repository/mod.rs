@@ -22,7 +22,7 @@ pub(crate) use self::following::{ConversationPage, ConversationSummary, FollowPa
 pub use self::following::{ConversationQuery, FollowQuery};
 pub(crate) use self::groups::GroupReceipt;
 pub use self::groups::{Group, GroupLimits, GroupMember, GroupRepository, GroupResult, NewGroup, ReadCount};
-pub(crate) use self::lease::LeaseKeeper;
+pub(crate) use self::lease::Hold;
 pub use self::lease::Lease;
 pub(crate) use self::memory::followers::Following;
 pub use self::open::{Store, open};

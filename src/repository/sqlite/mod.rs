@@ -72,8 +72,8 @@ use self::shared::Shared;
 use self::writer::Job;
 use super::{
     AddUserResult, Answer, Arrival, ConversationPage, ConversationQuery, Delivery, EndedSession, Error, FollowPage,
-    FollowQuery, Following, HistoryQuery, InboxQuery, Lease, LeaseKeeper, NewMessage, NewSession, NewUser, OpenError,
-    Pace, PerMessage, Removed, Repository, RoomInside, SendResult, Session, StoreOptions, StoreStatus, StoredMessage,
+    FollowQuery, Following, HistoryQuery, Hold, InboxQuery, Lease, NewMessage, NewSession, NewUser, OpenError, Pace,
+    PerMessage, Removed, Repository, RoomInside, SendResult, Session, StoreOptions, StoreStatus, StoredMessage,
     StoredReceipt, StoredSession, User,
 };
 use crate::clock::Steady;
@@ -122,22 +122,24 @@ fn stopped() -> Error {
     Error::new("the store is closed")
 }
 
-impl LeaseKeeper for Keeper {
-    fn confirm(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
-        self.shared.mailboxes.confirm(recipient, messages);
+/// What a lease holds of the store.
+struct HeldMail {
+    shared: Arc<Shared>,
+    jobs: JobQueue<Job>,
+    recipient: UserId,
+    messages: Vec<UnreadMessage>,
+}
+
+impl Hold for HeldMail {
+    fn confirm(self: Box<Self>) {
+        self.shared.mailboxes.confirm(self.recipient, self.messages);
         // Where the queue is full the writer is awake, and looks before each commit.
         let _ = self.jobs.try_push(Job::Confirm);
     }
 
-    fn release(&self, recipient: UserId, messages: Vec<UnreadMessage>) {
-        self.shared.mailboxes.release(recipient, messages);
+    fn release(self: Box<Self>) {
+        self.shared.mailboxes.release(self.recipient, self.messages);
     }
-}
-
-/// What a lease holds of the store.
-struct Keeper {
-    shared: Arc<Shared>,
-    jobs: JobQueue<Job>,
 }
 
 impl SqliteRepository {
@@ -159,8 +161,8 @@ impl SqliteRepository {
         }
     }
 
-    fn keeper(&self) -> Arc<dyn LeaseKeeper> {
-        Arc::new(Keeper { shared: self.shared.clone(), jobs: self.jobs.clone() })
+    fn hold(&self, recipient: UserId, messages: Vec<UnreadMessage>) -> Box<dyn Hold> {
+        Box::new(HeldMail { shared: self.shared.clone(), jobs: self.jobs.clone(), recipient, messages })
     }
 }
 
@@ -277,7 +279,7 @@ impl Repository for SqliteRepository {
             };
             let taken = self.take(recipient, want).await.map_err(logged)?;
             // From here on the messages are put back if anything goes wrong.
-            let mut lease = Lease::new(self.keeper(), recipient, taken.clone());
+            let mut lease = Lease::new(recipient, taken.len(), self.hold(recipient, taken.clone()));
             if let Some(session) = want.session {
                 lease.end_with(session, &self.shared.leases);
                 // It may have ended before the lease was known to end with it.
