@@ -55,6 +55,12 @@ self.addEventListener('fetch', (event) => {
   else if (url.pathname.startsWith('/a/')) event.respondWith(file(request));
 });
 
+/** A page tells what it was made of before this worker was there. */
+self.addEventListener('message', (event) => {
+  const ours = (event.data?.keep ?? []).filter((url) => url.startsWith(location.origin + '/a/'));
+  event.waitUntil(Promise.all(ours.map((url) => file(new Request(url)).catch(() => { /* kept when it is asked for again */ }))));
+});
+
 self.addEventListener('push', (event) => {
   let data = {};
   try { data = event.data?.json() ?? {}; } catch { /* a push without a text still tells */ }

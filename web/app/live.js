@@ -272,6 +272,9 @@ function installWorker() {
   };
   const policy = types?.createPolicy('chatd', { createScriptURL }) ?? { createScriptURL };
   worker.register(policy.createScriptURL('/sw.js')).catch(() => { /* the page works without it */ });
+  // What was loaded before the worker was there has not gone through it.
+  worker.oncontrollerchange = () => worker.controller?.postMessage({
+    keep: performance.getEntriesByType('resource').map((entry) => entry.name) });
   worker.onmessage = ({ data }) => { if (data.go) go(data.go); };
 }
 let workerIsThere = false;

@@ -70,12 +70,21 @@ impl Driver {
             false => json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1, "touch": false,
                 "mobile": false } }),
         };
-        let capabilities = json!({ "goog:chromeOptions": options }).as_object().expect("it is one").clone();
+        let patience = PATIENCE.as_millis() as u64;
+        let timeouts = json!({ "script": patience, "pageLoad": 2 * patience });
+        let capabilities = json!({ "goog:chromeOptions": options, "timeouts": timeouts });
+        let capabilities = capabilities.as_object().expect("it is one").clone();
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
-        let client = runtime
-            .block_on(ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&self.address))
-            .expect("Chromium starts");
-        Browser { runtime, client }
+        // chromedriver gives up on a Chromium that starts slowly.
+        let until = Instant::now() + 3 * PATIENCE;
+        loop {
+            let mut builder = ClientBuilder::new(HttpConnector::new());
+            match runtime.block_on(builder.capabilities(capabilities.clone()).connect(&self.address)) {
+                Ok(client) => return Browser { runtime, client },
+                Err(error) if Instant::now() > until => panic!("Chromium does not start: {error}"),
+                Err(_) => {}
+            }
+        }
     }
 }
 
@@ -133,15 +142,20 @@ impl Browser {
         self.run(self.client.execute_async(script, Vec::new()))
     }
 
-    /// Waits until an expression of JavaScript is true.
+    /// Waits until an expression of JavaScript is true. What cannot be looked at yet, because the page is being loaded
+    /// or has not drawn it, is not true yet.
     pub fn wait(&self, expression: &str) {
         let until = Instant::now() + PATIENCE;
-        while self.script(&format!("return Boolean({expression})")) != json!(true) {
-            if Instant::now() > until {
-                let seen = self.script("return document.body.innerText");
-                panic!("never true: {expression}; the page says:\n{}", seen.as_str().unwrap_or_default());
+        let script = format!("return Boolean({expression})");
+        loop {
+            match self.runtime.block_on(self.client.execute(&script, Vec::new())) {
+                Ok(Value::Bool(true)) => return,
+                found if Instant::now() > until => {
+                    let seen = self.runtime.block_on(self.client.execute("return document.body.innerText", Vec::new()));
+                    panic!("never true: {expression} ({found:?}); the page says:\n{seen:?}");
+                }
+                _ => std::thread::sleep(Duration::from_millis(20)),
             }
-            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

