@@ -242,6 +242,8 @@ fn one_damaged_text_is_one_message_that_says_so_and_the_log_names_it() {
         let inbox = texts(&lineker.ask(&format!("inbox {token}")));
         assert_eq!((inbox.len(), &*inbox[0], &*inbox[2]), (3, "before", "after"), "{inbox:?}");
         assert!(inbox[1].starts_with(NOTICE), "{inbox:?}");
+        let document = include_str!("../../docs/PROTOCOL.md");
+        assert!(document.contains(&format!("    {}\n", inbox[1])), "docs/PROTOCOL.md does not have {:?}", inbox[1]);
         assert!(lineker.ask(&format!("history {token} messi")).contains(NOTICE));
         let id = if in_the_tail { 5 } else { 2 };
         let log = server.log();
