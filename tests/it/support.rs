@@ -14,8 +14,8 @@ use nix::unistd::Pid;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
-/// Nothing that works takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Nothing that works takes longer, however loaded the machine is.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command that takes longer does not end by itself, however loaded the machine is.
 const NEVER_ENDS: Duration = Duration::from_secs(180);

@@ -177,54 +177,8 @@ fn slow_readers_of_long_replies_keep_nobody_from_theirs_and_end_with_the_session
         let mut rest = Vec::new();
         // The connection ends, by an end or a reset, in the middle of the reply; or it was told that there is no room.
         reader.send("halo\r\n");
-        let _ = reader.stream.get_mut().set_read_timeout(Some(PATIENCE / 40));
+        let _ = reader.stream.get_mut().set_read_timeout(Some(Duration::from_millis(500)));
         let _ = reader.stream.read_to_end(&mut rest);
         assert!(rest.len() < whole, "{} bytes came", rest.len());
     }
-}
-
-/// Asks for a long reply on many connections at once. Once the first of them hears something, an innocent user makes as
-/// many small requests one after the other; gives how many of the many have heard something by then.
-fn answered_meanwhile(server: &Server, long: &str, small: &str) -> usize {
-    let mut innocent = server.connect();
-    let mut crowd: Vec<Client> = (0..CROWD).map(|_| server.connect()).collect();
-    crowd.iter_mut().for_each(|client| client.send(long));
-    let hear = |client: &Client| {
-        let stream = client.stream.get_ref();
-        stream.set_nonblocking(true).expect("it can be set");
-        let heard = stream.peek(&mut [0]).is_ok();
-        stream.set_nonblocking(false).expect("it can be set");
-        heard
-    };
-    let begun = Instant::now();
-    while !crowd.iter().any(hear) {
-        assert!(begun.elapsed() < PATIENCE, "nobody is answered");
-        thread::yield_now();
-    }
-    for _ in 0..CROWD {
-        assert!(innocent.ask(small).starts_with("{\"status\": \"OK\""));
-    }
-    crowd.iter().filter(|client| hear(client)).count()
-}
-
-/// How many ask for long replies.
-const CROWD: usize = 30;
-
-#[test]
-fn long_replies_are_rendered_while_others_are_served() {
-    let settings =
-        "[server]\nthreads = 1\n[limits]\nbuffered_reply_bytes = 1073741824\n[delivery]\nreply_bytes = 2097152";
-    let (_folder, server) = server(settings);
-    let (mut messi, token) = server.login("messi");
-    let (_henderson, hendersons) = server.login("henderson");
-    // Each byte of it becomes six.
-    let part = "\u{1}".repeat(50_000);
-    for _ in 0..10 {
-        assert_eq!(messi.ask(&format!("send {token} messi {part}")), SENT);
-    }
-    let long = format!("history {token} messi\r\n");
-    let answered = answered_meanwhile(&server, &long, &format!("show {hendersons}"));
-    println!("{answered} of {CROWD} long replies came before {CROWD} small ones");
-    assert!(answered <= CROWD / 2, "{answered} of {CROWD} long replies came before {CROWD} small ones");
-    assert!(messi.ask(&format!("history {token} messi")).len() > 3_000_000);
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chatd::internals::auth::password::{Cost, Passwords};
 use chatd::internals::auth::throttle::{Rate, Rates, Throttle};
@@ -22,7 +22,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
+use crate::leases::log_in;
 use crate::repository::{OPTIONS, add_users, open, quick_folder, send};
+use crate::support::PATIENCE;
 
 const MANY: usize = 4_000;
 /// The least number of turns that others have meanwhile.
@@ -91,9 +93,13 @@ pub fn service(repository: Arc<SqliteRepository>) -> Arc<Service> {
 }
 
 fn settings() -> Arc<ConnectionSettings> {
+    with_room_for_replies(MEBIBYTE)
+}
+
+fn with_room_for_replies(bytes: usize) -> Arc<ConnectionSettings> {
     Arc::new(ConnectionSettings {
         line: LineLimits { short: 4_096, long: MEBIBYTE },
-        memory: Arc::new(Memory::new(MEBIBYTE, MEBIBYTE)),
+        memory: Arc::new(Memory::new(MEBIBYTE, bytes)),
         write_timeout: NEVER,
         min_bytes_per_second: 1,
         peer_timeout: NEVER,
@@ -200,6 +206,43 @@ async fn many_who_send_bytes_that_are_no_request_take_no_more_time_than_one() {
     }
     let reads = read_of_crowd.load(Ordering::Relaxed) / 4_096;
     assert!(reads < CROWD + 8 * REQUESTS, "{reads} reads of {CROWD} others came before {REQUESTS} replies");
+}
+
+/// Replies of megabytes come a piece at a time, and others have a turn between.
+#[tokio::test]
+async fn long_replies_are_made_while_others_are_served() {
+    const CROWD: usize = 10;
+    // Each byte of it becomes six.
+    const TEXT: usize = MEBIBYTE / 2;
+    let folder = quick_folder();
+    let repository = Arc::new(open(folder.path(), &OPTIONS).await);
+    let users = add_users(&repository, 1).await;
+    send(&repository, users[0], users[0], &"\u{1}".repeat(TEXT)).await;
+    let token = log_in(&repository, users[0], 1).await.0.reveal();
+    let (service, settings) = (service(repository), with_room_for_replies(4 * CROWD * MEBIBYTE));
+    let came = Arc::new(AtomicUsize::new(0));
+    for _ in 0..CROWD {
+        let mut peer = connected_from(1, Dialect::json(), service.clone(), &settings, &Arc::default());
+        peer.write_all(format!("history {token} user0\r\n").as_bytes()).await.expect("there is room");
+        let came = came.clone();
+        tokio::spawn(async move {
+            let mut read = vec![0; MEBIBYTE];
+            while let Ok(count @ 1..) = peer.read(&mut read).await {
+                came.fetch_add(count, Ordering::Relaxed);
+            }
+        });
+    }
+    let (all, begun) = (CROWD * 6 * TEXT, Instant::now());
+    let (mut before, mut most) = (0, 0);
+    while before < all {
+        assert!(begun.elapsed() < PATIENCE, "only {before} bytes came");
+        yield_now().await;
+        let now = came.load(Ordering::Relaxed);
+        most = most.max(now - before);
+        before = now;
+    }
+    println!("of {CROWD} replies of {} bytes at most {most} came between two turns of others", 6 * TEXT);
+    assert!(most < MEBIBYTE, "{most} bytes came between two turns of others");
 }
 
 /// What is committed together is waited for together.
