@@ -3,8 +3,7 @@
 use std::io::Write;
 
 use super::Profile;
-use super::json::texts;
-use super::rendering::{Place, Step};
+use super::python::texts;
 use crate::model::{Label, LookupName, Password, SessionId, Timestamp};
 
 /// What can be asked of one's own account and of the list of accounts.
@@ -70,62 +69,19 @@ pub(super) const PASSWORD_CHANGED: &str = "Password changed";
 pub(super) const SESSION_ENDED: &str = "Session ended";
 pub(super) const RENAMED: &str = "Profile changed";
 
-impl AccountReply {
-    /// What is said where there is nothing to list.
-    pub(super) fn words(&self) -> Option<&'static str> {
-        match self {
-            AccountReply::PasswordChanged => Some(PASSWORD_CHANGED),
-            AccountReply::SessionEnded => Some(SESSION_ENDED),
-            AccountReply::Renamed => Some(RENAMED),
-            AccountReply::Sessions(_) | AccountReply::People(_) => None,
-        }
-    }
-
-    /// The key under which it stands.
-    pub(super) fn key(&self) -> &'static str {
-        match self {
-            AccountReply::PasswordChanged | AccountReply::SessionEnded | AccountReply::Renamed => "message",
-            AccountReply::Sessions(_) => "sessions",
-            AccountReply::People(_) => "people",
-        }
-    }
-
-    /// Appends the next part of its value.
-    pub(super) fn step(&self, at: &mut Place, out: &mut Vec<u8>) -> Step {
-        match self {
-            AccountReply::Sessions(sessions) => at.item(sessions, out, session),
-            AccountReply::People(people) => at.item(people, out, person),
-            AccountReply::PasswordChanged | AccountReply::SessionEnded | AccountReply::Renamed => {
-                super::json::string(self.words().unwrap_or_default(), out);
-                Step::Over
-            }
-        }
-    }
-
-    /// The texts of each item of its list.
-    pub(super) fn items(&self) -> Vec<Vec<&str>> {
-        match self {
-            AccountReply::Sessions(sessions) => sessions.iter().map(|session| vec![&*session.address]).collect(),
-            AccountReply::People(people) => people.iter().map(|person| person.profile.texts().to_vec()).collect(),
-            AccountReply::PasswordChanged | AccountReply::SessionEnded | AccountReply::Renamed => Vec::new(),
-        }
-    }
-}
-
-impl Profile {
-    fn texts(&self) -> [&str; 2] {
-        [self.username.as_str(), &self.display_name]
-    }
-}
-
-fn session(OwnSession { id, created_at, last_used_at, address, is_current }: &OwnSession, out: &mut Vec<u8>) {
+/// Spells one of the asker's sessions.
+pub(super) fn session(
+    OwnSession { id, created_at, last_used_at, address, is_current }: &OwnSession,
+    out: &mut Vec<u8>,
+) {
     write!(out, "{{\"id\": {id}, \"created\": \"{created_at}\", \"last_used\": \"{last_used_at}\", ")
         .expect("a Vec takes every byte");
     texts(&[("address", address)], out);
     write!(out, "\"current\": {is_current}}}").expect("a Vec takes every byte");
 }
 
-fn person(Person { profile, is_online }: &Person, out: &mut Vec<u8>) {
+/// Spells one of a list of people.
+pub(super) fn person(Person { profile, is_online }: &Person, out: &mut Vec<u8>) {
     out.push(b'{');
     texts(&[("user", profile.username.as_str()), ("name", &profile.display_name)], out);
     write!(out, "\"online\": {is_online}}}").expect("a Vec takes every byte");

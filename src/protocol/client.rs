@@ -8,7 +8,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::model::{BadLabel, BadPassword, Foreign, Message, MessageId, SessionId, Timestamp, Token, Username};
 use crate::protocol::account::{PASSWORD_CHANGED, RENAMED, SESSION_ENDED};
-use crate::protocol::json::{ACKNOWLEDGED, parse, refused};
+use crate::protocol::json::parse;
+use crate::protocol::value::{ACKNOWLEDGED, refused};
 use crate::protocol::{
     AccountReply, ConversationEntry, Conversations, FollowReply, HistoryEntry, Number, OwnSession, Person, Profile,
     Receipt, Refusal, Reply, Request, SenderMessages, grammar,

@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::rendering::{Cursor, Rendering, Spelling};
+use super::parts::Cursor;
+use super::rendering::{Rendering, Spelling};
 use super::text::{self, ReplyContext};
 use super::{Refusal, Reply, Request, json};
 use crate::model::Token;

@@ -2,16 +2,16 @@
 //! `json.dumps`. Every rule here is in `docs/PROTOCOL.md`; the transcripts in `tests/transcripts` hold it to the byte.
 //! The other end, which writes requests and reads replies, is [`client`](super::client).
 
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use memchr::memchr;
-use serde::ser::Serialize;
-use serde_json::ser::{CharEscape, Formatter};
 
+use super::account;
 use super::grammar::{self, Words as _};
-use super::rendering::{Cursor, Place, Spelling, Step};
+use super::parts::{Cursor, Place, Spell, Step};
+use super::python::{string, texts};
+use super::value::Value;
 use super::{
     ConversationEntry, Conversations, FollowReply, GroupReadCount, HistoryEntry, Receipt, Refusal, Reply, Request,
     SenderMessages,
@@ -37,7 +37,7 @@ pub fn parse_head(head: &[u8]) -> Result<Token, Refusal> {
 /// Appends the reply and its CRLF CRLF.
 pub fn render(reply: &Reply, out: &mut Vec<u8>) {
     out.reserve(64);
-    Cursor::default().advance(reply, &Spelling::Json, out, usize::MAX);
+    Cursor::default().advance(reply, &JsonSpelling, out, usize::MAX);
 }
 
 /// The words of a line, split at U+0020 alone, so that two spaces have an empty word between them.
@@ -77,99 +77,38 @@ fn is_python_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// Any value in the style of the wire: JSON in ASCII, without a line end.
-pub fn ascii(value: &(impl Serialize + ?Sized)) -> String {
-    let mut out = Vec::new();
-    write_ascii(value, &mut out).expect("a Vec takes every byte and the keys are strings");
-    String::from_utf8(out).expect("JSON in this style is ASCII")
-}
+/// How this wire spells replies.
+#[derive(Debug)]
+pub(super) struct JsonSpelling;
 
-fn write_ascii(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) -> serde_json::Result<()> {
-    value.serialize(&mut serde_json::Serializer::with_formatter(out, PythonStyle))
-}
-
-/// Appends a string, with its quotes.
-pub(super) fn string(text: &str, out: &mut Vec<u8>) {
-    write_ascii(text, out).expect("a Vec takes every byte");
-}
-
-/// Appends a part of a string, without quotes.
-pub(super) fn escape(part: &str, out: &mut Vec<u8>) {
-    let mut serializer = serde_json::Serializer::with_formatter(out, PartOfString);
-    part.serialize(&mut serializer).expect("a Vec takes every byte");
-}
-
-pub(super) const ACKNOWLEDGED: &str = "Acknowledged";
-pub(super) const GROUP_CHANGED: &str = "Done";
-
-/// What a sender hears whose message some members of the group have no room for.
-pub(super) fn sent_to_some(not_delivered: u64) -> String {
-    format!("Message Sent, but {not_delivered} members have no room for it")
-}
-
-/// Appends what stands before the value of a reply: a status, and its key.
-pub(super) fn begin(reply: &Reply, out: &mut Vec<u8>) {
-    let (status, key) = match reply {
-        Reply::LoggedIn { .. } => ("OK", "tokenid"),
-        Reply::Sent | Reply::SentToSome { .. } | Reply::Acknowledged | Reply::GroupChanged => ("OK", "message"),
-        Reply::Inbox(_) | Reply::Online(_) | Reply::LoggedOut { .. } => ("OK", "messages"),
-        Reply::History(_) => ("OK", "history"),
-        Reply::Status(_) | Reply::GroupStatus(_) => ("OK", "sent"),
-        Reply::Groups(_) => ("OK", "groups"),
-        Reply::Members(_) => ("OK", "members"),
-        Reply::Follow(_) => ("OK", "follow"),
-        Reply::Conversations(_) => ("OK", "conversations"),
-        Reply::Read(_) => ("OK", "read"),
-        Reply::Stored(_) => ("OK", "id"),
-        Reply::Account(reply) => ("OK", reply.key()),
-        Reply::Refused(_) => ("ERROR", "message"),
-    };
-    for part in ["{\"status\": \"", status, "\", \"", key, "\": "] {
-        out.extend_from_slice(part.as_bytes());
-    }
-}
-
-/// Appends the next part of the value of a reply. Each reply has its value here, for every dialect.
-pub(super) fn step(reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
-    match reply {
-        Reply::LoggedIn { token } | Reply::LoggedOut { token } => string(&token.reveal(), out),
-        Reply::Sent => string("Message Sent", out),
-        Reply::SentToSome { not_delivered } => string(&sent_to_some(*not_delivered), out),
-        Reply::GroupChanged => string(GROUP_CHANGED, out),
-        Reply::Acknowledged => string(ACKNOWLEDGED, out),
-        Reply::Refused(refusal) => string(&refused(*refusal), out),
-        Reply::Inbox(senders) => return inbox(senders, at, out),
-        Reply::History(messages) => return history(messages, at, out),
-        Reply::Account(reply) => return reply.step(at, out),
-        Reply::Follow(followed) => return follow(followed, at, out),
-        Reply::Conversations(conversations) => return self::conversations(conversations, at, out),
-        Reply::Stored(id) => write!(out, "{id}").expect("a Vec takes every byte"),
-        Reply::Read(messages) => write!(out, "{messages}").expect("a Vec takes every byte"),
-        Reply::Groups(names) | Reply::Members(names) | Reply::Online(names) => {
-            return at.item(names, out, |name, out| string(name.as_str(), out));
+impl Spell for JsonSpelling {
+    fn begin(&self, reply: &Reply, out: &mut Vec<u8>) {
+        let status = if matches!(reply, Reply::Refused(_)) { "ERROR" } else { "OK" };
+        for part in ["{\"status\": \"", status, "\", \"", reply.value().0, "\": "] {
+            out.extend_from_slice(part.as_bytes());
         }
-        Reply::Status(receipts) => return at.item(receipts, out, receipt),
-        Reply::GroupStatus(receipts) => return at.item(receipts, out, group_receipt),
     }
-    Step::Over
-}
 
-/// Appends what stands after the value of a reply.
-pub(super) fn end(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"}\r\n\r\n");
-}
+    fn step(&self, reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
+        match reply.value().1 {
+            Value::Text(text) => string(&text, out),
+            Value::Number(number) => write!(out, "{number}").expect("a Vec takes every byte"),
+            Value::Names(names) => return at.item(names, out, |name, out| string(name.as_str(), out)),
+            Value::Inbox(senders) => return inbox(senders, at, out),
+            Value::History(messages) => return history(messages, at, out),
+            Value::Receipts(receipts) => return at.item(receipts, out, receipt),
+            Value::ReadCounts(receipts) => return at.item(receipts, out, group_receipt),
+            Value::Follow(followed) => return follow(followed, at, out),
+            Value::Conversations(list) => return conversations(list, at, out),
+            Value::Sessions(sessions) => return at.item(sessions, out, account::session),
+            Value::People(people) => return at.item(people, out, account::person),
+        }
+        Step::Over
+    }
 
-pub(super) fn refused(refusal: Refusal) -> String {
-    let words: &dyn Display = match refusal {
-        Refusal::UnknownCommand | Refusal::Http => &"**Protocol Tidak Benar",
-        Refusal::Malformed => &"--Protocol Tidak Benar",
-        Refusal::UnknownUser => &"User Tidak Ada",
-        Refusal::WrongPassword => &"Password Salah",
-        Refusal::UnknownToken => &"Informasi tidak ditemukan",
-        Refusal::UnknownRecipient => &"User Tidak Ditemukan",
-        ours => &ours.words().expect("the original server has the words for all others"),
-    };
-    words.to_string()
+    fn end(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"}\r\n\r\n");
+    }
 }
 
 /// An inbox is an object, in which each sender has a list.
@@ -277,85 +216,4 @@ fn read(at: Option<Timestamp>, out: &mut Vec<u8>) {
 fn up_to_text(before: &[(&str, &str)], out: &mut Vec<u8>) {
     texts(before, out);
     out.extend_from_slice(b"\"msg\": \"");
-}
-
-/// Texts under their keys, each with what stands before the next key.
-pub(super) fn texts(texts: &[(&str, &str)], out: &mut Vec<u8>) {
-    for (key, text) in texts {
-        string(key, out);
-        out.extend_from_slice(b": ");
-        string(text, out);
-        out.extend_from_slice(b", ");
-    }
-}
-
-/// A UTF-16 unit as `\u` and four digits. Digit by digit, because a text may be millions of them.
-fn unit_escape(unit: u16) -> [u8; 6] {
-    let digit = |shift: u16| b"0123456789abcdef"[usize::from(unit >> shift & 0xf)];
-    [b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]
-}
-
-/// JSON as `json.dumps` writes it by default: a space after comma and colon, ASCII only.
-struct PythonStyle;
-
-impl Formatter for PythonStyle {
-    fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.begin_array_value(writer, first)
-    }
-
-    fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-
-    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(place) = rest.bytes().position(|byte| !(b' '..=b'~').contains(&byte)) {
-            let c = rest[place..].chars().next().expect("all before it was ASCII, so a character begins here");
-            writer.write_all(&rest.as_bytes()[..place])?;
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                writer.write_all(&unit_escape(*unit))?;
-            }
-            rest = &rest[place + c.len_utf8()..];
-        }
-        writer.write_all(rest.as_bytes())
-    }
-
-    fn write_char_escape<W: io::Write + ?Sized>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
-        match escape {
-            CharEscape::Quote => writer.write_all(b"\\\""),
-            CharEscape::ReverseSolidus => writer.write_all(b"\\\\"),
-            CharEscape::Solidus => writer.write_all(b"/"),
-            CharEscape::Backspace => writer.write_all(b"\\b"),
-            CharEscape::FormFeed => writer.write_all(b"\\f"),
-            CharEscape::LineFeed => writer.write_all(b"\\n"),
-            CharEscape::CarriageReturn => writer.write_all(b"\\r"),
-            CharEscape::Tab => writer.write_all(b"\\t"),
-            CharEscape::AsciiControl(byte) => writer.write_all(&unit_escape(byte.into())),
-        }
-    }
-}
-
-/// A string in that style, of which only a part is written.
-struct PartOfString;
-
-impl Formatter for PartOfString {
-    fn begin_string<W: io::Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn end_string<W: io::Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        PythonStyle.write_string_fragment(writer, fragment)
-    }
-
-    fn write_char_escape<W: io::Write + ?Sized>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
-        PythonStyle.write_char_escape(writer, escape)
-    }
 }

@@ -10,8 +10,11 @@ mod grammar;
 mod groups;
 mod inbox;
 pub mod json;
+pub mod parts;
+pub mod python;
 pub mod rendering;
 pub mod text;
+mod value;
 
 pub use self::account::{AccountCommand, AccountReply, OwnSession, Person};
 pub use self::groups::{GroupCommand, GroupReadCount};

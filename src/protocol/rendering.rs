@@ -1,13 +1,10 @@
-//! A reply becomes bytes, a long one in pieces: each is made when the one before it has been taken, so that the texts
-//! of a reply are held once and what they become never as a whole. A rendering owns all that it says, so that a piece
-//! can be made on another thread.
+//! A reply with its spelling, which becomes bytes in pieces. It owns all that it says, so that a piece can be made on
+//! another thread.
 
-use std::mem;
-use std::sync::Arc;
-
-use super::text::{self, ReplyContext};
-use super::{ConversationEntry, GroupReadCount, HistoryEntry, Receipt, Reply, SenderMessages, json};
-use crate::model::{Message, MessageId, Username};
+use super::Reply;
+use super::json::JsonSpelling;
+use super::parts::{Cursor, Place, Spell, Step};
+use super::text::ReplyContext;
 
 /// How one reply is spelled.
 #[derive(Debug)]
@@ -16,124 +13,26 @@ pub(super) enum Spelling {
     Text(ReplyContext),
 }
 
-impl Spelling {
+impl Spell for Spelling {
     fn begin(&self, reply: &Reply, out: &mut Vec<u8>) {
         match self {
-            Spelling::Json => json::begin(reply, out),
-            Spelling::Text(_) => {}
+            Spelling::Json => JsonSpelling.begin(reply, out),
+            Spelling::Text(context) => context.begin(reply, out),
         }
     }
 
     fn step(&self, reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
         match self {
-            Spelling::Json => json::step(reply, at, out),
-            Spelling::Text(echo) => text::step(echo, reply, at, out),
+            Spelling::Json => JsonSpelling.step(reply, at, out),
+            Spelling::Text(context) => context.step(reply, at, out),
         }
     }
 
     fn end(&self, out: &mut Vec<u8>) {
         match self {
-            Spelling::Json => json::end(out),
-            Spelling::Text(_) => out.extend_from_slice(text::END),
+            Spelling::Json => JsonSpelling.end(out),
+            Spelling::Text(context) => context.end(out),
         }
-    }
-}
-
-/// What the next part of a reply is.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// Something short, which was appended.
-    Item,
-    /// The text of a message, to be escaped. All that stands before it was appended.
-    Text(Arc<str>),
-    /// The last one, which was appended.
-    Over,
-}
-
-/// Which part of a reply comes next: a place in a list, or in a list of lists.
-#[derive(Debug, Default)]
-pub(super) struct Place {
-    /// In the outer list, where there are two.
-    pub group: usize,
-    /// In the inner list.
-    pub item: usize,
-    is_after_text: bool,
-}
-
-impl Place {
-    /// The next item of a list; what stands before it was appended. `None`: the list is closed.
-    pub(super) fn next<'a, T>(&mut self, items: &'a [T], out: &mut Vec<u8>) -> Option<&'a T> {
-        if self.item == 0 {
-            out.push(b'[');
-        }
-        match items.get(self.item) {
-            Some(_) if self.item > 0 => out.extend_from_slice(b", "),
-            Some(_) => {}
-            None => out.push(b']'),
-        }
-        self.item += 1;
-        items.get(self.item - 1)
-    }
-
-    /// Appends the next item of a list of short ones.
-    pub(super) fn item<T>(&mut self, items: &[T], out: &mut Vec<u8>, spell: impl FnOnce(&T, &mut Vec<u8>)) -> Step {
-        let Some(item) = self.next(items, out) else { return Step::Over };
-        spell(item, out);
-        Step::Item
-    }
-
-    /// The inner list is over.
-    pub(super) fn next_group(&mut self) {
-        *self = Place { group: self.group + 1, ..Place::default() };
-    }
-
-    /// The text of an item comes next.
-    pub(super) fn text(&mut self, text: &Arc<str>) -> Step {
-        self.is_after_text = true;
-        Step::Text(text.clone())
-    }
-
-    /// Whether the text of an item was appended, and what stands after it was not. Asked once.
-    pub(super) fn takes_text_end(&mut self) -> bool {
-        mem::take(&mut self.is_after_text)
-    }
-}
-
-/// How far a reply has become bytes.
-#[derive(Debug, Default)]
-pub(super) struct Cursor {
-    has_begun: bool,
-    place: Place,
-    /// The text in hand, and how many bytes of it were escaped.
-    text: Option<(Arc<str>, usize)>,
-}
-
-impl Cursor {
-    /// Appends what comes next until `out` has `most` bytes, or [`PART`] more; gives whether that was the end.
-    pub(super) fn advance(&mut self, reply: &Reply, spelling: &Spelling, out: &mut Vec<u8>, most: usize) -> bool {
-        if !mem::replace(&mut self.has_begun, true) {
-            spelling.begin(reply, out);
-        }
-        while out.len() < most {
-            if let Some((text, from)) = &mut self.text {
-                let end = text.floor_char_boundary(*from + ((most - out.len()) / ESCAPED).max(CHARACTER));
-                json::escape(&text[*from..end], out);
-                *from = end;
-                if end == text.len() {
-                    self.text = None;
-                }
-                continue;
-            }
-            match spelling.step(reply, &mut self.place, out) {
-                Step::Item => {}
-                Step::Text(text) => self.text = Some((text, 0)),
-                Step::Over => {
-                    spelling.end(out);
-                    return true;
-                }
-            }
-        }
-        false
     }
 }
 
@@ -150,115 +49,24 @@ impl Rendering {
         Rendering { reply, spelling, cursor: Cursor::default() }
     }
 
-    /// Appends the next piece until `out` has `most` bytes, or [`PART`] more; gives whether it is the last one.
+    /// Appends the next piece until `out` has `most` bytes, or [`PART`](super::parts::PART) more; gives whether it is
+    /// the last one.
     pub fn render(&mut self, out: &mut Vec<u8>, most: usize) -> bool {
         self.cursor.advance(&self.reply, &self.spelling, out, most)
     }
 }
-
-/// The most that a part takes beside a message's text: names, keys, times, numbers; in bytes.
-pub const PART: usize = 8 << 10;
-/// The longest character, in bytes.
-const CHARACTER: usize = 4;
-/// The most bytes that one byte of a text becomes: `\u0001`.
-const ESCAPED: usize = 6;
-/// The most that an item of a list takes beside its texts: keys, times, numbers.
-const ITEM: usize = 256;
-
-impl Reply {
-    /// Whether the reply is certain to have no more than `most` bytes, in any dialect. Costs little however long it is.
-    pub fn is_at_most(&self, most: usize) -> bool {
-        let mut left = most;
-        let mut fits = |texts: &[&str]| {
-            let bytes = ITEM + ESCAPED * texts.iter().map(|text| text.len()).sum::<usize>();
-            let is_left = left.checked_sub(bytes);
-            left = is_left.unwrap_or(0);
-            is_left.is_some()
-        };
-        match self {
-            Reply::Inbox(senders) => senders.iter().all(|from| {
-                let people = [&*from.sender];
-                fits(&[from.username.as_str()])
-                    && from.messages.iter().all(|m| fits(&[people[0], from.recipient_of(m.id), &m.text]))
-            }),
-            Reply::Online(names) | Reply::Groups(names) | Reply::Members(names) => {
-                names.iter().all(|name| fits(&[name.as_str()]))
-            }
-            Reply::History(messages) => messages.iter().all(|past| past_fits(past, &mut fits)),
-            Reply::Follow(followed) => followed.messages.iter().all(|past| past_fits(past, &mut fits)),
-            Reply::Conversations(conversations) => conversations.list.iter().all(|entry| {
-                fits(&[entry.with.username.as_str(), &entry.with.display_name]) && past_fits(&entry.newest, &mut fits)
-            }),
-            Reply::Status(receipts) => receipts.iter().all(|_| fits(&[])),
-            Reply::GroupStatus(receipts) => receipts.iter().all(|_| fits(&[])),
-            Reply::Account(reply) => reply.items().iter().all(|texts| fits(texts)),
-            Reply::LoggedIn { .. }
-            | Reply::Sent
-            | Reply::Stored(_)
-            | Reply::LoggedOut { .. }
-            | Reply::Acknowledged
-            | Reply::SentToSome { .. }
-            | Reply::GroupChanged
-            | Reply::Read(_)
-            | Reply::Refused(_) => true,
-        }
-    }
-
-    /// The memory that the reply takes while it is written, in bytes: texts, and what stands beside them.
-    pub fn held(&self) -> usize {
-        let message = |message: &Message| size_of::<Message>() + COUNTED + message.text.len();
-        let names = |past: &HistoryEntry| past.from.display_name.len() + past.to.display_name.len();
-        let entry = |past: &HistoryEntry| size_of::<HistoryEntry>() + names(past) + message(&past.message);
-        match self {
-            Reply::Inbox(senders) => {
-                let people = |from: &SenderMessages| {
-                    let groups = from.to_groups.len() * size_of::<(MessageId, Arc<str>)>();
-                    size_of::<SenderMessages>() + from.sender.len() + from.recipient.len() + groups
-                };
-                senders.iter().map(|from| people(from) + from.messages.iter().map(message).sum::<usize>()).sum()
-            }
-            Reply::History(messages) => messages.iter().map(entry).sum(),
-            Reply::Follow(followed) => followed.messages.iter().map(entry).sum(),
-            Reply::Conversations(conversations) => {
-                let names = |entry: &ConversationEntry| size_of::<ConversationEntry>() + entry.with.display_name.len();
-                conversations.list.iter().map(|conversation| names(conversation) + entry(&conversation.newest)).sum()
-            }
-            // The names are those of the accounts.
-            Reply::Online(names) | Reply::Groups(names) | Reply::Members(names) => names.len() * size_of::<Username>(),
-            Reply::Status(receipts) => receipts.len() * size_of::<Receipt>(),
-            Reply::GroupStatus(receipts) => receipts.len() * size_of::<GroupReadCount>(),
-            Reply::Account(reply) => {
-                let held = |texts: &Vec<&str>| ITEM + texts.iter().map(|text| text.len()).sum::<usize>();
-                reply.items().iter().map(held).sum()
-            }
-            Reply::LoggedIn { .. }
-            | Reply::Sent
-            | Reply::Stored(_)
-            | Reply::LoggedOut { .. }
-            | Reply::Acknowledged
-            | Reply::SentToSome { .. }
-            | Reply::GroupChanged
-            | Reply::Read(_)
-            | Reply::Refused(_) => 0,
-        }
-    }
-}
-
-fn past_fits(past: &HistoryEntry, fits: &mut impl FnMut(&[&str]) -> bool) -> bool {
-    let people = [&past.from, &past.to];
-    people.iter().all(|person| fits(&[person.username.as_str(), &person.display_name])) && fits(&[&past.message.text])
-}
-
-/// What a shared text has beside it, in bytes: two counters.
-const COUNTED: usize = 2 * size_of::<usize>();
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{MessageId, Timestamp};
-    use crate::protocol::{Conversations, FollowReply, Profile};
+    use crate::model::{Message, MessageId, Timestamp, Username};
+    use crate::protocol::parts::PART;
+    use crate::protocol::value::ITEM;
+    use crate::protocol::{
+        ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, Receipt, SenderMessages,
+    };
 
     fn name(text: &str) -> Username {
         Username::parse(text).expect("it is a name")

@@ -10,12 +10,13 @@
 //! Where a command stands in need of a session it is the one of the connection, or that of a token given right after
 //! the command: `send TOKEN henderson halo`. No name looks like a token, so there is no doubt which is meant.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use super::grammar::{self, Words as _};
-use super::rendering::{Cursor, Place, Spelling, Step};
-use super::{Refusal, Reply, Request, json};
+use super::json::JsonSpelling;
+use super::parts::{Cursor, Place, Spell, Step};
+use super::value::Value;
+use super::{Refusal, Reply, Request, python};
 use crate::model::Token;
 
 /// What of a request its reply is told with.
@@ -72,52 +73,47 @@ pub fn parse_head(head: &[u8], session: Option<Token>) -> Result<Token, Refusal>
 /// The line that a person reads, without its line end.
 pub fn render(echo: &ReplyContext, reply: &Reply) -> String {
     let mut out = Vec::new();
-    Cursor::default().advance(reply, &Spelling::Text(echo.clone()), &mut out, usize::MAX);
+    Cursor::default().advance(reply, echo, &mut out, usize::MAX);
     out.truncate(out.len() - END.len());
     String::from_utf8(out).expect("what a person reads is text")
 }
 
 /// The end of a line.
-pub(super) const END: &[u8] = b"\r\n";
+const END: &[u8] = b"\r\n";
 
-/// Appends the next part of the line that a person reads.
-pub(super) fn step(echo: &ReplyContext, reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
-    let line = match reply {
-        Reply::LoggedIn { token } => match echo {
-            ReplyContext::Auth(name) => format!("username {name} logged in, token {}", token.reveal()),
-            _ => token.reveal(),
-        },
-        Reply::Sent => match echo {
-            ReplyContext::Send(recipient) => format!("message sent to {recipient}"),
-            _ => "message sent".to_owned(),
-        },
-        Reply::Stored(id) => match echo {
-            ReplyContext::Send(recipient) => format!("message {id} sent to {recipient}"),
-            _ => format!("message {id} sent"),
-        },
-        Reply::LoggedOut { .. } => "Logout berhasil dilakukan".to_owned(),
-        Reply::SentToSome { not_delivered } => json::sent_to_some(*not_delivered),
-        Reply::GroupChanged => json::GROUP_CHANGED.to_owned(),
-        Reply::Acknowledged => "acknowledged".to_owned(),
-        Reply::Refused(refusal) => refused(echo, *refusal),
-        Reply::Account(account) => match account.words() {
-            Some(words) => words.to_owned(),
-            None => return json::step(reply, at, out),
-        },
-        Reply::Online(names) | Reply::Groups(names) | Reply::Members(names) => {
-            return at.item(names, out, |name, out| out.extend_from_slice(python_repr(name.as_str()).as_bytes()));
-        }
-        // What the text protocol has no words for is told as on the JSON port.
-        Reply::Inbox(_)
-        | Reply::History(_)
-        | Reply::Status(_)
-        | Reply::GroupStatus(_)
-        | Reply::Follow(_)
-        | Reply::Conversations(_)
-        | Reply::Read(_) => return json::step(reply, at, out),
-    };
-    out.extend_from_slice(line.as_bytes());
-    Step::Over
+impl Spell for ReplyContext {
+    fn begin(&self, _: &Reply, _: &mut Vec<u8>) {}
+
+    fn step(&self, reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
+        let line = match (reply, self) {
+            (Reply::LoggedIn { token }, ReplyContext::Auth(name)) => {
+                format!("username {name} logged in, token {}", token.reveal())
+            }
+            (Reply::LoggedIn { token }, _) => token.reveal(),
+            (Reply::Sent, ReplyContext::Send(recipient)) => format!("message sent to {recipient}"),
+            (Reply::Sent, _) => "message sent".to_owned(),
+            (Reply::Stored(id), ReplyContext::Send(recipient)) => format!("message {id} sent to {recipient}"),
+            (Reply::Stored(id), _) => format!("message {id} sent"),
+            (Reply::LoggedOut { .. }, _) => "Logout berhasil dilakukan".to_owned(),
+            (Reply::Acknowledged, _) => "acknowledged".to_owned(),
+            (Reply::Refused(refusal), context) => refused(context, *refusal),
+            // What the text protocol has no words for is told as on the JSON port, in lists of names as Python has
+            // them, and words without quotes.
+            (other, _) => match other.value().1 {
+                Value::Names(names) => {
+                    return at.item(names, out, |name, out| out.extend(python::repr(name.as_str()).bytes()));
+                }
+                Value::Text(words) => words.into_owned(),
+                _ => return JsonSpelling.step(reply, at, out),
+            },
+        };
+        out.extend_from_slice(line.as_bytes());
+        Step::Over
+    }
+
+    fn end(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(END);
+    }
 }
 
 fn refused(echo: &ReplyContext, refusal: Refusal) -> String {
@@ -135,43 +131,6 @@ fn refused(echo: &ReplyContext, refusal: Refusal) -> String {
         }
     };
     words.to_owned()
-}
-
-/// A text as Python's `repr` spells it.
-fn python_repr(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut out = String::from(quote);
-    for c in text.chars() {
-        match c {
-            '\t' => out.push_str("\\t"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\\' => out.push_str("\\\\"),
-            c if c == quote => out.extend(['\\', c]),
-            c if is_printable(c) => out.push(c),
-            c => {
-                let code = u32::from(c);
-                let _ = match code {
-                    ..0x100 => write!(out, "\\x{code:02x}"),
-                    0x100..0x1_0000 => write!(out, "\\u{code:04x}"),
-                    _ => write!(out, "\\U{code:08x}"),
-                };
-            }
-        }
-    }
-    out.push(quote);
-    out
-}
-
-/// Python's `str.isprintable`, of those characters that could stand in a name: no controls, no white space but the
-/// space, no format characters and none for private use.
-fn is_printable(c: char) -> bool {
-    let format = matches!(c, '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
-        | '\u{8e2}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}');
-    let private = matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..);
-    c == ' ' || !(format || private || c.is_control() || c.is_whitespace())
 }
 
 /// The words of a line, blanks between them.

@@ -19,7 +19,7 @@ use crate::cli::output;
 use crate::client::{self, is_empty};
 use crate::model::LookupName;
 use crate::protocol::text::{self, ReplyContext};
-use crate::protocol::{Command, Reply, Send, SenderMessages, json};
+use crate::protocol::{Command, Reply, Send, SenderMessages, python};
 
 /// How long one request waits for mail.
 const WAIT: Duration = Duration::from_secs(50);
@@ -142,7 +142,7 @@ impl Inbox {
                     "from": from.username.as_str(), "msg_from": from.sender, "msg_to": from.recipient,
                     "msg": &*message.text,
                 });
-                lines.push_str(&json::ascii(&line));
+                lines.push_str(&python::ascii(&line));
                 lines.push('\n');
             }
         }

@@ -9,7 +9,8 @@ use std::pin::pin;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::protocol::rendering::{PART, Rendering};
+use crate::protocol::parts::PART;
+use crate::protocol::rendering::Rendering;
 use crate::protocol::{Refusal, Reply};
 use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::stream::{PeerState, Stream};

@@ -1,0 +1,177 @@
+//! What each reply says on the JSON port: its key, and its value. One arm a reply; all that spells or measures replies
+//! goes by the value.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use super::account::{PASSWORD_CHANGED, RENAMED, SESSION_ENDED};
+use super::parts::ESCAPED;
+use super::{
+    AccountReply, ConversationEntry, Conversations, FollowReply, GroupReadCount, HistoryEntry, OwnSession, Person,
+    Profile, Receipt, Refusal, Reply, SenderMessages,
+};
+use crate::model::{Message, MessageId, Username};
+
+pub(super) const ACKNOWLEDGED: &str = "Acknowledged";
+
+/// The value of a reply.
+#[derive(Debug)]
+pub(super) enum Value<'a> {
+    /// A string.
+    Text(Cow<'a, str>),
+    /// A number.
+    Number(u64),
+    /// A list of strings.
+    Names(&'a [Username]),
+    /// An object with a list for each sender.
+    Inbox(&'a [SenderMessages]),
+    /// A list of messages.
+    History(&'a [HistoryEntry]),
+    /// A list of what became of messages.
+    Receipts(&'a [Receipt]),
+    /// A list of how many have read each message.
+    ReadCounts(&'a [GroupReadCount]),
+    /// An object with a list of messages.
+    Follow(&'a FollowReply),
+    /// An object with a list of conversations.
+    Conversations(&'a Conversations),
+    /// A list of the asker's sessions.
+    Sessions(&'a [OwnSession]),
+    /// A list of people.
+    People(&'a [Person]),
+}
+
+/// The most that an item of a list takes beside its texts: keys, times, numbers.
+pub(super) const ITEM: usize = 256;
+
+impl Value<'_> {
+    fn text(text: &str) -> Value<'_> {
+        Value::Text(Cow::Borrowed(text))
+    }
+
+    fn owned<'a>(text: String) -> Value<'a> {
+        Value::Text(Cow::Owned(text))
+    }
+}
+
+impl Reply {
+    /// The key beside the status, and what stands under it.
+    pub(super) fn value(&self) -> (&'static str, Value<'_>) {
+        match self {
+            Reply::LoggedIn { token } => ("tokenid", Value::owned(token.reveal())),
+            Reply::LoggedOut { token } => ("messages", Value::owned(token.reveal())),
+            Reply::Sent => ("message", Value::text("Message Sent")),
+            Reply::SentToSome { not_delivered } => {
+                let words = format!("Message Sent, but {not_delivered} members have no room for it");
+                ("message", Value::owned(words))
+            }
+            Reply::Stored(id) => ("id", Value::Number(id.0.unsigned_abs())),
+            Reply::GroupChanged => ("message", Value::text("Done")),
+            Reply::Acknowledged => ("message", Value::text(ACKNOWLEDGED)),
+            Reply::Read(messages) => ("read", Value::Number(*messages)),
+            Reply::Inbox(senders) => ("messages", Value::Inbox(senders)),
+            Reply::Online(names) => ("messages", Value::Names(names)),
+            Reply::Groups(names) => ("groups", Value::Names(names)),
+            Reply::Members(names) => ("members", Value::Names(names)),
+            Reply::History(messages) => ("history", Value::History(messages)),
+            Reply::Status(receipts) => ("sent", Value::Receipts(receipts)),
+            Reply::GroupStatus(receipts) => ("sent", Value::ReadCounts(receipts)),
+            Reply::Follow(followed) => ("follow", Value::Follow(followed)),
+            Reply::Conversations(conversations) => ("conversations", Value::Conversations(conversations)),
+            Reply::Account(AccountReply::PasswordChanged) => ("message", Value::text(PASSWORD_CHANGED)),
+            Reply::Account(AccountReply::SessionEnded) => ("message", Value::text(SESSION_ENDED)),
+            Reply::Account(AccountReply::Renamed) => ("message", Value::text(RENAMED)),
+            Reply::Account(AccountReply::Sessions(sessions)) => ("sessions", Value::Sessions(sessions)),
+            Reply::Account(AccountReply::People(people)) => ("people", Value::People(people)),
+            Reply::Refused(refusal) => ("message", Value::owned(refused(*refusal))),
+        }
+    }
+
+    /// Whether the reply is certain to have no more than `most` bytes, in any dialect. Costs little however long it is.
+    pub fn is_at_most(&self, most: usize) -> bool {
+        let mut left = most;
+        let mut fits = |texts: &[&str]| {
+            let bytes = ITEM + ESCAPED * texts.iter().map(|text| text.len()).sum::<usize>();
+            let is_left = left.checked_sub(bytes);
+            left = is_left.unwrap_or(0);
+            is_left.is_some()
+        };
+        match self.value().1 {
+            Value::Text(_) | Value::Number(_) => true,
+            Value::Names(names) => names.iter().all(|name| fits(&[name.as_str()])),
+            Value::Inbox(senders) => senders.iter().all(|from| {
+                fits(&[from.username.as_str()])
+                    && from.messages.iter().all(|m| fits(&[&*from.sender, from.recipient_of(m.id), &m.text]))
+            }),
+            Value::History(messages) => messages.iter().all(|past| past_fits(past, &mut fits)),
+            Value::Receipts(receipts) => receipts.iter().all(|_| fits(&[])),
+            Value::ReadCounts(receipts) => receipts.iter().all(|_| fits(&[])),
+            Value::Follow(followed) => followed.messages.iter().all(|past| past_fits(past, &mut fits)),
+            Value::Conversations(conversations) => conversations
+                .list
+                .iter()
+                .all(|entry| profile_fits(&entry.with, &mut fits) && past_fits(&entry.newest, &mut fits)),
+            Value::Sessions(sessions) => sessions.iter().all(|session| fits(&[&session.address])),
+            Value::People(people) => people.iter().all(|person| profile_fits(&person.profile, &mut fits)),
+        }
+    }
+
+    /// The memory that the reply takes while it is written, in bytes: texts, and what stands beside them.
+    pub fn held(&self) -> usize {
+        let message = |message: &Message| size_of::<Message>() + COUNTED + message.text.len();
+        let names = |past: &HistoryEntry| past.from.display_name.len() + past.to.display_name.len();
+        let entry = |past: &HistoryEntry| size_of::<HistoryEntry>() + names(past) + message(&past.message);
+        match self.value().1 {
+            Value::Text(_) | Value::Number(_) => 0,
+            // The names are those of the accounts.
+            Value::Names(names) => size_of_val(names),
+            Value::Inbox(senders) => {
+                let people = |from: &SenderMessages| {
+                    let groups = from.to_groups.len() * size_of::<(MessageId, Arc<str>)>();
+                    size_of::<SenderMessages>() + from.sender.len() + from.recipient.len() + groups
+                };
+                senders.iter().map(|from| people(from) + from.messages.iter().map(message).sum::<usize>()).sum()
+            }
+            Value::History(messages) => messages.iter().map(entry).sum(),
+            Value::Receipts(receipts) => size_of_val(receipts),
+            Value::ReadCounts(receipts) => size_of_val(receipts),
+            Value::Follow(followed) => followed.messages.iter().map(entry).sum(),
+            Value::Conversations(conversations) => {
+                let names = |entry: &ConversationEntry| size_of::<ConversationEntry>() + entry.with.display_name.len();
+                conversations.list.iter().map(|conversation| names(conversation) + entry(&conversation.newest)).sum()
+            }
+            Value::Sessions(sessions) => {
+                sessions.iter().map(|session| size_of::<OwnSession>() + session.address.len()).sum()
+            }
+            Value::People(people) => {
+                people.iter().map(|person| size_of::<Person>() + person.profile.display_name.len()).sum()
+            }
+        }
+    }
+}
+
+/// The words of a refusal.
+pub(super) fn refused(refusal: Refusal) -> String {
+    let words: &dyn Display = match refusal {
+        Refusal::UnknownCommand | Refusal::Http => &"**Protocol Tidak Benar",
+        Refusal::Malformed => &"--Protocol Tidak Benar",
+        Refusal::UnknownUser => &"User Tidak Ada",
+        Refusal::WrongPassword => &"Password Salah",
+        Refusal::UnknownToken => &"Informasi tidak ditemukan",
+        Refusal::UnknownRecipient => &"User Tidak Ditemukan",
+        ours => &ours.words().expect("the original server has the words for all others"),
+    };
+    words.to_string()
+}
+
+fn past_fits(past: &HistoryEntry, fits: &mut impl FnMut(&[&str]) -> bool) -> bool {
+    profile_fits(&past.from, fits) && profile_fits(&past.to, fits) && fits(&[&past.message.text])
+}
+
+fn profile_fits(profile: &Profile, fits: &mut impl FnMut(&[&str]) -> bool) -> bool {
+    fits(&[profile.username.as_str(), &profile.display_name])
+}
+
+/// What a shared text has beside it, in bytes: two counters.
+const COUNTED: usize = 2 * size_of::<usize>();
