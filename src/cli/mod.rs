@@ -5,6 +5,7 @@ mod admin;
 mod chat;
 mod log;
 mod output;
+mod privileges;
 mod serve;
 mod storage;
 
@@ -16,7 +17,7 @@ use std::sync::{Arc, LazyLock};
 
 use clap::{Parser, Subcommand};
 
-use self::admin::{config, db, health, manual, privileges, quickstart, session, user};
+use self::admin::{config, db, health, manual, quickstart, session, user};
 use self::chat::screen::Chat;
 use self::chat::{client, script};
 use self::output::Unprinted;

@@ -2,18 +2,16 @@
 //! when it stops, and that it is alive. Without systemd all of this does nothing. Knows nothing of what is served.
 
 use std::io;
-use std::net::TcpListener;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tracing::warn;
 
-use crate::transport::stream;
-
-/// The listeners that were made before this process began, with the names that their `.socket` units give them.
-pub(crate) fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
-    let inherited = sd_notify::listen_fds_with_names()?;
-    inherited.map(|(fd, name)| Ok((name, stream::inherited_listener(fd)?))).collect()
+/// The descriptors that were open before this process began, with the names that their `.socket` units give them. Each
+/// is the caller's to own, once.
+pub(crate) fn descriptors() -> io::Result<Vec<(String, RawFd)>> {
+    Ok(sd_notify::listen_fds_with_names()?.map(|(fd, name)| (name, fd)).collect())
 }
 
 /// Clients can connect from now on; `status` is what `systemctl status` shows.

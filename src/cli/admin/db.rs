@@ -9,7 +9,8 @@ use clap::Subcommand;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::admin::administration::Administration;
-use crate::cli::admin::{privileges, snapshot};
+use crate::cli::admin::snapshot;
+use crate::cli::privileges;
 use crate::cli::{open, options, output, runtime};
 use crate::config::Config;
 use crate::repository::sqlite::backup::Backup;

@@ -13,8 +13,8 @@ use serde_json::json;
 
 use crate::admin::client::{self, NoAnswer};
 use crate::admin::path::socket_of;
-use crate::cli::admin::privileges;
 use crate::cli::output;
+use crate::cli::privileges;
 use crate::cli::serve::certificate::{Notice, date, notice};
 use crate::client::certificate::shown_at;
 use crate::config::Config;

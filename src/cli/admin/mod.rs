@@ -5,7 +5,6 @@ pub(super) mod config;
 pub(super) mod db;
 pub(super) mod health;
 pub(super) mod manual;
-pub(super) mod privileges;
 pub(super) mod quickstart;
 pub(super) mod session;
 mod snapshot;

@@ -8,14 +8,11 @@ use tracing::warn;
 
 use crate::auth::password::{OWASP_MINIMUM, Passwords};
 use crate::auth::throttle::{Rate, Rates, Throttle};
-use crate::charge::Memory;
 use crate::cli::serve::cost;
-use crate::cli::serve::live::LiveSettings;
 use crate::config::Config;
 use crate::repository::{GroupLimits, Repository};
 use crate::service::{Rules, Service};
 use crate::transport::admission::ConnectionLimits;
-use crate::transport::line::connection::ConnectionSettings;
 use crate::transport::web::WebSettings;
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
@@ -67,19 +64,6 @@ pub(crate) fn rules(config: &Config) -> Rules {
         wait_at_most: config.delivery.wait_at_most.0,
         history_messages: config.delivery.history_messages,
         groups: GroupLimits { groups: config.limits.groups_per_user, members: config.limits.group_members },
-    }
-}
-
-/// What each connection goes by.
-pub(crate) fn settings(live: &LiveSettings, memory: Arc<Memory>) -> ConnectionSettings {
-    ConnectionSettings {
-        line: live.line,
-        memory,
-        min_bytes_per_second: live.min_bytes_per_second,
-        write_timeout: live.write_timeout,
-        peer_timeout: live.peer_timeout,
-        confirm_after: live.confirm_after,
-        linger: LINGER,
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use super::certificate::{self, Notice};
 use super::listen::ENDPOINTS;
-use crate::cli::admin::privileges;
+use crate::cli::privileges;
 use crate::cli::{options, runtime, storage};
 use crate::config::{BadConfig, Config, LoadedConfig, SYSTEM_FILE};
 use crate::repository::sqlite;

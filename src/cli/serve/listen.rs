@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::config::{BadConfig, Config, Metrics};
 use crate::ops::systemd;
 use crate::ops::vital;
+use crate::transport::stream;
 
 /// What is served at a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +114,10 @@ pub(super) struct Inherited(Vec<(String, std::net::TcpListener)>);
 
 impl Inherited {
     pub(super) fn get() -> anyhow::Result<Inherited> {
-        Ok(Inherited(systemd::listeners().context("the listeners that systemd passes on")?))
+        let listeners = systemd::descriptors().and_then(|inherited| {
+            inherited.into_iter().map(|(name, fd)| Ok((name, stream::inherited_listener(fd)?))).collect()
+        });
+        Ok(Inherited(listeners.context("the listeners that systemd passes on")?))
     }
 
     /// Whether one is for TLS.

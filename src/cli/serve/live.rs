@@ -2,15 +2,18 @@
 //! found by making this twice, and is written down nowhere that could differ.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Table;
 
 use crate::auth::throttle::Rates;
+use crate::charge::Memory;
 use crate::cli::serve::assemble;
 use crate::config::{Config, keys};
 use crate::service::Rules;
 use crate::transport::admission::ConnectionLimits;
+use crate::transport::line::connection::ConnectionSettings;
 use crate::transport::line::framer::LineLimits;
 use crate::transport::web::WebSettings;
 
@@ -54,6 +57,21 @@ impl LiveSettings {
             web: assemble::web_settings(config),
             keep_delivered: delivery.keep_delivered.0,
             identity: (server.tls_certificate.clone(), server.tls_key.clone()),
+        }
+    }
+}
+
+impl LiveSettings {
+    /// What each connection goes by, with the memory that all share.
+    pub(super) fn of_connections(&self, memory: Arc<Memory>) -> ConnectionSettings {
+        ConnectionSettings {
+            line: self.line,
+            memory,
+            min_bytes_per_second: self.min_bytes_per_second,
+            write_timeout: self.write_timeout,
+            peer_timeout: self.peer_timeout,
+            confirm_after: self.confirm_after,
+            linger: assemble::LINGER,
         }
     }
 }

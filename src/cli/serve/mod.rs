@@ -89,7 +89,7 @@ impl Serve {
         let service = assemble::service(repository.clone(), &config)?;
         let stop = CancellationToken::new();
         let live = LiveSettings::of(&config);
-        let settings = assemble::settings(&live, Arc::new(Memory::new(live.line_room, live.reply_room)));
+        let settings = live.of_connections(Arc::new(Memory::new(live.line_room, live.reply_room)));
         let server = Server::new(service.clone(), settings, live.connections, stop.clone());
 
         let mut inherited = Inherited::get()?;
@@ -124,21 +124,9 @@ impl Serve {
         info!("stopping");
         stop.cancel();
         upkeep.iter().for_each(|task| task.abort());
-        for listening in listening {
-            let _ = listening.await;
-        }
-        if timeout(DRAIN, server.drained()).await.is_err() {
-            warn!("some connections did not end in time");
-        }
-        let closed = repository.close().await;
+        let closed = stop_serving(listening, &server, &*repository).await;
         // What panics during the stop has not done what it had to do.
-        match failed.or(closed.err()).or_else(|| vital::first_death().map(panicked)) {
-            None => Ok(ExitCode::SUCCESS),
-            Some(why) => {
-                error!(%why, "stopped");
-                Ok(ExitCode::FAILURE)
-            }
-        }
+        Ok(exit_status(failed.or(closed.err()).or_else(|| vital::first_death().map(panicked))))
     }
 
     /// Serves at all listeners; gives the tasks that accept, and the addresses of the JSON port.
@@ -209,6 +197,32 @@ fn open_admin_socket(config: &Config, repository: &Arc<dyn Repository>) -> Optio
 fn listen(server: &Server, listener: TcpListener, spoken: Spoken, tls: Option<Arc<Tls>>) -> JoinHandle<()> {
     let server = server.clone();
     vital::spawn_task("listener", async move { server.listen(listener, spoken, tls).await })
+}
+
+/// Accepts nobody any more, lets the connections end, and closes the store.
+async fn stop_serving(
+    listening: Vec<JoinHandle<()>>,
+    server: &Server,
+    repository: &dyn Repository,
+) -> Result<(), repository::Error> {
+    for listening in listening {
+        let _ = listening.await;
+    }
+    if timeout(DRAIN, server.drained()).await.is_err() {
+        warn!("some connections did not end in time");
+    }
+    repository.close().await
+}
+
+/// Says why the server has failed, if it has.
+fn exit_status(failed: Option<repository::Error>) -> ExitCode {
+    match failed {
+        None => ExitCode::SUCCESS,
+        Some(why) => {
+            error!(%why, "stopped");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// What the server waits for.

@@ -10,7 +10,6 @@ use tracing::{error, info, warn};
 use super::certificate;
 use super::live::{self, LiveSettings};
 use crate::cli::log::LogLevel;
-use crate::cli::serve::assemble;
 use crate::config::{BadConfig, Config, LoadedConfig};
 use crate::server::Server;
 use crate::service::Service;
@@ -67,7 +66,7 @@ impl<L: Fn() -> Result<LoadedConfig, BadConfig>> Reload<L> {
         self.service.throttle().set_rates(live.rates);
         self.server.set_limits(live.connections, |settings| {
             settings.memory.resize(live.line_room, live.reply_room);
-            assemble::settings(&live, settings.memory.clone())
+            live.of_connections(settings.memory.clone())
         });
         self.web.set_settings(live.web.clone());
         self.live.send_replace(live);

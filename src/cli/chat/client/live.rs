@@ -2,7 +2,7 @@
 //! here is kept until the person says `inbox`, which shows it once more, as the text protocol has it. It also notices
 //! that the server cannot be reached any more, that it can again, and that the session has ended, and says so.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::cli::chat::client::lines::Print;
+use crate::cli::chat::client::prompt::Names;
 use crate::cli::chat::render::readable;
 use crate::client::link::Link;
 use crate::client::{ClientError, RemoteServer};
@@ -30,8 +31,6 @@ const KEPT: usize = 1000;
 
 /// Shows a text above the line being typed. `false`: it could not.
 pub(super) type Printer = Arc<Mutex<Print>>;
-
-pub(super) type Names = Arc<Mutex<BTreeSet<String>>>;
 
 /// What was shown and not yet asked for, one message each, in the order shown.
 #[derive(Clone, Default)]

@@ -8,8 +8,9 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustyline::completion::Completer;
 use rustyline::highlight::{CmdKind, Highlighter};
@@ -19,7 +20,6 @@ use rustyline::{Context, GraphemeClusterMode, Helper};
 use signal_hook::consts::SIGINT;
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::cli::chat::client::live::Names;
 use crate::cli::chat::client::tty;
 
 /// What can be typed, and whether a name comes next. The text protocol's slip `sent` is taken but not offered.
@@ -38,6 +38,9 @@ pub(super) const COMMANDS: [(&str, bool); 9] = [
 const ENDED: &str = "------ the session has ended -------";
 /// The columns from one tab stop to the next, as the editor has it.
 const TAB: u16 = 8;
+
+/// The names that can be offered: of those who wrote, and to whom the person wrote.
+pub(super) type Names = Arc<Mutex<BTreeSet<String>>>;
 
 /// Asks for a command, in a session or in none.
 pub(super) fn command(token: Option<&str>) -> String {

@@ -11,9 +11,9 @@ use tokio::time::timeout;
 
 use crate::cli::chat::client::conversation::{Answered, Conversation, failure, login_without_password};
 use crate::cli::chat::client::lines::{LineEditor, Typed};
-use crate::cli::chat::client::live::{Display, Names, ShownMessages, Watch};
+use crate::cli::chat::client::live::{Display, ShownMessages, Watch};
 use crate::cli::chat::client::prompt;
-use crate::cli::chat::client::prompt::PromptHelper;
+use crate::cli::chat::client::prompt::{Names, PromptHelper};
 use crate::cli::chat::render;
 use crate::cli::output;
 use crate::client::{ClientError, RemoteServer};
