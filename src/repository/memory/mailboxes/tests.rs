@@ -4,7 +4,6 @@
 mod cases;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -177,10 +176,10 @@ impl World {
     }
 
     fn begin_load(&mut self, of: usize, view_of_now: bool) {
-        if self.loads.contains_key(&of) {
-            return; // The lock is held.
-        }
-        if let Some(watermark) = self.boxes.begin_load(user(of)) {
+        // During a load its lock is held.
+        if !self.loads.contains_key(&of)
+            && let Some(watermark) = self.boxes.begin_load(user(of))
+        {
             let view = view_of_now.then(|| self.view(of, watermark));
             self.loads.insert(of, Load { watermark, view });
         }
@@ -207,23 +206,7 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Send { to, from, bytes, written } => {
-                let (messages, text) = self.unread(to);
-                let (share, share_bytes) = self.share(to, from);
-                let (free, free_bytes) = (CAPS.messages - messages, CAPS.bytes - text);
-                let fits = !self.removed[to] && share < free && share_bytes + bytes <= free_bytes;
-                assert_eq!(self.boxes.reserve().room(user(to), UserId(from), bytes), fits);
-                if !fits {
-                    return;
-                }
-                if !written {
-                    return self.boxes.unreserve(user(to), UserId(from), bytes);
-                }
-                let logged = Logged { recipient: to, sender: from, bytes, read: false, counted: true };
-                self.boxes.deliver([(user(to), Self::waiting(self.next, &logged))].into_iter());
-                self.log.insert(self.next, logged);
-                self.next += 1;
-            }
+            Step::Send { to, from, bytes, written } => self.send(to, from, bytes, written),
             Step::Take { of, bytes } => {
                 if let Some(taken) = self.take(of, bytes) {
                     self.leases.push((of, taken));
@@ -254,29 +237,49 @@ impl World {
                 }
                 self.boxes.read(&confirmed);
             }
-            Step::Evict { keep } => {
-                let tail: Vec<i64> = self.log.range(self.watermark + 1..).map(|(id, _)| *id).collect();
-                if let Some(to) = tail.len().checked_sub(keep + 1).map(|last| tail[last]) {
-                    let everybody: Vec<UserId> = (0..USERS).map(user).collect();
-                    let mut unread = BTreeMap::new();
-                    for (id, m) in self.log.range(self.watermark + 1..=to).filter(|(_, m)| !m.read) {
-                        let one = Unread { messages: 0, bytes: 0, oldest: MessageId(*id) };
-                        let total = unread.entry(user(m.recipient)).or_insert(one);
-                        total.messages += 1;
-                        total.bytes += m.bytes;
-                    }
-                    let told = self.boxes.unread_up_to(MessageId(to), &everybody);
-                    assert!(told.into_iter().eq(unread), "up to {to}");
-                    self.watermark = to;
-                    drop(self.boxes.evict(MessageId(to), everybody.into_iter()));
-                }
-            }
+            Step::Evict { keep } => self.evict(keep),
             Step::Remove { of } => {
                 self.removed[of] = true;
                 self.log.values_mut().filter(|m| m.recipient == of).for_each(|m| m.read = true);
                 self.boxes.remove(user(of));
             }
             Step::Restart => self.restart(),
+        }
+    }
+
+    fn send(&mut self, to: usize, from: i64, bytes: u64, written: bool) {
+        let (messages, text) = self.unread(to);
+        let (share, share_bytes) = self.share(to, from);
+        let (free, free_bytes) = (CAPS.messages - messages, CAPS.bytes - text);
+        let fits = !self.removed[to] && share < free && share_bytes + bytes <= free_bytes;
+        assert_eq!(self.boxes.reserve().room(user(to), UserId(from), bytes), fits);
+        if !fits {
+            return;
+        }
+        if !written {
+            return self.boxes.unreserve(user(to), UserId(from), bytes);
+        }
+        let logged = Logged { recipient: to, sender: from, bytes, read: false, counted: true };
+        self.boxes.deliver([(user(to), Self::waiting(self.next, &logged))].into_iter());
+        self.log.insert(self.next, logged);
+        self.next += 1;
+    }
+
+    fn evict(&mut self, keep: usize) {
+        let tail: Vec<i64> = self.log.range(self.watermark + 1..).map(|(id, _)| *id).collect();
+        if let Some(to) = tail.len().checked_sub(keep + 1).map(|last| tail[last]) {
+            let everybody: Vec<UserId> = (0..USERS).map(user).collect();
+            let mut unread = BTreeMap::new();
+            for (id, m) in self.log.range(self.watermark + 1..=to).filter(|(_, m)| !m.read) {
+                let one = Unread { messages: 0, bytes: 0, oldest: MessageId(*id) };
+                let total = unread.entry(user(m.recipient)).or_insert(one);
+                total.messages += 1;
+                total.bytes += m.bytes;
+            }
+            let told = self.boxes.unread_up_to(MessageId(to), &everybody);
+            assert!(told.into_iter().eq(unread), "up to {to}");
+            self.watermark = to;
+            drop(self.boxes.evict(MessageId(to), everybody.into_iter()));
         }
     }
 
