@@ -1,7 +1,6 @@
 //! Accounts and sessions as the disk has them: all of them, once, when a server starts; those that the change feed
 //! names; and a page of them for an administrator. Writes nothing.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -11,7 +10,7 @@ use rusqlite::types::FromSqlError;
 use rustc_hash::FxHashSet;
 use sqlx::SqlitePool;
 
-use super::direct::{Failure, WalConnection};
+use super::direct::{Failure, WalConnection, lossy};
 use super::membership;
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::ops::vital;
@@ -171,11 +170,6 @@ async fn named(
 
 fn json(ids: &HashSet<i64>) -> String {
     serde_json::to_string(ids).expect("numbers are JSON")
-}
-
-/// A text; a damaged one is one damaged name, and keeps nobody else from anything.
-pub(crate) fn lossy<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Cow<'a, str>> {
-    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?))
 }
 
 fn user(row: &Row<'_>, countries: &mut FxHashSet<Arc<str>>) -> rusqlite::Result<User> {

@@ -12,7 +12,6 @@ use std::str::FromStr;
 use tracing::error;
 
 use super::paths::companion_path;
-use super::schema::Progress;
 use super::wal::{self, WalExtent};
 use crate::model::MessageId;
 
@@ -59,11 +58,12 @@ impl Acknowledged {
         Ok(found.salts == wal::DAMAGED || found.salts == noted.salts && found.frames < noted.frames)
     }
 
-    /// Says what is lost. Gives how many messages; their numbers are not given out again.
-    pub(super) fn tell_loss(&self, progress: &mut Progress, is_cut_short: bool) -> u64 {
-        let (acknowledged, found) = (self.last.0, progress.next_id.0 - 1);
+    /// Says what is lost, where the next message would have the number `next_id`. Gives how many messages; their
+    /// numbers are not given out again.
+    pub(super) fn tell_loss(&self, next_id: &mut MessageId, is_cut_short: bool) -> u64 {
+        let (acknowledged, found) = (self.last.0, next_id.0 - 1);
         let lost = u64::try_from(acknowledged.saturating_sub(found)).unwrap_or(0);
-        progress.next_id = MessageId(found.max(acknowledged) + 1);
+        *next_id = MessageId(found.max(acknowledged) + 1);
         if lost > 0 {
             error!(
                 lost,

@@ -2,13 +2,13 @@
 //! transaction, of which only the first can be refused, and the event that it comes to after the commit.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sqlx::SqliteConnection;
 use sqlx::types::Json;
 
-use super::compaction;
+use super::account_changes::AccountChange;
 use super::group_changes::{self, GroupChange};
-use super::own_account::AccountChange;
 
 use crate::model::{SessionId, Timestamp, UserId};
 use crate::repository::memory::event::{Event, SessionRecord};
@@ -21,6 +21,9 @@ const NOTE_USES: &str = "UPDATE session SET last_used_at = used.value ->> 1
 
 /// How much text one change removes at the most, unless a single message is longer.
 const PRUNED_BYTES: i64 = 8 << 20;
+
+/// How long one commit gives back pages: others wait for it.
+const PIECE: Duration = Duration::from_millis(2);
 
 /// A change to be made.
 #[derive(Clone)]
@@ -107,8 +110,14 @@ impl Change {
                 Ok((Changed::Rows(rows), Event::DisabledSet(id, disabled)))
             }
             Change::RemoveUser(id) => remove_user(db, id, now).await,
-            Change::Account(change) => change.run(db).await,
-            Change::Group(change) => change.run(db, now).await,
+            Change::Account(change) => {
+                let (rows, event) = change.run(db).await?;
+                Ok((Changed::Rows(rows), event))
+            }
+            Change::Group(change) => {
+                let (result, event) = change.run(db, now).await?;
+                Ok((Changed::Group(result), event))
+            }
             Change::OpenSession(session, uses) => open_session(db, session, uses, ahead).await,
             Change::EndSessions(ids) => Ok((end_sessions(db, &ids).await?, Event::SessionsEnded(ids))),
             Change::LogOut(id) => Ok((end_sessions(db, &[id]).await?, Event::LoggedOut(id))),
@@ -119,7 +128,7 @@ impl Change {
             Change::Prune { read_before, after, look_at, read_by_all } => {
                 prune(db, now, read_before, (after, look_at), &read_by_all).await
             }
-            Change::GiveBack { pages } => Ok((Changed::Rows(compaction::give_back(db, pages).await?), Event::Nothing)),
+            Change::GiveBack { pages } => Ok((Changed::Rows(give_back(db, pages).await?), Event::Nothing)),
         }
     }
 }
@@ -307,6 +316,28 @@ async fn prune(
         |(sender, messages, bytes)| (UserId(sender), StoredAmount { messages: count(messages), bytes: count(bytes) });
     let removed = amounts.into_iter().map(amount).collect();
     Ok((Changed::Rows(ids.len() as u64), Event::MessagesRemoved(removed)))
+}
+
+/// Gives back about so many pages at the most in the transaction that is open; gives how many it was.
+async fn give_back(db: &mut SqliteConnection, pages: u64) -> sqlx::Result<u64> {
+    let before = pages_of(db).await?;
+    let (begun, mut now) = (Instant::now(), before);
+    while before - now < pages {
+        // A few, and then it is looked whether that was enough.
+        sqlx::query("PRAGMA incremental_vacuum(8)").execute(&mut *db).await?;
+        let left = pages_of(db).await?;
+        let is_end = left >= now || begun.elapsed() >= PIECE;
+        now = left.min(now);
+        if is_end {
+            break;
+        }
+    }
+    Ok(before - now)
+}
+
+async fn pages_of(db: &mut SqliteConnection) -> sqlx::Result<u64> {
+    let pages: i64 = sqlx::query_scalar("SELECT page_count FROM pragma_page_count").fetch_one(db).await?;
+    Ok(u64::try_from(pages).unwrap_or(0))
 }
 
 async fn end_sessions(db: &mut SqliteConnection, ids: &[SessionId]) -> sqlx::Result<Changed> {

@@ -13,8 +13,6 @@ use super::paths::failed;
 use super::{SqliteRepository, StoreOptions, schema, unread_log};
 use crate::repository::{Error, OpenError, Pace, RoomInside};
 
-/// How long one commit gives back pages: others wait for it.
-const PIECE: Duration = Duration::from_millis(2);
 /// How long others have the database between two pieces.
 const PAUSE: Duration = Duration::from_millis(5);
 const LONG_PAUSE: Duration = Duration::from_millis(250);
@@ -57,28 +55,6 @@ impl SqliteRepository {
             sleep(pause).await;
         }
     }
-}
-
-/// Gives back about so many pages at the most in the transaction that is open; gives how many it was.
-pub(crate) async fn give_back(db: &mut SqliteConnection, pages: u64) -> sqlx::Result<u64> {
-    let before = pages_of(db).await?;
-    let (begun, mut now) = (Instant::now(), before);
-    while before - now < pages {
-        // A few, and then it is looked whether that was enough.
-        sqlx::query("PRAGMA incremental_vacuum(8)").execute(&mut *db).await?;
-        let left = pages_of(db).await?;
-        let is_end = left >= now || begun.elapsed() >= PIECE;
-        now = left.min(now);
-        if is_end {
-            break;
-        }
-    }
-    Ok(before - now)
-}
-
-async fn pages_of(db: &mut SqliteConnection) -> sqlx::Result<u64> {
-    let pages: i64 = sqlx::query_scalar("SELECT page_count FROM pragma_page_count").fetch_one(db).await?;
-    Ok(u64::try_from(pages).unwrap_or(0))
 }
 
 /// Lets a database that is still to be made give back room later.

@@ -2,7 +2,6 @@
 
 use sqlx::SqliteConnection;
 
-use super::change::Changed;
 use crate::model::{GroupId, MessageId, Timestamp, UserId};
 use crate::repository::memory::event::Event;
 use crate::repository::memory::groups::{CurrentMember, GroupEvent};
@@ -23,7 +22,7 @@ pub(crate) enum GroupChange {
 
 impl GroupChange {
     /// Runs the statements.
-    pub(crate) async fn run(self, db: &mut SqliteConnection, now: Timestamp) -> sqlx::Result<(Changed, Event)> {
+    pub(crate) async fn run(self, db: &mut SqliteConnection, now: Timestamp) -> sqlx::Result<(GroupResult, Event)> {
         let done = match self {
             GroupChange::Add(new, limits) => add(db, new, limits, now).await?,
             GroupChange::Join(group, user, limits) => join(db, group, user, limits).await?,
@@ -34,7 +33,7 @@ impl GroupChange {
             Ok(events) => (GroupResult::Done, events),
             Err(refused) => (refused, Vec::new()),
         };
-        Ok((Changed::Group(result), Event::GroupsChanged(events)))
+        Ok((result, Event::GroupsChanged(events)))
     }
 }
 

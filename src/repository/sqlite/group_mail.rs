@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sqlx::SqliteConnection;
 use sqlx::types::Json;
 
+use super::index::{Indexed, unread_message};
 use super::membership::{Exceptions, Membership};
-use super::reader::{Indexed, unread_message};
 use crate::model::{GroupId, MessageId, UserId};
 use crate::repository::ReadCount;
 use crate::repository::memory::mailboxes::UnreadMessage;

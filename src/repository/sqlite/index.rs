@@ -9,9 +9,9 @@ use std::vec::IntoIter;
 use super::checksum::{self, BYTES};
 use super::direct::{Failure, WalConnection};
 use super::packed::{JsonbRows, USER, Unfit, WIDE};
-use super::writer::receipts::{ReadMark, move_read_marks};
+use super::read_marks::{ReadMark, move_read_marks};
 use crate::model::{Address, GroupId, MessageId, UserId};
-use crate::repository::memory::mailboxes::Mailboxes;
+use crate::repository::memory::mailboxes::{Mailboxes, UnreadMessage};
 use crate::repository::memory::stored::StoredAmount;
 
 /// A message of the tail, without its text.
@@ -31,6 +31,14 @@ pub(super) struct TailMessage {
 /// So many, as a message of the tail counts them.
 pub(crate) fn copies(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// What the index has of a message: sender, number, bytes of text.
+pub(crate) type Indexed = (i64, i64, u64);
+
+/// A message that only the disk has.
+pub(crate) fn unread_message((sender, id, bytes): Indexed, to: Address) -> UnreadMessage {
+    UnreadMessage { id: MessageId(id), sender: UserId(sender), to, bytes, content: None }
 }
 
 /// A run in progress over a part of the tail. What fails half-way is begun anew.

@@ -4,26 +4,28 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use sqlx::SqliteConnection;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::acknowledged::AcknowledgedNote;
+use super::acknowledged::{Acknowledged, AcknowledgedNote};
 use super::checksum::Damage;
 use super::direct::{Failure, WalConnection};
+use super::full_inboxes::FullInboxes;
 use super::identity::DatabaseIdentity;
 use super::index::{Tail, TailMessage, copies};
+use super::keyed_send::KeysInHand;
 use super::lock::Lock;
 use super::long_sends::LongSends;
 use super::membership::{self, LoadedGroups};
 use super::opening::Opened;
 use super::readers::{self, Readers};
 use super::schema::Progress;
-use super::send_keys::KeysInHand;
 use super::shared::Shared;
 use super::writer::Writer;
-use super::{Role, SqliteRepository, accounts, checkpoint, failure, jumps, paths, schema, stored, tail};
+use super::{Role, SqliteRepository, accounts, checkpointer, failure, jumps, paths, schema, stored, tail};
 use crate::clock::Steady;
 use crate::model::{Address, MessageId};
 use crate::ops::vital;
@@ -36,13 +38,33 @@ use crate::repository::{OpenError, StoreOptions, UnreadTotals};
 /// How many jobs may wait for the writer before connections are held back.
 const QUEUE: usize = 8192;
 
-/// Makes a store of what was opened.
-pub(super) async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<SqliteRepository, OpenError> {
-    let Opened { database, mut lock, mut db, is_new, former } = opened;
-    let failed = |e: sqlx::Error| paths::failed(&database, e);
+/// What a store has in memory, as the disk had it at one moment, and the connection that read it. A command's store has
+/// nothing in memory: only what it changes is read.
+struct Loaded {
+    shared: Arc<Shared>,
+    db: WalConnection,
+    progress: Progress,
+    /// Messages that were acknowledged and are not there.
+    lost: u64,
+    tail: Vec<TailMessage>,
+    /// Who has no room for a group's mail, and whether somebody has read a message before an older one.
+    of_groups: (FullInboxes, bool),
+    /// The last change of accounts and sessions that is in memory.
+    seen: Option<i64>,
+}
+
+/// Reads what the store has in memory.
+async fn read(
+    database: &Path,
+    mut db: SqliteConnection,
+    former: Option<(Acknowledged, bool)>,
+    options: &StoreOptions,
+    role: Role,
+) -> Result<Loaded, OpenError> {
+    let failed = |e: sqlx::Error| paths::failed(database, e);
     let mut progress = schema::progress(&mut db).await.map_err(failed)?;
-    let lost = former.map_or(0, |(former, is_cut_short)| former.tell_loss(&mut progress, is_cut_short));
-    let damage = Damage::new(progress.unchecked, database.clone());
+    let lost = former.map_or(0, |(former, is_cut_short)| former.tell_loss(&mut progress.next_id, is_cut_short));
+    let damage = Damage::new(progress.unchecked, database.to_owned());
     let (mut totals, mut rows) = (UnreadTotals::default(), Vec::new());
     if role == Role::Server {
         // One view, so that another process removes nothing meanwhile that is then counted twice or not at all.
@@ -51,21 +73,16 @@ pub(super) async fn load(opened: Opened, options: &StoreOptions, role: Role) -> 
         totals = schema::totals(&mut db).await.map_err(failed)?;
         rows = tail::read(&mut db, progress, &damage).await.map_err(failed)?;
     }
-    let mut db = WalConnection::new(db).await.map_err(|e| paths::failed(&database, e))?;
+    let mut db = WalConnection::new(db).await.map_err(|e| paths::failed(database, e))?;
+    let failed = |failure: Failure| paths::failed(database, failure);
     let time = Steady::new(options.clock.clone());
+    let (mut directory, mut groups, mut seen) = (Directory::default(), LoadedGroups::default(), None);
     if role == Role::Server {
-        jumps::begin(&mut db, time.now()).await.map_err(|e| paths::failed(&database, e))?;
+        jumps::begin(&mut db, time.now()).await.map_err(failed)?;
+        let (accounts, last_change) = accounts::load(&mut db).await.map_err(failed)?;
+        (directory, seen) = (accounts, Some(last_change));
+        groups = membership::load(&mut db, progress.watermark).await.map_err(failed)?;
     }
-    let (directory, seen) = match role {
-        Role::Server => accounts::load(&mut db).await.map(|(directory, seen)| (directory, Some(seen))),
-        Role::Admin | Role::Founder => Ok((Directory::default(), None)),
-    }
-    .map_err(|e| paths::failed(&database, e))?;
-    let groups = match role {
-        Role::Server => membership::load(&mut db, progress.watermark).await,
-        Role::Admin | Role::Founder => Ok(LoadedGroups::default()),
-    };
-    let groups = groups.map_err(|e| paths::failed(&database, e))?;
     let caps = InboxLimits { messages: options.inbox_messages, bytes: options.inbox_bytes };
     let mailboxes = Mailboxes::new(caps, &totals, progress.watermark);
     let tail = fill(&mailboxes, rows, &directory, &groups, &damage);
@@ -73,19 +90,20 @@ pub(super) async fn load(opened: Opened, options: &StoreOptions, role: Role) -> 
     let of_groups = (full, exceptions.any_ahead());
     let stored = StoredTotals::new(options.stored_bytes);
     if role == Role::Server {
-        let failed = |failure: Failure| paths::failed(&database, failure);
         stored::load(&mut db, &stored, &tail).await.map_err(failed)?;
         db.execute("COMMIT", ()).await.map_err(failed)?;
     }
-    let shared = Arc::new(Shared::new(
-        database.clone(),
-        (directory, groups),
-        mailboxes,
-        stored,
-        damage,
-        options.min_free_bytes,
-        time,
-    ));
+    let memory = (directory, groups);
+    let database = database.to_owned();
+    let shared = Shared::new(database, memory, mailboxes, stored, damage, options.min_free_bytes, time);
+    Ok(Loaded { shared: Arc::new(shared), db, progress, lost, tail, of_groups, seen })
+}
+
+/// Makes a store of what was opened.
+pub(super) async fn load(opened: Opened, options: &StoreOptions, role: Role) -> Result<SqliteRepository, OpenError> {
+    let Opened { database, mut lock, db, is_new, former } = opened;
+    let Loaded { shared, mut db, progress, lost, tail, of_groups, seen } =
+        read(&database, db, former, options, role).await?;
     let readers = Readers::open(&database, options, role).await?;
     let logins = readers::pool(1, &database, options, role).await?;
     let note = match &mut lock {
@@ -107,8 +125,9 @@ pub(super) async fn load(opened: Opened, options: &StoreOptions, role: Role) -> 
     if role == Role::Server {
         let db = WalConnection::new(schema::writer(&database, options).await?).await.map_err(failed)?;
         let (shared, stop, runtime) = (shared.clone(), stop_checkpoints.clone(), Handle::current());
-        checkpointer
-            .spawn_blocking(move || runtime.block_on(vital::task("checkpointer", checkpoint::run(db, &shared, stop))));
+        checkpointer.spawn_blocking(move || {
+            runtime.block_on(vital::task("checkpointer", checkpointer::run(db, &shared, stop)))
+        });
     }
     Ok(SqliteRepository {
         shared,

@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::Row;
 use sqlx::SqlitePool;
 
-use super::accounts::lossy;
-use super::direct::{Failure, WalConnection};
+use super::direct::{Failure, WalConnection, lossy};
 use super::full_inboxes::FullInboxes;
 use crate::model::{GroupId, MessageId, Timestamp, UserId, Username};
 use crate::repository::Group;

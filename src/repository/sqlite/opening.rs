@@ -1,14 +1,16 @@
 //! From a URL to a connection that writes: the database is there, is one of ours, is up to date, and is nobody else's
 //! to read; a server has it alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sqlx::SqliteConnection;
 use tracing::{info, warn};
 
 use super::acknowledged::{self, Acknowledged};
 use super::lock::{self, Lock};
-use super::{Role, backup, companion, creation, disk, failure, files, paths, restore, schema, unfinished};
+use super::{
+    Role, backup, companion, creation, disk, failure, files, paths, restore, restore_note, schema, unfinished,
+};
 use crate::repository::{OpenError, StoreOptions};
 
 pub(super) struct Opened {
@@ -23,6 +25,35 @@ pub(super) struct Opened {
     pub former: Option<(Acknowledged, bool)>,
 }
 
+/// A server takes the lock at once; a command needs it only to finish a restore that was interrupted.
+fn lock_for(role: Role, database: &Path) -> Result<Option<Lock>, OpenError> {
+    match role {
+        Role::Server => {
+            files::check_directory(database)?;
+            Lock::take(database).map(Some)
+        }
+        Role::Admin | Role::Founder => {
+            lock::check_files_of_server(database)?;
+            restore_note::is_unfinished(database).then(|| Lock::take(database)).transpose()
+        }
+    }
+}
+
+/// Looks at the files that the last server left, before SQLite does. Gives whether the WAL ends before what was
+/// acknowledged last.
+fn take_over_files(lock: &mut Lock, database: &Path) -> Result<bool, OpenError> {
+    companion::check_those_of_sqlite(database)?;
+    unfinished::clear(database);
+    disk::make_room_to_start(database);
+    lock.check_wal(database)?;
+    let is_cut_short = lock.acknowledged().is_some_and(|noted| acknowledged::look_at_wal(database, &noted));
+    if failure::failure_is_noted(database) {
+        failure::nobody_is_left_from_before(database)?;
+    }
+    lock.hold(database)?;
+    Ok(is_cut_short)
+}
+
 /// Opens the database at `url`, after all that has to be done to its files first.
 pub(super) async fn open(url: &str, options: &StoreOptions, role: Role) -> Result<Opened, OpenError> {
     let database = paths::path_of(url)?;
@@ -30,33 +61,16 @@ pub(super) async fn open(url: &str, options: &StoreOptions, role: Role) -> Resul
         Role::Admin => {}
         Role::Founder | Role::Server => files::make_directory(&database)?,
     }
-    let mut lock = match role {
-        Role::Server => {
-            files::check_directory(&database)?;
-            Some(Lock::take(&database)?)
-        }
-        Role::Admin | Role::Founder => {
-            lock::check_files_of_server(&database)?;
-            restore::is_unfinished(&database).then(|| Lock::take(&database)).transpose()?
-        }
-    };
-    let mut is_cut_short = false;
+    let mut lock = lock_for(role, &database)?;
     if lock.is_some()
         && let Some(done) = restore::finish_or_undo(&database)?
     {
         warn!("{done}");
     }
-    if let Some(lock) = lock.as_mut().filter(|_| role == Role::Server) {
-        companion::check_those_of_sqlite(&database)?;
-        unfinished::clear(&database);
-        disk::make_room_to_start(&database);
-        lock.check_wal(&database)?;
-        is_cut_short = lock.acknowledged().is_some_and(|noted| acknowledged::look_at_wal(&database, &noted));
-        if failure::failure_is_noted(&database) {
-            failure::nobody_is_left_from_before(&database)?;
-        }
-        lock.hold(&database)?;
-    }
+    let is_cut_short = match lock.as_mut().filter(|_| role == Role::Server) {
+        Some(lock) => take_over_files(lock, &database)?,
+        None => false,
+    };
     let former = lock.as_ref().and_then(Lock::acknowledged);
     let mut found = schema::version(&database, options).await?;
     if found.is_none() && role == Role::Admin {

@@ -7,8 +7,6 @@ use std::ptr::NonNull;
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
-use super::direct::Failure;
-
 /// So often all pages are copied at the most, because others commit.
 const MOST_TIMES: u64 = 8;
 /// For a small database.
@@ -31,7 +29,7 @@ impl PageCopy {
     /// # Safety
     ///
     /// `from` is open, is used by this thread alone, and is not closed before this is dropped.
-    pub(super) unsafe fn new(from: *mut ffi::sqlite3, to: &Path) -> Result<PageCopy, Failure> {
+    pub(super) unsafe fn new(from: *mut ffi::sqlite3, to: &Path) -> rusqlite::Result<PageCopy> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let to = Connection::open_with_flags(to, flags)?;
         // Nobody wants a copy that is not whole.
@@ -51,7 +49,7 @@ impl PageCopy {
     }
 
     /// Copies so many pages. `true`: that was all, and the copy is whole.
-    pub(super) fn step(&mut self, pages: i32) -> Result<bool, Failure> {
+    pub(super) fn step(&mut self, pages: i32) -> rusqlite::Result<bool> {
         let Some(backup) = self.backup else { return Ok(true) };
         // SAFETY: the backup is not finished, and its connections are open.
         let (code, all) = unsafe {
@@ -85,6 +83,6 @@ impl Drop for PageCopy {
     }
 }
 
-fn failed(code: i32) -> Failure {
-    rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into()
+fn failed(code: i32) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
 }

@@ -13,12 +13,10 @@ use super::SqliteRepository;
 use super::checksum::NOTICE;
 use super::contents::{self, StoredRow};
 use super::group_mail;
+use super::index::{Indexed, unread_message};
 use crate::model::{Address, Message, MessageId, Timestamp, UserId};
 use crate::repository::memory::mailboxes::{TakeResult, UnreadMessage};
 use crate::repository::{AddressedMessage, Delivery, InboxQuery};
-
-/// What the index has of a message: sender, number, bytes of text.
-pub(crate) type Indexed = (i64, i64, u64);
 
 // Each row that sqlx hands over costs a few µs, because its thread and ours wake each other; so what may be thousands
 // of rows comes in one. A first inbox of 10,000 old messages among 10 million takes 35 ms in place of 102.
@@ -48,11 +46,6 @@ struct FoundUnread {
     messages: Vec<UnreadMessage>,
     /// It is no less than was counted, and nothing of it is damaged.
     is_complete: bool,
-}
-
-/// A message that only the disk has.
-pub(crate) fn unread_message((sender, id, bytes): Indexed, to: Address) -> UnreadMessage {
-    UnreadMessage { id: MessageId(id), sender: UserId(sender), to, bytes, content: None }
 }
 
 /// More text than this is not read in one row, where each byte may take six and all is held several times.

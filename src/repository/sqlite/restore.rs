@@ -10,14 +10,13 @@ use tracing::warn;
 use super::copy_sum::CopySum;
 use super::lock::Lock;
 use super::paths::{companion_path, failed, remove, sync_directory_of};
+use super::restore_note::{NOTE, is_unfinished};
 use super::verify::{self, DatabaseFindings};
 use super::{StoreOptions, companion};
 use crate::repository::OpenError;
 
 /// The copy, until it has its place.
 const COPY: &str = ".restoring";
-/// The note that it is to have its place. What is in it is appended to the name of the former database.
-const NOTE: &str = ".restore";
 /// What moves with a database. The WAL goes first: beside another database it would spoil it.
 const MOVED: [&str; 5] = ["-wal", "-shm", "-journal", ".failed", ""];
 
@@ -113,20 +112,6 @@ fn finish(database: &Path, aside: &str) -> Result<(), OpenError> {
     }
     remove(&companion_path(database, NOTE))?;
     sync()
-}
-
-/// Whether a restore was interrupted after the step that decides.
-pub(crate) fn is_unfinished(database: &Path) -> bool {
-    companion_path(database, NOTE).symlink_metadata().is_ok()
-}
-
-/// What is to be said of a database whose restore is not finished, where it is only read.
-pub(crate) fn check_unfinished(database: &Path) -> Result<(), OpenError> {
-    if !is_unfinished(database) {
-        return Ok(());
-    }
-    let why = "a restore is under way or was interrupted: `chatd serve` and `chatd db migrate` finish it".to_owned();
-    Err(OpenError::Refused { path: database.to_owned(), why })
 }
 
 /// Finishes a restore that was interrupted, or undoes one that had not decided. Gives what was done, in words. The

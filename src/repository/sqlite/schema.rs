@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use super::checksum::Unchecked;
 use super::files::{self, FoundDatabase};
 use super::paths::{companion_path, failed};
-use super::restore;
+use super::restore_note;
 use crate::model::{MessageId, UserId};
 use crate::repository::{OpenError, StoreOptions, UnreadTotals};
 
@@ -39,7 +39,7 @@ pub(super) async fn version(database: &Path, options: &StoreOptions) -> Result<O
 
 /// The same on connections of the caller's.
 pub(super) async fn version_with(database: &Path, connect: SqliteConnectOptions) -> Result<Option<i64>, OpenError> {
-    restore::check_unfinished(database)?;
+    restore_note::check_unfinished(database)?;
     if files::look(database)? == FoundDatabase::Nothing {
         let wal = companion_path(database, "-wal");
         if wal.metadata().is_ok_and(|wal| wal.len() > 0) {

@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 use super::Writer;
 use crate::model::{Address, GroupId, MessageId, Timestamp, UserId};
 use crate::repository::memory::mailboxes::UnreadMessage;
-use crate::repository::sqlite::direct::{Failure, WalConnection};
+use crate::repository::sqlite::direct::Failure;
+use crate::repository::sqlite::read_marks::{move_read_marks, note_read_ahead};
 
 /// Retention may have removed a message that was leased when its recipient's account went.
 const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT value, ?2 FROM json_each(?1)
@@ -16,38 +17,6 @@ const RECEIPT: &str = "INSERT OR IGNORE INTO receipt (id, delivered_at) SELECT v
 
 const UNCOUNT: &str = "UPDATE mailbox SET messages = messages - (value ->> 1), bytes = bytes - (value ->> 2)
     FROM json_each(?1) WHERE user = value ->> 0";
-
-const READ_TO: &str = "UPDATE membership SET read_to = value ->> 2 FROM json_each(?1)
-    WHERE grp = value ->> 0 AND member = value ->> 1 AND read_to < value ->> 2";
-const READ_AHEAD: &str = "INSERT OR IGNORE INTO read_ahead (grp, member, id)
-    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1)";
-const CAUGHT_UP: &str = "DELETE FROM read_ahead WHERE (grp, member, id) IN (
-    SELECT a.grp, a.member, a.id FROM json_each(?1) CROSS JOIN read_ahead AS a
-    ON a.grp = value ->> 0 AND a.member = value ->> 1 AND a.id <= value ->> 2)";
-
-/// A group, a member, and a message.
-pub(crate) type ReadMark = (i64, i64, i64);
-
-/// Moves the marks of members up to these messages.
-pub(crate) async fn move_read_marks(
-    db: &mut WalConnection,
-    marks: &[ReadMark],
-    may_be_ahead: bool,
-) -> Result<(), Failure> {
-    if marks.is_empty() {
-        return Ok(());
-    }
-    let marks = json(marks);
-    db.execute(READ_TO, (&marks,)).await?;
-    if may_be_ahead {
-        db.execute(CAUGHT_UP, (&marks,)).await?;
-    }
-    Ok(())
-}
-
-fn json(rows: &[ReadMark]) -> String {
-    serde_json::to_string(rows).expect("numbers are JSON")
-}
 
 impl Writer {
     /// Takes what was read off the queue. What is not indexed yet is not counted on disk either.
@@ -115,7 +84,7 @@ impl Writer {
         if !ahead.is_empty() {
             // It stays so when the commit fails: to look for what is not there does no harm.
             self.may_be_ahead = true;
-            self.db.execute(READ_AHEAD, (json(&ahead),)).await?;
+            note_read_ahead(&mut self.db, &ahead).await?;
         }
         Ok(())
     }
