@@ -1,8 +1,8 @@
 //! Data flows one way, and so do the imports: this reads every path of ours, also from `super`, and fails, with file
-//! and line, where one points back up.
+//! and line, where one points back up, or where files or folders that lie beside each other use each other in a circle.
 
 use super::{Source, is_for_tests, sources};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use syn::UseTree;
 use syn::visit::Visit;
 
@@ -21,7 +21,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("auth", &[]),
     ("ops::journal", &["ops::log_queue"]),
     ("ops::log_queue", &["ops::metrics", "ops::vital"]),
-    ("ops::systemd", &["transport::stream"]),
     ("ops", &[]),
     ("repository::group_commit", &[]),
     ("repository::memory", &["repository", "model"]),
@@ -161,6 +160,77 @@ fn arrows_point_down() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// An arrow between two that lie in the same folder, which is given first, and where it stands.
+type SiblingArrow<'a> = (&'a [String], &'a str, &'a str, String);
+
+/// The arrow drawn between the two folders or files, beside each other, in which its ends lie. A folder and what is in
+/// it may use each other: its `mod.rs` has the types, and the files beside it have their methods.
+fn between_siblings<'a>(from: &'a [String], to: &'a [String], place: String) -> Option<SiblingArrow<'a>> {
+    let common = from.iter().zip(to).take_while(|(one, other)| one == other).count();
+    Some((&from[..common], from.get(common)?, to.get(common)?, place))
+}
+
+/// Everything that can be reached from `start`.
+fn reached<'a>(from: &BTreeMap<&'a str, BTreeSet<&'a str>>, start: &str) -> BTreeSet<&'a str> {
+    let (mut found, mut next) = (BTreeSet::new(), vec![start]);
+    while let Some(one) = next.pop() {
+        for other in from.get(one).into_iter().flatten() {
+            if found.insert(*other) {
+                next.push(other);
+            }
+        }
+    }
+    found
+}
+
+/// The arrows that are part of a circle.
+fn circles<'a>(arrows: &'a [SiblingArrow<'a>]) -> Vec<&'a SiblingArrow<'a>> {
+    let mut folders: BTreeMap<&[String], BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+    for (folder, from, to, _) in arrows {
+        folders.entry(*folder).or_default().entry(*from).or_default().insert(*to);
+    }
+    arrows.iter().filter(|(folder, from, to, _)| reached(&folders[folder], to).contains(from)).collect()
+}
+
+#[test]
+fn no_circle_of_imports() {
+    let sources = sources();
+    let arrows = arrows(&sources);
+    let between: Vec<SiblingArrow<'_>> = arrows
+        .iter()
+        .filter_map(|(file, line, from, to)| between_siblings(from, to, format!("{file}:{line}")))
+        .collect();
+    assert!(between.len() > 200, "only {} arrows were found", between.len());
+    let wrong: Vec<String> = circles(&between)
+        .into_iter()
+        .map(|(folder, from, to, place)| format!("{place}: in {folder:?} {from} uses {to}, which leads back"))
+        .collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_circle_is_found_where_there_is_one() {
+    let path = |path: &str| path.split("::").map(str::to_owned).collect::<Vec<_>>();
+    let paths = [
+        // a circle of three folders, seen from the files in them
+        ("a::x", "b"),
+        ("b::y", "c::z"),
+        ("c", "a"),
+        // not part of it
+        ("d", "a"),
+        // a folder and its file
+        ("e", "e::f"),
+        ("e::f", "e"),
+        // the same names in two folders are not one circle
+        ("e::g", "e::h"),
+        ("h", "g"),
+    ];
+    let paths = paths.map(|(from, to)| (path(from), path(to)));
+    let arrows: Vec<_> = paths.iter().filter_map(|(from, to)| between_siblings(from, to, from.join("::"))).collect();
+    let found: Vec<&str> = circles(&arrows).into_iter().map(|(.., place)| place.as_str()).collect();
+    assert_eq!(found, ["a::x", "b::y", "c"]);
+}
+
 #[test]
 fn a_path_above_is_followed() {
     let modules = ["a", "a::b", "a::c", "d"].map(|path| path.split("::").map(str::to_owned).collect()).into();
@@ -174,7 +244,7 @@ fn a_path_above_is_followed() {
 const STARTED: [(&str, &str); 12] = [
     ("ops/vital.rs", "here all threads are started, and who dies is told of"),
     ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
-    ("repository/sqlite/send_keys.rs", "a panic there is the answer to who sends, and says that the store is closed"),
+    ("repository/sqlite/keyed_send.rs", "a panic there is the answer to who sends, and says that the store is closed"),
     ("admin/server.rs", "a panic while an administrator is answered ends that answer"),
     ("cli/serve/metrics.rs", "a panic while Prometheus is answered ends that answer"),
     ("transport/tls/handshake.rs", "a panic in a handshake ends its connection, which asked for it"),
