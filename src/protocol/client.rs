@@ -9,10 +9,10 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use crate::model::{BadLabel, BadPassword, Foreign, Message, MessageId, SessionId, Timestamp, Token, Username};
 use crate::protocol::account::{PASSWORD_CHANGED, RENAMED, SESSION_ENDED};
 use crate::protocol::json::parse;
-use crate::protocol::value::{ACKNOWLEDGED, refused};
+use crate::protocol::value::{ACKNOWLEDGED, GROUP, GROUP_CHANGED, refused, sent_to_some};
 use crate::protocol::{
-    AccountReply, ConversationEntry, Conversations, FollowReply, HistoryEntry, Number, OwnSession, Person, Profile,
-    Receipt, Refusal, Reply, Request, SenderMessages, grammar,
+    AccountReply, ConversationEntry, ConversationKind, Conversations, FollowReply, GroupReadCount, HistoryEntry,
+    Number, OwnSession, Person, Profile, ReadBy, Receipt, Refusal, Reply, Request, SenderMessages, grammar,
 };
 
 /// Something in the request has a space or a line end where a line of words cannot have one.
@@ -54,18 +54,16 @@ pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
         }
         ReplyObject { tokenid: Some(text), .. } => Ok(Reply::LoggedIn { token: token(text)? }),
         ReplyObject { messages: Some(Messages::Token(text)), .. } => Ok(Reply::LoggedOut { token: token(text)? }),
-        ReplyObject { messages: Some(Messages::Names(names)), .. } => {
-            Ok(Reply::Online(names.iter().map(|name| Username::stored(name)).collect()))
-        }
+        ReplyObject { messages: Some(Messages::Names(list)), .. } => Ok(Reply::Online(names(&list))),
         ReplyObject { messages: Some(Messages::Inbox(Ordered(senders))), .. } => {
             Ok(Reply::Inbox(senders.into_iter().map(from_sender).collect()))
         }
         ReplyObject { history: Some(messages), .. } => {
             messages.into_iter().map(past).collect::<Result<_, _>>().map(Reply::History)
         }
-        ReplyObject { sent: Some(receipts), .. } => {
-            receipts.into_iter().map(receipt).collect::<Result<_, _>>().map(Reply::Status)
-        }
+        ReplyObject { sent: Some(receipts), .. } => status(receipts),
+        ReplyObject { groups: Some(list), .. } => Ok(Reply::Groups(names(&list))),
+        ReplyObject { members: Some(list), .. } => Ok(Reply::Members(names(&list))),
         ReplyObject { status: ReplyStatus::Ok, id: Some(id), .. } => Ok(Reply::Stored(MessageId(id))),
         ReplyObject { follow: Some(read), .. } => followed(read).map(Reply::Follow),
         ReplyObject { conversations: Some(read), .. } => conversations(read).map(Reply::Conversations),
@@ -82,10 +80,19 @@ pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
             PASSWORD_CHANGED => Reply::Account(AccountReply::PasswordChanged),
             SESSION_ENDED => Reply::Account(AccountReply::SessionEnded),
             RENAMED => Reply::Account(AccountReply::Renamed),
-            _ => Reply::Sent,
+            GROUP_CHANGED => Reply::GroupChanged,
+            words => {
+                let number = words.split(' ').find_map(|word| word.parse().ok());
+                let to_some = number.filter(|not_delivered| sent_to_some(*not_delivered) == words);
+                to_some.map_or(Reply::Sent, |not_delivered| Reply::SentToSome { not_delivered })
+            }
         }),
         ReplyObject { .. } => Err(Unreadable::Shape),
     }
+}
+
+fn names(list: &[String]) -> Vec<Username> {
+    list.iter().map(|name| Username::stored(name)).collect()
 }
 
 /// The refusal that has these words.
@@ -106,6 +113,14 @@ fn known(words: &str) -> Option<Refusal> {
         Refusal::BadDisplayName(BadLabel::Characters),
         Refusal::UnknownSession,
         Refusal::DirectoryOff,
+        Refusal::GroupExists,
+        Refusal::BadGroupName,
+        Refusal::UnknownGroup,
+        Refusal::AlreadyAMember,
+        Refusal::NotAMember,
+        Refusal::NotTheOwner,
+        Refusal::GroupFull,
+        Refusal::TooManyGroups,
         Refusal::LineTooLong,
         Refusal::Busy,
         Refusal::WantsTls,
@@ -129,6 +144,8 @@ struct ReplyObject {
     messages: Option<Messages>,
     history: Option<Vec<PastRead>>,
     sent: Option<Vec<ReceiptRead>>,
+    groups: Option<Vec<String>>,
+    members: Option<Vec<String>>,
     follow: Option<FollowedRead>,
     conversations: Option<ConversationsRead>,
     read: Option<u64>,
@@ -170,7 +187,10 @@ struct PastRead {
     msg_from: String,
     msg_to: String,
     msg: String,
+    kind: Option<String>,
     read: Option<String>,
+    read_by: Option<u64>,
+    of: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +198,8 @@ struct ReceiptRead {
     id: i64,
     time: String,
     read: Option<String>,
+    read_by: Option<u64>,
+    of: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -198,6 +220,7 @@ struct ConversationsRead {
 struct ConversationRead {
     with: String,
     name: String,
+    kind: Option<String>,
     unread: u64,
     read_to: i64,
     other_read_to: i64,
@@ -245,6 +268,7 @@ fn conversations(read: ConversationsRead) -> Result<Conversations, Unreadable> {
     let entry = |read: ConversationRead| {
         Ok(ConversationEntry {
             with: Profile { username: Username::stored(&read.with), display_name: read.name },
+            kind: kind(read.kind.as_deref())?,
             unread: read.unread,
             read_to: MessageId(read.read_to),
             other_read_to: MessageId(read.other_read_to),
@@ -259,7 +283,30 @@ fn past(read: PastRead) -> Result<HistoryEntry, Unreadable> {
     let person = |username: &str, display_name| Profile { username: Username::stored(username), display_name };
     let (from, to) = (person(&read.from, read.msg_from), person(&read.to, read.msg_to));
     let message = Message { id: MessageId(read.id), sent_at: time(&read.time)?, text: read.msg.into() };
-    Ok(HistoryEntry { message, from, to, read_at: read.read.as_deref().map(time).transpose()? })
+    let readers = read.read_by.zip(read.of).map(|(read_by, of)| ReadBy { read_by, of });
+    let read_at = read.read.as_deref().map(time).transpose()?;
+    Ok(HistoryEntry { message, from, to, kind: kind(read.kind.as_deref())?, read_at, readers })
+}
+
+/// Where nothing is said of a group, a person is meant.
+fn kind(said: Option<&str>) -> Result<ConversationKind, Unreadable> {
+    match said {
+        None => Ok(ConversationKind::Person),
+        Some(GROUP) => Ok(ConversationKind::Group),
+        Some(_) => Err(Unreadable::Shape),
+    }
+}
+
+/// Of messages to a person, or to a group.
+fn status(receipts: Vec<ReceiptRead>) -> Result<Reply, Unreadable> {
+    let of_group = |read: &ReceiptRead| {
+        let sent_at = time(&read.time).ok()?;
+        Some(GroupReadCount { id: MessageId(read.id), sent_at, read_by: read.read_by?, of: read.of? })
+    };
+    match receipts.iter().map(of_group).collect::<Option<Vec<_>>>() {
+        Some(counts) if !counts.is_empty() => Ok(Reply::GroupStatus(counts)),
+        _ => receipts.into_iter().map(receipt).collect::<Result<_, _>>().map(Reply::Status),
+    }
 }
 
 fn receipt(read: ReceiptRead) -> Result<Receipt, Unreadable> {
@@ -274,14 +321,16 @@ fn time(text: &str) -> Result<Timestamp, Unreadable> {
 fn from_sender((username, messages): (String, Vec<MessageRead>)) -> SenderMessages {
     let (sender, recipient) =
         messages.first().map(|message| (message.msg_from.clone(), message.msg_to.clone())).unwrap_or_default();
+    // The wire does not say which of them are groups: what was not sent to whom the first was is told apart.
+    let others = messages.iter().enumerate().filter(|(_, message)| message.msg_to != recipient);
+    let to_groups = others.map(|(place, message)| (place, message.msg_to.as_str().into())).collect();
     let message = |message: MessageRead| Message { id: MessageId(0), sent_at: Timestamp(0), text: message.msg.into() };
     SenderMessages {
         username: Username::stored(&username),
         sender,
         recipient,
         messages: messages.into_iter().map(message).collect(),
-        // A reader of the JSON port is told no numbers.
-        to_groups: Vec::new(),
+        to_groups,
     }
 }
 

@@ -12,13 +12,36 @@ pub struct HistoryEntry {
     pub message: Message,
     /// Who sent it.
     pub from: Profile,
-    /// To whom.
+    /// To whom, or to which group.
     pub to: Profile,
-    /// When it was read; `None` while it waits.
+    /// Which of the two.
+    pub kind: ConversationKind,
+    /// When it was read; `None` while it waits, and of one to a group.
     pub read_at: Option<Timestamp>,
+    /// How many have read one to a group, where that was asked for.
+    pub readers: Option<ReadBy>,
 }
 
-/// An account as others see it.
+/// With whom messages are exchanged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConversationKind {
+    /// With one account.
+    #[default]
+    Person,
+    /// With the members of a group.
+    Group,
+}
+
+/// How many have read a message to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadBy {
+    /// How many members have read it.
+    pub read_by: u64,
+    /// How many got it.
+    pub of: u64,
+}
+
+/// An account or a group as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// Its name on the wire.
@@ -63,13 +86,15 @@ pub struct Conversations {
 /// A conversation and how far it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationEntry {
-    /// With whom.
+    /// With whom, or with which group.
     pub with: Profile,
-    /// How many messages of the other's are unread.
+    /// Which of the two.
+    pub kind: ConversationKind,
+    /// How many messages of the other's, or of the group, are unread.
     pub unread: u64,
-    /// Up to here the asker has read all of the other's.
+    /// Up to here the asker has read all of them.
     pub read_to: MessageId,
-    /// Up to here the other has read all of the asker's.
+    /// Up to here the other has read all of the asker's; 0 for a group.
     pub other_read_to: MessageId,
     /// The newest message.
     pub newest: HistoryEntry,
@@ -86,14 +111,14 @@ pub struct SenderMessages {
     pub recipient: String,
     /// In the order sent; empty where all was read before.
     pub messages: Vec<Message>,
-    /// Those that were sent to a group, in their order, each with its display name.
-    pub to_groups: Vec<(MessageId, Arc<str>)>,
+    /// Those of `messages` that were sent to a group: the place of each, in order, and the group's display name.
+    pub to_groups: Vec<(usize, Arc<str>)>,
 }
 
 impl SenderMessages {
-    /// The display name of whom a message was sent to: the reader or a group.
-    pub fn recipient_of(&self, message: MessageId) -> &str {
-        let group = self.to_groups.binary_search_by_key(&message, |(id, _)| *id);
+    /// The display name of whom the message at a place was sent to: the reader or a group.
+    pub fn recipient_of(&self, place: usize) -> &str {
+        let group = self.to_groups.binary_search_by_key(&place, |(place, _)| *place);
         group.map_or(&self.recipient, |place| &self.to_groups[place].1)
     }
 }

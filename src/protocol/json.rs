@@ -11,10 +11,10 @@ use super::account;
 use super::grammar::{self, Words as _};
 use super::parts::{Cursor, Place, Spell, Step};
 use super::python::{string, texts};
-use super::value::Value;
+use super::value::{GROUP, Value};
 use super::{
-    ConversationEntry, Conversations, FollowReply, GroupReadCount, HistoryEntry, Receipt, Refusal, Reply, Request,
-    SenderMessages,
+    ConversationEntry, ConversationKind, Conversations, FollowReply, GroupReadCount, HistoryEntry, ReadBy, Receipt,
+    Refusal, Reply, Request, SenderMessages,
 };
 use crate::model::{MessageId, Timestamp, Token};
 
@@ -130,7 +130,7 @@ fn inbox(senders: &[SenderMessages], at: &mut Place, out: &mut Vec<u8>) -> Step 
         return Step::Item;
     };
     out.push(b'{');
-    up_to_text(&[("msg_from", &from.sender), ("msg_to", from.recipient_of(message.id))], out);
+    up_to_text(&[("msg_from", &from.sender), ("msg_to", from.recipient_of(at.item - 1))], out);
     at.text(&message.text)
 }
 
@@ -138,17 +138,18 @@ fn inbox(senders: &[SenderMessages], at: &mut Place, out: &mut Vec<u8>) -> Step 
 fn history(messages: &[HistoryEntry], at: &mut Place, out: &mut Vec<u8>) -> Step {
     if at.takes_text_end() {
         out.extend_from_slice(b"\", ");
-        read(messages[at.item - 1].read_at, out);
+        how_read(&messages[at.item - 1], out);
     }
     let Some(entry) = at.next(messages, out) else { return Step::Over };
     past(entry, at, out)
 }
 
 /// A message of a conversation, up to its text.
-fn past(HistoryEntry { message, from, to, .. }: &HistoryEntry, at: &mut Place, out: &mut Vec<u8>) -> Step {
+fn past(HistoryEntry { message, from, to, kind, .. }: &HistoryEntry, at: &mut Place, out: &mut Vec<u8>) -> Step {
     sent(message.id, message.sent_at, out);
-    let people = [("from", from.username.as_str()), ("to", to.username.as_str())];
-    up_to_text(&[people[0], people[1], ("msg_from", &from.display_name), ("msg_to", &to.display_name)], out);
+    texts(&[("from", from.username.as_str()), ("to", to.username.as_str())], out);
+    self::kind(*kind, out);
+    up_to_text(&[("msg_from", &from.display_name), ("msg_to", &to.display_name)], out);
     at.text(&message.text)
 }
 
@@ -170,18 +171,19 @@ fn conversations(conversations: &Conversations, at: &mut Place, out: &mut Vec<u8
     let list = &conversations.list;
     if at.takes_text_end() {
         out.extend_from_slice(b"\", ");
-        read(list[at.item - 1].newest.read_at, out);
+        how_read(&list[at.item - 1].newest, out);
         out.push(b'}');
     } else if at.item == 0 {
         out.extend_from_slice(b"{\"list\": ");
     }
-    let Some(ConversationEntry { with, unread, read_to, other_read_to, newest }) = at.next(list, out) else {
+    let Some(ConversationEntry { with, kind, unread, read_to, other_read_to, newest }) = at.next(list, out) else {
         let next = conversations.next.map_or("null".to_owned(), |id| id.to_string());
         write!(out, ", \"next\": {next}}}").expect("a Vec takes every byte");
         return Step::Over;
     };
     out.push(b'{');
     texts(&[("with", with.username.as_str()), ("name", &with.display_name)], out);
+    self::kind(*kind, out);
     write!(out, "\"unread\": {unread}, \"read_to\": {read_to}, \"other_read_to\": {other_read_to}, \"newest\": ")
         .expect("a Vec takes every byte");
     past(newest, at, out)
@@ -196,6 +198,26 @@ fn receipt(receipt: &Receipt, out: &mut Vec<u8>) {
 /// How many have read a message to a group.
 fn group_receipt(GroupReadCount { id, sent_at, read_by, of }: &GroupReadCount, out: &mut Vec<u8>) {
     sent(*id, *sent_at, out);
+    self::read_by(ReadBy { read_by: *read_by, of: *of }, out);
+}
+
+/// Says that it is a group; of a person nothing is said.
+fn kind(kind: ConversationKind, out: &mut Vec<u8>) {
+    if kind == ConversationKind::Group {
+        texts(&[("kind", GROUP)], out);
+    }
+}
+
+/// Ends an object with how far a message was read.
+fn how_read(entry: &HistoryEntry, out: &mut Vec<u8>) {
+    match entry.readers {
+        Some(readers) => read_by(readers, out),
+        None => read(entry.read_at, out),
+    }
+}
+
+/// Ends an object with how many have read a message.
+fn read_by(ReadBy { read_by, of }: ReadBy, out: &mut Vec<u8>) {
     write!(out, "\"read_by\": {read_by}, \"of\": {of}}}").expect("a Vec takes every byte");
 }
 

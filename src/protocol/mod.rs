@@ -18,7 +18,10 @@ mod value;
 
 pub use self::account::{AccountCommand, AccountReply, OwnSession, Person};
 pub use self::groups::{GroupCommand, GroupReadCount};
-pub use self::inbox::{ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, Receipt, SenderMessages};
+pub use self::inbox::{
+    ConversationEntry, ConversationKind, Conversations, FollowReply, HistoryEntry, Profile, ReadBy, Receipt,
+    SenderMessages,
+};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -62,10 +62,11 @@ mod tests {
 
     use super::*;
     use crate::model::{Message, MessageId, Timestamp, Username};
+    use crate::protocol::ConversationKind::Group;
     use crate::protocol::parts::PART;
     use crate::protocol::value::ITEM;
     use crate::protocol::{
-        ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, Receipt, SenderMessages,
+        ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, ReadBy, Receipt, SenderMessages,
     };
 
     fn name(text: &str) -> Username {
@@ -79,13 +80,14 @@ mod tests {
     fn past(text: &str) -> HistoryEntry {
         let person = || Profile { username: name("messi"), display_name: text.chars().take(128).collect() };
         let read_at = Some(Timestamp(i64::MAX / 2_000_000));
-        HistoryEntry { message: message(text), from: person(), to: person(), read_at }
+        let readers = Some(ReadBy { read_by: u64::MAX, of: u64::MAX });
+        HistoryEntry { message: message(text), from: person(), to: person(), kind: Group, read_at, readers }
     }
 
     fn conversation(text: &str) -> ConversationEntry {
         let (newest, last) = (past(text), MessageId(i64::MAX));
         let with = newest.from.clone();
-        ConversationEntry { with, unread: u64::MAX, read_to: last, other_read_to: last, newest }
+        ConversationEntry { with, kind: Group, unread: u64::MAX, read_to: last, other_read_to: last, newest }
     }
 
     fn replies(texts: &[String]) -> Vec<Reply> {

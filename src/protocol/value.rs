@@ -11,9 +11,17 @@ use super::{
     AccountReply, ConversationEntry, Conversations, FollowReply, GroupReadCount, HistoryEntry, OwnSession, Person,
     Profile, Receipt, Refusal, Reply, SenderMessages,
 };
-use crate::model::{Message, MessageId, Username};
+use crate::model::{Message, Username};
 
 pub(super) const ACKNOWLEDGED: &str = "Acknowledged";
+pub(super) const GROUP_CHANGED: &str = "Done";
+/// What stands under `kind` where a group is meant.
+pub(super) const GROUP: &str = "group";
+
+/// What a sender hears whose message some members of the group have no room for.
+pub(super) fn sent_to_some(not_delivered: u64) -> String {
+    format!("Message Sent, but {not_delivered} members have no room for it")
+}
 
 /// The value of a reply.
 #[derive(Debug)]
@@ -62,12 +70,9 @@ impl Reply {
             Reply::LoggedIn { token } => ("tokenid", Value::owned(token.reveal())),
             Reply::LoggedOut { token } => ("messages", Value::owned(token.reveal())),
             Reply::Sent => ("message", Value::text("Message Sent")),
-            Reply::SentToSome { not_delivered } => {
-                let words = format!("Message Sent, but {not_delivered} members have no room for it");
-                ("message", Value::owned(words))
-            }
+            Reply::SentToSome { not_delivered } => ("message", Value::owned(sent_to_some(*not_delivered))),
             Reply::Stored(id) => ("id", Value::Number(id.0.unsigned_abs())),
-            Reply::GroupChanged => ("message", Value::text("Done")),
+            Reply::GroupChanged => ("message", Value::text(GROUP_CHANGED)),
             Reply::Acknowledged => ("message", Value::text(ACKNOWLEDGED)),
             Reply::Read(messages) => ("read", Value::Number(*messages)),
             Reply::Inbox(senders) => ("messages", Value::Inbox(senders)),
@@ -102,7 +107,8 @@ impl Reply {
             Value::Names(names) => names.iter().all(|name| fits(&[name.as_str()])),
             Value::Inbox(senders) => senders.iter().all(|from| {
                 fits(&[from.username.as_str()])
-                    && from.messages.iter().all(|m| fits(&[&*from.sender, from.recipient_of(m.id), &m.text]))
+                    && (from.messages.iter().enumerate())
+                        .all(|(place, m)| fits(&[&*from.sender, from.recipient_of(place), &m.text]))
             }),
             Value::History(messages) => messages.iter().all(|past| past_fits(past, &mut fits)),
             Value::Receipts(receipts) => receipts.iter().all(|_| fits(&[])),
@@ -128,7 +134,7 @@ impl Reply {
             Value::Names(names) => size_of_val(names),
             Value::Inbox(senders) => {
                 let people = |from: &SenderMessages| {
-                    let groups = from.to_groups.len() * size_of::<(MessageId, Arc<str>)>();
+                    let groups = from.to_groups.len() * size_of::<(usize, Arc<str>)>();
                     size_of::<SenderMessages>() + from.sender.len() + from.recipient.len() + groups
                 };
                 senders.iter().map(|from| people(from) + from.messages.iter().map(message).sum::<usize>()).sum()

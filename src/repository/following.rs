@@ -1,7 +1,7 @@
 //! What is asked by who keeps a place in the message log of his own, and what he gets.
 
 use super::StoredMessage;
-use crate::model::{MessageId, UserId};
+use crate::model::{Address, MessageId};
 
 /// Which part of one's messages is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +48,14 @@ pub struct ConversationPage {
 /// A conversation and how far it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationSummary {
-    /// With whom.
-    pub with: UserId,
+    /// With whom, or in which group.
+    pub with: Address,
     /// The newest message.
     pub newest: StoredMessage,
-    /// How many messages of the other's are unread.
+    /// How many messages of the other's, or of the group, are unread.
     pub unread: u64,
-    /// All that the other wrote up to here is read.
+    /// All that was written up to here by the other, or to the group, is read.
     pub read_to: MessageId,
-    /// All that was written to the other up to here is read by him, as far as that is known.
+    /// All that was written to the other up to here is read by him, as far as that is known; not known of a group.
     pub other_read_to: MessageId,
 }

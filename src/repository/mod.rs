@@ -296,15 +296,16 @@ pub trait Repository: GroupRepository + AccountRepository + Send + Sync {
     fn follow(&self, user: UserId) -> Answer<'_, Following>;
     /// The last message of the message log, whoever sent it. `user` asks.
     fn last_message(&self, user: UserId) -> Answer<'_, MessageId>;
-    /// What `user` sent and received after a message, in the order of the message log. Changes nothing. A later page
+    /// What `user` sent and received after a message, and what was sent to a group while `user` was in it, in the order
+    /// of the message log. Changes nothing. A later page
     /// from [`FollowPage::next`] on has all that this one has not.
     fn messages_after(&self, user: UserId, page: FollowQuery) -> Answer<'_, FollowPage>;
-    /// With whom `user` exchanged messages, by the newest message, newest first. Changes nothing.
+    /// With whom, and in which groups, `user` exchanged messages, by the newest message, newest first. Changes nothing.
     fn conversations(&self, user: UserId, page: ConversationQuery) -> Answer<'_, ConversationPage>;
-    /// Who has unread messages for `recipient`.
-    fn unread_senders(&self, recipient: UserId) -> Answer<'_, Vec<UserId>>;
-    /// Takes what `senders` wrote to `recipient` up to a message off the queue, leased or not. Gives how many messages
-    /// had not been read, when it is on stable storage that they are.
+    /// Who, and which groups, have unread messages for `recipient`.
+    fn unread_senders(&self, recipient: UserId) -> Answer<'_, Vec<Address>>;
+    /// Takes what `senders` wrote to `recipient`, or others to groups among them, up to a message off the queue, leased
+    /// or not. Gives how many messages had not been read, when it is on stable storage that they are.
     fn read(&self, recipient: UserId, senders: Vec<Address>, to: MessageId) -> Answer<'_, usize>;
 
     /// Removes what was read before `read_before` from the message log; gives how many messages.

@@ -1,5 +1,6 @@
-//! `follow`, `conversations` and `read`, for who keeps his own place in the message log. Nothing is leased here, so all
-//! sessions of an account see all its messages; what `read` names leaves the queue for everybody.
+//! `follow`, `conversations` and `read`, for who keeps his own place in the message log, of people and of groups.
+//! Nothing is leased here, so all sessions of an account see all its messages; what `read` names leaves the queue for
+//! everybody.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -8,8 +9,10 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::{Authenticated, Caller, Outcome, Peer, Rules, Service, unavailable};
-use crate::model::{Address, GroupId, MessageId, UserId};
-use crate::protocol::{ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, Refusal, Reply};
+use crate::model::{Address, MessageId, Username};
+use crate::protocol::{
+    ConversationEntry, ConversationKind, Conversations, FollowReply, HistoryEntry, Profile, ReadBy, Refusal, Reply,
+};
 use crate::repository::{
     ConversationQuery, ConversationSummary, FollowQuery, Following, HistoryQuery, StoredMessage, User,
 };
@@ -100,8 +103,8 @@ impl Service {
         let page = self.repository.conversations(me.id, page).await.map_err(unavailable)?;
         let mut list = Vec::with_capacity(page.conversations.len());
         for ConversationSummary { with, newest, unread, read_to, other_read_to } in page.conversations {
-            let (with, newest) = (self.person(me, with).await?, self.entry(me, newest).await?);
-            list.push(ConversationEntry { with, unread, read_to, other_read_to, newest });
+            let (with, newest) = (self.profile(me, with).await?, self.entry(me, newest).await?);
+            list.push(ConversationEntry { with, kind: newest.kind, unread, read_to, other_read_to, newest });
         }
         Ok(caller.hears(Reply::Conversations(Conversations { list, next: page.next })))
     }
@@ -141,19 +144,17 @@ impl Service {
     ) -> Result<Outcome, Refusal> {
         let Authenticated { session, .. } = caller.user()?;
         let me = session.user.id;
-        let living = self.repository.user_named(username).await.map_err(unavailable)?.map(|user| user.id);
-        let mut senders: Vec<UserId> = living.into_iter().collect();
-        // A removed account may have had the name before, and what it sent waits still.
+        let living = self.repository.recipient(username).await.map_err(unavailable)?;
+        let mut senders: Vec<Address> = living.into_iter().collect();
+        // A removed account or group may have had the name before, and what was sent by it or to it waits still.
         for sender in self.repository.unread_senders(me).await.map_err(unavailable)? {
-            let user = self.repository.user(sender).await.map_err(unavailable)?;
-            if living != Some(sender) && user.is_some_and(|user| user.username.as_str() == username) {
+            if living != Some(sender) && self.name_of(sender).await?.is_some_and(|name| name.as_str() == username) {
                 senders.push(sender);
             }
         }
         if senders.is_empty() {
             return Err(Refusal::UnknownRecipient);
         }
-        let senders = senders.into_iter().map(Address::User).collect();
         let messages = self.repository.read(me, senders, to).await.map_err(unavailable)?;
         debug!(address = %peer.address, user = session.user.username.as_str(), messages, "read");
         Ok(caller.hears(Reply::Read(messages as u64)))
@@ -161,20 +162,41 @@ impl Service {
 
     /// A message of `me`'s as it is told of.
     pub(super) async fn entry(&self, me: &User, stored: StoredMessage) -> Result<HistoryEntry, Refusal> {
-        let StoredMessage { message, sender, to, read_at, .. } = stored;
-        let from = self.person(me, sender).await?;
-        Ok(HistoryEntry { message, from, to: self.person(me, UserId(to.number())).await?, read_at })
+        let StoredMessage { message, sender, to, read_at, readers } = stored;
+        let (from, to_whom) = (self.profile(me, sender.into()).await?, self.profile(me, to).await?);
+        let kind = match to {
+            Address::User(_) => ConversationKind::Person,
+            Address::Group(_) => ConversationKind::Group,
+        };
+        let readers = readers.map(|count| ReadBy { read_by: count.read, of: count.of });
+        Ok(HistoryEntry { message, from, to: to_whom, kind, read_at, readers })
     }
 
     /// Who, or which group, that is. A damaged message may name nobody; it is then one's own.
-    async fn person(&self, me: &User, id: UserId) -> Result<Profile, Refusal> {
-        let user = self.repository.user(id).await.map_err(unavailable)?;
-        if user.is_none()
-            && let Some(group) = self.repository.group(GroupId(id.0)).await.map_err(unavailable)?
-        {
-            return Ok(Profile { username: group.name.clone(), display_name: group.display_name.to_string() });
+    async fn profile(&self, me: &User, of: Address) -> Result<Profile, Refusal> {
+        match of {
+            Address::User(user) => {
+                let user = self.repository.user(user).await.map_err(unavailable)?;
+                let user = user.as_deref().unwrap_or(me);
+                Ok(Profile { username: user.username.clone(), display_name: user.display_name.to_string() })
+            }
+            Address::Group(group) => {
+                let group = self.repository.group(group).await.map_err(unavailable)?;
+                let group = group.ok_or(Refusal::Unavailable)?;
+                Ok(Profile { username: group.name.clone(), display_name: group.display_name.to_string() })
+            }
         }
-        let user = user.as_deref().unwrap_or(me);
-        Ok(Profile { username: user.username.clone(), display_name: user.display_name.to_string() })
+    }
+
+    /// The name of an account or a group, be it gone.
+    async fn name_of(&self, of: Address) -> Result<Option<Username>, Refusal> {
+        Ok(match of {
+            Address::User(user) => {
+                self.repository.user(user).await.map_err(unavailable)?.map(|user| user.username.clone())
+            }
+            Address::Group(group) => {
+                self.repository.group(group).await.map_err(unavailable)?.map(|group| group.name.clone())
+            }
+        })
     }
 }

@@ -1,14 +1,36 @@
 //! Groups: who may do what with them. A message to one is a `send`, whose recipients the store knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tracing::info;
 
 use super::{Authenticated, Caller, Outcome, Peer, Service, unavailable};
-use crate::model::{Address, GroupId, Label, LookupName, MessageId, UserId, Username};
-use crate::protocol::{self, GroupCommand, Receipt, Refusal, Reply};
-use crate::repository::{AddressedMessage, Group, GroupResult, NewGroup};
+use crate::model::{Address, GroupId, Label, LookupName, UserId, Username};
+use crate::protocol::{self, GroupCommand, Profile, Receipt, Refusal, Reply};
+use crate::repository::{AddressedMessage, Group, GroupResult, NewGroup, User};
+
+/// A group as its members see it.
+#[derive(Debug)]
+pub(crate) struct GroupProfile {
+    /// Its names.
+    pub profile: Profile,
+    /// Who owns it.
+    pub owner: Username,
+    /// How many are in it.
+    pub members: usize,
+}
+
+/// A member as the others see him.
+#[derive(Debug)]
+pub(crate) struct MemberProfile {
+    /// His names.
+    pub profile: Profile,
+    /// Whether the group is his.
+    pub is_owner: bool,
+    /// Whether he is logged in.
+    pub is_online: bool,
+}
 
 impl Service {
     pub(super) async fn group(&self, peer: &Peer, caller: &Caller, command: GroupCommand) -> Result<Outcome, Refusal> {
@@ -54,6 +76,41 @@ impl Service {
         refuse(result.map_err(unavailable)?)?;
         info!(address = %peer.address, user = session.user.username.as_str(), ?command, "a group was changed");
         Ok(caller.hears(Reply::GroupChanged))
+    }
+
+    /// The groups that the caller is in, in the order in which they were made.
+    pub(crate) async fn own_groups(&self, caller: &Caller) -> Result<Vec<GroupProfile>, Refusal> {
+        self.must_be_open(caller)?;
+        let me = &caller.user()?.session.user;
+        let groups = self.repository.groups_of(me.id).await.map_err(unavailable)?;
+        let mut own = Vec::with_capacity(groups.len());
+        for group in groups {
+            let owner = self.repository.user(group.owner).await.map_err(unavailable)?;
+            own.push(GroupProfile {
+                owner: owner.as_ref().unwrap_or(me).username.clone(),
+                members: self.repository.members(group.id).await.map_err(unavailable)?.len(),
+                profile: Profile { username: group.name.clone(), display_name: group.display_name.to_string() },
+            });
+        }
+        Ok(own)
+    }
+
+    /// Who is in a group of the caller's, in the order of the accounts.
+    pub(crate) async fn group_members(
+        &self,
+        caller: &Caller,
+        name: &LookupName,
+    ) -> Result<Vec<MemberProfile>, Refusal> {
+        self.must_be_open(caller)?;
+        let group = self.group_of(name, caller.user()?.session.user.id).await?;
+        let online: BTreeSet<Username> = self.repository.online().await.map_err(unavailable)?.into_iter().collect();
+        let members = self.repository.members(group.id).await.map_err(unavailable)?;
+        let profile = |user: &User| MemberProfile {
+            profile: Profile { username: user.username.clone(), display_name: user.display_name.to_string() },
+            is_owner: user.id == group.owner,
+            is_online: online.contains(&user.username),
+        };
+        Ok(members.iter().map(|member| profile(&member.user)).collect())
     }
 
     async fn user_named(&self, name: &LookupName) -> Result<UserId, Refusal> {
@@ -107,14 +164,14 @@ impl Service {
         Ok(caller.hears(Reply::GroupStatus(receipts.collect())))
     }
 
-    /// The display names of the groups that these messages were sent to.
+    /// Which of these messages were sent to a group: their places, and the display names of the groups.
     pub(super) async fn groups_written_to(
         &self,
         messages: &[AddressedMessage],
-    ) -> Result<Vec<(MessageId, Arc<str>)>, Refusal> {
+    ) -> Result<Vec<(usize, Arc<str>)>, Refusal> {
         let mut names: BTreeMap<GroupId, Arc<str>> = BTreeMap::new();
         let mut written_to = Vec::new();
-        for AddressedMessage { message, to } in messages {
+        for (place, AddressedMessage { to, .. }) in messages.iter().enumerate() {
             let Some(group) = to.group() else { continue };
             let name = match names.get(&group) {
                 Some(name) => name.clone(),
@@ -126,7 +183,7 @@ impl Service {
                     name
                 }
             };
-            written_to.push((message.id, name));
+            written_to.push((place, name));
         }
         Ok(written_to)
     }

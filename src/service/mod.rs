@@ -22,9 +22,10 @@ use self::account::Presence;
 pub use self::caller::TokenState;
 pub(crate) use self::caller::{Authenticated, Caller, Outcome};
 pub(crate) use self::following::FollowRequest;
+pub(crate) use self::groups::{GroupProfile, MemberProfile};
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
-use crate::model::{MessageId, SendKey, SessionId, Token, UserId};
+use crate::model::{Message, MessageId, SendKey, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{self, AddressedMessage, GroupLimits, InboxQuery, NewMessage, Repository, SendResult};
@@ -313,22 +314,26 @@ impl Service {
     ) -> Result<Reply, Refusal> {
         let mut senders: Vec<SenderMessages> = Vec::with_capacity(handed_out.len());
         for (sender, messages) in handed_out {
-            let to_groups = self.groups_written_to(&messages).await?;
-            let messages = messages.into_iter().map(|AddressedMessage { message, .. }| message);
+            let mut to_groups = self.groups_written_to(&messages).await?;
+            let mut messages: Vec<Message> = messages.into_iter().map(|received| received.message).collect();
             let Some(sender) = self.repository.user(sender).await.map_err(unavailable)? else { continue };
-            // A removed account and a later one of the same name share a key, as a JSON object wants it.
+            // A removed account and a later one of the same name share a key, as a JSON object wants it. The later one
+            // has the newer messages.
             if let Some(same) = senders.iter_mut().find(|from| from.username == sender.username) {
+                if messages.first().map(|message| message.id) < same.messages.first().map(|message| message.id) {
+                    std::mem::swap(&mut same.messages, &mut messages);
+                    std::mem::swap(&mut same.to_groups, &mut to_groups);
+                }
+                let before = same.messages.len();
                 same.messages.extend(messages);
-                same.messages.sort_by_key(|message| message.id);
-                same.to_groups.extend(to_groups);
-                same.to_groups.sort_by_key(|(id, _)| *id);
+                same.to_groups.extend(to_groups.into_iter().map(|(place, group)| (before + place, group)));
                 continue;
             }
             senders.push(SenderMessages {
                 username: sender.username.clone(),
                 sender: sender.display_name.to_string(),
                 recipient: reader.user.display_name.to_string(),
-                messages: messages.collect(),
+                messages,
                 to_groups,
             });
         }

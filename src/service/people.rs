@@ -34,14 +34,15 @@ impl Service {
         Ok(found)
     }
 
-    /// Carries out one `send`, under a key or without one; gives the number of the message and when the send was asked.
+    /// Carries out one `send`, under a key or without one; gives the number of the message, when the send was
+    /// asked, and how many members of a group have no room for it.
     pub(crate) async fn send_one(
         &self,
         peer: &Peer,
         caller: &Caller,
         key: Option<SendKey>,
         send: Send,
-    ) -> Result<(MessageId, Timestamp), Refusal> {
+    ) -> Result<(MessageId, Timestamp, u64), Refusal> {
         let message = self.accept(peer, caller, send).await;
         let message = message.inspect_err(|refusal| self.refused_sends.count(refusal.reason()))?;
         let asked_at = message.sent_at;
@@ -51,7 +52,7 @@ impl Service {
                 self.repository.send(PerMessage::from([message])).await.ok().and_then(|queued| queued.first().copied())
             }
         };
-        let (id, _) = self.stored(queued.as_ref())?;
-        Ok((id, asked_at))
+        let (id, not_delivered) = self.stored(queued.as_ref())?;
+        Ok((id, asked_at, not_delivered))
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use chatd::internals::repository::{ConversationQuery, FollowQuery, Repository, StoreOptions};
-use chatd::model::{MessageId, UserId};
+use chatd::model::{Address, MessageId, UserId};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use crate::stores::{Opened, Place, on_every_store};
 use crate::support::{self, Client, EMPTY, Folder, MALFORMED, NO_SESSION, SENT, Server, Talker};
 
 /// All that a user sent and received, page by page.
-async fn all_after(repository: &impl Opened, user: UserId, after: i64, messages: usize, bytes: u64) -> Vec<i64> {
+pub async fn all_after(repository: &impl Opened, user: UserId, after: i64, messages: usize, bytes: u64) -> Vec<i64> {
     let (mut found, mut next) = (Vec::new(), MessageId(after));
     loop {
         let page = FollowQuery { after: next, messages, bytes };
@@ -35,7 +35,7 @@ async fn all_after(repository: &impl Opened, user: UserId, after: i64, messages:
 }
 
 /// With whom, newest message, unread, read by me and read by the other, page by page.
-async fn all_conversations(repository: &impl Opened, user: UserId, most: usize) -> Vec<(UserId, [i64; 4])> {
+pub async fn all_conversations(repository: &impl Opened, user: UserId, most: usize) -> Vec<(Address, [i64; 4])> {
     let (mut found, mut before) = (Vec::new(), None);
     loop {
         let page = ConversationQuery { before, conversations: most, bytes: u64::MAX };
@@ -60,7 +60,7 @@ struct Sent {
 }
 
 /// What the pages must say, by the notes of the test.
-fn conversations_of(sent: &BTreeMap<i64, Sent>, users: &[UserId], me: usize) -> Vec<(UserId, [i64; 4])> {
+fn conversations_of(sent: &BTreeMap<i64, Sent>, users: &[UserId], me: usize) -> Vec<(Address, [i64; 4])> {
     let mut found = Vec::new();
     for (other, with) in users.iter().enumerate() {
         let between = |m: &Sent| (m.from, m.to) == (me, other) || (m.from, m.to) == (other, me);
@@ -68,7 +68,7 @@ fn conversations_of(sent: &BTreeMap<i64, Sent>, users: &[UserId], me: usize) -> 
         let unread = |from, to| sent.iter().filter(move |(_, m)| (m.from, m.to) == (from, to) && !m.read);
         let read_to = |from, to| unread(from, to).map(|(id, _)| *id - 1).next().unwrap_or(newest);
         let count = i64::try_from(unread(other, me).count()).expect("there are few");
-        found.push((*with, [newest, count, read_to(other, me), read_to(me, other)]));
+        found.push(((*with).into(), [newest, count, read_to(other, me), read_to(me, other)]));
     }
     found.sort_by_key(|(_, [newest, ..])| -newest);
     found
@@ -142,7 +142,7 @@ async fn walk(mut place: Place, steps: Vec<Step>, after: i64, messages: usize) {
             (all_conversations(&repository, *user, messages).await, conversations_of(&sent, &users, me));
         // Of what the other has read that counts which messages it are; the numbers between them are others'.
         for (other, [.., other_read_to]) in told.iter_mut().chain(&mut wanted) {
-            let theirs = sent.iter().filter(|(_, m)| m.from == me && users[m.to] == *other);
+            let theirs = sent.iter().filter(|(_, m)| m.from == me && Address::User(users[m.to]) == *other);
             *other_read_to = theirs.filter(|(id, _)| **id <= *other_read_to).count() as i64;
         }
         assert_eq!(told, wanted);

@@ -2,6 +2,7 @@
 //! of members; one row for a message, however many read it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chatd::internals::repository::sqlite::Role;
 use chatd::internals::repository::{
@@ -12,7 +13,8 @@ use chatd::model::{Address, GroupId, Label, MessageId, Timestamp, UserId, Userna
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::database::dump_sql;
+use crate::database::{dump_sql, tamper};
+use crate::following::{all_after, all_conversations};
 use crate::repository::{ALL, OPTIONS, add_users, block_on, crash, lease, open, quick_folder, reopen, settle, texts};
 use crate::stores::{Nodes, Opened, Place, on_every_store};
 
@@ -242,6 +244,46 @@ impl World {
                 self.check_history(number, user).await;
             }
         }
+        for user in 0..USERS {
+            self.check_following(user).await;
+        }
+    }
+
+    /// Somebody who keeps his own place sees what he sent, what was sent to him, and what was sent to his groups while
+    /// he was in them, with what of it is unread.
+    async fn check_following(&self, user: usize) {
+        let has_seen = |id: &MessageId, sent: &Sent| {
+            let group = self.groups.iter().position(|group| sent.to == (*group).into());
+            group.is_some_and(|group| self.seen.get(&(group, user)).is_some_and(|seen| seen.contains(id)))
+        };
+        let own: Vec<(&MessageId, &Sent)> = self
+            .log
+            .iter()
+            .filter(|(id, sent)| sent.from == user || sent.to == self.users[user].into() || has_seen(id, sent))
+            .collect();
+        let after = own.len() / 3;
+        let place = after.checked_sub(1).map_or(0, |last| own[last].0.0);
+        let wanted: Vec<i64> = own[after..].iter().map(|(id, _)| id.0).collect();
+        assert_eq!(all_after(self.store(), self.users[user], place, 4, u64::MAX).await, wanted, "of {user}");
+
+        let mut conversations: BTreeMap<Address, Vec<(i64, bool)>> = BTreeMap::new();
+        for (id, sent) in own {
+            let with = if sent.to == self.users[user].into() { self.users[sent.from].into() } else { sent.to };
+            let unread = sent.readers.get(&user) == Some(&false);
+            conversations.entry(with).or_default().push((id.0, unread));
+        }
+        let mut wanted: Vec<(Address, [i64; 3])> = Vec::new();
+        for (with, messages) in conversations {
+            let newest = messages.last().expect("there is one").0;
+            let unread: Vec<i64> = messages.iter().filter(|(_, unread)| *unread).map(|(id, _)| *id).collect();
+            let read_to = unread.first().map_or(newest, |oldest| oldest - 1);
+            wanted.push((with, [newest, unread.len() as i64, read_to]));
+        }
+        wanted.sort_by_key(|(_, [newest, ..])| -newest);
+        let told = all_conversations(self.store(), self.users[user], 2).await;
+        let told: Vec<(Address, [i64; 3])> =
+            told.into_iter().map(|(with, [newest, unread, read_to, _])| (with, [newest, unread, read_to])).collect();
+        assert_eq!(told, wanted, "of {user}");
     }
 
     /// Somebody looks back on what was sent while he was in the group, with how many have read it, and no more.
@@ -391,6 +433,52 @@ async fn what_is_read_before_an_older_one_is_not_counted_as_unread() {
     drop(repository);
     let found = chatd::internals::repository::sqlite::verify::verify(&folder.path().join("chat.db"), &OPTIONS).await;
     assert_eq!(found.expect("it is whole").unread, 1);
+}
+
+/// Who had no room for a message hears of it all the same, and sees it where he looks back; it is no unread mail.
+#[tokio::test]
+async fn a_follower_without_room_hears_of_what_he_missed() {
+    let folder = quick_folder();
+    let options = StoreOptions { inbox_messages: 2, ..OPTIONS };
+    let repository = open(folder.path(), &options).await;
+    let users = add_users(&repository, 3).await;
+    let group = add_group(&repository, "team", users[0]).await;
+    join(&repository, group, users[1]).await;
+    join(&repository, group, users[2]).await;
+    send_to(&repository, users[0], group, "fits").await;
+    assert_eq!(read_all(&repository, users[1]).await, ["fits"]);
+    let mut following = repository.follow(users[2]).await.expect("the store works");
+    let result = try_send(&repository, users[0], group, "missed").await;
+    assert!(matches!(result, SendResult::Stored { not_delivered: 1, .. }), "{result:?}");
+    tokio::time::timeout(Duration::from_secs(60), following.heard()).await.expect("it is heard of");
+    assert_eq!(all_after(&repository, users[2], 0, 10, u64::MAX).await, [1, 2]);
+    let told = all_conversations(&repository, users[2], 10).await;
+    assert_eq!(told, [(group.into(), [2, 1, 0, 0])]);
+    // A group is read up to a message, too.
+    assert_eq!(repository.read(users[2], vec![group.into()], MessageId(2)).await.expect("the store works"), 1);
+    assert_eq!(all_conversations(&repository, users[2], 10).await, [(group.into(), [2, 0, 2, 0])]);
+    assert!(read_all(&repository, users[2]).await.is_empty());
+}
+
+/// Where the index of a group is damaged, the message log is read in its place; nobody sees what is not his.
+#[tokio::test]
+async fn a_damaged_index_hides_no_message_of_a_group() {
+    for damage in ["UPDATE mail SET messages = replace(messages, '1', '2')", "UPDATE mail SET messages = 'no JSON'"] {
+        let folder = quick_folder();
+        let repository = open(folder.path(), &OPTIONS).await;
+        let users = add_users(&repository, 2).await;
+        let group = add_group(&repository, "team", users[0]).await;
+        let before = send_to(&repository, users[0], group, "before").await;
+        join(&repository, group, users[1]).await;
+        let first = send_to(&repository, users[0], group, "first").await;
+        repository.leave(group, users[1]).await.expect("the store works");
+        send_to(&repository, users[0], group, "after").await;
+        let repository = reopen(repository, folder.path(), &OPTIONS).await;
+        let database = folder.path().join("chat.db");
+        std::thread::spawn(move || tamper(&database, damage)).join().expect("it is SQL");
+        assert_eq!(all_after(&repository, users[1], 0, 10, u64::MAX).await, [first.0], "{damage}");
+        assert_eq!(all_after(&repository, users[0], 0, 10, u64::MAX).await, [before.0, first.0, first.0 + 1]);
+    }
 }
 
 /// One row of the log, whose text is there once, and nothing else for each reader.

@@ -1,6 +1,8 @@
 //! `group`, and `send`, `inbox`, `history` and `status` with groups, on both ports.
 
-use crate::support::{Folder, SENT, Server};
+use serde_json::{Value, json};
+
+use crate::support::{EMPTY, Folder, SENT, Server, Talker};
 
 const DONE: &str = "{\"status\": \"OK\", \"message\": \"Done\"}";
 
@@ -94,4 +96,68 @@ fn the_sender_hears_how_many_members_have_no_room_and_limits_hold() {
     let told = "{\"status\": \"OK\", \"message\": \"Message Sent, but 1 members have no room for it\"}";
     assert_eq!(messi.ask(&format!("send {m} team two")), told);
     assert!(lineker.ask(&format!("inbox {l}")).contains("two"));
+}
+
+/// What stands under `key` of a reply that says OK.
+fn told(reply: &str, key: &str) -> Value {
+    let reply: Value = serde_json::from_str(reply).expect("replies are JSON");
+    assert_eq!(reply["status"], "OK", "{reply}");
+    reply[key].clone()
+}
+
+/// A follower sees what was sent to his groups while he was in them; what he reads by number leaves the queue.
+#[test]
+fn a_follower_sees_his_groups_and_reads_them() {
+    let folder = Folder::new("[server]\ntext_listen = \"127.0.0.1:0\"");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let [(mut messi, m), (mut henderson, h), (mut lineker, l)] =
+        ["messi", "henderson", "lineker"].map(|name| server.login(name));
+    assert_eq!(messi.ask(&format!("group {m} create team")), DONE);
+    assert_eq!(messi.ask(&format!("group {m} invite team henderson")), DONE);
+    assert_eq!(messi.ask(&format!("send {m} team  one ")), SENT);
+    let nothing = told(&lineker.ask(&format!("follow {l} now")), "follow");
+    assert_eq!(lineker.ask(&format!("group {l} join team")), DONE);
+    lineker.send(format!("follow {l} {} 300\r\n", nothing["next"]));
+    assert_eq!(henderson.ask(&format!("send {h} team  two ")), SENT);
+    let followed = told(&lineker.receive(), "follow");
+    let two = json!({
+        "id": 2, "time": followed["messages"][0]["time"], "from": "henderson", "to": "team", "kind": "group",
+        "msg_from": "Jordan Henderson", "msg_to": "team", "msg": "  two \r\n", "read": null,
+    });
+    assert_eq!(followed["messages"], json!([two]));
+    // From the beginning: nothing from before he was in it, and everything for those who were.
+    let seen = |reply: &str| {
+        let messages = told(reply, "follow")["messages"].clone();
+        messages.as_array().expect("a list").iter().map(|message| message["id"].as_i64()).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&lineker.ask(&format!("follow {l} 0"))), [Some(2)]);
+    assert_eq!(seen(&messi.ask(&format!("follow {m} 0"))), [Some(1), Some(2)]);
+
+    let conversation = |reply: &str| told(reply, "conversations")["list"][0].clone();
+    let theirs = conversation(&lineker.ask(&format!("conversations {l}")));
+    assert_eq!(
+        theirs,
+        json!({
+            "with": "team", "name": "team", "kind": "group", "unread": 1, "read_to": 1, "other_read_to": 0,
+            "newest": two,
+        })
+    );
+    let mut person = Talker::connect(&server);
+    assert_eq!(person.ask(&format!("read {l} team 1")), "0");
+    assert_eq!(person.ask(&format!("read {l} team 2")), "1");
+    assert!(person.ask(&format!("conversations {l}")).contains("\"kind\": \"group\", \"unread\": 0, \"read_to\": 2"));
+    assert_eq!(lineker.ask(&format!("inbox {l}")), EMPTY);
+    assert_eq!(lineker.ask(&format!("read {l} nothing 2")), error("User Tidak Ditemukan"));
+    let history = told(&messi.ask(&format!("history {m} team")), "history");
+    assert_eq!((&history[1]["read_by"], &history[1]["of"]), (&json!(1), &json!(2)));
+
+    // Who leaves keeps it, also when the group is gone.
+    assert_eq!(henderson.ask(&format!("group {h} leave team")), DONE);
+    assert_eq!(messi.ask(&format!("send {m} team  three ")), SENT);
+    assert_eq!(messi.ask(&format!("group {m} delete team")), DONE);
+    assert_eq!(seen(&henderson.ask(&format!("follow {h} 0"))), [Some(1), Some(2)]);
+    assert_eq!(conversation(&henderson.ask(&format!("conversations {h}")))["newest"]["id"], 2);
+    assert_eq!(told(&henderson.ask(&format!("read {h} team 2")), "read"), 1);
+    assert_eq!(told(&lineker.ask(&format!("read {l} team 3")), "read"), 1);
 }

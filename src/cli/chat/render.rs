@@ -61,7 +61,7 @@ fn paragraph(sender: &str, text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::{Message, MessageId, Username};
-    use crate::protocol::Profile;
+    use crate::protocol::{ConversationKind, Profile};
 
     #[test]
     fn no_text_passes_for_anothers() {
@@ -86,7 +86,9 @@ mod tests {
             message: Message { id: MessageId(id), sent_at: time(id), text: text.into() },
             from: person(from),
             to: person(to),
+            kind: ConversationKind::Person,
             read_at,
+            readers: None,
         };
         let messages = [
             past(1, "messi", "henderson", " halo \r\n", Some(time(5))),

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{LookupName, Password, SendKey};
+use crate::protocol::ConversationKind::{Group, Person};
 use crate::protocol::json::render;
-use crate::protocol::{Command, Send};
+use crate::protocol::{Command, GroupCommand, Send};
 
 fn token() -> impl Strategy<Value = Token> {
     Just(()).prop_map(|()| Token::generate())
@@ -52,19 +53,37 @@ fn request() -> impl Strategy<Value = Request> {
         ),
         prop::option::of(1i64..).prop_map(|before| Command::Conversations { before: before.map(MessageId) }),
         (name(), 0i64..).prop_map(|(username, to)| Command::Read { username, to: MessageId(to) }),
+        group_command().prop_map(Command::Group),
     ];
     prop_oneof![1 => login, 8 => (token(), command).prop_map(|(token, command)| command.with(token))]
+}
+
+fn group_command() -> impl Strategy<Value = GroupCommand> {
+    prop_oneof![
+        Just(GroupCommand::List),
+        name().prop_map(GroupCommand::Create),
+        name().prop_map(GroupCommand::Join),
+        name().prop_map(GroupCommand::Leave),
+        name().prop_map(GroupCommand::Members),
+        name().prop_map(GroupCommand::Delete),
+        (name(), name()).prop_map(|(group, user)| GroupCommand::Invite(group, user)),
+        (name(), name()).prop_map(|(group, user)| GroupCommand::Remove(group, user)),
+    ]
 }
 
 fn from_sender() -> impl Strategy<Value = SenderMessages> {
     let message =
         any::<String>().prop_map(|text| Message { id: MessageId(0), sent_at: Timestamp(0), text: text.into() });
-    let messages = prop::collection::vec(message, 0..4);
-    (word(), any::<String>(), any::<String>(), messages).prop_map(|(username, sender, recipient, messages)| {
+    let messages = prop::collection::vec((message, prop::option::of("[a-z]{1,3}")), 0..4);
+    // The first is to the reader, or how is one to know his name?
+    (word(), any::<String>(), "[A-Z]{0,3}", messages).prop_map(|(username, sender, recipient, messages)| {
+        let others = messages.iter().enumerate().skip(1);
+        let to_groups = others.filter_map(|(place, (_, group))| Some((place, group.as_deref()?.into()))).collect();
+        let messages: Vec<Message> = messages.into_iter().map(|(message, _)| message).collect();
         // The display names stand in the messages.
         let shown = |name: String| if messages.is_empty() { String::new() } else { name };
         let (sender, recipient) = (shown(sender), shown(recipient));
-        SenderMessages { username: Username::stored(&username), sender, recipient, messages, to_groups: Vec::new() }
+        SenderMessages { username: Username::stored(&username), sender, recipient, messages, to_groups }
     })
 }
 
@@ -85,10 +104,17 @@ fn past() -> impl Strategy<Value = HistoryEntry> {
         (word(), any::<String>())
             .prop_map(|(name, display_name)| Profile { username: Username::stored(&name), display_name })
     };
-    (receipt(), any::<String>(), person(), person()).prop_map(|(receipt, text, from, to)| {
+    let to_person = (receipt(), any::<String>(), person(), person()).prop_map(|(receipt, text, from, to)| {
         let message = Message { id: receipt.id, sent_at: receipt.sent_at, text: text.into() };
-        HistoryEntry { message, from, to, read_at: receipt.read_at }
-    })
+        HistoryEntry { message, from, to, kind: Person, read_at: receipt.read_at, readers: None }
+    });
+    let to_person = to_person.boxed();
+    let readers = prop::option::of((any::<u64>(), any::<u64>()));
+    let to_group = (to_person.clone(), readers).prop_map(|(past, readers)| {
+        let readers = readers.map(|(read_by, of)| ReadBy { read_by, of });
+        HistoryEntry { kind: Group, read_at: None, readers, ..past }
+    });
+    prop_oneof![to_person, to_group]
 }
 
 fn followed() -> impl Strategy<Value = FollowReply> {
@@ -99,7 +125,8 @@ fn followed() -> impl Strategy<Value = FollowReply> {
 fn conversations() -> impl Strategy<Value = Conversations> {
     let entry = (past(), any::<u64>(), 0i64.., 0i64..).prop_map(|(newest, unread, read_to, other)| {
         let (read_to, other_read_to) = (MessageId(read_to), MessageId(other));
-        ConversationEntry { with: newest.from.clone(), unread, read_to, other_read_to, newest }
+        let with = newest.from.clone();
+        ConversationEntry { with, kind: newest.kind, unread, read_to, other_read_to, newest }
     });
     (prop::collection::vec(entry, 0..4), prop::option::of(1i64..))
         .prop_map(|(list, next)| Conversations { list, next: next.map(MessageId) })
@@ -116,6 +143,14 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         Just(Refusal::InboxFull),
         Just(Refusal::StoredFull),
         Just(Refusal::BadKey),
+        Just(Refusal::GroupExists),
+        Just(Refusal::BadGroupName),
+        Just(Refusal::UnknownGroup),
+        Just(Refusal::AlreadyAMember),
+        Just(Refusal::NotAMember),
+        Just(Refusal::NotTheOwner),
+        Just(Refusal::GroupFull),
+        Just(Refusal::TooManyGroups),
         prop::sample::select(&Number::ALL[..]).prop_map(Refusal::NotANumber),
         Just(Refusal::LineTooLong),
         Just(Refusal::Busy),
@@ -127,12 +162,23 @@ fn refusal() -> impl Strategy<Value = Refusal> {
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
-    let name = word().prop_map(|name| Username::stored(&name));
+    let names = || prop::collection::vec(word().prop_map(|name| Username::stored(&name)), 0..6);
+    let count = (receipt(), any::<u64>(), any::<u64>()).prop_map(|(receipt, read_by, of)| GroupReadCount {
+        id: receipt.id,
+        sent_at: receipt.sent_at,
+        read_by,
+        of,
+    });
     prop_oneof![
         token().prop_map(|token| Reply::LoggedIn { token }),
         Just(Reply::Sent),
         prop::collection::vec(from_sender(), 0..4).prop_map(Reply::Inbox),
-        prop::collection::vec(name, 0..6).prop_map(Reply::Online),
+        names().prop_map(Reply::Online),
+        names().prop_map(Reply::Groups),
+        names().prop_map(Reply::Members),
+        Just(Reply::GroupChanged),
+        any::<u64>().prop_map(|not_delivered| Reply::SentToSome { not_delivered }),
+        prop::collection::vec(count, 1..4).prop_map(Reply::GroupStatus),
         token().prop_map(|token| Reply::LoggedOut { token }),
         Just(Reply::Acknowledged),
         prop::collection::vec(past(), 0..4).prop_map(Reply::History),

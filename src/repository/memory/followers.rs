@@ -54,15 +54,12 @@ impl Followers {
         self.each(users, |followed| followed.notify.notify_waiters());
     }
 
-    /// These messages were stored, each for an account.
-    pub(crate) fn tell_of_messages(&self, messages: &[(UserId, UnreadMessage)]) {
-        self.tell(messages.iter().flat_map(|(recipient, message)| [*recipient, message.sender]));
-    }
-
-    /// These messages were read, each list by an account.
+    /// These messages were read, each list by an account. Who wrote to a group is not told of each reader: there may be
+    /// thousands.
     pub(crate) fn tell_of_reading(&self, read: &[(UserId, Vec<UnreadMessage>)]) {
         for (reader, messages) in read {
-            let senders: FxHashSet<UserId> = messages.iter().map(|message| message.sender).collect();
+            let own = messages.iter().filter(|message| message.to == (*reader).into());
+            let senders: FxHashSet<UserId> = own.map(|message| message.sender).collect();
             self.each(senders.into_iter().chain([*reader]), |followed| {
                 followed.reads.fetch_add(1, Ordering::Relaxed);
                 followed.notify.notify_waiters();

@@ -8,7 +8,7 @@ use sqlx::types::Json;
 
 use super::index::{Indexed, unread_message};
 use super::membership::{Exceptions, Membership};
-use crate::model::{GroupId, MessageId, UserId};
+use crate::model::{Address, GroupId, MessageId, UserId};
 use crate::repository::ReadCount;
 use crate::repository::memory::mailboxes::UnreadMessage;
 
@@ -24,6 +24,9 @@ const OF_GROUP: &str = "SELECT json_group_array(json_array(grp, member, since, u
     FROM membership WHERE grp = ?1";
 /// When somebody was in a group, the last time first.
 const WHEN: &str = "SELECT since, until FROM membership WHERE grp = ?1 AND member = ?2 ORDER BY since DESC";
+/// The groups that somebody is in, or was in after a message, and when.
+const OWN: &str = "SELECT json_group_array(json_array(grp, since, until)) FROM membership
+    WHERE member = ?1 AND (until IS NULL OR until > ?2)";
 const MISSED: &str = "SELECT json_group_array(json_array(grp, member, first_id, last_id)) FROM missed
     WHERE grp IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR member = ?2)";
 const AHEAD: &str = "SELECT json_group_array(json_array(grp, member, id)) FROM read_ahead
@@ -88,6 +91,51 @@ pub(crate) async fn when_in_group(
 ) -> sqlx::Result<Vec<(MessageId, MessageId)>> {
     let rows: Vec<(i64, Option<i64>)> = sqlx::query_as(WHEN).bind(group.0).bind(member.0).fetch_all(db).await?;
     Ok(rows.into_iter().map(|(since, until)| (MessageId(since), MessageId(until.unwrap_or(i64::MAX)))).collect())
+}
+
+/// The groups of which somebody has messages.
+pub(crate) struct OwnGroups {
+    /// From after a message up to another.
+    times: Vec<(GroupId, i64, i64)>,
+}
+
+impl OwnGroups {
+    /// Those of which he may have something that came after a message.
+    pub(crate) async fn of(db: &mut SqliteConnection, member: UserId, after: MessageId) -> sqlx::Result<OwnGroups> {
+        let Json(times): Json<Vec<(i64, i64, Option<i64>)>> =
+            sqlx::query_scalar(OWN).bind(member.0).bind(after.0).fetch_one(db).await?;
+        let time = |(group, since, until): (i64, i64, Option<i64>)| (GroupId(group), since, until.unwrap_or(i64::MAX));
+        Ok(OwnGroups { times: times.into_iter().map(time).collect() })
+    }
+
+    /// Whether a message with this target is one that was sent to a group of his while he was in it.
+    pub(crate) fn have(&self, target: i64, id: i64) -> bool {
+        self.times_in(target).any(|(since, until)| since < id && id <= until)
+    }
+
+    /// Whether he was in a group of this number before a message came.
+    pub(crate) fn may_have_before(&self, target: i64, id: i64) -> bool {
+        self.times_in(target).any(|(since, _)| since < id)
+    }
+
+    /// Whether this is the number of one of them.
+    pub(crate) fn contain(&self, number: i64) -> bool {
+        self.times_in(number).next().is_some()
+    }
+
+    /// The address that has this number, to somebody who has a message of it.
+    pub(crate) fn address(&self, number: i64) -> Address {
+        if self.contain(number) { GroupId(number).into() } else { UserId(number).into() }
+    }
+
+    /// The numbers of the groups, each at least once.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = i64> {
+        self.times.iter().map(|(group, ..)| group.0)
+    }
+
+    fn times_in(&self, number: i64) -> impl Iterator<Item = (i64, i64)> {
+        self.times.iter().filter(move |(group, ..)| group.0 == number).map(|(_, since, until)| (*since, *until))
+    }
 }
 
 /// How many have read each of these messages of a group, given with their senders.

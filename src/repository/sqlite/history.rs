@@ -111,6 +111,12 @@ async fn of_group(readers: &Readers, one: UserId, group: GroupId, page: HistoryQ
     Ok(found)
 }
 
+/// The newest message of a group that somebody may look at.
+pub(super) async fn newest_of_group(readers: &Readers, one: UserId, group: GroupId) -> sqlx::Result<Option<i64>> {
+    let newest = HistoryQuery { before: None, messages: 1, bytes: 0 };
+    Ok(of_group(readers, one, group, newest).await?.pop())
+}
+
 /// A message between two people or to a group; `None`: the index says so, but it is another one.
 fn entry(
     row: StoredRow,

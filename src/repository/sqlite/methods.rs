@@ -183,10 +183,7 @@ impl Repository for SqliteRepository {
 
     fn messages_after(&self, user: UserId, page: FollowQuery) -> Answer<'_, FollowPage> {
         Answer::pending(async move {
-            let read = following::messages_after(&self.readers, &self.shared.damage, user, page).await;
-            let mut page = read.map_err(unread_log)?;
-            page.messages.iter_mut().for_each(|message| message.to = self.shared.address_of(message.to.number()));
-            Ok(page)
+            following::messages_after(&self.readers, &self.shared.damage, user, page).await.map_err(unread_log)
         })
     }
 
@@ -194,10 +191,8 @@ impl Repository for SqliteRepository {
         Answer::pending(self.conversations_of(user, page))
     }
 
-    fn unread_senders(&self, recipient: UserId) -> Answer<'_, Vec<UserId>> {
-        Answer::pending(async move {
-            Ok(self.unread_by_sender(recipient).await?.into_keys().filter_map(Address::user).collect())
-        })
+    fn unread_senders(&self, recipient: UserId) -> Answer<'_, Vec<Address>> {
+        Answer::pending(async move { Ok(self.unread_by_sender(recipient).await?.into_keys().collect()) })
     }
 
     fn read(&self, recipient: UserId, senders: Vec<Address>, to: MessageId) -> Answer<'_, usize> {

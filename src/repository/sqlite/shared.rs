@@ -15,7 +15,7 @@ use super::disk::{self, DiskReserve, Room};
 use super::failure;
 use super::identity::DatabaseIdentity;
 use crate::clock::Steady;
-use crate::model::{Address, GroupId, UserId};
+use crate::model::{Address, UserId};
 use crate::ops::metrics::{Counter, Histogram};
 use crate::repository::lease::Leases;
 use crate::repository::memory::directory::Directory;
@@ -123,14 +123,6 @@ impl Shared {
     /// In how many mailboxes a message to this address is, at the most.
     pub(crate) fn copies_of(&self, to: Address) -> usize {
         to.group().map_or(1, |group| self.groups().members(group).len())
-    }
-
-    /// The address that has this number.
-    pub(crate) fn address_of(&self, number: i64) -> Address {
-        match self.groups().group(GroupId(number)) {
-            Some(group) => Address::Group(group.id),
-            None => Address::User(UserId(number)),
-        }
     }
 
     /// For the writer.

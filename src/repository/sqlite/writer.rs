@@ -104,6 +104,8 @@ struct Batch {
 struct Done {
     stored: Vec<TailMessage>,
     delivered: Vec<(UserId, UnreadMessage)>,
+    /// Whose inboxes have no room for a message of a group. They see it where they look back.
+    missed: Vec<UserId>,
     queued: Vec<PerMessage<SendResult>>,
     full: FullChanges,
     changed: Vec<(Changed, Event)>,
@@ -251,7 +253,7 @@ impl Writer {
     }
 
     async fn try_commit(&mut self, batch: &Batch, confirmed: &[(UserId, Vec<UnreadMessage>)]) -> Result<Done, Failure> {
-        let PackedSends { rows, stored, delivered, queued, full } = self.pack(&batch.sends);
+        let PackedSends { rows, stored, delivered, missed, queued, full } = self.pack(&batch.sends);
         let keys = send_keys::new_keys(&batch.sends, &queued);
         let result = self.write(rows, &full, &keys, confirmed, &batch.changes).await;
         if result.is_err() {
@@ -262,7 +264,7 @@ impl Writer {
                 self.shared.stored.subtract(message.sender, StoredAmount::one(message.bytes));
             }
         }
-        Ok(Done { stored, delivered, queued, full, changed: result? })
+        Ok(Done { stored, delivered, missed, queued, full, changed: result? })
     }
 
     async fn write(
@@ -325,9 +327,11 @@ impl Writer {
         }
         self.tail_bytes += done.stored.iter().map(|message| message.bytes).sum::<u64>();
         self.tail_copies += done.delivered.len() as u64;
-        self.tail.extend(done.stored);
         self.full.apply(done.full);
-        self.shared.followers.tell_of_messages(&done.delivered);
+        let senders = done.stored.iter().map(|message| message.sender);
+        let told = senders.chain(done.delivered.iter().map(|(recipient, _)| *recipient)).chain(done.missed);
+        self.shared.followers.tell(told);
+        self.tail.extend(done.stored);
         self.shared.mailboxes.deliver(done.delivered.into_iter());
         let (changed, events): (Vec<_>, Vec<_>) = done.changed.into_iter().unzip();
         if !events.is_empty() {

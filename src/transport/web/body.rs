@@ -66,7 +66,18 @@ impl<S: Send + Sync> FromRequestParts<S> for PathPart {
     type Rejection = WebError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PathPart, WebError> {
-        let part = Path::<String>::from_request_parts(parts, state).await;
-        part.map(|Path(part)| PathPart(part)).map_err(|error| ErrorCode::Malformed.because(error.body_text()))
+        PathParts::from_request_parts(parts, state).await.map(|PathParts(part)| PathPart(part))
+    }
+}
+
+/// Several such parts.
+pub(super) struct PathParts<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParts<T> {
+    type Rejection = WebError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PathParts<T>, WebError> {
+        let parts = Path::<T>::from_request_parts(parts, state).await;
+        parts.map(|Path(parts)| PathParts(parts)).map_err(|error| ErrorCode::Malformed.because(error.body_text()))
     }
 }

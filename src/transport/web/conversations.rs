@@ -154,12 +154,16 @@ async fn send_text(
     state.sends.allow(asker.user()?.session.user.id)?;
     let send = Send { recipient: LookupName::of(name), text: text.into() };
     let has_key = key.is_some();
-    let (id, asked_at) = state.service.send_one(&asker.from.peer, &asker.caller, key, send).await?;
+    let (id, asked_at, not_delivered) = state.service.send_one(&asker.from.peer, &asker.caller, key, send).await?;
     let sent_at = if has_key { time_of(state, asker, id).await? } else { None };
     let sent_at = sent_at.unwrap_or(asked_at);
     // Another time is that of an attempt before this one.
     let status = if sent_at == asked_at { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(json!({ "id": id.0, "time": sent_at.0 }))).into_response())
+    let mut answer = json!({ "id": id.0, "time": sent_at.0 });
+    if let Some(fields) = answer.as_object_mut().filter(|_| not_delivered > 0) {
+        fields.insert("not_delivered".to_owned(), not_delivered.into());
+    }
+    Ok((status, Json(answer)).into_response())
 }
 
 /// When a message of the asker's was accepted, unless it is gone.

@@ -53,6 +53,20 @@ codes! {
     NotFound NOT_FOUND "not_found" "there is nothing here",
     /// No account has this name.
     UnknownUser NOT_FOUND "unknown_user" "nobody has this name",
+    /// No group has this name.
+    UnknownGroup NOT_FOUND "unknown_group" "there is no group of this name",
+    /// Who asks, or who is named, is not in the group.
+    NotAMember FORBIDDEN "not_a_member" "only members may do that",
+    /// Only the owner may do that.
+    NotTheOwner FORBIDDEN "not_the_owner" "only the owner of the group may do that",
+    /// An account or a group has the name.
+    GroupExists CONFLICT "group_exists" "an account or a group has this name",
+    /// Who was to be put into a group is in it.
+    AlreadyAMember CONFLICT "already_a_member" "the account is in the group",
+    /// The group has as many members as one may have.
+    GroupFull CONFLICT "group_full" "the group has as many members as it may have",
+    /// The account is in as many groups as one may be.
+    TooManyGroups CONFLICT "too_many_groups" "the account is in as many groups as it may be",
     /// The route is not for this method.
     WrongMethod METHOD_NOT_ALLOWED "wrong_method" "this is asked with another method",
     /// The body is too long.
@@ -124,17 +138,14 @@ impl From<Refusal> for WebError {
             Refusal::BadNewPassword(_) | Refusal::BadDisplayName(_) => {
                 return ErrorCode::Malformed.because(refusal.words().unwrap_or_default());
             }
-            // The web has no words for groups yet that these could answer.
-            Refusal::GroupExists
-            | Refusal::BadGroupName
-            | Refusal::UnknownGroup
-            | Refusal::AlreadyAMember
-            | Refusal::NotAMember
-            | Refusal::NotTheOwner
-            | Refusal::GroupFull
-            | Refusal::TooManyGroups => {
-                return ErrorCode::Malformed.because(refusal.words().unwrap_or_default());
-            }
+            Refusal::GroupExists => ErrorCode::GroupExists,
+            Refusal::BadGroupName => return ErrorCode::Malformed.because(refusal.words().unwrap_or_default()),
+            Refusal::UnknownGroup => ErrorCode::UnknownGroup,
+            Refusal::AlreadyAMember => ErrorCode::AlreadyAMember,
+            Refusal::NotAMember => ErrorCode::NotAMember,
+            Refusal::NotTheOwner => ErrorCode::NotTheOwner,
+            Refusal::GroupFull => ErrorCode::GroupFull,
+            Refusal::TooManyGroups => ErrorCode::TooManyGroups,
             Refusal::UnknownCommand
             | Refusal::Http
             | Refusal::Malformed

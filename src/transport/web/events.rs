@@ -222,7 +222,8 @@ impl EventStream {
             let told = before.get(name);
             for (mark, told, by) in [(mine, told.map(|told| told.0), &self.me), (theirs, told.map(|told| told.1), name)]
             {
-                if told.is_none_or(|told| told < *mark) {
+                // How far the others of a group have read is not told here.
+                if mark.0 > 0 && told.is_none_or(|told| told < *mark) {
                     let event = json!({ "conversation": name.as_str(), "by": by.as_str(), "upto": mark.0 });
                     self.put(out, "read", None, event);
                 }

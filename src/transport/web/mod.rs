@@ -10,6 +10,7 @@ mod conversations;
 mod deadline;
 mod error;
 mod events;
+mod groups;
 mod headers;
 mod origin;
 mod proxies;

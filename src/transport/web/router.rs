@@ -10,7 +10,7 @@ use axum::{Router, middleware};
 use super::WebState;
 use super::error::ErrorCode;
 use super::headers::guard;
-use super::{account, assets, conversations, events, sessions};
+use super::{account, assets, conversations, events, groups, sessions};
 
 /// Routes as they are added, and their list.
 struct RouteTable {
@@ -61,6 +61,14 @@ fn table() -> RouteTable {
         .get("/api/v1/conversations/{name}/messages", conversations::messages)
         .post("/api/v1/conversations/{name}/messages", conversations::send)
         .post("/api/v1/conversations/{name}/read", conversations::read)
+        .get("/api/v1/groups", groups::list)
+        .post("/api/v1/groups", groups::create)
+        .delete("/api/v1/groups/{name}", groups::delete)
+        .post("/api/v1/groups/{name}/join", groups::join)
+        .post("/api/v1/groups/{name}/leave", groups::leave)
+        .get("/api/v1/groups/{name}/members", groups::members)
+        .post("/api/v1/groups/{name}/members", groups::invite)
+        .delete("/api/v1/groups/{name}/members/{user}", groups::remove)
         .get("/api/v1/events", events::events)
         .post("/to/{name}", conversations::send_to)
 }

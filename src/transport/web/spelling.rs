@@ -1,36 +1,72 @@
-//! How messages and conversations are spelled in JSON.
+//! How messages, conversations and groups are spelled in JSON.
 
 use serde_json::{Value, json};
 
 use crate::model::Username;
-use crate::protocol::{ConversationEntry, HistoryEntry};
+use crate::protocol::{ConversationEntry, ConversationKind, HistoryEntry};
+use crate::service::{GroupProfile, MemberProfile};
 
-/// A message as `me` sees it: in the conversation with the other one.
+/// A message as `me` sees it: in the conversation with the other one, or in that of the group.
 pub(super) fn message(me: &Username, entry: &HistoryEntry) -> Value {
-    let HistoryEntry { message, from, to, read_at } = entry;
-    let other = if from.username == *me { to } else { from };
-    json!({
+    let HistoryEntry { message, from, to, kind, read_at, readers } = entry;
+    let is_sent = *kind == ConversationKind::Group || from.username == *me;
+    let other = if is_sent { to } else { from };
+    let mut spelled = json!({
         "id": message.id.0,
         "time": message.sent_at.0,
         "conversation": other.username.as_str(),
+        "kind": spelled_kind(*kind),
         "from": from.username.as_str(),
         "display_name": from.display_name,
         "to": to.username.as_str(),
         "text": &*message.text,
         "read_at": read_at.map(|at| at.0),
-    })
+    });
+    if let (Some(readers), Some(fields)) = (readers, spelled.as_object_mut()) {
+        fields.insert("read_by".to_owned(), readers.read_by.into());
+        fields.insert("of".to_owned(), readers.of.into());
+    }
+    spelled
+}
+
+fn spelled_kind(kind: ConversationKind) -> &'static str {
+    match kind {
+        ConversationKind::Person => "person",
+        ConversationKind::Group => "group",
+    }
 }
 
 /// A conversation of `me`.
 pub(super) fn conversation(me: &Username, entry: &ConversationEntry) -> Value {
-    let ConversationEntry { with, unread, read_to, other_read_to, newest } = entry;
+    let ConversationEntry { with, kind, unread, read_to, other_read_to, newest } = entry;
     json!({
         "name": with.username.as_str(),
         "display_name": with.display_name,
-        "kind": "person",
+        "kind": spelled_kind(*kind),
         "newest": message(me, newest),
         "unread": unread,
         "read_upto": read_to.0,
         "their_read_upto": other_read_to.0,
+    })
+}
+
+/// A group of `me`'s.
+pub(super) fn group(me: &Username, group: &GroupProfile) -> Value {
+    json!({
+        "name": group.profile.username.as_str(),
+        "display_name": group.profile.display_name,
+        "owner": group.owner.as_str(),
+        "mine": group.owner == *me,
+        "members": group.members,
+    })
+}
+
+/// A member of a group.
+pub(super) fn member(member: &MemberProfile) -> Value {
+    json!({
+        "name": member.profile.username.as_str(),
+        "display_name": member.profile.display_name,
+        "owner": member.is_owner,
+        "online": member.is_online,
     })
 }

@@ -31,8 +31,8 @@ fn a_message_goes_from_page_to_page_and_to_old_clients_and_back() {
     assert_eq!(
         messages["messages"][0],
         json!({
-            "id": id, "time": time, "conversation": "messi", "from": "messi", "display_name": "Lionel Messi",
-            "to": "henderson", "text": "halo, jadi latihan besok?", "read_at": null,
+            "id": id, "time": time, "conversation": "messi", "kind": "person",
+            "from": "messi", "display_name": "Lionel Messi", "to": "henderson", "text": "halo, jadi latihan besok?", "read_at": null,
         })
     );
     let second = messages["messages"][1]["id"].clone();

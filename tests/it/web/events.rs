@@ -9,20 +9,20 @@ use super::Page;
 use crate::support::{PATIENCE, texts};
 
 /// An open stream, as a browser or a script reads it.
-struct Stream {
+pub struct Stream {
     lines: BufReader<TcpStream>,
 }
 
 /// One event: its name, its id, its data.
 #[derive(Debug)]
-struct Event {
+pub struct Event {
     name: String,
     id: Option<String>,
-    data: Value,
+    pub data: Value,
 }
 
 impl Stream {
-    fn open(page: &Page, token: &str, query: &str, headers: &str) -> Stream {
+    pub fn open(page: &Page, token: &str, query: &str, headers: &str) -> Stream {
         let mut stream = TcpStream::connect(page.address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
         write!(
@@ -75,7 +75,7 @@ impl Stream {
     }
 
     /// The next event, which has this name.
-    fn expect(&mut self, name: &str) -> Event {
+    pub fn expect(&mut self, name: &str) -> Event {
         loop {
             let event = self.event().unwrap_or_else(|| panic!("the stream ended before {name}"));
             if event.name == name {

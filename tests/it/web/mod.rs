@@ -4,11 +4,13 @@
 //! - `conversations`: messages, read marks, people, sessions
 //! - `crowd`: many streams
 //! - `events`: what arrives by itself
+//! - `groups`: groups, their members and their mail
 //! - `listener`: addresses, TLS, stop, reload, and the files of the page
 
 mod conversations;
 mod crowd;
 mod events;
+mod groups;
 mod listener;
 mod rules;
 

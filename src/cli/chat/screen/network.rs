@@ -149,7 +149,7 @@ impl Network {
 
     /// A message with the name of the other side.
     fn shown(&self, entry: HistoryEntry) -> (String, MessageId, ShownMessage) {
-        let HistoryEntry { message, from, to, read_at } = entry;
+        let HistoryEntry { message, from, to, read_at, .. } = entry;
         let from = from.username.to_string();
         let to = to.username.to_string();
         // What somebody else sent to a group belongs to the group.

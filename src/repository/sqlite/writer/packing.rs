@@ -30,6 +30,8 @@ pub(super) struct PackedSends {
     pub stored: Vec<TailMessage>,
     /// Each message once for each who gets it.
     pub delivered: Vec<(UserId, UnreadMessage)>,
+    /// Members who had no room, each once for each message.
+    pub missed: Vec<UserId>,
     /// What is to be answered.
     pub queued: Vec<PerMessage<SendResult>>,
     /// Whose inboxes became full, or have room again.
@@ -64,6 +66,7 @@ impl Writer {
                 rows: JsonbRows::with_capacity(count, bytes),
                 stored: Vec::with_capacity(count),
                 delivered: Vec::with_capacity(count),
+                missed: Vec::new(),
                 queued: Vec::with_capacity(sends.len()),
                 full: FullChanges::default(),
             },
@@ -147,6 +150,7 @@ impl Packing<'_> {
             for member in self.groups.members(group).iter().map(|member| member.user).filter(|user| *user != sender) {
                 if got.binary_search_by_key(&member, |(user, _)| *user).is_err() {
                     self.packed.full.had_no_room(self.full, (group, member), id);
+                    self.packed.missed.push(member);
                 }
             }
         }

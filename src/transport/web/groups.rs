@@ -1,0 +1,96 @@
+//! Groups: which there are, who is in them, and all that changes them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::WebState;
+use super::asker::Asker;
+use super::body::{JsonBody, PathPart, PathParts};
+use super::conversations::refused;
+use super::error::WebError;
+use super::spelling::{group, member};
+use crate::model::LookupName;
+use crate::protocol::{Command, GroupCommand, Reply};
+
+pub(super) async fn list(State(state): State<Arc<WebState>>, asker: Asker) -> Result<Json<Value>, WebError> {
+    let me = asker.user()?.session.user.username.clone();
+    let groups = state.service.own_groups(&asker.caller).await?;
+    Ok(Json(json!({ "groups": groups.iter().map(|one| group(&me, one)).collect::<Vec<_>>() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupBody {
+    name: String,
+}
+
+pub(super) async fn create(
+    State(state): State<Arc<WebState>>,
+    asker: Asker,
+    JsonBody(body): JsonBody<GroupBody>,
+) -> Result<StatusCode, WebError> {
+    change(&state, asker, GroupCommand::Create(LookupName::of(&body.name))).await?;
+    Ok(StatusCode::CREATED)
+}
+
+pub(super) async fn delete(
+    State(state): State<Arc<WebState>>,
+    PathPart(name): PathPart,
+    asker: Asker,
+) -> Result<StatusCode, WebError> {
+    change(&state, asker, GroupCommand::Delete(LookupName::of(&name))).await
+}
+
+pub(super) async fn join(
+    State(state): State<Arc<WebState>>,
+    PathPart(name): PathPart,
+    asker: Asker,
+) -> Result<StatusCode, WebError> {
+    change(&state, asker, GroupCommand::Join(LookupName::of(&name))).await
+}
+
+pub(super) async fn leave(
+    State(state): State<Arc<WebState>>,
+    PathPart(name): PathPart,
+    asker: Asker,
+) -> Result<StatusCode, WebError> {
+    change(&state, asker, GroupCommand::Leave(LookupName::of(&name))).await
+}
+
+pub(super) async fn members(
+    State(state): State<Arc<WebState>>,
+    PathPart(name): PathPart,
+    asker: Asker,
+) -> Result<Json<Value>, WebError> {
+    let members = state.service.group_members(&asker.caller, &LookupName::of(&name)).await?;
+    Ok(Json(json!({ "members": members.iter().map(member).collect::<Vec<_>>() })))
+}
+
+pub(super) async fn invite(
+    State(state): State<Arc<WebState>>,
+    PathPart(name): PathPart,
+    asker: Asker,
+    JsonBody(body): JsonBody<GroupBody>,
+) -> Result<StatusCode, WebError> {
+    change(&state, asker, GroupCommand::Invite(LookupName::of(&name), LookupName::of(&body.name))).await
+}
+
+pub(super) async fn remove(
+    State(state): State<Arc<WebState>>,
+    PathParts((name, user)): PathParts<(String, String)>,
+    asker: Asker,
+) -> Result<StatusCode, WebError> {
+    change(&state, asker, GroupCommand::Remove(LookupName::of(&name), LookupName::of(&user))).await
+}
+
+async fn change(state: &WebState, asker: Asker, command: GroupCommand) -> Result<StatusCode, WebError> {
+    match state.service.handle(&asker.from.peer, asker.caller, Command::Group(command)).await.reply {
+        Reply::GroupChanged => Ok(StatusCode::NO_CONTENT),
+        other => Err(refused(other)),
+    }
+}
