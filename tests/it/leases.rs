@@ -1,12 +1,14 @@
 //! What is handed out in the name of a session, and what becomes of it when the session ends; which session goes when
 //! there are too many.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
-use chatd::internals::repository::{InboxQuery, NewSession};
+use chatd::internals::repository::{InboxQuery, NewSession, Repository};
 use chatd::model::{SessionId, Timestamp, Token, UserId};
 
-use crate::repository::{ALL, OPTIONS, add_users, lease, send, settle, texts};
+use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, send, settle, texts};
 use crate::stores::{Opened, Place, on_every_store};
 use crate::support::{Folder, NO_SESSION, SENT, Server, texts as texts_of};
 
@@ -175,3 +177,25 @@ on_every_store!(
     the_use_of_a_session_is_stored_after_an_hour,
     a_login_whose_password_was_checked_before_it_was_changed_opens_nothing_and_changes_nothing,
 );
+
+/// The list is made in pieces of a thousand, with others in between.
+#[tokio::test]
+async fn whose_oldest_session_ends_while_a_list_is_made_is_named_once() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 1_001).await;
+    let mut first = None;
+    for user in &users {
+        let (_, session) = log_in(&repository, *user, 2).await;
+        first.get_or_insert(session);
+    }
+    log_in(&repository, users[0], 2).await;
+    let mut listing = Box::pin(repository.online());
+    let is_over = poll_fn(|context| Poll::Ready(listing.as_mut().poll(context).is_ready())).await;
+    assert!(!is_over, "all came in one piece");
+    // The first account has been listed, and has the last session of all from now on.
+    assert!(repository.end_session(first.expect("all logged in")).await.expect("the store works"));
+    let online = listing.await.expect("the store works");
+    let (first, last) = (online.first().map(ToString::to_string), online.last().map(ToString::to_string));
+    assert_eq!((online.len(), first.as_deref(), last.as_deref()), (1_001, Some("user0"), Some("user1000")));
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustc_hash::FxHashSet;
 use tokio::task::yield_now;
 
 use super::change::Change;
@@ -26,15 +27,16 @@ const READ_BY_ALL: &str = "SELECT json_group_array(json_array(id, read_to)) FROM
     WHERE owner IS NOT NULL GROUP BY id)";
 
 impl SqliteRepository {
-    /// Users with a session, in the order of their oldest.
+    /// Users with a session, in the order of their oldest. Whose oldest ends meanwhile is listed once still.
     pub(super) async fn online_in_pieces(&self) -> Vec<Username> {
-        let mut online = Vec::new();
+        let (mut online, mut listed) = (Vec::new(), FxHashSet::default());
         let mut after = SessionId(i64::MIN);
         loop {
             let piece = self.shared.directory().online(after, PIECE);
             let is_last = piece.len() < PIECE;
-            after = piece.last().map_or(after, |(last, _)| *last);
-            online.extend(piece.into_iter().map(|(_, username)| username));
+            after = piece.last().map_or(after, |(last, ..)| *last);
+            let new = piece.into_iter().filter(|(_, user, _)| listed.insert(*user));
+            online.extend(new.map(|(.., username)| username));
             if is_last {
                 return online;
             }

@@ -105,7 +105,7 @@ impl Model {
             if piece.is_empty() {
                 break;
             }
-            online.extend(piece.into_iter().map(|(session, name)| (session, name.to_string())));
+            online.extend(piece.into_iter().map(|(session, _, name)| (session, name.to_string())));
         }
         assert_eq!(online, names(&oldest));
     }
