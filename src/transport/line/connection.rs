@@ -10,8 +10,9 @@ mod replies;
 mod turn_away;
 mod wait;
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ struct Connection<'a, S> {
     /// Ready when the server stops. Made once, since to begin and end listening costs more than to answer a request.
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     first: bool,
-    /// Requests answered since others had their turn.
+    /// Requests answered since others had their turn, or since the peer had nothing to say.
     in_this_turn: u32,
 }
 
@@ -167,7 +168,7 @@ impl<S: Stream> Connection<'_, S> {
                 return Ok(Over::Closed);
             }
             if std::mem::take(&mut has_read) && self.in_this_turn == answered {
-                self.take_reading_turn().await;
+                self.take_turn().await;
             }
             self.charge_long_line().await?;
             match self.next_event().await? {
@@ -192,7 +193,7 @@ impl<S: Stream> Connection<'_, S> {
             true => None,
             false => self.handed_out.next_quiet(confirm_after),
         };
-        let Connection { stream, lines, long_line, slot, settings, stopped, .. } = self;
+        let Connection { stream, lines, long_line, slot, settings, stopped, in_this_turn, .. } = self;
         let most = incoming::read_at_most(slot);
         let received = lines.buffered();
         let line_over = async {
@@ -207,11 +208,20 @@ impl<S: Stream> Connection<'_, S> {
                 None => std::future::pending().await,
             }
         };
+        let mut read = pin!(incoming::read(stream, lines, most));
+        let read = poll_fn(|context| {
+            let read = read.as_mut().poll(context);
+            // Who is waited for takes nobody's turn.
+            if read.is_pending() {
+                *in_this_turn = 0;
+            }
+            read
+        });
         tokio::select! {
             biased;
             // First, so that a peer that never pauses is stopped as well.
             () = stopped.as_mut() => Ok(ConnectionEvent::Stopped),
-            read = incoming::read(stream, lines, most) => Ok(match read? {
+            read = read => Ok(match read? {
                 0 => ConnectionEvent::Ended,
                 _ => ConnectionEvent::Bytes,
             }),

@@ -32,21 +32,32 @@ const TURNS: usize = MANY / 8;
 const MEBIBYTE: usize = 1 << 20;
 const NEVER: Duration = Duration::from_secs(3_600);
 
-/// A stream in memory, all of whose bytes arrive at once; counts what is read of it.
-struct Pipe(DuplexStream, Arc<AtomicUsize>);
+/// A stream in memory, all of whose bytes arrive at once.
+struct Pipe(DuplexStream, Arc<Passed>);
+
+/// Bytes that went through pipes.
+#[derive(Default)]
+struct Passed {
+    read: AtomicUsize,
+    written: AtomicUsize,
+}
 
 impl AsyncRead for Pipe {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let read = Pin::new(&mut self.0).poll_read(context, into);
-        self.1.fetch_add(into.filled().len() - before, Ordering::Relaxed);
+        self.1.read.fetch_add(into.filled().len() - before, Ordering::Relaxed);
         read
     }
 }
 
 impl AsyncWrite for Pipe {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        let written = Pin::new(&mut self.0).poll_write(context, bytes);
+        if let Poll::Ready(Ok(count)) = written {
+            self.1.written.fetch_add(count, Ordering::Relaxed);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -113,20 +124,20 @@ pub fn connected(dialect: Dialect, service: Arc<Service>) -> DuplexStream {
     connected_from(1, dialect, service, &settings(), &Arc::default())
 }
 
-/// The same from one of several addresses; what is read of it is counted.
+/// The same from one of several addresses; what passes is counted.
 fn connected_from(
     host: u8,
     dialect: Dialect,
     service: Arc<Service>,
     settings: &Arc<ConnectionSettings>,
-    counted: &Arc<AtomicUsize>,
+    passed: &Arc<Passed>,
 ) -> DuplexStream {
     let (peer, server) = duplex(2 * MEBIBYTE);
     let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, host));
     let limits = ConnectionLimits { total: 9, per_address: 9, per_account: 9, unauthenticated: 9 };
     let slot = Connections::new(limits).enter(address).expect("there is room");
     let (asker, stop) = (Peer { address, reply_bytes: 1 }, CancellationToken::new());
-    let pipe = Pipe(server, counted.clone());
+    let pipe = Pipe(server, passed.clone());
     tokio::spawn(connection::run(pipe, dialect, asker, slot, service, settings.clone(), stop));
     peer
 }
@@ -181,22 +192,20 @@ async fn who_sends_bytes_that_are_no_request_leaves_a_turn_to_others_after_a_few
     assert!(turns >= least, "options of telnet: a mebibyte was read in {turns} turns of others");
 }
 
-/// A thousand connections have a turn each before those who have a single request, unless all of theirs are one.
-#[tokio::test]
-async fn many_who_send_bytes_that_are_no_request_take_no_more_time_than_one() {
-    const CROWD: usize = 40;
-    const REQUESTS: usize = 50;
+/// Connects many who each say this at once, and then one from another address who asks for so many things one after the
+/// other; gives what passed of the many by then.
+async fn passed_meanwhile(crowd: usize, said: &[u8], requests: usize) -> Arc<Passed> {
     let folder = quick_folder();
     let service = service(Arc::new(open(folder.path(), &OPTIONS).await));
-    let (settings, read_of_crowd) = (settings(), Arc::default());
-    let mut crowd = Vec::new();
-    for _ in 0..CROWD {
-        let mut peer = connected_from(2, Dialect::json(), service.clone(), &settings, &read_of_crowd);
-        peer.write_all(&[b'x'; MEBIBYTE]).await.expect("there is room for all");
-        crowd.push(peer);
+    let (settings, passed) = (settings(), Arc::default());
+    let mut peers = Vec::new();
+    for _ in 0..crowd {
+        let mut peer = connected_from(2, Dialect::json(), service.clone(), &settings, &passed);
+        peer.write_all(said).await.expect("there is room for all");
+        peers.push(peer);
     }
     let mut innocent = connected_from(1, Dialect::json(), service, &settings, &Arc::default());
-    for _ in 0..REQUESTS {
+    for _ in 0..requests {
         innocent.write_all(b"x\r\n").await.expect("there is room");
         let mut reply = [0; 4];
         while &reply != b"\r\n\r\n" {
@@ -204,7 +213,16 @@ async fn many_who_send_bytes_that_are_no_request_take_no_more_time_than_one() {
             reply[3] = innocent.read_u8().await.expect("a reply comes");
         }
     }
-    let reads = read_of_crowd.load(Ordering::Relaxed) / 4_096;
+    passed
+}
+
+/// A thousand connections have a turn each before those who have a single request, unless all of theirs are one.
+#[tokio::test]
+async fn many_who_send_bytes_that_are_no_request_take_no_more_time_than_one() {
+    const CROWD: usize = 40;
+    const REQUESTS: usize = 50;
+    let passed = passed_meanwhile(CROWD, &[b'x'; MEBIBYTE], REQUESTS).await;
+    let reads = passed.read.load(Ordering::Relaxed) / 4_096;
     assert!(reads < CROWD + 8 * REQUESTS, "{reads} reads of {CROWD} others came before {REQUESTS} replies");
 }
 
@@ -243,6 +261,17 @@ async fn long_replies_are_made_while_others_are_served() {
     }
     println!("of {CROWD} replies of {} bytes at most {most} came between two turns of others", 6 * TEXT);
     assert!(most < MEBIBYTE, "{most} bytes came between two turns of others");
+}
+
+/// The same of requests, of which each has many.
+#[tokio::test]
+async fn many_who_ask_thousands_of_things_at_once_take_no_more_time_than_one() {
+    const CROWD: usize = 40;
+    const REQUESTS: usize = 50;
+    const REPLY: usize = "{\"status\": \"ERROR\", \"message\": \"**Protocol Tidak Benar\"}\r\n\r\n".len();
+    let passed = passed_meanwhile(CROWD, "x\r\n".repeat(MANY).as_bytes(), REQUESTS).await;
+    let replies = passed.written.load(Ordering::Relaxed) / REPLY;
+    assert!(replies < 4 * 8 * REQUESTS, "{replies} replies to {CROWD} others came before {REQUESTS}");
 }
 
 /// What is committed together is waited for together.

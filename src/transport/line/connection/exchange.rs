@@ -5,6 +5,7 @@ use std::io;
 
 use tokio::task::yield_now;
 
+use crate::charge::Payer;
 use crate::protocol::{Command, Refusal, Reply, Request, Send};
 use crate::service::{Caller, PerMessage, TokenState};
 use crate::transport::line::connection::gone::may_take_long;
@@ -16,8 +17,8 @@ use crate::transport::stream::Stream;
 /// Requests of one connection that are taken together, at the most.
 const BATCH_MAX: usize = 256;
 
-/// Requests of one connection that are answered in one turn. Those who have a single request wait for a turn of each
-/// connection that has many, and one account may have a thousand of these.
+/// Requests of one connection that are answered in one turn. Turns go round by account, because one account may have a
+/// thousand connections with many requests each, and another a single request.
 const IN_A_TURN: u32 = 8;
 
 /// A request with its place in the stream, or why there is none.
@@ -57,7 +58,7 @@ impl<S: Stream> Connection<'_, S> {
     pub(super) async fn answer_all(&mut self) -> io::Result<Option<Over>> {
         let mut sends = PerMessage::new();
         while let Some((at, request)) = self.next_request().await {
-            self.take_turn().await;
+            self.count_in_turn().await;
             self.slot.mark_busy();
             let first = std::mem::take(&mut self.first);
             match self.authenticate(at, request).await {
@@ -88,13 +89,23 @@ impl<S: Stream> Connection<'_, S> {
         Ok(None)
     }
 
-    /// Lets the others have their turn where this connection has had its own.
-    pub(super) async fn take_turn(&mut self) {
+    /// Waits for another turn where this connection has had its own.
+    async fn count_in_turn(&mut self) {
         self.in_this_turn += 1;
         if self.in_this_turn > IN_A_TURN {
             self.in_this_turn = 1;
-            yield_now().await;
+            self.take_turn().await;
         }
+    }
+
+    /// Waits until it may go on, after many requests, or after a read that held none: of all who do that one at a time
+    /// goes on, once others had their turn. Who waits for that is a silent one.
+    pub(super) async fn take_turn(&mut self) {
+        let address = Payer::at(self.peer.address);
+        let payer = self.slot.holder().map_or(address, |holder| Payer::Account(holder.user));
+        self.slot.touch();
+        let _turn = self.settings.memory.reading.take(payer).await;
+        yield_now().await;
     }
 
     /// Finds out who asks, and whose the connection is. Who asks again has read what was written before; but who shows

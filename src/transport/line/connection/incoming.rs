@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::charge::{Charge, Payer, READ, READ_UNAUTHENTICATED};
@@ -97,15 +96,6 @@ impl<S: Stream> Connection<'_, S> {
             true => Ok(LongLine { charge, begun: Instant::now() }),
             false => Err(Refusal::Busy),
         }
-    }
-
-    /// Waits until it may read on, after it has read what held no request: of all who do that one at a time goes on,
-    /// once others had their turn.
-    pub(super) async fn take_reading_turn(&mut self) {
-        let address = Payer::at(self.peer.address);
-        let payer = self.slot.holder().map_or(address, |holder| Payer::Account(holder.user));
-        let _turn = self.settings.memory.reading.take(payer).await;
-        yield_now().await;
     }
 
     /// Has the account pay for what there is of a long line by now.
