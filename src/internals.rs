@@ -13,7 +13,7 @@ pub mod auth {
 }
 
 pub mod charge {
-    pub use crate::charge::{Memory, READ, READ_UNAUTHENTICATED, UNCHARGED, UNREAD};
+    pub use crate::charge::{HTTP_HEAD, HTTP_SHORT_BODY, Memory, READ, READ_UNAUTHENTICATED, UNCHARGED, UNREAD};
 }
 
 pub mod clock {

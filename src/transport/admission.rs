@@ -71,6 +71,16 @@ impl Record {
             ended.await;
         }
     }
+
+    async fn revoked(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.login.load(Ordering::Acquire) == REVOKED {
+                return;
+            }
+            ended.await;
+        }
+    }
 }
 
 /// A peer that waits for an answer is not silent.
@@ -102,6 +112,11 @@ impl LoginWatch {
     /// Ready when that is so.
     pub(crate) async fn session_ended(&self) {
         self.0.session_ended().await;
+    }
+
+    /// Ready when it was ended otherwise than by a logout.
+    pub(crate) async fn revoked(&self) {
+        self.0.revoked().await;
     }
 }
 
@@ -335,13 +350,7 @@ impl Slot {
 
     /// Ready when it was ended otherwise than by a logout.
     pub async fn revoked(&self) {
-        loop {
-            let ended = self.record.ended.notified();
-            if self.record.login.load(Ordering::Acquire) == REVOKED {
-                return;
-            }
-            ended.await;
-        }
+        self.record.revoked().await;
     }
 }
 

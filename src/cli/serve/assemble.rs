@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::repository::{GroupLimits, Repository};
 use crate::service::{Rules, Service};
 use crate::transport::admission::ConnectionLimits;
-use crate::transport::web::WebSettings;
+use crate::transport::web::{WebSettings, WritePatience};
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
@@ -74,7 +74,10 @@ pub(super) fn web_settings(config: &Config) -> WebSettings {
         hosts: web.hosts.0.clone(),
         // The check of the settings has read them all.
         trusted_proxies: web.trusted_proxies.0.iter().filter_map(|range| range.parse().ok()).collect(),
-        write_timeout: limits.write_timeout.0,
+        write_patience: WritePatience {
+            most: limits.write_timeout.0,
+            min_bytes_per_second: limits.min_bytes_per_second,
+        },
         linger: LINGER,
     }
 }

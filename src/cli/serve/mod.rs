@@ -89,7 +89,8 @@ impl Serve {
         let service = assemble::service(repository.clone(), &config)?;
         let stop = CancellationToken::new();
         let live = LiveSettings::of(&config);
-        let settings = live.of_connections(Arc::new(Memory::new(live.line_room, live.reply_room)));
+        let memory = Arc::new(Memory::new(live.line_room, live.reply_room));
+        let settings = live.of_connections(memory.clone());
         let server = Server::new(service.clone(), settings, live.connections, stop.clone());
 
         let mut inherited = Inherited::get()?;
@@ -107,7 +108,7 @@ impl Serve {
             tls: tls.clone(),
             log,
         };
-        let web = Arc::new(Web::new(service.clone(), live.web.clone()));
+        let web = Arc::new(Web::new(service.clone(), memory, live.web.clone()));
         let (listening, addresses) = self.begin(listeners, &shown, &web, &mut upkeep)?;
         let (current, watched) = watch::channel(live);
         upkeep.push(vital::spawn_task("tidy", background::tidy(service.clone(), repository.clone(), watched)));

@@ -194,9 +194,8 @@ impl Directory {
 
     /// Users with a session, in the order of their oldest, each with that: the first `most` of those after `after`.
     pub(crate) fn online(&self, after: SessionId, most: usize) -> Vec<(SessionId, UserId, Username)> {
-        let next = self.oldest.range((Excluded(after), Unbounded)).take(most);
-        let named = next.map(|(oldest, account)| (*oldest, &self.accounts[index(*account)].user));
-        named.map(|(oldest, user)| (oldest, user.id, user.username.clone())).collect()
+        let next = self.oldest.range((Excluded(after), Unbounded)).take(most).map(|(id, at)| (id, index(*at)));
+        next.map(|(id, at)| (*id, self.accounts[at].user.id, self.accounts[at].user.username.clone())).collect()
     }
 
     /// Looks at the next `most` sessions from `from` on: which were not used since `unused_since`, and which were used

@@ -18,7 +18,8 @@ use crate::repository::{GroupReceipt, HistoryQuery, StoredMessage, StoredReceipt
 /// How many parts of a conversation one turn reads at the most.
 const PARTS: i64 = 64;
 /// How many parts are read in all. So many are full of messages that are not wanted only where one of two has written
-/// for very long without the other, or where the looking begins at a number that is no message of theirs.
+/// for very long without the other, where retention has left nothing of what they wrote for very long, or where the
+/// looking begins at a number that is no message of theirs.
 const ALL_PARTS: i64 = 512;
 /// In how many runs the part that has a message is looked for, where the message is not one of theirs.
 const RUNS: i64 = 256;

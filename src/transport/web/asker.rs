@@ -5,17 +5,18 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
 
 use super::WebState;
 use super::connection::HttpConnection;
 use super::error::{ErrorCode, WebError};
 use super::headers::ClientAddress;
 use super::origin::{COOKIE, names_our_page};
+use super::reply_charge::LEAST_TEXT;
+use crate::charge::Payer;
 use crate::model::Token;
 use crate::service::{Authenticated, Caller, Peer};
-
-/// How much text one answer has, in bytes, unless a single message is longer.
-const REPLY_BYTES: u64 = 1 << 20;
 
 /// Where a request comes from, be it that nobody is logged in.
 pub(super) struct WebPeer {
@@ -32,8 +33,21 @@ impl<S: Send + Sync> FromRequestParts<S> for WebPeer {
         let (Some(ClientAddress(address)), Some(connection)) = (address, connection) else {
             return Err(ErrorCode::Unavailable.into());
         };
-        let peer = Peer { address: *address, reply_bytes: REPLY_BYTES };
+        let peer = Peer { address: *address, reply_bytes: LEAST_TEXT as u64 };
         Ok(WebPeer { peer, connection: connection.clone() })
+    }
+}
+
+impl WebPeer {
+    /// An answer of JSON, made out of what holds so many bytes of text.
+    pub(super) async fn answer(
+        &self,
+        payer: Payer,
+        text: usize,
+        spell: impl FnOnce() -> Value + Send + 'static,
+    ) -> Result<Response, WebError> {
+        let body = self.connection.replies.make(payer, text, || spell().to_string().into_bytes());
+        Ok(([(header::CONTENT_TYPE, "application/json")], body.await?).into_response())
     }
 }
 
@@ -49,6 +63,17 @@ impl Asker {
     /// Whose session it is.
     pub(crate) fn user(&self) -> Result<&Authenticated, WebError> {
         self.caller.user().map_err(WebError::from)
+    }
+
+    /// Who is charged for what the request takes.
+    pub(super) fn payer(&self) -> Result<Payer, WebError> {
+        Ok(Payer::Account(self.user()?.session.user.id))
+    }
+
+    /// Sets memory aside for an answer that may be long; it gets no longer than that.
+    pub(super) fn set_aside(&mut self) -> Result<(), WebError> {
+        self.from.peer.reply_bytes = self.from.connection.replies.set_aside(self.payer()?);
+        Ok(())
     }
 }
 

@@ -1,29 +1,92 @@
 //! What a request brings besides its head: a body of JSON, and the parameters of its query.
 
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::BodyDataStream;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header;
 use axum::http::request::Parts;
+use futures_util::StreamExt;
 use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::connection::HttpConnection;
 use super::error::{ErrorCode, WebError};
+use crate::charge::{Charge, HTTP_SHORT_BODY, Payer};
 
 /// How long a body may be, in bytes.
 pub(super) const BODY: usize = 64 << 10;
 /// How long it may take to come.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// A body, whole.
+/// A body, whole. A peer that has not sent all of it is a silent one, and its account is charged as for a long line.
 pub(super) async fn whole_body(request: Request) -> Result<Bytes, WebError> {
-    match timeout(BODY_TIME, to_bytes(request.into_body(), BODY)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        // It is either too long, or the peer is gone and reads no answer.
-        Ok(Err(_)) => Err(ErrorCode::TooLarge.because(format!("the body has more than {BODY} bytes"))),
-        Err(_) => Err(ErrorCode::TooSlow.into()),
+    let connection = request.extensions().get::<Arc<HttpConnection>>().cloned().ok_or(ErrorCode::Unavailable)?;
+    let holder = connection.holder();
+    let mut incoming = Incoming {
+        frames: request.into_body().into_data_stream(),
+        most: if holder.is_some() { BODY } else { HTTP_SHORT_BODY },
+        charge: holder.map(|holder| connection.replies.memory().lines.charge(Payer::Account(holder.user))),
+    };
+    let login = connection.watch_login();
+    connection.touch();
+    let body = tokio::select! {
+        body = timeout(BODY_TIME, incoming.collect(&connection)) => body.unwrap_or(Err(ErrorCode::TooSlow.into())),
+        () = login.session_ended(), if holder.is_some() => Err(ErrorCode::UnknownToken.into()),
+    };
+    connection.mark_busy();
+    // The body is there until the answer is.
+    if let Some(charge) = incoming.charge {
+        connection.keep(charge);
+    }
+    body
+}
+
+/// A body as it comes.
+struct Incoming {
+    frames: BodyDataStream,
+    most: usize,
+    charge: Option<Charge>,
+}
+
+impl Incoming {
+    async fn collect(&mut self, connection: &HttpConnection) -> Result<Bytes, WebError> {
+        let mut body = Vec::new();
+        while let Some(frame) = self.next().await? {
+            connection.touch();
+            let length = body.len() + frame.len();
+            if length > self.most {
+                return Err(ErrorCode::TooLarge.because(format!("the body has more than {} bytes", self.most)));
+            }
+            if length > HTTP_SHORT_BODY && !self.charge.as_mut().is_none_or(|charge| charge.set(length)) {
+                return Err(ErrorCode::Busy.into());
+            }
+            body.reserve_exact(frame.len().max(body.len().min(self.most - length)));
+            body.extend_from_slice(&frame);
+        }
+        Ok(body.into())
+    }
+
+    /// The next part, unless others need the room more.
+    async fn next(&mut self) -> Result<Option<Bytes>, WebError> {
+        let Incoming { frames, charge, .. } = self;
+        let cut = async {
+            match charge {
+                Some(charge) => charge.cut().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            frame = frames.next() => {
+                // A peer that is gone reads no answer.
+                frame.transpose().map_err(|_| ErrorCode::Malformed.because("the body is not whole"))
+            }
+            () = cut => Err(ErrorCode::Busy.into()),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::WebState;
 use super::asker::Asker;
 use super::body::{JsonBody, Parameters, PathPart, whole_body};
 use super::error::{ErrorCode, WebError};
-use super::spelling::{conversation, message};
+use super::spelling::{conversation, conversation_of, message};
 use crate::model::{LookupName, MessageId, SendKey, Timestamp};
 use crate::protocol::{Command, Conversations, Person, Refusal, Reply, Send};
 use crate::service::{Caller, FollowRequest, Peer};
@@ -32,15 +32,21 @@ pub(super) struct ConversationsQuery {
 
 pub(super) async fn list(
     State(state): State<Arc<WebState>>,
-    asker: Asker,
+    mut asker: Asker,
     Parameters(query): Parameters<ConversationsQuery>,
-) -> Result<Json<Value>, WebError> {
-    let me = asker.user()?.session.user.clone();
+) -> Result<Response, WebError> {
+    asker.set_aside()?;
+    let (me, payer) = (asker.user()?.session.user.clone(), asker.payer()?);
     let command = Command::Conversations { before: query.before.map(MessageId) };
-    match state.service.handle(&asker.from.peer, asker.caller, command).await.reply {
+    let reply = state.service.handle(&asker.from.peer, asker.caller, command).await.reply;
+    let held = reply.held();
+    match reply {
         Reply::Conversations(Conversations { list, next }) => {
-            let list: Vec<Value> = list.iter().map(|entry| conversation(&me.username, entry)).collect();
-            Ok(Json(json!({ "conversations": list, "next": next.map(|id| id.0) })))
+            let spell = move || {
+                let list: Vec<Value> = list.iter().map(|entry| conversation(&me.username, entry)).collect();
+                json!({ "conversations": list, "next": next.map(|id| id.0) })
+            };
+            asker.from.answer(payer, held, spell).await
         }
         other => Err(refused(other)),
     }
@@ -57,52 +63,65 @@ pub(super) struct MessagesQuery {
 pub(super) async fn messages(
     State(state): State<Arc<WebState>>,
     PathPart(name): PathPart,
-    asker: Asker,
+    mut asker: Asker,
     Parameters(query): Parameters<MessagesQuery>,
-) -> Result<Json<Value>, WebError> {
+) -> Result<Response, WebError> {
+    asker.set_aside()?;
+    let (me, payer) = (asker.user()?.session.user.clone(), asker.payer()?);
     let limit = query.limit.unwrap_or(MESSAGES);
-    match (query.before, query.after) {
-        (Some(_), Some(_)) => Err(ErrorCode::Malformed.because("before and after exclude each other")),
-        (None, Some(after)) => newer_messages(&state, asker, &name, MessageId(after), limit).await,
+    let reply = match (query.before, query.after) {
+        (Some(_), Some(_)) => return Err(ErrorCode::Malformed.because("before and after exclude each other")),
+        (None, Some(after)) => newer_messages(&state, &asker, &name, MessageId(after), limit).await?,
         (before, None) => {
-            let me = asker.user()?.session.user.clone();
             let username = LookupName::of(&name);
             let command = Command::History { username, before: before.map(MessageId), count: Some(limit) };
-            match state.service.handle(&asker.from.peer, asker.caller, command).await.reply {
-                Reply::History(list) => {
-                    let list: Vec<Value> = list.iter().map(|entry| message(&me.username, entry)).collect();
-                    Ok(Json(json!({ "messages": list })))
-                }
-                other => Err(refused(other)),
-            }
+            state.service.handle(&asker.from.peer, asker.caller, command).await.reply
         }
+    };
+    let held = reply.held();
+    match reply {
+        Reply::History(list) => {
+            let spell = move || {
+                let list: Vec<Value> = list.iter().map(|entry| message(&me.username, entry)).collect();
+                json!({ "messages": list })
+            };
+            asker.from.answer(payer, held, spell).await
+        }
+        other => Err(refused(other)),
     }
 }
 
-/// The oldest messages of a conversation after one. The store has an index by person for these, not by conversation.
+/// The oldest messages of a conversation after one, with no more text than one answer may have. The store has an index
+/// by person for these, not by conversation.
 async fn newer_messages(
     state: &WebState,
-    asker: Asker,
+    asker: &Asker,
     name: &str,
     mut after: MessageId,
     limit: u64,
-) -> Result<Json<Value>, WebError> {
-    let me = asker.user()?.session.user.clone();
+) -> Result<Reply, WebError> {
+    let me = &asker.user()?.session.user.username;
     let name = LookupName::of(name);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut room = asker.from.peer.reply_bytes;
     let mut found = Vec::new();
     for _ in 0..LOOKS {
         let asked = FollowRequest { after: Some(after), at_most: Duration::ZERO, reads: None };
         let (_, page) = state.service.look_for_more(&asker.from.peer, &asker.caller, asked).await?;
         after = page.next;
-        let spelled = page.messages.iter().map(|entry| message(&me.username, entry));
-        found.extend(spelled.filter(|message| message["conversation"] == *name));
+        for entry in page.messages.into_iter().filter(|entry| conversation_of(me, entry).as_str() == &*name) {
+            let text = entry.message.text.len() as u64;
+            if found.len() >= limit || !found.is_empty() && text > room {
+                return Ok(Reply::History(found));
+            }
+            room = room.saturating_sub(text);
+            found.push(entry);
+        }
         if !page.more || found.len() >= limit {
             break;
         }
     }
-    found.truncate(limit);
-    Ok(Json(json!({ "messages": found })))
+    Ok(Reply::History(found))
 }
 
 #[derive(Deserialize)]
@@ -206,6 +225,8 @@ pub(super) async fn people(
     asker: Asker,
     Parameters(query): Parameters<PeopleQuery>,
 ) -> Result<Json<Value>, WebError> {
+    // It looks at many accounts, and turns go round.
+    let _turn = state.memory.lists.take(asker.payer()?).await;
     let found = state.service.people(&asker.caller, &query.q).await?;
     let people = found.iter().map(|Person { profile, is_online }| {
         json!({ "name": profile.username.as_str(), "display_name": profile.display_name, "online": is_online })

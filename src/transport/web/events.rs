@@ -26,9 +26,9 @@ use super::conversations::token_of;
 use super::error::{ErrorCode, WebError};
 use super::shares::StreamPermit;
 use super::spelling::{conversation, message};
+use crate::charge::Payer;
 use crate::model::{MessageId, Token, Username};
-use crate::protocol::{Command, Conversations, FollowReply, Reply};
-
+use crate::protocol::{Command, ConversationEntry, Conversations, FollowReply, HistoryEntry, Reply};
 use crate::service::{Caller, FollowRequest, Following, Peer};
 use crate::transport::admission::LoginWatch;
 
@@ -76,7 +76,8 @@ pub(super) async fn events(
         permit: state.streams.enter(holder)?,
         token: token_of(&asker.caller)?,
         me: asker.user()?.session.user.username.clone(),
-        peer: Peer { reply_bytes: BEHIND_BYTES as u64, ..asker.from.peer },
+        payer: asker.payer()?,
+        peer: asker.from.peer,
         login: asker.from.connection.watch_login(),
         connection: asker.from.connection,
         form,
@@ -119,6 +120,7 @@ struct EventStream {
     permit: StreamPermit,
     connection: Arc<HttpConnection>,
     login: LoginWatch,
+    payer: Payer,
     peer: Peer,
     token: Token,
     me: Username,
@@ -138,7 +140,7 @@ struct EventStream {
 impl EventStream {
     /// The next events, as bytes. Nothing is prepared before the connection has taken what was before.
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, EventStream)> {
-        let mut out = String::new();
+        let mut out = Vec::new();
         while out.is_empty() {
             let step = std::mem::replace(&mut self.step, StreamStep::Over);
             self.step = match step {
@@ -151,9 +153,10 @@ impl EventStream {
         Some((Ok(out.into()), self))
     }
 
-    async fn begin(&mut self, caller: Caller, out: &mut String) -> StreamStep {
+    async fn begin(&mut self, caller: Caller, out: &mut Vec<u8>) -> StreamStep {
         let Ok(user) = caller.user() else { return self.end(out).await };
-        let me = json!({ "name": self.me.as_str(), "display_name": &*user.session.user.display_name });
+        let display_name = user.session.user.display_name.clone();
+        self.set_aside();
         let Some((following, followed)) = self.look_once(&caller).await else { return self.end(out).await };
         self.reads = followed.reads;
         // What is told of from here on comes after this place; what was before it is told of next.
@@ -162,25 +165,40 @@ impl EventStream {
         }
         drop(following);
         let list = self.conversations(caller).await;
-        self.put(out, "hello", self.after, json!({ "me": me, "version": VERSION, "conversations": list }));
-        StreamStep::Look
+        let text = text_of(list.iter().map(|entry| &entry.newest));
+        let (form, me, after) = (self.form, self.me.clone(), self.after);
+        let spell = move |out: &mut Vec<u8>| {
+            let list: Vec<Value> = list.iter().map(|entry| conversation(&me, entry)).collect();
+            let me = json!({ "name": me.as_str(), "display_name": display_name });
+            form.put(out, "hello", after, json!({ "me": me, "version": VERSION, "conversations": list }));
+        };
+        if self.make(text, spell, out).await { StreamStep::Look } else { StreamStep::Over }
     }
 
-    async fn look(&mut self, out: &mut String) -> StreamStep {
+    async fn look(&mut self, out: &mut Vec<u8>) -> StreamStep {
         let caller = self.state.service.authenticate(Some(self.token)).await;
+        self.set_aside();
         let Some((following, followed)) = self.look_once(&caller).await else { return self.end(out).await };
         let FollowReply { messages, next, more, reads } = followed;
+        let text = text_of(messages.iter());
         self.behind.0 += messages.len();
-        self.behind.1 += messages.iter().map(|entry| entry.message.text.len()).sum::<usize>();
+        self.behind.1 += text;
         if more && (self.behind.0 >= BEHIND_MESSAGES || self.behind.1 >= BEHIND_BYTES) {
             self.after = None;
             let Some((following, followed)) = self.look_once(&caller).await else { return self.end(out).await };
             (self.after, self.behind) = (Some(followed.next), (0, 0));
-            self.put(out, "reset", self.after, json!({}));
+            self.form.put(out, "reset", self.after, json!({}));
             return StreamStep::Wait(following);
         }
-        for entry in &messages {
-            self.put(out, "message", Some(entry.message.id), message(&self.me, entry));
+        let (form, me) = (self.form, self.me.clone());
+        let spell = move |out: &mut Vec<u8>| {
+            for entry in &messages {
+                form.put(out, "message", Some(entry.message.id), message(&me, entry));
+            }
+        };
+        // Who connects again goes on where this ends.
+        if !self.make(text, spell, out).await {
+            return StreamStep::Over;
         }
         self.after = Some(next);
         if more {
@@ -194,6 +212,22 @@ impl EventStream {
         StreamStep::Wait(following)
     }
 
+    /// Sets memory aside for events to come, which have no more text than that.
+    fn set_aside(&mut self) {
+        self.peer.reply_bytes = self.connection.replies.set_aside(self.payer).min(BEHIND_BYTES as u64);
+    }
+
+    /// Makes events of so many bytes of text; gives whether there was room.
+    async fn make(&self, text: usize, spell: impl FnOnce(&mut Vec<u8>) + Send + 'static, out: &mut Vec<u8>) -> bool {
+        let make = move || {
+            let mut made = Vec::new();
+            spell(&mut made);
+            made
+        };
+        let made = self.connection.replies.make(self.payer, text, make).await;
+        made.map(|made| *out = made).is_ok()
+    }
+
     /// An ear for what happens from now on, and what there is already; `None`: the session has ended, or the store
     /// does not answer.
     async fn look_once(&self, caller: &Caller) -> Option<(Following, FollowReply)> {
@@ -202,7 +236,7 @@ impl EventStream {
     }
 
     /// The newest conversations; remembers how far they were read.
-    async fn conversations(&mut self, caller: Caller) -> Vec<Value> {
+    async fn conversations(&mut self, caller: Caller) -> Vec<ConversationEntry> {
         let command = Command::Conversations { before: None };
         let Reply::Conversations(Conversations { list, .. }) =
             self.state.service.handle(&self.peer, caller, command).await.reply
@@ -211,11 +245,11 @@ impl EventStream {
         };
         self.marks =
             list.iter().map(|entry| (entry.with.username.clone(), (entry.read_to, entry.other_read_to))).collect();
-        list.iter().map(|entry| conversation(&self.me, entry)).collect()
+        list
     }
 
     /// Says which marks have moved since they were told of.
-    async fn tell_of_reading(&mut self, caller: Caller, out: &mut String) {
+    async fn tell_of_reading(&mut self, caller: Caller, out: &mut Vec<u8>) {
         let before = std::mem::take(&mut self.marks);
         self.conversations(caller).await;
         for (name, (mine, theirs)) in &self.marks {
@@ -225,13 +259,15 @@ impl EventStream {
                 // How far the others of a group have read is not told here.
                 if mark.0 > 0 && told.is_none_or(|told| told < *mark) {
                     let event = json!({ "conversation": name.as_str(), "by": by.as_str(), "upto": mark.0 });
-                    self.put(out, "read", None, event);
+                    self.form.put(out, "read", None, event);
                 }
             }
         }
     }
 
-    async fn wait(&mut self, mut following: Following, out: &mut String) -> StreamStep {
+    async fn wait(&mut self, mut following: Following, out: &mut Vec<u8>) -> StreamStep {
+        // What was set aside before is on its way, and the connection has taken nearly all of it.
+        self.connection.replies.release();
         tokio::select! {
             biased;
             () = self.connection.stop.cancelled() => StreamStep::Over,
@@ -243,28 +279,30 @@ impl EventStream {
                 if self.state.service.authenticate(Some(self.token)).await.holder().is_none() {
                     return self.end(out).await;
                 }
-                self.put(out, "ping", None, json!({}));
+                self.form.put(out, "ping", None, json!({}));
                 StreamStep::Wait(following)
             }
         }
     }
 
     /// Ends the stream. Whether it is because the session has ended is asked, as the store may only be away.
-    async fn end(&self, out: &mut String) -> StreamStep {
+    async fn end(&self, out: &mut Vec<u8>) -> StreamStep {
         if matches!(self.state.service.authenticate(Some(self.token)).await, Caller::Dead) {
-            self.put(out, "ended", None, json!({}));
+            self.form.put(out, "ended", None, json!({}));
         }
         StreamStep::Over
     }
+}
 
-    fn put(&self, out: &mut String, name: &str, id: Option<MessageId>, mut data: Value) {
-        match self.form {
+impl EventForm {
+    fn put(self, out: &mut Vec<u8>, name: &str, id: Option<MessageId>, mut data: Value) {
+        match self {
             EventForm::Sse => {
-                out.push_str(&format!("event: {name}\n"));
+                out.extend_from_slice(format!("event: {name}\n").as_bytes());
                 if let Some(id) = id {
-                    out.push_str(&format!("id: {id}\n"));
+                    out.extend_from_slice(format!("id: {id}\n").as_bytes());
                 }
-                out.push_str(&format!("data: {data}\n\n"));
+                out.extend_from_slice(format!("data: {data}\n\n").as_bytes());
             }
             EventForm::Lines => {
                 if let Some(fields) = data.as_object_mut() {
@@ -273,8 +311,13 @@ impl EventStream {
                         fields.insert("id".to_owned(), id.0.into());
                     }
                 }
-                out.push_str(&format!("{data}\n"));
+                out.extend_from_slice(format!("{data}\n").as_bytes());
             }
         }
     }
+}
+
+/// How many bytes of text these have.
+fn text_of<'a>(entries: impl Iterator<Item = &'a HistoryEntry>) -> usize {
+    entries.map(|entry| entry.message.text.len()).sum()
 }

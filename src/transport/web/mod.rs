@@ -14,6 +14,7 @@ mod groups;
 mod headers;
 mod origin;
 mod proxies;
+mod reply_charge;
 mod router;
 mod sessions;
 mod shares;
@@ -26,7 +27,9 @@ use std::time::Duration;
 use axum::Router;
 
 pub(crate) use self::connection::ask_for_tls;
+pub(crate) use self::deadline::WritePatience;
 use self::shares::{SendRates, Streams};
+use crate::charge::Memory;
 use crate::model::AddressRange;
 use crate::service::Service;
 
@@ -37,8 +40,8 @@ pub(crate) struct WebSettings {
     pub hosts: Vec<String>,
     /// Proxies whose word on the client's address counts.
     pub trusted_proxies: Vec<AddressRange>,
-    /// A peer that takes no byte of a reply for this long is gone.
-    pub write_timeout: Duration,
+    /// How long a peer may take for a reply.
+    pub write_patience: WritePatience,
     /// How long a request in hand may take at a stop.
     pub linger: Duration,
 }
@@ -52,6 +55,8 @@ pub(crate) struct Web {
 /// What the routes share.
 struct WebState {
     service: Arc<Service>,
+    /// What all listeners share.
+    memory: Arc<Memory>,
     settings: RwLock<Arc<WebSettings>>,
     streams: Arc<Streams>,
     sends: SendRates,
@@ -59,9 +64,10 @@ struct WebState {
 
 impl Web {
     /// The page and the API of this service.
-    pub(crate) fn new(service: Arc<Service>, settings: WebSettings) -> Web {
+    pub(crate) fn new(service: Arc<Service>, memory: Arc<Memory>, settings: WebSettings) -> Web {
         let state = Arc::new(WebState {
             service,
+            memory,
             settings: RwLock::new(Arc::new(settings)),
             streams: Arc::default(),
             sends: SendRates::default(),

@@ -82,12 +82,13 @@ mod tests {
     use axum::http::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::transport::web::WritePatience;
 
     fn settings() -> WebSettings {
         WebSettings {
             hosts: vec!["chat.example.org".to_owned(), "other.example.org:8443".to_owned()],
             trusted_proxies: Vec::new(),
-            write_timeout: Duration::ZERO,
+            write_patience: WritePatience { most: Duration::ZERO, min_bytes_per_second: 1 },
             linger: Duration::ZERO,
         }
     }

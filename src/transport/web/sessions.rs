@@ -16,6 +16,7 @@ use crate::model::SessionId;
 use crate::protocol::{AccountCommand, AccountReply, Command, Reply};
 
 pub(super) async fn list(State(state): State<Arc<WebState>>, asker: Asker) -> Result<Json<Value>, WebError> {
+    let _turn = state.memory.lists.take(asker.payer()?).await;
     let command = Command::Account(AccountCommand::Sessions);
     let sessions = match state.service.handle(&asker.from.peer, asker.caller, command).await.reply {
         Reply::Account(AccountReply::Sessions(sessions)) => sessions,
@@ -40,6 +41,7 @@ pub(super) async fn end(
     asker: Asker,
 ) -> Result<StatusCode, WebError> {
     let id = id.parse().map_err(|_| ErrorCode::NotFound)?;
+    let _turn = state.memory.lists.take(asker.payer()?).await;
     match state.service.end_own_sessions(&asker.caller, Some(SessionId(id))).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(ErrorCode::NotFound.into()),
@@ -48,6 +50,7 @@ pub(super) async fn end(
 
 /// Ends all my sessions but the one that asks.
 pub(super) async fn end_others(State(state): State<Arc<WebState>>, asker: Asker) -> Result<StatusCode, WebError> {
+    let _turn = state.memory.lists.take(asker.payer()?).await;
     state.service.end_own_sessions(&asker.caller, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -6,15 +6,19 @@ use crate::model::Username;
 use crate::protocol::{ConversationEntry, ConversationKind, HistoryEntry};
 use crate::service::{GroupProfile, MemberProfile};
 
-/// A message as `me` sees it: in the conversation with the other one, or in that of the group.
+/// In which conversation `me` sees a message: that with the other one, or that of the group.
+pub(super) fn conversation_of<'a>(me: &Username, entry: &'a HistoryEntry) -> &'a Username {
+    let is_sent = entry.kind == ConversationKind::Group || entry.from.username == *me;
+    if is_sent { &entry.to.username } else { &entry.from.username }
+}
+
+/// A message as `me` sees it.
 pub(super) fn message(me: &Username, entry: &HistoryEntry) -> Value {
     let HistoryEntry { message, from, to, kind, read_at, readers } = entry;
-    let is_sent = *kind == ConversationKind::Group || from.username == *me;
-    let other = if is_sent { to } else { from };
     let mut spelled = json!({
         "id": message.id.0,
         "time": message.sent_at.0,
-        "conversation": other.username.as_str(),
+        "conversation": conversation_of(me, entry).as_str(),
         "kind": spelled_kind(*kind),
         "from": from.username.as_str(),
         "display_name": from.display_name,

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use chatd::internals::charge::{READ, READ_UNAUTHENTICATED, UNCHARGED, UNREAD};
+use chatd::internals::charge::{HTTP_HEAD, HTTP_SHORT_BODY, READ, READ_UNAUTHENTICATED, UNCHARGED, UNREAD};
 use chatd::internals::config::{Config, Listen};
 
 const KIB: usize = 1 << 10;
@@ -12,13 +12,25 @@ const KIB: usize = 1 << 10;
 const CONNECTION: usize = 8 * KIB;
 /// Buffers of TLS.
 const TLS: usize = 96 * KIB;
+/// What a connection of HTTP takes before anybody is charged: a head and its table, a short body, what is written in
+/// one go, task and routes.
+const HTTP: usize = HTTP_HEAD + 12 * KIB + 2 * HTTP_SHORT_BODY + HTTP_HEAD + 12 * KIB;
 /// Program, page caches of SQLite, queue of the log.
 const PROGRAM: usize = 64 << 20;
 
+/// How much more than a stranger's connection of lines that is.
+const HTTP_MORE: usize = 40 * KIB;
+/// A stranger's connection of lines, beside the line.
+const STRANGER: usize = READ_UNAUTHENTICATED + 2 * UNREAD + CONNECTION;
+/// The same of somebody who is logged in.
+const USER: usize = 2 * READ + UNCHARGED + CONNECTION;
+
 /// What takes memory, by which formula, and how much with these settings.
 fn rows(config: &Config) -> Vec<(&'static str, &'static str, usize)> {
-    let Config { server, database, password, throttle, delivery, limits, .. } = config;
-    let tls = if server.tls_listen == Listen(None) { 0 } else { TLS };
+    let Config { server, web, database, password, throttle, delivery, limits, .. } = config;
+    let is_on = |listen: &Listen| *listen != Listen(None);
+    let tls = if is_on(&server.tls_listen) || is_on(&web.tls_listen) { TLS } else { 0 };
+    let http = if is_on(&web.listen) || is_on(&web.tls_listen) { HTTP_MORE } else { 0 };
     let short = limits.line_bytes_without_token;
     let unauthenticated = limits.unauthenticated_connections.min(limits.connections);
     let reply = usize::try_from(delivery.reply_bytes).expect("it fits into memory");
@@ -27,17 +39,18 @@ fn rows(config: &Config) -> Vec<(&'static str, &'static str, usize)> {
         ("program, SQLite, log", "64 MiB", PROGRAM),
         (
             "connections without a token",
-            "`unauthenticated_connections` × (`line_bytes_without_token` + 28 KiB, in TLS 96 KiB more)",
-            unauthenticated * (short + READ_UNAUTHENTICATED + 2 * UNREAD + CONNECTION + tls),
+            "`unauthenticated_connections` × (`line_bytes_without_token` + 28 KiB, with a listener of `[web]` 40 KiB more, in TLS 96 KiB more)",
+            unauthenticated * (short + STRANGER + http + tls),
         ),
         (
             "the other connections",
             "(`connections` − `unauthenticated_connections`) × (`line_bytes_without_token` + 168 KiB, in TLS 96 KiB more)",
-            (limits.connections - unauthenticated) * (short + 2 * READ + UNCHARGED + CONNECTION + tls),
+            (limits.connections - unauthenticated) * (short + USER + tls),
         ),
         ("long lines, and their texts once more", "2 × `buffered_bytes`", 2 * limits.buffered_bytes),
         ("long replies", "`buffered_reply_bytes`", limits.buffered_reply_bytes),
         ("texts that are read from the disk", "2 × 3 × `delivery.reply_bytes`", 2 * 3 * reply),
+        ("texts that no reply has yet", "`server.threads` × `delivery.reply_bytes`", server.threads * reply),
         ("password hashes", "`password.threads` × `password.memory_kib`", password.threads * hash),
         ("logins that wait", "2 × `password.queue` × 4 KiB", 2 * password.queue * 4 * KIB),
         ("throttle", "`throttle.buckets` × 40 bytes", throttle.buckets * 40),
@@ -57,6 +70,14 @@ fn the_most_memory_is_what_the_security_document_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SECURITY.md");
     let document = fs::read_to_string(path).expect("it is part of the project");
     assert!(document.contains(&wanted), "docs/SECURITY.md must have this table:\n{wanted}");
+}
+
+/// A listener of `[web]` is in no other row.
+#[test]
+fn a_connection_of_http_takes_no_more_than_the_formula_has() {
+    const { assert!(HTTP <= STRANGER + HTTP_MORE) };
+    // An answer at nobody's charge, and what lies before it.
+    const { assert!(HTTP + UNCHARGED + HTTP_HEAD <= USER) };
 }
 
 #[test]

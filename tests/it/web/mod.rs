@@ -5,6 +5,7 @@
 //! - `crowd`: many streams
 //! - `events`: what arrives by itself
 //! - `groups`: groups, their members and their mail
+//! - `shares`: what one account or one address can have at once
 //! - `listener`: addresses, TLS, stop, reload, and the files of the page
 
 mod conversations;
@@ -13,6 +14,7 @@ mod events;
 mod groups;
 mod listener;
 mod rules;
+mod shares;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -6,7 +6,7 @@ use std::pin::pin;
 use tokio::time::sleep;
 
 use crate::charge::Payer;
-use crate::protocol::Command;
+use crate::protocol::{AccountCommand, Command};
 use crate::service::{Caller, Outcome};
 use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::stream::{PeerState, Stream};
@@ -14,8 +14,14 @@ use crate::transport::stream::{PeerState, Stream};
 /// Whether a command may wait its turn for long, and changes nothing that the peer, once gone, would want to be
 /// changed.
 pub(super) fn may_take_long(command: &Command) -> bool {
-    use Command::{Auth, Conversations, History, Show, Status};
-    matches!(command, Auth { .. } | Show | History { .. } | Status { .. } | Conversations { .. })
+    use Command::{Auth, Conversations, History, Status};
+    matches!(command, Auth { .. } | History { .. } | Status { .. } | Conversations { .. }) || makes_a_list(command)
+}
+
+/// Whether many accounts are looked at, or the disk has what is asked for: turns go round for that.
+fn makes_a_list(command: &Command) -> bool {
+    use AccountCommand::{People, Sessions};
+    matches!(command, Command::Show | Command::Account(Sessions | People(_)))
 }
 
 impl<S: Stream> Connection<'_, S> {
@@ -23,7 +29,7 @@ impl<S: Stream> Connection<'_, S> {
     /// done. A peer that has only ended its stream still reads.
     pub(super) async fn unless_gone(&mut self, caller: Caller, command: Command) -> io::Result<Outcome> {
         let (service, peer, lists) = (self.service, self.peer.clone(), &self.settings.memory.lists);
-        let lister = caller.holder().filter(|_| command == Command::Show);
+        let lister = caller.holder().filter(|_| makes_a_list(&command));
         let mut work = pin!(async {
             let _turn = match lister {
                 Some(holder) => Some(lists.take(Payer::Account(holder.user)).await),
