@@ -1,15 +1,25 @@
-//! `chatd chat`: the whole screen, on a pseudo terminal.
+//! `chatd chat`: the whole screen, on a pseudo terminal. Two of it talk while the server is killed; longer:
+//! `CHATD_TALK=1000 CHATD_TALK_KILLS=10 cargo test --release --test it chat::two -- --nocapture`
 
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::client::{chatd, server};
-use crate::support::{Client, Folder, Server, texts};
+use crate::support::{Client, Folder, PATIENCE, Server, texts};
 use crate::terminal::Window;
 
 /// Somebody who has logged in with `chatd login`, a folder of state for each.
 fn command(folder: &Folder, server: &Server, name: &str) -> Command {
+    command_at(folder, server.address, name)
+}
+
+fn command_at(folder: &Folder, address: SocketAddr, name: &str) -> Command {
     let state = folder.path().join(name);
-    let address = server.address;
     let mut login = chatd(folder, address, &["login", name]);
     login.env("XDG_STATE_HOME", &state).env("CHATD_PASSWORD", "surabaya");
     assert!(login.status().expect("chatd starts").success());
@@ -67,13 +77,32 @@ fn what_is_typed_while_the_server_is_away_is_sent_once() {
     let server = again(&folder, address);
     let rows = messi.see("messi at ");
     assert!(rows.iter().any(|row| row.contains("tiga")), "{rows:#?}");
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let mut all = Vec::new();
     while all.len() < 3 {
         all.extend(sent(&server));
-        assert!(begun.elapsed() < crate::support::PATIENCE, "{all:?}");
+        assert!(begun.elapsed() < PATIENCE, "{all:?}");
     }
     assert_eq!(all, ["satu", "dua", "tiga"]);
+}
+
+#[test]
+fn what_came_while_the_server_could_not_be_reached_is_shown() {
+    let (folder, server) = server();
+    let address = server.address;
+    let mut lineker = server.login("lineker");
+    say(&mut lineker, "messi", "satu");
+    let mut messi = Window::start(&command(&folder, &server, "messi"), 80, false);
+    messi.terminal.type_in("/to lineker\r");
+    messi.see("satu");
+    server.kill();
+    messi.see("not connected");
+    // At another address.
+    let elsewhere = Server::start(&folder);
+    say(&mut elsewhere.login("lineker"), "messi", "dua");
+    elsewhere.kill();
+    let _server = again(&folder, address);
+    messi.see("dua");
 }
 
 #[test]
@@ -94,4 +123,160 @@ fn messages_come_by_themselves_with_other_peoples_controls_spelled_out() {
     messi.see("there is /drop");
     messi.terminal.type_in("\x15\x06pagi\r");
     messi.see("find: pagi");
+}
+
+/// What was typed is on the disk before it is sent.
+#[test]
+fn what_is_typed_is_sent_once_although_the_program_is_killed() {
+    let (folder, server) = server();
+    let address = server.address;
+    let command = command(&folder, &server, "messi");
+    let mut messi = Window::start(&command, 80, false);
+    messi.see("messi at ");
+    messi.terminal.type_in("/to henderson\rsatu\r");
+    messi.see("✓");
+    server.kill();
+    messi.see("not connected");
+    messi.terminal.type_in("dua\rtiga\r");
+    messi.see("2 messages wait");
+    messi.terminal.kill();
+    // Killed again, before and after the server is back: each message has its key.
+    let mut messi = Window::start(&command, 80, false);
+    messi.see("2 messages wait");
+    messi.terminal.kill();
+    let server = again(&folder, address);
+    for _ in 0..2 {
+        let mut messi = Window::start(&command, 80, false);
+        messi.terminal.type_in("/to henderson\r");
+        messi.see("tiga");
+        messi.see_no_more("2 messages wait");
+        messi.terminal.kill();
+    }
+    let mut messi = Window::start(&command, 80, false);
+    messi.see("messi at ");
+    messi.terminal.type_in("\x03");
+    assert_eq!(messi.terminal.end(), Some(0));
+    let begun = Instant::now();
+    let mut all = Vec::new();
+    while all.len() < 3 {
+        all.extend(sent(&server));
+        assert!(begun.elapsed() < PATIENCE, "{all:?}");
+    }
+    assert_eq!(
+        (all.as_slice(), sent(&server).as_slice()),
+        (["satu", "dua", "tiga"].map(String::from).as_slice(), &[][..])
+    );
+}
+
+/// A way to a server on which replies to `sendkey` are lost, and the connection with each.
+fn lossy(server: SocketAddr, losses: usize) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let left = Arc::new(AtomicUsize::new(losses));
+    let shared = left.clone();
+    thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let far = TcpStream::connect(server).expect("the server listens");
+            let copy = |stream: &TcpStream| stream.try_clone().expect("a handle can be copied");
+            let (mut from_near, mut to_far) = (copy(&near), copy(&far));
+            thread::spawn(move || {
+                let _ = io::copy(&mut from_near, &mut to_far);
+                let _ = to_far.shutdown(Shutdown::Write);
+            });
+            let left = shared.clone();
+            thread::spawn(move || pass_on(far, near, &left));
+        }
+    });
+    (address, left)
+}
+
+fn pass_on(mut far: TcpStream, mut near: TcpStream, left: &AtomicUsize) {
+    let mut piece = [0; 1 << 16];
+    while let Ok(read @ 1..) = far.read(&mut piece) {
+        let stored = piece[..read].starts_with(b"{\"status\": \"OK\", \"id\": ");
+        if stored && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            let _ = near.shutdown(Shutdown::Both);
+            let _ = far.shutdown(Shutdown::Both);
+            return;
+        }
+        if near.write_all(&piece[..read]).is_err() {
+            return;
+        }
+    }
+    let _ = near.shutdown(Shutdown::Write);
+}
+
+#[test]
+fn a_message_whose_reply_is_lost_again_and_again_is_stored_once() {
+    let (folder, server) = server();
+    let (address, left) = lossy(server.address, 5);
+    let mut messi = Window::start(&command_at(&folder, address, "messi"), 80, false);
+    messi.see("messi at ");
+    messi.terminal.type_in("/to henderson\rsatu\rdua\rtiga\r");
+    let begun = Instant::now();
+    while messi.rows().iter().filter(|row| row.contains("✓")).count() < 3 {
+        assert!(begun.elapsed() < PATIENCE, "{:#?}", messi.rows());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(left.load(Ordering::SeqCst), 0, "the replies were lost");
+    assert_eq!(sent(&server), ["satu", "dua", "tiga"]);
+}
+
+/// How many messages each of the two types, and how often the server is killed meanwhile.
+fn talk() -> (usize, usize) {
+    let number = |name: &str, default| {
+        std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    (number("CHATD_TALK", 40), number("CHATD_TALK_KILLS", 3))
+}
+
+/// The texts of a conversation on a screen, from above.
+fn shown(rows: &[String]) -> Vec<String> {
+    let words = rows.iter().flat_map(|row| row.split_whitespace());
+    let is_text = |word: &&str| {
+        word.split_once('-').is_some_and(|(by, number)| ["m", "h"].contains(&by) && number.parse::<u32>().is_ok())
+    };
+    words.filter(is_text).map(str::to_owned).collect()
+}
+
+#[test]
+fn two_who_talk_while_the_server_is_killed_have_every_message_once_and_in_order() {
+    let (count, kills) = talk();
+    let (folder, first) = server();
+    let address = first.address;
+    let rows = u16::try_from(2 * count + 10).expect("no terminal is so high");
+    let start = |name: &str, other: &str, server: &Server| {
+        let mut window = Window::tall(&command(&folder, server, name), 60, rows);
+        window.see(&format!("{name} at "));
+        window.terminal.type_in(&format!("/to {other}\r"));
+        window
+    };
+    let (mut messi, mut henderson) = (start("messi", "henderson", &first), start("henderson", "messi", &first));
+    let mut server = first;
+    for number in 0..count {
+        messi.terminal.type_in(&format!("m-{number}\r"));
+        henderson.terminal.type_in(&format!("h-{number}\r"));
+        thread::sleep(Duration::from_millis(fastrand::u64(..20)));
+        // Spread over all of the talk, wherever the two are by then.
+        if (number + 1) * (kills + 1) / count > number * (kills + 1) / count && number + 1 < count {
+            server.kill();
+            server = again(&folder, address);
+        }
+    }
+    let begun = Instant::now();
+    let all = loop {
+        let [of_messi, of_henderson] = [&mut messi, &mut henderson].map(|window| shown(&window.rows()));
+        if of_messi.len() >= 2 * count && of_messi == of_henderson {
+            break of_messi;
+        }
+        let end = Duration::from_secs(60 + count as u64);
+        assert!(begun.elapsed() < end, "messi: {of_messi:?}\nhenderson: {of_henderson:?}");
+        thread::sleep(Duration::from_millis(20));
+    };
+    for by in ["m", "h"] {
+        let by_one: Vec<&String> = all.iter().filter(|text| text.starts_with(by)).collect();
+        let wanted: Vec<String> = (0..count).map(|number| format!("{by}-{number}")).collect();
+        assert_eq!(by_one, wanted.iter().collect::<Vec<_>>());
+    }
+    println!("{} messages of two, {kills} kills: each is on both screens, once and in order", all.len());
 }

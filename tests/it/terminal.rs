@@ -42,12 +42,12 @@ pub fn pseudo_terminal(size: Option<&Winsize>) -> OpenptyResult {
 impl Terminal {
     /// Runs a command on a terminal wide enough that nothing is wrapped.
     pub fn start(command: &Command) -> Terminal {
-        Terminal::sized(command, 1000)
+        Terminal::sized(command, 1000, ROWS)
     }
 
-    /// The same with a width, in columns.
-    fn sized(command: &Command, columns: u16) -> Terminal {
-        let size = Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    /// The same with a width and a height.
+    fn sized(command: &Command, columns: u16, rows: u16) -> Terminal {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = pseudo_terminal(Some(&size));
         // setsid makes it the controlling terminal, which is where passwords are asked for.
         let mut with_terminal = Command::new("setsid");
@@ -172,6 +172,18 @@ impl Terminal {
     }
 }
 
+impl Terminal {
+    /// `kill -9`, of the program itself and of what made the terminal its own.
+    pub fn kill(mut self) {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        for child in fs::read_to_string(children).unwrap_or_default().split_whitespace() {
+            let _ = kill(Pid::from_raw(child.parse().expect("a number")), Signal::SIGKILL);
+        }
+        let _ = self.child.kill();
+        self.child.wait().expect("it can be waited for");
+    }
+}
+
 impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -191,8 +203,21 @@ pub struct Window {
 
 impl Window {
     pub fn start(command: &Command, columns: u16, joins: bool) -> Window {
-        let terminal = Terminal::sized(command, columns);
+        let terminal = Terminal::sized(command, columns, ROWS);
         Window { terminal, parser: Parser::new(ROWS, columns, 0), read: 0, joins }
+    }
+
+    /// One of this height, which stays as it is.
+    pub fn tall(command: &Command, columns: u16, rows: u16) -> Window {
+        let terminal = Terminal::sized(command, columns, rows);
+        Window { terminal, parser: Parser::new(rows, columns, 0), read: 0, joins: false }
+    }
+
+    /// What stands there now.
+    pub fn rows(&mut self) -> Vec<String> {
+        self.catch_up();
+        let (_, columns) = self.parser.screen().size();
+        self.parser.screen().rows(0, columns).collect()
     }
 
     /// Waits until something stands there; gives all rows.
@@ -208,9 +233,7 @@ impl Window {
     fn wait(&mut self, text: &str, stands: bool) -> Vec<String> {
         let begun = Instant::now();
         loop {
-            self.catch_up();
-            let (_, columns) = self.parser.screen().size();
-            let rows: Vec<String> = self.parser.screen().rows(0, columns).collect();
+            let rows = self.rows();
             if rows.iter().any(|row| row.contains(text)) == stands {
                 return rows;
             }

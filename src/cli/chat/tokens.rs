@@ -78,6 +78,12 @@ impl Logins {
         }
     }
 
+    /// Where what the user typed waits for the server.
+    pub(crate) fn outbox_file(&self, user: &str) -> anyhow::Result<PathBuf> {
+        self.prepare()?;
+        Ok(self.folder.as_ref().context(NOWHERE)?.join(format!("outbox-{}", file_name(user))))
+    }
+
     fn token_file(&self, user: &str) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join(format!("token-{}", file_name(user))))
     }

@@ -1,8 +1,12 @@
 //! What Enter and Tab do with a line: send it, carry out what begins with `/`, complete a name. Pure.
 
+use std::sync::Arc;
+
 use crate::cli::chat::screen::event::Effect;
 use crate::cli::chat::screen::navigate::{begin_search, leave, open};
+use crate::cli::chat::screen::outbox::WaitingMessage;
 use crate::cli::chat::screen::state::{ChatState, Completion, OutboxMessage};
+use crate::model::Timestamp;
 
 /// What can stand after `/`, and whether a name comes after it.
 const COMMANDS: [(&str, bool); 6] =
@@ -37,6 +41,22 @@ fn send(state: &mut ChatState, text: &str, effects: &mut Vec<Effect>) {
     open.outbox.push(OutboxMessage { key: key.clone(), text: text.into(), stored: None, refused: None });
     effects.push(Effect::Send { with: open.name.clone(), key, text: text.into() });
     state.sort();
+}
+
+/// Takes up what an earlier program left in its outbox.
+pub(crate) fn take_up(state: &mut ChatState, waiting: Vec<WaitingMessage>, now: Timestamp) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for waits in waiting {
+        let refused = waits.is_old(now).then(|| "it was typed long ago and may have been sent".to_owned());
+        let WaitingMessage { key, with, text, .. } = waits;
+        let text: Arc<str> = text.into();
+        if refused.is_none() {
+            effects.push(Effect::Send { with: with.clone(), key: key.clone(), text: text.clone() });
+        }
+        state.conversation(&with).outbox.push(OutboxMessage { key, text, stored: None, refused });
+    }
+    state.sort();
+    effects
 }
 
 fn carry_out(state: &mut ChatState, line: &str, effects: &mut Vec<Effect>) {
@@ -93,6 +113,7 @@ fn again(state: &mut ChatState, sends: bool, effects: &mut Vec<Effect>) {
             false => {
                 let between = if open.draft.is_empty() { "" } else { "\n" };
                 open.draft.insert(&format!("{between}{}", message.text));
+                effects.push(Effect::Done { key: message.key });
             }
         }
     }

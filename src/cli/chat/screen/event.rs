@@ -59,6 +59,10 @@ pub(crate) enum Effect {
         key: String,
         text: Arc<str>,
     },
+    /// The message with this key waits no more: it is stored, or was taken back.
+    Done {
+        key: String,
+    },
     /// Ask for the messages before this one, or for the newest.
     Older {
         with: String,

@@ -1,13 +1,18 @@
 //! What keys do. Pure: nothing here reads a terminal.
 
-use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{
+    Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
 
 use crate::cli::chat::screen::command::{complete, enter};
 use crate::cli::chat::screen::event::Effect;
-use crate::cli::chat::screen::navigate::{Scroll, begin_search, leave, next_unread, page_rows, scroll, step};
+use crate::cli::chat::screen::navigate::{Scroll, begin_search, leave, next_unread, open, page_rows, scroll, step};
 use crate::cli::chat::screen::search::{self, Direction};
 use crate::cli::chat::screen::state::ChatState;
-use crate::cli::chat::screen::view::HELP;
+use crate::cli::chat::screen::view::{HELP, conversation_at, last_of_help, shows_help};
+
+/// How many rows a turn of the wheel goes.
+const WHEEL: usize = 3;
 
 /// Does what a key, a paste or the window asks for.
 pub(crate) fn terminal(state: &mut ChatState, event: Event, effects: &mut Vec<Effect>) {
@@ -22,7 +27,22 @@ pub(crate) fn terminal(state: &mut ChatState, event: Event, effects: &mut Vec<Ef
         Event::Resize(columns, rows) => (state.columns, state.rows) = (columns, rows),
         Event::FocusGained => state.focused = true,
         Event::FocusLost => state.focused = false,
-        Event::Key(_) | Event::Mouse(_) => {}
+        Event::Mouse(mouse) => point(state, mouse),
+        Event::Key(_) => {}
+    }
+}
+
+/// What the mouse does, where it was asked for.
+fn point(state: &mut ChatState, mouse: MouseEvent) {
+    match mouse.kind {
+        MouseEventKind::ScrollUp => scroll(state, Scroll::Up(WHEEL)),
+        MouseEventKind::ScrollDown => scroll(state, Scroll::Down(WHEEL)),
+        MouseEventKind::Down(MouseButton::Left) => {
+            if let Some(name) = conversation_at(state, mouse.column, mouse.row) {
+                open(state, &name);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -33,6 +53,10 @@ fn press(state: &mut ChatState, key: KeyEvent, effects: &mut Vec<Effect>) {
     }
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     let alt = key.modifiers.contains(KeyModifiers::ALT);
+    if shows_help(state) && !control && !alt && turn_help(state, key.code) {
+        return;
+    }
+    state.help_from = 0;
     match (key.code, control, alt) {
         (KeyCode::Char('c'), true, _) => leave(state, effects),
         (KeyCode::Char('d'), true, _) if state.typing().is_empty() => leave(state, effects),
@@ -58,6 +82,20 @@ fn press(state: &mut ChatState, key: KeyEvent, effects: &mut Vec<Effect>) {
         _ if state.search.is_some() => search_key(state, key),
         _ => edit(state, key),
     }
+}
+
+/// Goes through a help that is longer than the screen.
+fn turn_help(state: &mut ChatState, code: KeyCode) -> bool {
+    let page = usize::from(state.rows / 2).max(1);
+    let last = last_of_help(state);
+    state.help_from = match code {
+        KeyCode::Up => state.help_from.saturating_sub(1),
+        KeyCode::Down => (state.help_from + 1).min(last),
+        KeyCode::PageUp => state.help_from.saturating_sub(page),
+        KeyCode::PageDown => (state.help_from + page).min(last),
+        _ => return false,
+    };
+    true
 }
 
 /// Keys that change what is typed, or move in it.

@@ -7,6 +7,7 @@ mod event;
 mod keys;
 mod navigate;
 mod network;
+mod outbox;
 mod rows;
 mod search;
 mod state;
@@ -27,11 +28,13 @@ use tokio::time::interval;
 
 use self::event::{ChatEvent, Effect};
 use self::network::Network;
+use self::outbox::{Outbox, WaitingMessage};
 use self::state::ChatState;
 use self::terminal::{Screen, keyboard};
 use self::update::update;
 use crate::cli::chat::account;
 use crate::cli::chat::remote::Remote;
+use crate::cli::chat::tokens::Logins;
 use crate::cli::{output, runtime};
 use crate::client::RemoteServer;
 use crate::model::{Timestamp, Token, visible};
@@ -41,8 +44,12 @@ const MINUTE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
-    /// Opens the conversation with this user
+    /// Opens the conversation with this user, or of this group
     user: Option<String>,
+    /// Takes the mouse: its wheel goes through the conversation, a click opens one. With Shift the terminal selects as
+    /// ever
+    #[arg(long)]
+    mouse: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -60,19 +67,69 @@ impl Chat {
         let server = target.server()?;
         let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let mut state = ChatState::new(&me, &server.address.to_string(), TimeZone::system(), colours);
+        let (outbox, effects) = KeptOutbox::take_up(&mut state, &Logins::at(&server.address));
         if let Some(user) = &self.user {
             navigate::open(&mut state, user);
         }
         let runtime = runtime(1)?;
-        let ended = runtime.block_on(converse(&mut state, server, token));
+        let ended = runtime.block_on(converse(&mut state, server, token, outbox, effects, self.mouse));
         runtime.shutdown_background();
         say_what_was_not_sent(&state);
         ended
     }
 }
 
-/// What was typed and not sent stays on the screen of the shell.
+/// The outbox on the disk, where there is a place for it.
+struct KeptOutbox {
+    outbox: Option<Outbox>,
+    /// Why something is not kept.
+    trouble: Option<String>,
+}
+
+impl KeptOutbox {
+    /// With what is to be sent that an earlier program has left.
+    fn take_up(state: &mut ChatState, logins: &Logins) -> (KeptOutbox, Vec<Effect>) {
+        match logins.outbox_file(&state.me).and_then(|place| Ok(Outbox::open(&place)?)) {
+            Ok((outbox, waiting)) => {
+                state.keeps_outbox = true;
+                let effects = command::take_up(state, waiting, Timestamp::now());
+                (KeptOutbox { outbox: Some(outbox), trouble: None }, effects)
+            }
+            Err(why) => {
+                (KeptOutbox { outbox: None, trouble: Some(format!("nothing typed is kept: {why:#}")) }, Vec::new())
+            }
+        }
+    }
+
+    /// Notes what waits, before it is sent, and what waits no more.
+    fn note(&mut self, effect: &Effect) {
+        let Some(outbox) = &mut self.outbox else { return };
+        let noted = match effect {
+            Effect::Send { with, key, text } => outbox.add(&WaitingMessage {
+                key: key.clone(),
+                with: with.clone(),
+                text: text.to_string(),
+                at: Timestamp::now().0,
+            }),
+            Effect::Done { key } => outbox.done(key),
+            _ => Ok(()),
+        };
+        if let Err(why) = noted {
+            self.trouble = Some(format!("the outbox on the disk: {why}"));
+        }
+    }
+}
+
+/// What was typed and not sent stays on the screen of the shell, where no other program will send it.
 fn say_what_was_not_sent(state: &ChatState) {
+    match (state.keeps_outbox, state.unsent()) {
+        (true, 0) => return,
+        (true, 1) => return output::note("chatd: a message waits, the next `chatd chat` sends it"),
+        (true, many) => {
+            return output::note(format_args!("chatd: {many} messages wait, the next `chatd chat` sends them"));
+        }
+        (false, _) => {}
+    }
     for conversation in &state.conversations {
         for message in conversation.outbox.iter().filter(|message| message.stored.is_none()) {
             output::note(format_args!("not sent to {}: {}", visible(&conversation.name), message.text));
@@ -109,9 +166,16 @@ impl ChatSignals {
 }
 
 /// Until the person leaves.
-async fn converse(state: &mut ChatState, server: RemoteServer, token: Token) -> anyhow::Result<ExitCode> {
+async fn converse(
+    state: &mut ChatState,
+    server: RemoteServer,
+    token: Token,
+    mut outbox: KeptOutbox,
+    mut effects: Vec<Effect>,
+    mouse: bool,
+) -> anyhow::Result<ExitCode> {
     let mut signals = ChatSignals::listen()?;
-    let mut screen = Screen::open()?;
+    let mut screen = Screen::open(mouse)?;
     (state.columns, state.rows) = screen.size()?;
     let mut keys = keyboard();
     let (events, mut news) = unbounded_channel();
@@ -121,6 +185,13 @@ async fn converse(state: &mut ChatState, server: RemoteServer, token: Token) -> 
     tokio::spawn(network.carry_out(wants));
     let mut clock = interval(MINUTE);
     loop {
+        for effect in effects.drain(..) {
+            outbox.note(&effect);
+            if !carry_out(effect, &mut screen, &wanted)? {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+        state.note = outbox.trouble.take().or(state.note.take());
         state.now = Timestamp::now();
         screen.draw(state)?;
         let first = tokio::select! {
@@ -142,11 +213,7 @@ async fn converse(state: &mut ChatState, server: RemoteServer, token: Token) -> 
         };
         let mut next = Some(first);
         while let Some(event) = next {
-            for effect in update(state, event) {
-                if !carry_out(effect, &mut screen, &wanted)? {
-                    return Ok(ExitCode::SUCCESS);
-                }
-            }
+            effects.extend(update(state, event));
             next = at_hand(&mut keys, &mut news);
         }
     }
@@ -167,8 +234,12 @@ fn carry_out(effect: Effect, screen: &mut Screen, wanted: &UnboundedSender<Effec
         Effect::Redraw => screen.forget()?,
         Effect::Suspend => screen.suspend()?,
         Effect::Notify(text) => screen.notify(&text)?,
+        Effect::Done { .. } => {}
         // Where the session has ended nobody takes it, and it stays in the outbox.
         other => drop(wanted.send(other)),
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

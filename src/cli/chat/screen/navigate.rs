@@ -87,7 +87,10 @@ pub(crate) fn leave(state: &mut ChatState, effects: &mut Vec<Effect>) {
     }
     state.leaves = true;
     let what = if unsent == 1 { "a message is" } else { "messages are" };
-    state.note = Some(format!("{what} not sent yet and would be lost: once more to leave all the same"));
+    state.note = Some(match state.keeps_outbox {
+        true => format!("{what} not sent yet, the next `chatd chat` does it: once more to leave"),
+        false => format!("{what} not sent yet and would be lost: once more to leave all the same"),
+    });
 }
 
 /// Opens a line to type in what is looked for.

@@ -12,9 +12,9 @@ use crate::cli::chat::screen::state::ShownMessage;
 use crate::cli::chat::script::as_sent;
 use crate::client::link::Link;
 use crate::client::{ClientError, RemoteServer};
-use crate::model::{LookupName, MessageId, SendKey, Token};
+use crate::model::{LookupName, MessageId, SendKey, Token, Username};
 use crate::protocol::text::{self, ReplyContext};
-use crate::protocol::{Command, FollowReply, HistoryEntry, Refusal, Reply};
+use crate::protocol::{Command, FollowReply, GroupCommand, HistoryEntry, Refusal, Reply};
 
 /// How long one request waits for news.
 const WAIT: Duration = Duration::from_secs(20);
@@ -227,12 +227,23 @@ impl Network {
                     other => Err(Trouble::Refused(other)),
                 }
             }
-            Effect::People => match self.ask(link, Command::Show).await? {
-                Reply::Online(names) => self.tell(ChatEvent::People(names.iter().map(ToString::to_string).collect())),
-                other => Err(Trouble::Refused(other)),
-            },
-            Effect::Notify(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => Ok(()),
+            Effect::People => {
+                match self.ask(link, Command::Show).await? {
+                    Reply::Online(names) => self.tell_names(&names)?,
+                    other => return Err(Trouble::Refused(other)),
+                }
+                match self.ask(link, Command::Group(GroupCommand::List)).await? {
+                    Reply::Groups(names) => self.tell_names(&names),
+                    // An older server has none.
+                    _ => Ok(()),
+                }
+            }
+            Effect::Done { .. } | Effect::Notify(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => Ok(()),
         }
+    }
+
+    fn tell_names(&self, names: &[Username]) -> Result<(), Trouble> {
+        self.tell(ChatEvent::People(names.iter().map(ToString::to_string).collect()))
     }
 
     async fn send(&self, link: &mut Link, with: &str, key: &str, text: &str) -> Result<(), Trouble> {

@@ -223,11 +223,10 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// As wide as the longer of the two names, where that is not too wide.
+    /// As wide as the longest name of those who write here, where that is not too wide.
     fn name_width(&self) -> usize {
-        let mut names = [self.state.me.as_str(), self.conversation.name.as_str()].map(|name| visible(name).width());
-        names.sort_unstable();
-        names[1].clamp(4, NAME)
+        let names = self.conversation.writers.iter().chain([&self.state.me]);
+        names.map(|name| visible(name).width()).max().unwrap_or(0).clamp(4, NAME)
     }
 
     fn rule(&self, text: &str, colour: Color) -> Line<'static> {

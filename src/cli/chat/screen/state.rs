@@ -32,9 +32,13 @@ pub(crate) struct ChatState {
     /// Who could be written to, as far as is known.
     pub(crate) people: BTreeSet<String>,
     pub(crate) help: bool,
+    /// The first line of it that is shown.
+    pub(crate) help_from: usize,
     pub(crate) search: Option<Search>,
     /// What the person is told; the next key takes it away.
     pub(crate) note: Option<String>,
+    /// What is typed is sent by the next program of this kind, if this one does not.
+    pub(crate) keeps_outbox: bool,
     /// The person was told what leaving would cost, and the next wish to leave is obeyed.
     pub(crate) leaves: bool,
     /// What is typed while no conversation is open.
@@ -75,6 +79,8 @@ pub(crate) struct ChatConversation {
     /// The row at the bottom of the window; `None`: the last one there is, whatever comes.
     pub(crate) bottom: Option<Anchor>,
     pub(crate) draft: Draft,
+    /// Who has written in it, as far as is known: in a group more than two.
+    pub(crate) writers: BTreeSet<String>,
 }
 
 /// A message that the server has.
@@ -159,8 +165,10 @@ impl ChatState {
             shows_list: true,
             people: BTreeSet::new(),
             help: false,
+            help_from: 0,
             search: None,
             note: None,
+            keeps_outbox: false,
             leaves: false,
             draft: Draft::default(),
             completion: None,
@@ -250,7 +258,16 @@ impl ChatConversation {
             older: Older::Unknown,
             bottom: None,
             draft: Draft::default(),
+            writers: BTreeSet::new(),
         }
+    }
+
+    /// Takes a message that the server has.
+    pub(crate) fn insert(&mut self, id: MessageId, message: ShownMessage) {
+        if !self.writers.contains(&message.from) {
+            self.writers.insert(message.from.clone());
+        }
+        self.messages.insert(id, message);
     }
 
     /// What is among the messages of the server is in the outbox no more.

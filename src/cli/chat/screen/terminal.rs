@@ -9,7 +9,8 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{
-    self, DisableBracketedPaste, DisableFocusChange, EnableBracketedPaste, EnableFocusChange, Event,
+    self, DisableBracketedPaste, DisableFocusChange, DisableMouseCapture, EnableBracketedPaste, EnableFocusChange,
+    EnableMouseCapture, Event,
 };
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
@@ -27,17 +28,19 @@ const NOTIFICATION: usize = 200;
 /// A screen of our own; dropped, the terminal is as it was.
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
+    mouse: bool,
 }
 
 impl Screen {
-    pub(crate) fn open() -> io::Result<Screen> {
+    /// With the mouse, or not.
+    pub(crate) fn open(mouse: bool) -> io::Result<Screen> {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panicked| {
             leave();
             before(panicked);
         }));
-        enter()?;
-        Ok(Screen { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))? })
+        enter(mouse)?;
+        Ok(Screen { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))?, mouse })
     }
 
     /// Columns and rows.
@@ -59,7 +62,7 @@ impl Screen {
     pub(crate) fn suspend(&mut self) -> io::Result<()> {
         leave();
         let _ = emulate_default_handler(SIGTSTP);
-        enter()?;
+        enter(self.mouse)?;
         self.forget()
     }
 
@@ -77,14 +80,16 @@ impl Drop for Screen {
     }
 }
 
-fn enter() -> io::Result<()> {
+fn enter(mouse: bool) -> io::Result<()> {
     enable_raw_mode()?;
-    execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, EnableFocusChange)
+    execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, EnableFocusChange)?;
+    if mouse { execute!(io::stdout(), EnableMouseCapture) } else { Ok(()) }
 }
 
 /// A terminal that is gone needs none of it.
 fn leave() {
-    let _ = execute!(io::stdout(), DisableFocusChange, DisableBracketedPaste, LeaveAlternateScreen, Show);
+    let modes = (DisableMouseCapture, DisableFocusChange, DisableBracketedPaste);
+    let _ = execute!(io::stdout(), modes.0, modes.1, modes.2, LeaveAlternateScreen, Show);
     let _ = disable_raw_mode();
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn update(state: &mut ChatState, event: ChatEvent) -> Vec<Effect> {
             }
             conversation.clear_outbox();
             state.sort();
+            effects.push(Effect::Done { key });
         }
         ChatEvent::Refused { with, key, why } => {
             let outbox = &mut state.conversation(&with).outbox;
@@ -80,7 +81,7 @@ fn came(state: &mut ChatState, messages: Vec<(String, MessageId, ShownMessage)>,
                 news.entry(with).or_default().push(message.text.clone());
             }
         }
-        conversation.messages.insert(id, message);
+        conversation.insert(id, message);
         conversation.clear_outbox();
     }
     state.sort();
@@ -105,7 +106,9 @@ fn page(state: &mut ChatState, with: &str, messages: Vec<(MessageId, ShownMessag
     if let Some((id, message)) = messages.last() {
         conversation.newest = conversation.newest.max((message.sent_at, *id));
     }
-    conversation.messages.extend(messages);
+    for (id, message) in messages {
+        conversation.insert(id, message);
+    }
     conversation.clear_outbox();
     conversation.note_what_is_new(&me);
 }

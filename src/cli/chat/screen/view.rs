@@ -33,7 +33,7 @@ Ctrl-W, Ctrl-U, Ctrl-K             delete a word, to the start, to the end
 Ctrl-L          draw anew       Ctrl-Z          to the shell, back with fg
 Esc             back            Ctrl-C, Ctrl-D  leave
 
-/to NAME        open a conversation with NAME
+/to NAME        open a conversation with NAME, or of the group
 /find TEXT      search in this one
 /retry, /drop   send again, take back what was refused
 /quit           leave
@@ -48,6 +48,8 @@ struct Areas {
     conversation: Rect,
     status: Rect,
     typing: Rect,
+    /// In the place of all but what is typed, with its status.
+    help: Rect,
 }
 
 /// Rows and columns of the part of the screen that shows the open conversation: (columns, rows).
@@ -79,6 +81,7 @@ fn areas(state: &ChatState) -> Areas {
         conversation,
         status: area(1 + middle, 1),
         typing: area(2 + middle, typing),
+        help: Rect { x: 0, y: 0, width: columns, height: (1 + middle).min(rows) },
     }
 }
 
@@ -98,9 +101,27 @@ pub(crate) fn draw(state: &ChatState, frame: &mut Frame<'_>) {
     }
     frame.render_widget(Paragraph::new(status(state, areas.status.width)), areas.status);
     typing(state, areas.typing, frame);
-    if state.help || state.typing().text() == HELP {
-        help(state, areas.title.width, areas.conversation, frame);
+    if shows_help(state) {
+        help(state, areas.help, frame);
     }
+}
+
+pub(crate) fn shows_help(state: &ChatState) -> bool {
+    state.help || state.typing().text() == HELP
+}
+
+/// The conversation whose row of the list is there.
+pub(crate) fn conversation_at(state: &ChatState, column: u16, row: u16) -> Option<String> {
+    let area = areas(state).list?;
+    let place = first_of_list(state, area) + usize::from(row.checked_sub(area.y)?);
+    let is_in_it = area.contains(Position { x: column, y: row });
+    state.conversations.get(place).filter(|_| is_in_it).map(|there| there.name.clone())
+}
+
+/// The first conversation that the list shows, so that the open one is in view.
+fn first_of_list(state: &ChatState, area: Rect) -> usize {
+    let chosen = state.conversations.iter().position(|there| Some(&there.name) == state.open.as_ref()).unwrap_or(0);
+    (chosen + 1).saturating_sub(area.height.into())
 }
 
 fn tint(state: &ChatState, style: Style, colour: Color) -> Style {
@@ -125,7 +146,7 @@ fn title(state: &ChatState, width: u16) -> Line<'static> {
     };
     let right = match elsewhere {
         0 => String::new(),
-        unread => format!("{unread} unread elsewhere "),
+        unread => format!(" {unread} unread elsewhere "),
     };
     let left = fitted(&format!(" {name}"), width.saturating_sub(right.width()));
     Line::styled(format!("{left}{right}"), bar().add_modifier(Modifier::BOLD))
@@ -164,9 +185,7 @@ fn conversation(state: &ChatState, open: &ChatConversation, area: Rect, frame: &
 fn list(state: &ChatState, area: Rect, frame: &mut Frame<'_>) {
     let width = usize::from(area.width);
     let height = usize::from(area.height);
-    let chosen = state.conversations.iter().position(|there| Some(&there.name) == state.open.as_ref()).unwrap_or(0);
-    // The chosen one is always in view.
-    let first = (chosen + 1).saturating_sub(height);
+    let first = first_of_list(state, area);
     let rows = state.conversations.iter().skip(first).take(height).map(|there| {
         let is_open = Some(&there.name) == state.open.as_ref();
         let unread = if there.unread > 0 { format!(" ({})", there.unread) } else { String::new() };
@@ -208,15 +227,30 @@ fn typing(state: &ChatState, area: Rect, frame: &mut Frame<'_>) {
     });
 }
 
-fn help(state: &ChatState, width: u16, area: Rect, frame: &mut Frame<'_>) {
-    let width = usize::from(width);
-    let lines = HELP_TEXT.lines().flat_map(|line| match line.width() <= width {
+/// The help in rows of that many columns.
+fn help_rows(columns: usize) -> Vec<String> {
+    let lines = HELP_TEXT.lines().flat_map(|line| match line.width() <= columns {
         true => vec![line.to_owned()],
         // In a narrow window blanks that make columns take too much of it.
-        false => wrap(&line.split_whitespace().collect::<Vec<_>>().join(" "), width),
+        false => wrap(&line.split_whitespace().collect::<Vec<_>>().join(" "), columns),
     });
-    let mut rows: Vec<Line<'_>> = lines.map(Line::raw).collect();
-    rows.push(Line::styled("Esc takes this away", tint(state, Style::new(), Color::Yellow)));
+    lines.collect()
+}
+
+/// The last row with which the help may begin. The way out of it has a row of its own.
+pub(crate) fn last_of_help(state: &ChatState) -> usize {
+    let area = areas(state).help;
+    (help_rows(area.width.into()).len() + 1).saturating_sub(area.height.into())
+}
+
+fn help(state: &ChatState, area: Rect, frame: &mut Frame<'_>) {
+    let height = usize::from(area.height).saturating_sub(1);
+    let from = state.help_from.min(last_of_help(state));
+    let rows = help_rows(area.width.into());
+    let is_cut = rows.len() > height;
+    let mut shown: Vec<Line<'_>> = rows.into_iter().skip(from).take(height).map(Line::raw).collect();
+    let way_out = if is_cut { "Esc takes this away, PageDown and PageUp turn it" } else { "Esc takes this away" };
+    shown.push(Line::styled(fitted(way_out, area.width.into()), tint(state, bar(), Color::Yellow)));
     frame.render_widget(Clear, area);
-    frame.render_widget(Paragraph::new(Text::from(rows)), area);
+    frame.render_widget(Paragraph::new(Text::from(shown)), area);
 }
