@@ -6,12 +6,15 @@ use super::{Outcome, Peer, Service, TokenState, unavailable};
 use crate::auth::password::{Share, Verdict};
 use crate::auth::throttle::Attempt;
 use crate::charge::network;
-use crate::model::{Password, Token};
+use crate::model::{Password, Token, UserId};
 use crate::protocol::{Refusal, Reply};
 use crate::repository::{NewSession, User};
 
 /// How often a password is looked at for one login, where the account has another hash each time it was.
 const LOOKS: usize = 3;
+
+/// No account has this number.
+const NOBODY: UserId = UserId(0);
 
 /// What one look at the password came to.
 enum PasswordCheck {
@@ -75,11 +78,9 @@ impl Service {
     ) -> Result<PasswordCheck, Refusal> {
         let user = self.repository.user_named(username).await.map_err(unavailable)?;
         // The password of an account that is shut is not looked at: right or wrong, the answer and its cost are those
-        // of an account that is not there.
-        let hash = match user.as_ref().filter(|user| !user.disabled) {
-            Some(user) => self.repository.password_hash(user.id).await.map_err(unavailable)?,
-            None => None,
-        };
+        // of an account that is not there. The store is asked in any case, because that takes time, too.
+        let account = user.as_ref().filter(|user| !user.disabled).map_or(NOBODY, |user| user.id);
+        let hash = self.repository.password_hash(account).await.map_err(unavailable)?;
         let (network, address) = attempt.share();
         let share = Share { known: attempt.is_known(), network, address };
         let verdict = self.passwords.verify(password.spellings(), hash.clone(), share).await;

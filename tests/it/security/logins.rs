@@ -2,14 +2,20 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chatd::internals::repository::Repository;
+use chatd::protocol::dialect::Dialect;
 use nix::sys::signal::{Signal, kill};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::server;
+use super::turns::{connected, service};
 use crate::metrics::numbers;
+use crate::repository::{OPTIONS, add_users, open, quick_folder};
 use crate::support::{Client, PATIENCE, Server, address_in};
 
 /// So dear that a crowd waits for its hashes while the test goes on.
@@ -89,4 +95,27 @@ fn a_login_of_a_peer_that_is_gone_is_not_looked_at() {
     other.login("messi");
     println!("{before} logins were looked at, then 40 peers reset their connections, then {} were", looked_at(&server));
     assert!(looked_at(&server) < 40.0, "all were looked at, though nobody waited");
+}
+
+/// What is asked of the store takes time, and who measures that must not find out which accounts there are. It is seen
+/// here by a store that does not answer.
+#[tokio::test]
+async fn a_login_asks_the_store_as_much_of_an_account_that_is_there_as_of_one_that_is_not() {
+    let folder = quick_folder();
+    let repository = Arc::new(open(folder.path(), &OPTIONS).await);
+    let users = add_users(&repository, 2).await;
+    repository.set_disabled(users[1], true).await.expect("the store works");
+    let mut peer = connected(Dialect::json(), service(repository.clone()));
+    repository.close().await.expect("it closes");
+    let mut said = Vec::new();
+    for name in ["user0", "user1", "nobody"] {
+        peer.write_all(format!("auth {name} wrong\r\n").as_bytes()).await.expect("there is room");
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"\r\n\r\n") {
+            reply.push(peer.read_u8().await.expect("a reply comes"));
+        }
+        said.push(String::from_utf8(reply).expect("it is text"));
+    }
+    assert!(said[0].contains("unavailable"), "{}", said[0]);
+    assert_eq!(said, [said[0].clone(), said[0].clone(), said[0].clone()]);
 }
