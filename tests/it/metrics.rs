@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+
 use crate::support::{Folder, PATIENCE, SENT, Server, address_in, texts};
 
 const SETTINGS: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n[limits]\nconnections_per_address = 2\ninbox_messages = 5";
@@ -123,6 +125,24 @@ fn silent_connections_do_not_hold_up_a_scrape() {
         assert!(get(address, "/metrics").0.starts_with("HTTP/1.1 200"));
     }
     drop(silent);
+}
+
+/// All of them have come when the server goes on.
+#[test]
+fn a_crowd_that_comes_after_a_scrape_does_not_push_it_out() {
+    let folder = Folder::new(SETTINGS);
+    let server = Server::start(&folder);
+    let address = address_in(&server.log(), "listening for Prometheus").expect("it is logged");
+    server.freeze();
+    let mut scrape = TcpStream::connect(address).expect("it listens");
+    scrape.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+    write!(scrape, "GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("it is taken");
+    let crowd: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+    kill(server.pid(), Signal::SIGCONT).expect("it is there");
+    let mut reply = String::new();
+    scrape.read_to_string(&mut reply).expect("it ends");
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+    drop(crowd);
 }
 
 #[test]

@@ -3,16 +3,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{Request, StatusCode, header};
 use axum::routing::get;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -27,7 +30,7 @@ use crate::transport::tls::Tls;
 const LIMIT: Duration = Duration::from_secs(5);
 /// How long its head may be, in bytes.
 const HEAD: usize = 8 << 10;
-/// How many connections there may be; with one more, the oldest is closed.
+/// How many connections there may be; with one more, the oldest that has not asked is closed, else the oldest.
 const AT_ONCE: usize = 64;
 /// How long to wait when no connection can be accepted.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -45,7 +48,7 @@ impl MetricsSources {
     /// Answers until it is aborted. Who is silent makes way for who comes, so that nobody keeps Prometheus out.
     pub(super) async fn serve(self, listener: TcpListener) {
         let router = self.router();
-        let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+        let mut connections: VecDeque<(AbortHandle, Arc<AtomicBool>)> = VecDeque::new();
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -55,13 +58,18 @@ impl MetricsSources {
                     continue;
                 }
             };
-            connections.retain(|connection| !connection.is_finished());
-            if connections.len() >= AT_ONCE
-                && let Some(oldest) = connections.pop_front()
-            {
-                oldest.abort();
+            // Those who came before are heard first, however many come at once.
+            yield_now().await;
+            connections.retain(|(connection, _)| !connection.is_finished());
+            if connections.len() >= AT_ONCE {
+                let silent = connections.iter().position(|(_, has_asked)| !has_asked.load(Ordering::Relaxed));
+                if let Some((oldest, _)) = connections.remove(silent.unwrap_or(0)) {
+                    oldest.abort();
+                }
             }
-            connections.push_back(tokio::spawn(answer(stream, router.clone())).abort_handle());
+            let has_asked = Arc::new(AtomicBool::new(false));
+            let task = tokio::spawn(answer(stream, router.clone(), has_asked.clone()));
+            connections.push_back((task.abort_handle(), has_asked));
         }
     }
 
@@ -113,10 +121,15 @@ impl MetricsSources {
 }
 
 /// One request and one reply of HTTP/1.1.
-async fn answer(stream: TcpStream, router: Router) {
+async fn answer(stream: TcpStream, router: Router, has_asked: Arc<AtomicBool>) {
+    let router = TowerToHyperService::new(router);
+    let asked = service_fn(|request: Request<Incoming>| {
+        has_asked.store(true, Ordering::Relaxed);
+        router.call(request)
+    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(LIMIT).max_buf_size(HEAD);
     http.keep_alive(false).title_case_headers(true);
     // Whoever is too slow, or goes away, asks again.
-    let _ = timeout(LIMIT, http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))).await;
+    let _ = timeout(LIMIT, http.serve_connection(TokioIo::new(stream), asked)).await;
 }
