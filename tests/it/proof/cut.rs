@@ -23,7 +23,7 @@ fn files(folder: &Folder) -> impl Iterator<Item = fs::DirEntry> {
 
 impl Saved {
     fn of(folder: &Folder) -> Saved {
-        let is_kept = |name: &String| !name.ends_with(".lock") && !name.ends_with("-shm") && !name.starts_with("log-");
+        let is_kept = |name: &String| !name.ends_with("-shm") && !name.starts_with("log-");
         let kept = files(folder).map(|entry| entry.file_name().into_string().expect("the names are ours"));
         Saved(
             kept.filter(is_kept)
