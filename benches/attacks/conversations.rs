@@ -35,7 +35,7 @@ pub fn write_long(world: &World) -> Result<()> {
 
 fn ask_for(count: usize, reads: Reads, request: impl Fn(usize) -> String) -> Vec<Peer> {
     let peer = |number| Peer {
-        from: ABROAD,
+        from: ABROAD.into(),
         request: format!("{}\r\n", request(number)).as_bytes().into(),
         replies: 1,
         reads,

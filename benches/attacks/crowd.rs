@@ -6,7 +6,7 @@ use anyhow::Result;
 use memchr::memmem;
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -46,7 +46,7 @@ pub enum Then {
 
 /// What one of the crowd does.
 pub struct Peer {
-    pub from: Ipv4Addr,
+    pub from: IpAddr,
     pub request: Arc<[u8]>,
     /// How many replies the request has.
     pub replies: usize,

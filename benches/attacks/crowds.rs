@@ -1,9 +1,11 @@
 //! Attacks with many connections: which read nothing, say nothing, never end a line, or log in.
 
 use super::crowd::{Peer, Reads, Then, gather};
+use super::mailboxes::SENDERS;
+use super::own_network::NETWORK;
 use super::world::{ABROAD, HOME, PATIENCE, World};
 use anyhow::Result;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// What one connection sends before it stops.
@@ -23,7 +25,8 @@ const GUESSING: (usize, usize) = (250, 5);
 
 fn peers(count: usize, from: impl Fn(usize) -> Ipv4Addr, request: &str, reads: Reads) -> Vec<Peer> {
     let request: Arc<[u8]> = request.as_bytes().into();
-    let peer = |number| Peer { from: from(number), request: Arc::clone(&request), replies: 1, reads, then: Then::Stay };
+    let peer =
+        |number| Peer { from: from(number).into(), request: Arc::clone(&request), replies: 1, reads, then: Then::Stay };
     (0..count).map(peer).collect()
 }
 
@@ -63,6 +66,20 @@ pub fn one_account(world: &World) -> Result<()> {
     let (addresses, each) = (MANY.0, world.of(MANY.1, 20));
     let request = format!("show {}\r\n", world.token("attacker"));
     gather(world, peers(addresses * each, |number| one_of(10 * (number / each)), &request, Reads::All))
+}
+
+/// Connections of many accounts, each from an address of its own, all in one network.
+pub fn one_network(world: &World) -> Result<()> {
+    let each = world.of(MANY.1, 20);
+    let mut all = Vec::new();
+    for name in SENDERS.iter().chain(&["attacker", "friend", "old"]) {
+        let request: Arc<[u8]> = format!("show {}\r\n", world.token(name)).as_bytes().into();
+        all.extend((0..each).map(|_| {
+            let from = Ipv6Addr::from_bits(NETWORK.to_bits() + u128::from(fastrand::u64(1..)));
+            Peer { from: from.into(), request: Arc::clone(&request), replies: 1, reads: Reads::All, then: Then::Stay }
+        }));
+    }
+    gather(world, all)
 }
 
 /// Long lines that never end.

@@ -1,7 +1,7 @@
 //! The innocent user: a small round of requests, again and again, and how long each takes.
 
 use super::interrupt::Interrupt;
-use super::world::{HOME, PASSWORD, Talk, World, token_in};
+use super::world::{PASSWORD, Talk, World, token_in};
 use anyhow::Result;
 use std::io::{self, ErrorKind};
 use std::thread;
@@ -194,7 +194,7 @@ impl<'a> Innocent<'a> {
     }
 
     fn arrive(&self) -> Result<Talk, Failure> {
-        Talk::from(HOME, self.world.address).map_err(|error| match error.downcast::<io::Error>() {
+        Talk::from(self.world.home, self.world.address).map_err(|error| match error.downcast::<io::Error>() {
             Ok(error) => Failure::Lost(error),
             Err(error) => Failure::Said(error.to_string()),
         })

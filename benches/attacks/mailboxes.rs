@@ -44,8 +44,13 @@ fn fill(world: &World, readers: &[&str], each: usize, text_bytes: usize) -> Resu
 /// The mailbox is asked for and read, and the connection reset, so that all of it goes back.
 pub fn take_and_reset(world: &World) -> Result<()> {
     let request = format!("inbox {}\r\n", world.token("attacker"));
-    let peer =
-        || Peer { from: ABROAD, request: request.as_bytes().into(), replies: 1, reads: Reads::All, then: Then::Reset };
+    let peer = || Peer {
+        from: ABROAD.into(),
+        request: request.as_bytes().into(),
+        replies: 1,
+        reads: Reads::All,
+        then: Then::Reset,
+    };
     gather(world, vec![peer(), peer()])
 }
 
@@ -93,7 +98,7 @@ pub fn squat(world: &World) -> Result<()> {
     let line = format!("send {} friend  a \r\n", world.token("attacker"));
     let packet = 250;
     let peer = Peer {
-        from: ABROAD,
+        from: ABROAD.into(),
         request: line.repeat(packet).as_bytes().into(),
         replies: packet,
         reads: Reads::All,

@@ -11,6 +11,7 @@
 //! | `crowd.rs` | many connections with the same habits, on one thread |
 //! | `innocent.rs` | the innocent user, and how long each request takes |
 //! | `world.rs` | a chatd with accounts; filling it |
+//! | `own_network.rs` | a network of the row's own, with many addresses |
 //! | `outcome.rs` | a row as it is printed, and its goal |
 
 mod conversations;
@@ -21,6 +22,7 @@ mod innocent;
 pub mod interrupt;
 mod mailboxes;
 mod outcome;
+mod own_network;
 mod rows;
 #[path = "../load/servers.rs"]
 mod servers;
@@ -30,6 +32,7 @@ use anyhow::{Context, Result, anyhow};
 use innocent::{Innocent, Lived};
 use interrupt::Interrupt;
 pub use outcome::{HEADING, Outcome};
+pub use own_network::NotAllowed;
 pub use rows::ROWS;
 use rustix::process::setpriority_process;
 use std::path::PathBuf;
@@ -75,6 +78,8 @@ pub struct Attack {
     pub has_dear_passwords: bool,
     /// Accounts beside those that every row has.
     pub accounts: &'static [&'static str],
+    /// All of it happens in a network of its own, which has a /64 of addresses.
+    pub has_own_network: bool,
     /// What is stored before.
     pub prepare: fn(&World) -> Result<()>,
     /// The server starts again after that, with nothing in memory.
@@ -94,6 +99,20 @@ impl Attack {
 
 /// Starts a new chatd, lets the innocent user live in quiet and then under attack, and stops it.
 pub fn drive(attack: &'static Attack, plan: &Plan, interrupt: &Interrupt) -> Result<Outcome> {
+    if !attack.has_own_network {
+        return drive_here(attack, plan, interrupt);
+    }
+    // The network is that of a thread, and of those that it starts.
+    thread::scope(|scope| {
+        let driver = scope.spawn(|| {
+            own_network::enter()?;
+            drive_here(attack, plan, interrupt)
+        });
+        driver.join().unwrap_or_else(|_| Err(anyhow!("the row panicked")))
+    })
+}
+
+fn drive_here(attack: &'static Attack, plan: &Plan, interrupt: &Interrupt) -> Result<Outcome> {
     servers::allow_connections(if plan.is_brief { BRIEF_CONNECTIONS } else { CONNECTIONS })?;
     let directory = tempfile::Builder::new().prefix("chatd-attack-").tempdir_in(&plan.directory)?;
     let mut world = World::make(attack, plan, directory.path(), interrupt)?;

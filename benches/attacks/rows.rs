@@ -21,13 +21,14 @@ const USUAL: Attack = Attack {
     brief_settings: "",
     has_dear_passwords: false,
     accounts: &[],
+    has_own_network: false,
     prepare: nothing,
     restarts: false,
     attack: nothing,
     check: nothing,
 };
 
-pub static ROWS: [Attack; 16] = [
+pub static ROWS: [Attack; 17] = [
     Attack {
         label: "9",
         what: "88,000 small messages: asked for, read and given back, again and again",
@@ -77,6 +78,16 @@ pub static ROWS: [Attack; 16] = [
         steps: &[Send, Arrive, Login],
         brief_settings: "limits.connections = 200\nlimits.connections_per_account = 100\n",
         attack: crowds::one_account,
+        ..USUAL
+    },
+    Attack {
+        label: "12-network",
+        what: "11,000 connections of eleven accounts with living tokens, from as many addresses of one IPv6 /64",
+        steps: &[Send, Arrive, Login],
+        brief_settings: "limits.connections = 200\nlimits.connections_per_address = 100\n",
+        accounts: &mailboxes::SENDERS,
+        has_own_network: true,
+        attack: crowds::one_network,
         ..USUAL
     },
     Attack {

@@ -9,14 +9,14 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Where the innocent user connects from.
+/// Where the innocent user connects from, unless the row has a network of its own.
 pub const HOME: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// Where most attackers connect from.
@@ -40,6 +40,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub struct World {
     pub attack: &'static Attack,
     pub address: SocketAddr,
+    /// Where the innocent user connects from.
+    pub home: IpAddr,
     pub is_brief: bool,
     pub seconds: f64,
     /// The attack is in place.
@@ -58,7 +60,11 @@ pub struct World {
 impl World {
     /// A new database in `directory`, its accounts, a server, and a session of each account.
     pub fn make(attack: &'static Attack, plan: &Plan, directory: &Path, interrupt: &Interrupt) -> Result<Self> {
-        let address = servers::free_address()?;
+        let (home, address) = match attack.has_own_network {
+            // Nobody else is there.
+            true => (Ipv6Addr::LOCALHOST.into(), (Ipv6Addr::LOCALHOST, 8889).into()),
+            false => (HOME.into(), servers::free_address()?),
+        };
         let cheap = "password.memory_kib = 8\npassword.iterations = 1\n";
         let settings = format!(
             "server.listen = \"{address}\"\ndatabase.url = \"sqlite://{}/chat.db\"\n{}{}{}",
@@ -71,6 +77,7 @@ impl World {
         let mut world = Self {
             attack,
             address,
+            home,
             is_brief: plan.is_brief,
             seconds: plan.seconds,
             in_place: AtomicBool::new(false),
@@ -87,7 +94,7 @@ impl World {
             world.run(&["user", "add", name, "--password-stdin"], &format!("{PASSWORD}\n"))?;
         }
         world.start(interrupt)?;
-        let mut talk = Talk::from(HOME, address)?;
+        let mut talk = Talk::from(home, address)?;
         for name in names {
             let reply = talk.ask_ok(&format!("auth {name} {PASSWORD}"))?;
             let token = token_in(reply).context("a login without a token")?;
@@ -187,7 +194,7 @@ pub struct Talk {
 
 impl Talk {
     /// Connects from this address of this machine.
-    pub fn from(address: Ipv4Addr, to: SocketAddr) -> Result<Self> {
+    pub fn from(address: impl Into<IpAddr>, to: SocketAddr) -> Result<Self> {
         let stream = connect(address, to)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -259,8 +266,13 @@ pub fn token_in(reply: &str) -> Option<String> {
 }
 
 /// A connection from this address of this machine.
-pub fn connect(from: Ipv4Addr, to: SocketAddr) -> Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+pub fn connect(from: impl Into<IpAddr>, to: SocketAddr) -> Result<TcpStream> {
+    let from = from.into();
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    if from.is_ipv6() {
+        // All of a network is this machine's, though no address of it was given to an interface.
+        socket.set_freebind_v6(true)?;
+    }
     socket.bind(&SockAddr::from(SocketAddr::from((from, 0))))?;
     socket.connect_timeout(&SockAddr::from(to), PATIENCE)?;
     Ok(socket.into())
