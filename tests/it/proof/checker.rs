@@ -1,84 +1,24 @@
-//! A crowd of senders and readers who write down what they asked and what they were told, and the sums that these notes
-//! must give: lost 0, phantom 0, altered 0, wrong person 0, out of order 0, and twice only where a fault could do that.
+//! A crowd of senders and readers, who write down what they asked and what they were told. Some of what they send goes
+//! to groups, of which people are members at times; some goes under keys, and is sent again where no reply came. Some
+//! readers do not wait for the replies. Some people follow the message log at a place of their own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use super::notes::{Certain, Fate, Followed, Invoked, Moment, Notes, Read, Sums, To};
 use crate::support::{Folder, PATIENCE, SENT, Server};
 
-/// What a sender knows of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// OK was said.
-    Stored,
-    /// An error was said, or nothing: it may be stored or not.
-    Unknown,
-}
-
-/// A message that somebody asked to be sent.
-#[derive(Clone, Debug)]
-struct Invoked {
-    recipient: usize,
-    text: String,
-    fate: Fate,
-}
-
-/// What all have written down.
-#[derive(Debug, Default)]
-struct Notes {
-    /// By sender, in the order asked.
-    sent: BTreeMap<usize, Vec<Invoked>>,
-    /// In the order read by each reader: who reads, the sender's user name, the text.
-    read: Vec<(usize, String, String)>,
-    /// Readers whose connection broke after they had asked: what they were handed out may come again.
-    broken: BTreeSet<usize>,
-}
-
-/// What the notes add up to.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Sums {
-    pub acknowledged: usize,
-    pub unknown: usize,
-    pub lost: usize,
-    pub phantom: usize,
-    pub altered: usize,
-    pub wrong_person: usize,
-    /// Twice although no connection of that reader ever broke.
-    pub doubled: usize,
-    /// Twice, and a fault may have done it.
-    pub redelivered: usize,
-    pub out_of_order: usize,
-}
-
-impl fmt::Display for Sums {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sums { acknowledged, unknown, lost, phantom, altered, wrong_person, .. } = self;
-        write!(
-            f,
-            "{acknowledged} acknowledged, {unknown} unknown: lost {lost}, phantom {phantom}, altered {altered}, "
-        )?;
-        let Sums { doubled, redelivered, out_of_order, .. } = self;
-        write!(
-            f,
-            "wrong person {wrong_person}, doubled {doubled}, out of order {out_of_order}; redelivered {redelivered}"
-        )
-    }
-}
-
-impl Sums {
-    /// Fails unless all that must be 0 is 0.
-    pub fn must_hold(&self) {
-        let Sums { lost, phantom, altered, wrong_person, doubled, out_of_order, .. } = self;
-        let wrong = [lost, phantom, altered, wrong_person, doubled, out_of_order];
-        assert!(wrong.iter().all(|count| **count == 0), "{self}");
-    }
-}
+/// Groups, of which each user makes one until there are so many, and stays in it.
+const GROUPS: usize = 4;
+/// So many of the users follow the message log.
+const FOLLOWERS: usize = 3;
+const DONE: &str = "{\"status\": \"OK\", \"message\": \"Done\"}";
 
 /// The accounts of a crowd, and all that it has noted so far.
 #[derive(Clone)]
@@ -86,6 +26,7 @@ pub struct Crowd {
     tokens: Arc<Vec<String>>,
     notes: Arc<Mutex<Notes>>,
     nonce: Arc<AtomicU64>,
+    clock: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
     dark: Arc<AtomicBool>,
 }
@@ -105,26 +46,53 @@ impl AtWork {
 }
 
 fn name(user: usize) -> String {
-    format!("user{user}")
+    To::User(user).name()
 }
 
 impl Crowd {
-    /// Makes `count` accounts in `folder` and logs each in; the tokens are good for all that follows.
+    /// Makes `count` accounts and the groups in `folder` and logs each in; the tokens are good for all that follows.
     pub fn new(folder: &Folder, count: usize) -> Crowd {
         (0..count).for_each(|user| folder.add_user(&name(user), &name(user), ""));
         let server = Server::start(folder);
         let tokens = (0..count).map(|user| server.login(&name(user)).1).collect();
-        assert_eq!(server.stop(), Some(0));
-        Crowd {
+        let crowd = Crowd {
             tokens: Arc::new(tokens),
             notes: Arc::default(),
             nonce: Arc::default(),
+            clock: Arc::default(),
             refused: Arc::default(),
             dark: Arc::default(),
+        };
+        let mut client = server.connect();
+        for group in 0..GROUPS.min(count) {
+            let made = client.ask(&format!("group {} create {}", crowd.tokens[group], To::Group(group).name()));
+            assert_eq!(made, DONE);
+            for user in 0..count {
+                crowd.note_membership(group, user, user == group);
+            }
+        }
+        drop(client);
+        assert_eq!(server.stop(), Some(0));
+        crowd
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// It was just said whether somebody is a member.
+    fn note_membership(&self, group: usize, user: usize, is_member: bool) {
+        let since = self.now();
+        let mut notes = self.notes();
+        let certain = notes.members.entry((group, user)).or_default();
+        match certain.last_mut() {
+            Some(last) if last.until == Moment::MAX && last.is_member == is_member => {}
+            Some(last) if last.until == Moment::MAX => panic!("{group} {user}: it is {is_member} after {last:?}"),
+            _ => certain.push(Certain { is_member, since, until: Moment::MAX }),
         }
     }
 
-    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+    fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().expect("nobody in the crowd panics")
     }
 
@@ -151,7 +119,7 @@ impl Crowd {
         assert!(senders.max(readers) <= self.tokens.len());
         for number in 0..senders {
             let (crowd, enough) = (self.clone(), enough.clone());
-            threads.push(thread::spawn(move || crowd.send(address, number, &enough)));
+            threads.push(thread::spawn(move || _ = crowd.send(address, number, &enough)));
         }
         for number in 0..readers {
             let (crowd, enough) = (self.clone(), enough.clone());
@@ -163,12 +131,19 @@ impl Crowd {
                 }
             }));
         }
+        for user in 0..FOLLOWERS.min(self.tokens.len()) {
+            let (crowd, enough) = (self.clone(), enough.clone());
+            threads.push(thread::spawn(move || _ = crowd.follow(address, user, &enough)));
+        }
+        let (crowd, stop) = (self.clone(), enough.clone());
+        threads.push(thread::spawn(move || _ = crowd.join_and_leave(address, &stop)));
         AtWork { enough, threads }
     }
 
     /// Each sender is one user on one connection, so that its order is that of its requests; some are pipelined.
-    fn send(&self, address: SocketAddr, sender: usize, enough: &AtomicBool) {
-        let Some(mut connection) = Connection::open(address) else { return };
+    fn send(&self, address: SocketAddr, sender: usize, enough: &AtomicBool) -> Option<()> {
+        let mut connection = Connection::open(address)?;
+        self.send_again(&mut connection, sender)?;
         while !enough.load(Ordering::Relaxed) {
             let together = fastrand::usize(1..4);
             let mut asked = String::new();
@@ -176,28 +151,127 @@ impl Crowd {
                 let mut notes = self.notes();
                 let sent = notes.sent.entry(sender).or_default();
                 for _ in 0..together {
-                    let recipient = fastrand::usize(..self.tokens.len());
                     let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
-                    let text = format!("{sender}:{nonce}:{}", "é\\\"".repeat(fastrand::usize(..20)));
-                    asked += &format!("send {} {} {text}\r\n", self.tokens[sender], name(recipient));
-                    sent.push(Invoked { recipient, text, fate: Fate::Unknown });
+                    let invoked = Invoked {
+                        to: match fastrand::u8(..4) {
+                            0 => To::Group(fastrand::usize(..GROUPS.min(self.tokens.len()))),
+                            _ => To::User(fastrand::usize(..self.tokens.len())),
+                        },
+                        text: format!("{sender}:{nonce}:{}", "é\\\"".repeat(fastrand::usize(..20))),
+                        fate: Fate::Unknown,
+                        asked: self.now(),
+                        answered: Moment::MAX,
+                        has_key: fastrand::u8(..4) == 0,
+                    };
+                    asked += &self.request(sender, &invoked);
+                    sent.push(invoked);
                 }
                 sent.len() - together
             };
-            if connection.write(&asked).is_none() {
-                return;
-            }
+            connection.write(&asked)?;
             for place in first..first + together {
-                match connection.reply() {
-                    Some(reply) if reply == SENT && !self.dark.load(Ordering::SeqCst) => {
-                        let mut notes = self.notes();
-                        notes.sent.get_mut(&sender).expect("it was entered above")[place].fate = Fate::Stored;
-                    }
-                    Some(_) => _ = self.refused.fetch_add(1, Ordering::Relaxed),
-                    None => return,
-                }
+                let reply = connection.reply()?;
+                self.note_reply(sender, place, &reply);
             }
         }
+        Some(())
+    }
+
+    /// A message that has no reply may be stored; under its key it is stored once, however often it is sent. All of
+    /// them are sent again before anything new, so that they keep their order.
+    fn send_again(&self, connection: &mut Connection, sender: usize) -> Option<()> {
+        let unknown: Vec<(usize, String)> = {
+            let notes = self.notes();
+            let sent = notes.sent.get(&sender).into_iter().flatten().enumerate();
+            let unknown = sent.filter(|(_, invoked)| invoked.has_key && invoked.answered == Moment::MAX);
+            unknown.map(|(place, invoked)| (place, self.request(sender, invoked))).collect()
+        };
+        for (place, request) in unknown {
+            connection.write(&request)?;
+            let reply = connection.reply()?;
+            self.note_reply(sender, place, &reply);
+        }
+        Some(())
+    }
+
+    fn request(&self, sender: usize, Invoked { to, text, has_key, .. }: &Invoked) -> String {
+        let (token, to) = (&self.tokens[sender], to.name());
+        match has_key {
+            // A text is its own key, up to what stands after its number.
+            true => format!("sendkey {token} {} {to} {text}\r\n", text.rsplit_once(':').expect("it has two").0),
+            false => format!("send {token} {to} {text}\r\n"),
+        }
+    }
+
+    fn note_reply(&self, sender: usize, place: usize, reply: &str) {
+        if self.dark.load(Ordering::SeqCst) {
+            return;
+        }
+        let answered = self.now();
+        let mut notes = self.notes();
+        let invoked = &mut notes.sent.get_mut(&sender).expect("it was entered before")[place];
+        invoked.answered = answered;
+        match reply == SENT || reply.starts_with("{\"status\": \"OK\", \"id\": ") {
+            true => invoked.fate = Fate::Stored,
+            // Of who has left the group.
+            false if reply.contains("Bukan member group") => {}
+            false => _ = self.refused.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// People join groups and leave them; who has made a group stays in it.
+    fn join_and_leave(&self, address: SocketAddr, enough: &AtomicBool) -> Option<()> {
+        let mut connection = Connection::open(address)?;
+        while !enough.load(Ordering::Relaxed) {
+            let (group, user) =
+                (fastrand::usize(..GROUPS.min(self.tokens.len())), fastrand::usize(..self.tokens.len()));
+            let joins = fastrand::u8(..4) > 0;
+            if user == group {
+                continue;
+            }
+            if let Some(last) = self.notes().members.get_mut(&(group, user)).and_then(|certain| certain.last_mut())
+                && last.is_member != joins
+                && last.until == Moment::MAX
+            {
+                last.until = self.now();
+            }
+            let word = if joins { "join" } else { "leave" };
+            connection.write(&format!("group {} {word} {}\r\n", self.tokens[user], To::Group(group).name()))?;
+            let reply = connection.reply()?;
+            let is_so = reply == DONE || reply.contains(if joins { "User sudah join" } else { "Bukan member group" });
+            if is_so && !self.dark.load(Ordering::SeqCst) {
+                self.note_membership(group, user, joins);
+            }
+            thread::sleep(Duration::from_millis(fastrand::u64(..20)));
+        }
+        Some(())
+    }
+
+    /// Where a follower goes on: after the last message that it was shown.
+    fn follow(&self, address: SocketAddr, user: usize, enough: &AtomicBool) -> Option<()> {
+        let mut connection = Connection::open(address)?;
+        while !enough.load(Ordering::Relaxed) {
+            let after = self.notes().followed.entry(user).or_default().last().map_or(0, |last| last.id);
+            connection.write(&format!("follow {} {after} 1\r\n", self.tokens[user]))?;
+            let reply = connection.reply()?;
+            if !self.dark.load(Ordering::SeqCst) {
+                self.note_followed(user, &reply);
+            }
+        }
+        Some(())
+    }
+
+    /// Notes what a follower is shown; gives whether there is more.
+    fn note_followed(&self, user: usize, reply: &str) -> bool {
+        let reply: Value = serde_json::from_str(reply).expect("replies are JSON");
+        let followed = &reply["follow"];
+        let Some(messages) = followed["messages"].as_array() else { return false };
+        let shown = messages.iter().map(|message| Followed {
+            id: message["id"].as_i64().expect("a number"),
+            text: message["msg"].as_str().expect("a text").trim().to_owned(),
+        });
+        self.notes().followed.entry(user).or_default().extend(shown);
+        followed["more"] == true
     }
 
     /// One connection that reads for a while and then ends cleanly; `None` when it broke.
@@ -212,6 +286,15 @@ impl Crowd {
                 break;
             }
             let asked = connection.write(&format!("inbox {}\r\n", self.tokens[reader]));
+            // Every other reader now and then does not wait for the reply: what was in it must come again.
+            if reader % 2 == 1 && fastrand::u8(..10) == 0 {
+                let mut notes = self.notes();
+                notes.impatient.insert(reader);
+                notes.broken.insert(reader);
+                drop(notes);
+                thread::sleep(Duration::from_millis(fastrand::u64(..4)));
+                return Some(());
+            }
             let Some(reply) = asked.and_then(|()| connection.reply()) else { return broken() };
             self.note_read(reader, &reply);
             thread::sleep(Duration::from_millis(fastrand::u64(..4)));
@@ -224,16 +307,21 @@ impl Crowd {
     }
 
     fn note_read(&self, reader: usize, reply: &str) {
-        let reply: serde_json::Value = serde_json::from_str(reply).expect("replies are JSON");
+        let reply: Value = serde_json::from_str(reply).expect("replies are JSON");
         let Some(senders) = reply["messages"].as_object() else { return };
         let mut notes = self.notes();
         for (sender, messages) in senders {
             for message in messages.as_array().expect("a list") {
-                let text = message["msg"].as_str().expect("a text").trim();
-                assert_eq!(message["msg_to"], name(reader));
-                notes.read.push((reader, sender.clone(), text.to_owned()));
+                let text = |key: &str| message[key].as_str().expect("a text").trim().to_owned();
+                notes.read.push(Read { reader, sender: sender.clone(), to: text("msg_to"), text: text("msg") });
             }
         }
+    }
+
+    /// The server has stopped in good order after a check: what was read is noted for good.
+    pub fn all_is_settled(&self) {
+        let mut notes = self.notes();
+        notes.settled = notes.read.len();
     }
 
     /// Every reader's last replies may come again: the server was killed.
@@ -241,8 +329,35 @@ impl Crowd {
         self.notes().broken.extend(0..self.tokens.len());
     }
 
-    /// Empties all inboxes, and adds up.
+    /// Sends again what has no reply and a key, empties all inboxes, lets the followers come to the end, and adds up.
     pub fn check(&self, server: &Server) -> Sums {
+        for user in 0..self.tokens.len() {
+            let mut connection = Connection::open(server.address).expect("the server listens");
+            self.send_again(&mut connection, user).expect("the server answers");
+        }
+        let followers: Vec<usize> = self.notes().followed.keys().copied().collect();
+        let mut client = server.connect();
+        for user in followers {
+            loop {
+                let after = self.notes().followed[&user].last().map_or(0, |last| last.id);
+                if !self.note_followed(user, &client.ask(&format!("follow {} {after}", self.tokens[user]))) {
+                    break;
+                }
+            }
+        }
+        let begun = Instant::now();
+        loop {
+            self.empty_inboxes(server);
+            let sums = self.add_up();
+            // A server that has not seen yet that somebody is gone keeps what it has handed out.
+            if sums.lost == 0 || begun.elapsed() > PATIENCE {
+                return sums;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn empty_inboxes(&self, server: &Server) {
         for (reader, token) in self.tokens.iter().enumerate() {
             let mut client = server.connect();
             loop {
@@ -253,59 +368,11 @@ impl Crowd {
                 }
             }
         }
-        self.add_up()
     }
 
     fn add_up(&self) -> Sums {
-        let notes = self.notes();
-        let mut sums = Sums::default();
-        let mut asked = HashMap::new();
-        for (sender, sent) in &notes.sent {
-            for (place, invoked) in sent.iter().enumerate() {
-                let nonce = nonce_of(&invoked.text).expect("every text has one");
-                asked.insert(nonce, (*sender, place, invoked));
-            }
-        }
-        let mut times: HashMap<u64, usize> = HashMap::new();
-        let mut last: HashMap<(usize, usize), usize> = HashMap::new();
-        for (reader, sender_name, text) in &notes.read {
-            let Some((nonce, (sender, place, invoked))) = nonce_of(text).and_then(|nonce| asked.get_key_value(&nonce))
-            else {
-                sums.phantom += 1;
-                continue;
-            };
-            sums.altered += usize::from(invoked.text != *text);
-            sums.wrong_person += usize::from(invoked.recipient != *reader || name(*sender) != *sender_name);
-            let times = times.entry(*nonce).or_default();
-            *times += 1;
-            if *times > 1 {
-                match notes.broken.contains(reader) {
-                    true => sums.redelivered += 1,
-                    false => sums.doubled += 1,
-                }
-                continue;
-            }
-            // What is read for the first time comes after all that this sender had sent before to this reader; where
-            // one user reads on several connections, their notes interleave.
-            let last = last.entry((*sender, *reader)).or_default();
-            sums.out_of_order += usize::from(*place + 1 < *last);
-            *last = (*place + 1).max(*last);
-        }
-        for (nonce, (_, _, invoked)) in &asked {
-            match invoked.fate {
-                Fate::Stored => {
-                    sums.acknowledged += 1;
-                    sums.lost += usize::from(!times.contains_key(nonce));
-                }
-                Fate::Unknown => sums.unknown += 1,
-            }
-        }
-        sums
+        self.notes().add_up(self.tokens.len())
     }
-}
-
-fn nonce_of(text: &str) -> Option<u64> {
-    text.split(':').nth(1)?.parse().ok()
 }
 
 /// A client that expects faults.
@@ -353,29 +420,69 @@ fn the_checker_sees_every_kind_of_wrong() {
     let crowd = Crowd::new(&folder, 8);
     let server = Server::start(&folder);
     let work = crowd.work(server.address, 8, 4);
-    let begun = std::time::Instant::now();
-    while crowd.acknowledged() < 200 {
+    let begun = Instant::now();
+    let is_enough = || {
+        let notes = crowd.notes();
+        let is_key = |sent: &&Invoked| sent.has_key && sent.fate == Fate::Stored;
+        let to_groups = notes.read.iter().filter(|read| read.to.starts_with("group")).count();
+        let left = notes.members.values().filter(|certain| certain.len() > 2).count();
+        notes.sent.values().flatten().filter(is_key).count() > 20 && to_groups > 50 && left > 2
+    };
+    while crowd.acknowledged() < 200 || !is_enough() {
         assert!(begun.elapsed() < PATIENCE);
         thread::sleep(Duration::from_millis(5));
     }
     work.stop();
     let sums = crowd.check(&server);
     sums.must_hold();
-    assert_eq!((sums.redelivered, sums.unknown), (0, 0), "{sums}");
+    assert!(sums.to_members > 50 && sums.under_keys > 20 && sums.to_followers > 50, "{sums}");
 
     let spoiled = |spoil: &dyn Fn(&mut Notes)| {
-        let notes = {
-            let notes = crowd.notes();
-            Notes { sent: notes.sent.clone(), read: notes.read.clone(), broken: notes.broken.clone() }
-        };
-        let spoiled = Crowd { notes: Arc::new(Mutex::new(notes)), ..crowd.clone() };
+        let spoiled = Crowd { notes: Arc::new(Mutex::new(crowd.notes().clone())), ..crowd.clone() };
         spoil(&mut spoiled.notes());
         spoiled.add_up()
     };
-    assert_eq!(spoiled(&|notes| _ = notes.read.pop()).lost, 1);
-    assert_eq!(spoiled(&|notes| notes.read[0].2 = "0:999999999:x".to_owned()).phantom, 1);
-    assert_eq!(spoiled(&|notes| notes.read[0].2.push('x')).altered, 1);
-    assert_eq!(spoiled(&|notes| notes.read[0].0 = (notes.read[0].0 + 1) % 8).wrong_person, 1);
-    assert_eq!(spoiled(&|notes| notes.read.push(notes.read[0].clone())).doubled, 1);
+    let own = |notes: &Notes| notes.read.iter().position(|read| read.to.starts_with("user")).expect("there are many");
+    let of_group = |notes: &Notes| {
+        let is_certain = |read: &Read| {
+            let mut alone = notes.clone();
+            alone.read.retain(|other| (other.reader, &other.text) != (read.reader, &read.text));
+            read.to.starts_with("group") && alone.add_up(8).lost == 1
+        };
+        notes.read.iter().position(is_certain).expect("there are many")
+    };
+    assert_eq!(spoiled(&|notes| _ = notes.read.remove(own(notes))).lost, 1);
+    assert_eq!(spoiled(&|notes| _ = notes.read.remove(of_group(notes))).lost, 1);
+    assert_eq!(spoiled(&|notes| notes.read[0].text = "0:999999999:x".to_owned()).phantom, 1);
+    assert_eq!(spoiled(&|notes| notes.read[0].text.push('x')).altered, 1);
+    let own_read = own(&crowd.notes());
+    assert_eq!(spoiled(&|notes| notes.read[own_read].reader += 1).wrong_person, 1);
+    assert_eq!(spoiled(&|notes| notes.read[own_read].to = "group0".to_owned()).wrong_person, 1);
+    let is_for_no_member = |notes: &mut Notes| {
+        for certain in notes.members.values_mut() {
+            *certain = vec![Certain { is_member: false, since: 0, until: Moment::MAX }];
+        }
+    };
+    assert!(spoiled(&is_for_no_member).wrong_person > 50);
+    let again = |notes: &mut Notes| {
+        let read = notes.read.iter().find(|read| !notes.broken.contains(&read.reader)).expect("most are patient");
+        notes.read.push(read.clone());
+    };
+    assert_eq!(spoiled(&again).doubled, 1);
+    let settled = |notes: &mut Notes| {
+        notes.broken.extend(0..8);
+        notes.settled = notes.read.len();
+        notes.read.push(notes.read[0].clone());
+    };
+    assert_eq!(spoiled(&settled).doubled, 1);
     assert!(spoiled(&|notes| notes.read.reverse()).out_of_order > 0);
+
+    let shown = |notes: &Notes| notes.followed[&0].last().expect("there are many").clone();
+    assert_eq!(spoiled(&|notes| _ = notes.followed.get_mut(&0).and_then(Vec::pop)).lost, 1);
+    let twice = |notes: &mut Notes| {
+        let again = Followed { id: shown(notes).id + 1, ..shown(notes) };
+        notes.followed.get_mut(&0).expect("there are many").push(again);
+    };
+    assert_eq!(spoiled(&twice).doubled, 1);
+    assert!(spoiled(&|notes| notes.followed.get_mut(&0).expect("there are many").reverse()).out_of_order > 0);
 }

@@ -1,7 +1,7 @@
 //! Proof that an acknowledged message is not lost: a crowd that writes down what it was told, faults while it talks,
 //! and a checker that compares.
 //!
-//! - `checker`: the crowd, its notes, and what they must add up to
+//! - `checker`: the crowd; `notes`: what it has written down, and what that must add up to
 //! - `crash`: kill -9 at random moments
 //! - `cut`: a command is killed at each call that changes a file; `tracer` counts the calls
 //! - `power`: the power of a disk is cut
@@ -13,5 +13,6 @@ mod crash;
 pub mod cut;
 mod disk;
 mod files;
+mod notes;
 pub mod power;
 mod tracer;

@@ -154,6 +154,7 @@ fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
         println!("{cut} power cuts: {sums}");
         sums.must_hold();
         assert_eq!(server.stop(), Some(0));
+        crowd.all_is_settled();
         folder.done(&["db", "verify"], "");
     }
     if asked.is_none() {
