@@ -1,15 +1,19 @@
-//! A database with many messages of the schema before groups is migrated, and the migration is killed at random
-//! moments: it is not begun or finished, and nothing is lost. `CHATD_UPGRADE_MESSAGES=10000000 CHATD_UPGRADE_KILLS=20`
-//! makes it longer; that prints how long the migration takes and how much room.
+//! Upgrades. What the first release left is taken over. A database with many messages of the schema before groups is
+//! migrated, and the migration is killed at random moments: it is not begun or finished, and nothing is lost.
+//! `CHATD_UPGRADE_MESSAGES=10000000 CHATD_UPGRADE_KILLS=20` makes it longer; that prints how long the migration takes
+//! and how much room.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
+
 use crate::database::{tamper, to_before_migration};
-use crate::support::{Folder, SENT, Server, texts};
+use crate::support::{Folder, NO_SESSION, SENT, Server, texts};
 
 /// Messages of each run of the index.
 const RUN: u64 = 65_536;
@@ -99,4 +103,57 @@ fn a_database_of_the_former_schema_is_migrated_or_left_as_it_was_whenever_that_i
     drop(messi);
     assert_eq!(server.stop(), Some(0));
     folder.done(&["db", "verify"], "");
+}
+
+/// What `tests/upgrade/make` has noted of the database that it made with the first release.
+fn first_release() -> (Folder, serde_json::Value) {
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/upgrade");
+    let folder = Folder::new("");
+    let packed = fs::File::open(made.join("first.db.gz")).expect("it is part of the project");
+    let mut database = fs::File::create(folder.database()).expect("it can be made");
+    io::copy(&mut GzDecoder::new(packed), &mut database).expect("it can be unpacked");
+    fs::copy(made.join("first.toml"), folder.settings()).expect("it is part of the project");
+    let noted = fs::read_to_string(made.join("first.json")).expect("it is part of the project");
+    (folder, serde_json::from_str(&noted).expect("it is JSON"))
+}
+
+#[test]
+fn what_the_first_release_left_is_taken_over_with_mail_sessions_and_settings() {
+    let (folder, noted) = first_release();
+    assert!(folder.done(&["config", "show"], "").contains("inbox_messages = 777"));
+    let server = Server::start(&folder);
+    assert!(server.log().contains("the database was copied before its schema is changed"), "{}", server.log());
+    let token = |user: &str| noted["tokens"][user].as_str().expect("a text");
+    let sent: Vec<[&str; 3]> = noted["sent"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|sent| ["from", "to", "text"].map(|key| sent[key].as_str().expect("a text")))
+        .collect();
+    let to = |user: &str, unread_only: bool| -> Vec<&str> {
+        let to = sent.iter().filter(|[_, to, _]| *to == user).map(|[.., text]| *text);
+        to.filter(|text| !unread_only || text.ends_with("unread")).collect()
+    };
+
+    // Nobody has to log in again, and what was read does not come again.
+    let mut client = server.connect();
+    for (user, unread) in [("henderson", to("henderson", true)), ("messi", to("messi", false))] {
+        assert!(unread.len() >= 10, "{user}: {unread:?}");
+        assert_eq!(texts(&client.ask(&format!("inbox {}", token(user)))), unread, "{user}");
+    }
+    let lineker = client.login("lineker");
+    assert_eq!(texts(&client.ask(&format!("inbox {lineker}"))), to("lineker", false), "of one who has gone since");
+    for gone in ["shut", "gone"] {
+        assert_eq!(client.ask(&format!("inbox {}", token(gone))), NO_SESSION, "{gone}");
+    }
+    let reply = client.ask(&format!("history {} messi 0 100", token("henderson")));
+    let reply: serde_json::Value = serde_json::from_str(&reply).expect("replies are JSON");
+    let history = reply["history"].as_array().expect("a list");
+    assert_eq!(history.len(), 100);
+    assert!(history.iter().any(|message| message["read"].is_string()));
+    assert_eq!(client.ask(&format!("send {lineker} messi after")), SENT);
+    drop(client);
+    assert_eq!(server.stop(), Some(0));
+    let said = folder.done(&["db", "verify"], "");
+    assert!(said.contains(&format!("{} messages", sent.len() + 1)), "{said}");
 }
