@@ -2,8 +2,9 @@
 //! stores nothing, measured by the same loop on the same disk.
 //!
 //! `cargo bench --bench load` starts the servers in a temporary directory, measures them in turn and prints tables;
-//! with `-- --stored 10000000` it also fills a database and compares it with an empty one. `cargo bench --bench load --
-//! --help` tells what else can be changed. This file holds the options and the order of the measurements:
+//! with `-- --stored 10000000` it also fills a database and compares it with an empty one, with `-- --groups` it writes
+//! to groups. `cargo bench --bench load -- --help` tells what else can be changed. This file holds the options and the
+//! order of the measurements:
 //!
 //! | file | holds |
 //! |---|---|
@@ -14,6 +15,7 @@
 //! | `load/probes.rs` | the requests that read, timed one at a time |
 //! | `load/idle.rs` | the memory of connections that say nothing |
 //! | `load/fill.rs`, `load/stored.rs` | millions of messages; what they slow down |
+//! | `load/groups.rs` | groups of some and of thousands |
 //! | `load/directory.rs` | a million accounts and sessions: start, memory, admin commands |
 //! | `load/servers.rs` | starting and stopping processes |
 //! | `load/yardsticks.rs` | Redis, and the server that stores nothing |
@@ -36,6 +38,8 @@ mod figures;
 mod fill;
 #[path = "load/goals.rs"]
 mod goals;
+#[path = "load/groups.rs"]
+mod groups;
 #[path = "load/idle.rs"]
 mod idle;
 #[path = "load/interrupt.rs"]
@@ -82,6 +86,9 @@ const REQUESTS_PER_RECIPIENT: usize = 8;
 /// Prepared requests to the one account whose inbox is timed.
 const REQUESTS_TO_READER: usize = 1000;
 
+/// How many members groups have.
+const GROUPS: [usize; 4] = [10, 100, 1_000, 10_000];
+
 /// Measures chatd beside Redis and beside a server that stores nothing.
 #[derive(Parser)]
 #[command(name = "load")]
@@ -101,6 +108,9 @@ struct Options {
     /// Accounts, and as many sessions, for the start, the memory and admin commands of a server with so many
     #[arg(long, value_name = "ACCOUNTS", value_parser = positive, conflicts_with = "addr")]
     directory: Option<usize>,
+    /// Groups of 10, 100, 1,000 and 10,000 members, all of whom read, beside single sends
+    #[arg(long, conflicts_with = "addr")]
+    groups: bool,
     /// Seconds measured in each run
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
@@ -225,6 +235,9 @@ impl Bench<'_> {
         if let Some(messages) = options.stored {
             goals.extend(self.stored(&chatd, messages, &requests, &mail)?);
         }
+        if options.groups {
+            goals.extend(self.groups(&chatd)?);
+        }
         if let Some(accounts) = options.directory {
             let chatd = chatd.copy(&self.directory.join("directory"))?;
             let measured = directory::measure(&chatd, accounts, &requests, self.interrupt)?;
@@ -317,6 +330,22 @@ impl Bench<'_> {
         let stored = plan.run(self.interrupt)?;
         table::print_stored(&stored);
         Ok(goals::of_stored(&stored.lines))
+    }
+
+    /// Groups of several sizes, and single sends, one after the other.
+    fn groups(&self, chatd: &Chatd) -> Result<Vec<Goal>> {
+        let plan = groups::Plan {
+            chatd,
+            directory: self.directory,
+            sizes: [None].into_iter().chain(GROUPS.map(Some)).collect(),
+            text_bytes: self.options.text_bytes,
+            seed: self.options.seed,
+            rounds: self.options.rounds,
+            pace: self.pace(),
+        };
+        let rows = plan.run(self.interrupt)?;
+        table::print_groups(&rows);
+        Ok(goals::of_groups(&rows))
     }
 
     /// The sends of the load, from these senders.

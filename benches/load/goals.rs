@@ -4,6 +4,7 @@
 
 use crate::directory::Directory;
 use crate::figures::Who;
+use crate::groups::GroupRow;
 use crate::rows::{self, Row};
 use crate::stored::Line;
 
@@ -62,6 +63,17 @@ pub fn of_stored(lines: &[Line]) -> Vec<Goal> {
         Some(Goal { what, wanted: Wanted::AtMost(1.2), measured: line.slowdown? })
     };
     lines.iter().filter_map(goal).collect()
+}
+
+/// The goal for groups of a thousand.
+pub fn of_groups(rows: &[GroupRow]) -> Vec<Goal> {
+    let thousand = rows.iter().filter(|row| row.members == Some(1_000));
+    let goal = |row: &GroupRow| Goal {
+        what: "deliveries/s, a group of 1,000 members".to_owned(),
+        wanted: Wanted::AtLeast(1_000_000.0),
+        measured: row.deliveries_per_second,
+    };
+    thousand.map(goal).collect()
 }
 
 /// The goals of a server with a million accounts and sessions.

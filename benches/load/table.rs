@@ -3,6 +3,7 @@
 use crate::directory::Directory;
 use crate::drive::Outcome;
 use crate::figures::{Who, median, ratio, show};
+use crate::groups::GroupRow;
 use crate::probes::Timing;
 use crate::rows::{self, Row};
 use crate::stored::Stored;
@@ -89,6 +90,26 @@ pub fn print_stored(stored: &Stored) {
         println!("{:<44} {empty:>10} {full:>10} {:>6}", line.what, show(line.slowdown, 2));
     }
     println!("{:.0} bytes on disk for a message; a tenth of them is unread", stored.bytes_per_message);
+}
+
+/// Prints what messages to groups cost.
+pub fn print_groups(rows: &[GroupRow]) {
+    println!("\nchatd, 64 connections that send, all recipients read");
+    println!(
+        "{:>9} {:>10} {:>13} {:>13} {:>8} {:>15}",
+        "members", "sends/s", "deliveries/s", "read/s", "p99 ms", "bytes/delivery"
+    );
+    for row in rows {
+        println!(
+            "{:>9} {:>10.0} {:>13.0} {:>13.0} {:>8.2} {:>15.2}",
+            row.members.map_or("single".to_owned(), |members| members.to_string()),
+            row.sends_per_second,
+            row.deliveries_per_second,
+            row.reads_per_second,
+            row.p99_ms,
+            row.bytes_per_delivery,
+        );
+    }
 }
 
 /// Prints what a server with many accounts and sessions costs.

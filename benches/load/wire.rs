@@ -84,10 +84,17 @@ pub struct Requests {
 impl Requests {
     /// Writes a send for chatd to each of `recipients`, the `tokens` taking turns.
     pub fn chatd(tokens: &[String], recipients: &[usize], text_bytes: usize, seed: u64) -> Self {
+        let names: Vec<String> = recipients.iter().map(|recipient| recipient_name(*recipient)).collect();
+        Self::chatd_to(tokens, &names, text_bytes, seed)
+    }
+
+    /// The same to people or groups of these names, which are of one length.
+    pub fn chatd_to(tokens: &[String], names: &[String], text_bytes: usize, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let sends = recipients.iter().zip(tokens.iter().cycle()).map(|(&recipient, token)| {
-            format!("send {token} {}  {} \r\n", recipient_name(recipient), text(&mut random, text_bytes))
-        });
+        let sends = names
+            .iter()
+            .zip(tokens.iter().cycle())
+            .map(|(name, token)| format!("send {token} {name}  {} \r\n", text(&mut random, text_bytes)));
         Self::join(Wire::Chatd, sends)
     }
 

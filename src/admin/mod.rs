@@ -7,6 +7,7 @@
 //! way.
 
 pub(crate) mod client;
+mod groups;
 pub(crate) mod path;
 pub(crate) mod protocol;
 pub(crate) mod server;
@@ -67,6 +68,7 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             let ids = ids.into_iter().map(SessionId).collect();
             AdminReply::Done { count: repository.end_sessions(ids).await.map_err(store)? }
         }
+        AdminCommand::Group(question) => groups::execute(repository, question).await?,
         AdminCommand::GiveBack => {
             let room = repository.give_back(Pace::Steady).await.map_err(store)?;
             let RoomInside { given_bytes, free_bytes, can_be_given } = room;

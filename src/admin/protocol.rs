@@ -77,12 +77,55 @@ pub(crate) enum AdminCommand {
     EndSessions {
         ids: Vec<i64>,
     },
+    /// Something of groups.
+    Group(GroupQuestion),
     /// Some of the room that is free inside the database goes back to the disk.
     GiveBack,
     /// What the database holds goes into a file, of which the server says nothing until it is whole.
     Snapshot {
         /// The process that has made the file, empty, beside the database.
         process: u32,
+    },
+}
+
+/// What is asked of groups.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum GroupQuestion {
+    /// The first living groups after this one, in the order of their numbers.
+    List {
+        /// A group's number; 0 for the beginning.
+        after: i64,
+    },
+    Add {
+        name: String,
+        display_name: String,
+        /// The name of an account.
+        owner: String,
+        /// A PHC string; empty where anybody may join.
+        password_hash: String,
+    },
+    /// The first members after this one, in the order of their numbers.
+    Members {
+        name: String,
+        /// An account's number; 0 for the beginning.
+        after: i64,
+    },
+    Join {
+        name: String,
+        user: String,
+    },
+    Leave {
+        name: String,
+        user: String,
+    },
+    /// Another display name.
+    Rename {
+        name: String,
+        display_name: String,
+    },
+    Remove {
+        name: String,
     },
 }
 
@@ -113,6 +156,10 @@ pub(crate) enum AdminReply {
     Accounts { accounts: Vec<ListedAccount> },
     /// A PHC string; none where the account went meanwhile.
     PasswordHash { hash: Option<String> },
+    /// A page of groups; none at the end.
+    Groups { groups: Vec<ListedGroup> },
+    /// A page of a group's members; none at the end.
+    Members { members: Vec<ListedMember> },
     /// A page of sessions; none at the end.
     Logins { logins: Vec<ListedSession> },
     Room {
@@ -140,6 +187,31 @@ pub(crate) struct ListedAccount {
     /// What it is charged for of limits.stored_bytes.
     #[serde(default)]
     pub stored_bytes: u64,
+}
+
+/// A group as an administrator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ListedGroup {
+    pub id: i64,
+    /// Its name on the wire.
+    pub name: String,
+    pub display_name: String,
+    /// The number of an account.
+    pub owner: i64,
+    /// How many are in it.
+    pub members: u64,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at: i64,
+}
+
+/// A member as an administrator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ListedMember {
+    /// The number of the account.
+    pub id: i64,
+    pub username: String,
+    /// The group is its.
+    pub is_owner: bool,
 }
 
 /// A session as an administrator sees it.
@@ -170,6 +242,13 @@ impl std::fmt::Debug for AdminCommand {
             AdminCommand::RemoveAccount { .. } => "remove_account",
             AdminCommand::Logins { .. } => "logins",
             AdminCommand::EndSessions { .. } => "end_sessions",
+            AdminCommand::Group(GroupQuestion::List { .. }) => "groups",
+            AdminCommand::Group(GroupQuestion::Add { .. }) => "add_group",
+            AdminCommand::Group(GroupQuestion::Members { .. }) => "group_members",
+            AdminCommand::Group(GroupQuestion::Join { .. }) => "join_group",
+            AdminCommand::Group(GroupQuestion::Leave { .. }) => "leave_group",
+            AdminCommand::Group(GroupQuestion::Rename { .. }) => "rename_group",
+            AdminCommand::Group(GroupQuestion::Remove { .. }) => "remove_group",
             AdminCommand::GiveBack => "give_back",
             AdminCommand::Snapshot { .. } => "snapshot",
         };

@@ -188,6 +188,14 @@ impl Passwords {
         }
     }
 
+    /// A PHC string for a new password. One that is made for somebody costs as much as an attempt, and waits as one.
+    pub async fn hash(&self, new: String, share: Share) -> Result<String, Busy> {
+        match self.ask(Vec::new(), None, Some(new), share).await? {
+            Verdict::RightWith { new_hash } => Ok(new_hash),
+            Verdict::Right | Verdict::Wrong => Err(Busy),
+        }
+    }
+
     async fn ask(
         &self,
         attempt: Vec<String>,
@@ -238,9 +246,14 @@ fn run(hasher: &Hasher, shared: &SharedQueues) {
     // On Linux this is for the calling thread alone. Where it is not allowed, logins are only less considerate.
     let _ = setpriority_process(None, NICENESS);
     while let Some(QueuedLogin { attempt, hash, new, answer }) = shared.next() {
-        let verdict = match (hasher.verify(&attempt, hash.as_deref()), new) {
-            (Verdict::Right | Verdict::RightWith { .. }, Some(new)) => hasher.hash(&new),
-            (verdict, _) => verdict,
+        let verdict = match new {
+            // There is none that holds.
+            Some(new) if attempt.is_empty() => hasher.hash(&new),
+            Some(new) => match hasher.verify(&attempt, hash.as_deref()) {
+                Verdict::Right | Verdict::RightWith { .. } => hasher.hash(&new),
+                Verdict::Wrong => Verdict::Wrong,
+            },
+            None => hasher.verify(&attempt, hash.as_deref()),
         };
         // Whoever asked may have gone meanwhile.
         let _ = answer.send(verdict);

@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock};
 
 use clap::{Parser, Subcommand};
 
-use self::admin::{config, db, health, manual, quickstart, session, user};
+use self::admin::{config, db, group, health, manual, quickstart, session, user};
 use self::chat::screen::Chat;
 use self::chat::{client, script};
 use self::output::Unprinted;
@@ -51,6 +51,9 @@ enum CliCommand {
     /// Accounts
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Groups
+    #[command(subcommand)]
+    Group(group::GroupAdministration),
     /// Logins
     #[command(subcommand)]
     Session(session::SessionCommand),
@@ -141,6 +144,10 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         CliCommand::User(user) => {
             let config = administer(load()?)?;
             runtime(1)?.block_on(user.run(&config))
+        }
+        CliCommand::Group(group) => {
+            let config = administer(load()?)?;
+            runtime(1)?.block_on(group.run(&config))
         }
         CliCommand::Session(session) => {
             let config = administer(load()?)?;

@@ -180,8 +180,9 @@ impl Parameter for GroupWords {
         }
         let group = Name::read(words)?;
         Ok(match verb {
-            "create" => GroupCommand::Create(group),
-            "join" => GroupCommand::Join(group),
+            "create" => GroupCommand::Create(group, words.optional().map(Password::attempt)),
+            "join" => GroupCommand::Join(group, words.optional().map(Password::attempt)),
+            "name" => GroupCommand::Rename(group, DisplayName::read(words)?),
             "leave" => GroupCommand::Leave(group),
             "members" => GroupCommand::Members(group),
             "delete" => GroupCommand::Delete(group),
@@ -192,18 +193,21 @@ impl Parameter for GroupWords {
     }
 
     fn write(command: &GroupCommand, line: &mut String) {
-        let (verb, names) = match command {
-            GroupCommand::List => ("list", vec![]),
-            GroupCommand::Create(group) => ("create", vec![group]),
-            GroupCommand::Join(group) => ("join", vec![group]),
-            GroupCommand::Leave(group) => ("leave", vec![group]),
-            GroupCommand::Members(group) => ("members", vec![group]),
-            GroupCommand::Delete(group) => ("delete", vec![group]),
-            GroupCommand::Invite(group, user) => ("invite", vec![group, user]),
-            GroupCommand::Remove(group, user) => ("remove", vec![group, user]),
+        let secret = |password: &'_ Option<Password>| password.as_ref().map(|password| password.reveal().to_owned());
+        let (verb, group, last) = match command {
+            GroupCommand::List => return add(line, "list"),
+            GroupCommand::Create(group, password) => ("create", group, secret(password)),
+            GroupCommand::Join(group, password) => ("join", group, secret(password)),
+            GroupCommand::Rename(group, name) => ("name", group, Some(name.as_str().to_owned())),
+            GroupCommand::Leave(group) => ("leave", group, None),
+            GroupCommand::Members(group) => ("members", group, None),
+            GroupCommand::Delete(group) => ("delete", group, None),
+            GroupCommand::Invite(group, user) => ("invite", group, Some(user.to_string())),
+            GroupCommand::Remove(group, user) => ("remove", group, Some(user.to_string())),
         };
         add(line, verb);
-        names.into_iter().for_each(|name| add(line, name));
+        add(line, group);
+        last.into_iter().for_each(|word| add(line, &word));
     }
 }
 

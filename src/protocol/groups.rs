@@ -1,14 +1,16 @@
 //! What is said of groups.
 
-use crate::model::{LookupName, MessageId, Timestamp};
+use crate::model::{Label, LookupName, MessageId, Password, Timestamp};
 
 /// What can be asked of groups. Names need not be anybody's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupCommand {
-    /// Make a group.
-    Create(LookupName),
+    /// Make a group; with a password, nobody joins without it.
+    Create(LookupName, Option<Password>),
     /// Be in a group.
-    Join(LookupName),
+    Join(LookupName, Option<Password>),
+    /// Give a group that I own another name in messages.
+    Rename(LookupName, Label),
     /// Be in a group no more.
     Leave(LookupName),
     /// Which groups am I in?

@@ -94,6 +94,11 @@ pub trait GroupRepository {
     fn groups_of(&self, user: UserId) -> Answer<'_, Vec<Arc<Group>>>;
     /// Who is in a group, in the order of the accounts' numbers.
     fn members(&self, group: GroupId) -> Answer<'_, Vec<GroupMember>>;
+    /// The names of the first members of a group after this one, in the order of their numbers, none only at the end.
+    /// From disk.
+    fn member_names(&self, group: GroupId, after: UserId) -> Answer<'_, Vec<(UserId, Username)>>;
+    /// The living group of this name, case and all. From disk, so also where memory holds no groups.
+    fn group_on_disk(&self, name: Username) -> Answer<'_, Option<Group>>;
     /// Whether an account is in a group.
     fn is_member(&self, group: GroupId, user: UserId) -> Answer<'_, bool>;
     /// The PHC string of a living group; empty where anybody may join. From disk: it is needed only to join.
@@ -109,6 +114,8 @@ pub trait GroupRepository {
     /// An account leaves a group; it keeps what it has got. The last one who leaves takes the group away, and after the
     /// owner the member of the longest standing has it.
     fn leave(&self, group: GroupId, user: UserId) -> Answer<'_, GroupResult>;
+    /// Gives a group another display name.
+    fn rename_group(&self, group: GroupId, display_name: Label) -> Answer<'_, GroupResult>;
     /// Removes a group. Its members keep what they have got; the name is free.
     fn remove_group(&self, group: GroupId) -> Answer<'_, GroupResult>;
 

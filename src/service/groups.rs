@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Authenticated, Caller, Outcome, Peer, Service, unavailable};
-use crate::model::{Address, GroupId, Label, LookupName, UserId, Username};
+use crate::auth::password::{Share, Verdict};
+use crate::auth::throttle::Attempt;
+use crate::model::{Address, GroupId, Label, LookupName, Password, UserId, Username};
 use crate::protocol::{self, GroupCommand, Profile, Receipt, Refusal, Reply};
 use crate::repository::{AddressedMessage, Group, GroupResult, NewGroup, User};
 
@@ -38,16 +40,27 @@ impl Service {
         let me = session.user.id;
         let limits = self.rules().groups;
         let result = match &command {
-            GroupCommand::Create(name) => {
-                let name = Username::parse(name).map_err(|_| Refusal::BadGroupName)?;
-                if name.as_str().contains(',') {
-                    return Err(Refusal::BadGroupName);
-                }
+            GroupCommand::Create(name, password) => {
+                let name = group_name(name).ok_or(Refusal::BadGroupName)?;
+                let password_hash = match password {
+                    Some(password) => self.hash_for_group(peer, &session.user, password).await?,
+                    None => String::new(),
+                };
                 let display_name = Label::from(&name);
-                let new = NewGroup { name, display_name, owner: me, password_hash: String::new() };
+                let new = NewGroup { name, display_name, owner: me, password_hash };
                 self.repository.add_group(new, limits).await
             }
-            GroupCommand::Join(name) => self.repository.join(self.group_named(name).await?.id, me, limits).await,
+            GroupCommand::Join(name, password) => {
+                let group = self.group_named(name).await?;
+                if !self.repository.is_member(group.id, me).await.map_err(unavailable)? {
+                    self.check_group_password(peer, &group, password.as_ref()).await?;
+                }
+                self.repository.join(group.id, me, limits).await
+            }
+            GroupCommand::Rename(name, display_name) => {
+                let group = self.group_owned_by(name, me).await?;
+                self.repository.rename_group(group.id, display_name.clone()).await
+            }
             GroupCommand::Leave(name) => self.repository.leave(self.group_named(name).await?.id, me).await,
             GroupCommand::Invite(name, user) => {
                 let group = self.group_of(name, me).await?;
@@ -111,6 +124,46 @@ impl Service {
             is_online: online.contains(&user.username),
         };
         Ok(members.iter().map(|member| profile(&member.user)).collect())
+    }
+
+    /// A PHC string for the password of a new group. It counts as an attempt at a login of whoever asks, because it
+    /// costs as much; a right one, because nothing is found out by it.
+    async fn hash_for_group(&self, peer: &Peer, asker: &User, password: &Password) -> Result<String, Refusal> {
+        let new = Password::parse(password.reveal()).map_err(Refusal::BadNewPassword)?;
+        let attempt = self.attempt(peer, asker.username.as_str(), Some(asker)).await?;
+        let hash = self.passwords.hash(new.reveal().to_owned(), share(&attempt)).await;
+        attempt.unchecked();
+        hash.map_err(|_| Refusal::Busy)
+    }
+
+    /// Lets somebody in who has the password of a group, or where there is none. Counted and held up as logins are.
+    async fn check_group_password(
+        &self,
+        peer: &Peer,
+        group: &Group,
+        password: Option<&Password>,
+    ) -> Result<(), Refusal> {
+        let hash = self.repository.group_password(group.id).await.map_err(unavailable)?;
+        let hash = hash.ok_or(Refusal::UnknownGroup)?;
+        if hash.is_empty() {
+            return Ok(());
+        }
+        let password = password.ok_or(Refusal::WrongPassword)?;
+        let attempt = self.attempt(peer, group.name.as_str(), None).await?;
+        match self.passwords.verify(password.spellings(), Some(hash), share(&attempt)).await {
+            Ok(Verdict::Right | Verdict::RightWith { .. }) => {
+                attempt.succeeded();
+                Ok(())
+            }
+            Ok(Verdict::Wrong) => {
+                warn!(address = %peer.address, group = group.name.as_str(), "a group was not joined: wrong password");
+                Err(Refusal::WrongPassword)
+            }
+            Err(_) => {
+                attempt.unchecked();
+                Err(Refusal::Busy)
+            }
+        }
     }
 
     async fn user_named(&self, name: &LookupName) -> Result<UserId, Refusal> {
@@ -187,6 +240,16 @@ impl Service {
         }
         Ok(written_to)
     }
+}
+
+/// The name that a group may have.
+pub(crate) fn group_name(name: &str) -> Option<Username> {
+    Username::parse(name).ok().filter(|name| !name.as_str().contains(','))
+}
+
+fn share(attempt: &Attempt<'_>) -> Share {
+    let (network, address) = attempt.share();
+    Share { known: attempt.is_known(), network, address }
 }
 
 fn refuse(result: GroupResult) -> Result<(), Refusal> {

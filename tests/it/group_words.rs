@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::database::dump_sql;
 use crate::support::{EMPTY, Folder, SENT, Server, Talker};
 
 const DONE: &str = "{\"status\": \"OK\", \"message\": \"Done\"}";
@@ -160,4 +161,125 @@ fn a_follower_sees_his_groups_and_reads_them() {
     assert_eq!(conversation(&henderson.ask(&format!("conversations {h}")))["newest"]["id"], 2);
     assert_eq!(told(&henderson.ask(&format!("read {h} team 2")), "read"), 1);
     assert_eq!(told(&lineker.ask(&format!("read {l} team 3")), "read"), 1);
+}
+
+/// A password keeps out who does not have it; attempts are counted, and an invitation needs none.
+#[test]
+fn a_group_with_a_password_is_joined_with_it_alone() {
+    let folder = Folder::new("[throttle]\naccount_per_minute = 3\n[log]\nlevel = \"trace\"");
+    folder.add_three();
+    let mut server = Server::start(&folder);
+    let [(mut messi, m), (mut henderson, h), (mut lineker, l)] =
+        ["messi", "henderson", "lineker"].map(|name| server.login(name));
+    assert_eq!(messi.ask(&format!("group {m} create team kenari-5e1c")), DONE);
+    let wrong = error("Password Salah");
+    assert_eq!(henderson.ask(&format!("group {h} join team")), wrong);
+    assert_eq!(henderson.ask(&format!("group {h} join team murai-77aa")), wrong);
+    assert_eq!(henderson.ask(&format!("group {h} join team kenari-5e1c")), DONE);
+    assert_eq!(henderson.ask(&format!("group {h} join team")), error("User sudah join"));
+    assert_eq!(messi.ask(&format!("group {m} invite team lineker")), DONE);
+    assert_eq!(lineker.ask(&format!("group {l} leave team")), DONE);
+    let held_up = (0..9).map(|_| lineker.ask(&format!("group {l} join team murai-77aa"))).find(|said| *said != wrong);
+    assert!(held_up.is_some_and(|said| said.contains("too many attempts, try again in")));
+    let hash = dump_sql(&folder.database(), "SELECT password_hash FROM user WHERE name = 'team'".to_owned());
+    assert!(hash[0].starts_with("$argon2id$"), "{hash:?}");
+    drop((messi, henderson, lineker));
+    nix::sys::signal::kill(server.pid(), nix::sys::signal::Signal::SIGTERM).expect("it runs");
+    assert_eq!(server.wait(), Some(0));
+    let log = server.log();
+    assert!(log.contains("a group was not joined"), "{log}");
+    assert!(!log.contains("kenari-5e1c") && !log.contains("murai-77aa"), "{log}");
+    // It holds after a restart, too.
+    let server = Server::start(&folder);
+    let (mut lineker, l) = server.login("lineker");
+    assert_eq!(lineker.ask(&format!("group {l} join team other")), error("Password Salah"));
+    assert_eq!(lineker.ask(&format!("group {l} join team kenari-5e1c")), DONE);
+}
+
+#[test]
+fn the_owner_gives_a_group_another_name_in_messages() {
+    let folder = Folder::new("[server]\ntext_listen = \"127.0.0.1:0\"");
+    folder.add_three();
+    let mut server = Server::start(&folder);
+    for restarted in [false, true] {
+        let [(mut messi, m), (mut henderson, h)] = ["messi", "henderson"].map(|name| server.login(name));
+        if !restarted {
+            assert_eq!(messi.ask(&format!("group {m} create team")), DONE);
+            assert_eq!(henderson.ask(&format!("group {h} join team")), DONE);
+            let refused = error("only the owner of the group may do that");
+            assert_eq!(henderson.ask(&format!("group {h} name team Ours")), refused);
+            assert_eq!(messi.ask(&format!("group {m} name team")), error("--Protocol Tidak Benar"));
+            assert_eq!(Talker::connect(&server).ask(&format!("group {m} name team The Old Team")), "Done");
+        }
+        assert_eq!(messi.ask(&format!("send {m} team hello")), SENT);
+        let inbox = henderson.ask(&format!("inbox {h}"));
+        assert!(inbox.contains("\"msg_to\": \"The Old Team\""), "{inbox}");
+        assert!(henderson.ask(&format!("ack {h}")).contains("OK"));
+        drop((messi, henderson));
+        if !restarted {
+            assert_eq!(server.stop(), Some(0));
+            server = Server::start(&folder);
+        }
+    }
+}
+
+/// `chatd group`, without a server and through its socket.
+#[test]
+fn an_administrator_makes_and_changes_groups_with_and_without_a_server() {
+    let folder = Folder::new("[limits]\ngroup_members = 2");
+    folder.add_three();
+    assert_eq!(folder.done(&["group", "list", "--json"], ""), "[]\n");
+    assert!(
+        folder.done(&["group", "add", "team", "--owner", "messi", "--name", "The Team"], "").contains("team added")
+    );
+    let refused = |arguments: &[&str], why: &str| {
+        let output = folder.run(arguments, "x\n");
+        let said = folder.complaint(&output);
+        assert!(output.status.code() == Some(1) && said.contains(why) && said.lines().count() == 1, "{said}");
+    };
+    let mut server = None;
+    for with_server in [false, true] {
+        if with_server {
+            server = Some(Server::start(&folder));
+        }
+        refused(&["group", "add", "TEAM", "--owner", "messi"], "an account or a group has this name");
+        refused(&["group", "add", "other", "--owner", "nobody"], "there is no such account");
+        refused(&["group", "add", "a,b", "--owner", "messi"], "no comma");
+        refused(&["group", "members", "other"], "there is no such group");
+        refused(&["group", "remove", "team", "lineker"], "the account is not in the group");
+        folder.done(&["group", "invite", "team", "henderson"], "");
+        refused(&["group", "invite", "team", "henderson"], "the account is in the group already");
+        // No limit holds for an administrator.
+        folder.done(&["group", "invite", "team", "lineker"], "");
+        assert_eq!(folder.done(&["group", "members", "team"], ""), "messi (owner)\nhenderson\nlineker\n");
+        let listed: Value = serde_json::from_str(&folder.done(&["group", "list", "--json"], "")).expect("it is JSON");
+        let team = json!({
+            "name": "team", "display_name": "The Team", "owner": "messi", "members": 3,
+            "created_at": listed[0]["created_at"],
+        });
+        assert_eq!(listed, json!([team]));
+        assert_eq!(folder.done(&["group", "list"], ""), "team: The Team, 3 members, owner messi\n");
+        for user in ["henderson", "lineker"] {
+            folder.done(&["group", "remove", "team", user], "");
+        }
+        let members: Value =
+            serde_json::from_str(&folder.done(&["group", "members", "team", "--json"], "")).expect("it is JSON");
+        assert_eq!(members, json!([{ "username": "messi", "owner": true }]));
+    }
+    // What a command has done is in force in the server when it ends.
+    let server = server.expect("it was started");
+    let (mut messi, m) = server.login("messi");
+    folder.done(&["group", "add", "door", "--owner", "messi", "--password-stdin"], "rahasia\n");
+    folder.done(&["group", "set", "door", "--name", "The Door"], "");
+    folder.done(&["group", "invite", "door", "henderson"], "");
+    assert_eq!(messi.ask(&format!("group {m} list")), "{\"status\": \"OK\", \"groups\": [\"team\", \"door\"]}");
+    assert_eq!(messi.ask(&format!("send {m} door hello")), SENT);
+    let (mut henderson, h) = server.login("henderson");
+    assert!(henderson.ask(&format!("inbox {h}")).contains("\"msg_to\": \"The Door\""));
+    folder.done(&["group", "remove", "door", "henderson"], "");
+    let (mut lineker, l) = server.login("lineker");
+    assert_eq!(lineker.ask(&format!("group {l} join door")), error("Password Salah"));
+    assert_eq!(lineker.ask(&format!("group {l} join door rahasia")), DONE);
+    folder.done(&["group", "delete", "door"], "");
+    assert_eq!(lineker.ask(&format!("group {l} list")), "{\"status\": \"OK\", \"groups\": []}");
 }

@@ -11,8 +11,8 @@ use std::thread;
 
 use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::internals::repository::{
-    AccountRepository, ConversationQuery, FollowQuery, GroupRepository, HistoryQuery, InboxQuery, Lease, NewMessage,
-    NewUser, Pace, PasswordChange, Repository, StoreOptions,
+    AccountRepository, ConversationQuery, FollowQuery, GroupRepository, GroupResult, HistoryQuery, InboxQuery, Lease,
+    NewMessage, NewUser, Pace, PasswordChange, Repository, StoreOptions,
 };
 use chatd::model::{GroupId, Label, MessageId, SendKey, SessionId, Timestamp, UserId, Username};
 use tracing::field::{Field, Visit};
@@ -334,8 +334,16 @@ async fn groups() {
     repository.remove_user(users[1]).await.expect("the store works");
     lease(&repository, users[3], ALL).await.lease.expect("it holds something").confirm();
     repository.leave(group, users[0]).await.expect("the store works");
+    let name = Username::parse("team").expect("it is a name");
+    assert!(repository.group_on_disk(name).await.expect("the store works").is_some());
+    assert_eq!(repository.member_names(group, UserId(0)).await.expect("the store works").len(), 2);
+    let renamed = repository.rename_group(group, Label::parse("The Team").expect("it is one")).await;
+    assert_eq!(renamed.expect("the store works"), GroupResult::Done);
     repository.remove_group(group).await.expect("the store works");
     let repository = reopen(repository, folder.path(), &options).await;
+    let page = ConversationQuery { before: None, conversations: 5, bytes: 1_000 };
+    let told = repository.conversations(users[3], page).await.expect("the store works");
+    assert_eq!(told.conversations[0].with, group.into());
     let later = Timestamp(Timestamp::now().0 + HOUR);
     assert_eq!(repository.prune(later).await.expect("the store works"), 6);
     send(&repository, users[2], users[2], "read").await;

@@ -3,6 +3,7 @@
 pub(super) mod administration;
 pub(super) mod config;
 pub(super) mod db;
+pub(super) mod group;
 pub(super) mod health;
 pub(super) mod manual;
 pub(super) mod quickstart;

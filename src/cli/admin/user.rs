@@ -264,7 +264,7 @@ impl PasswordSource {
 }
 
 /// At once, while the command is still who started it: root may read what the owner of the database may not.
-fn open_file(path: &str) -> io::Result<Arc<File>> {
+pub(super) fn open_file(path: &str) -> io::Result<Arc<File>> {
     File::open(path).map(Arc::new)
 }
 

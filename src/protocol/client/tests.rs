@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{LookupName, Password, SendKey};
+use crate::model::{Label, LookupName, Password, SendKey};
 use crate::protocol::ConversationKind::{Group, Person};
 use crate::protocol::json::render;
 use crate::protocol::{Command, GroupCommand, Send};
@@ -61,8 +61,12 @@ fn request() -> impl Strategy<Value = Request> {
 fn group_command() -> impl Strategy<Value = GroupCommand> {
     prop_oneof![
         Just(GroupCommand::List),
-        name().prop_map(GroupCommand::Create),
-        name().prop_map(GroupCommand::Join),
+        (name(), prop::option::of(word()))
+            .prop_map(|(group, word)| { GroupCommand::Create(group, word.as_deref().map(Password::attempt)) }),
+        (name(), prop::option::of(word()))
+            .prop_map(|(group, word)| GroupCommand::Join(group, word.as_deref().map(Password::attempt))),
+        (name(), "[a-zA-Z0-9é你]{1,9}( [a-z]{1,9})?")
+            .prop_map(|(group, label)| GroupCommand::Rename(group, Label::parse(&label).expect("it is one"))),
         name().prop_map(GroupCommand::Leave),
         name().prop_map(GroupCommand::Members),
         name().prop_map(GroupCommand::Delete),

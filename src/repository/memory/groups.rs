@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{GroupId, MessageId, UserId, Username};
+use crate::model::{GroupId, Label, MessageId, UserId, Username};
 use crate::repository::Group;
 
 /// What a commit changed of a group.
@@ -20,6 +20,8 @@ pub(crate) enum GroupEvent {
     Left(GroupId, UserId, MessageId),
     /// A group has another owner.
     Owned(GroupId, UserId),
+    /// A group has another display name.
+    Renamed(GroupId, Label),
     /// A group is gone, after a message.
     Removed(GroupId, MessageId),
 }
@@ -114,6 +116,12 @@ impl Groups {
             GroupEvent::Owned(id, owner) => {
                 if let Some(members) = self.groups.get_mut(&id) {
                     members.group = Arc::new(Group { owner, ..Group::clone(&members.group) });
+                }
+            }
+            GroupEvent::Renamed(id, display_name) => {
+                if let Some(members) = self.groups.get_mut(&id) {
+                    let display_name = display_name.as_str().into();
+                    members.group = Arc::new(Group { display_name, ..Group::clone(&members.group) });
                 }
             }
             GroupEvent::Removed(id, until) => {

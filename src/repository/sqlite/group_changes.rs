@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use crate::model::{GroupId, MessageId, Timestamp, UserId};
+use crate::model::{GroupId, Label, MessageId, Timestamp, UserId};
 use crate::repository::memory::event::Event;
 use crate::repository::memory::groups::{CurrentMember, GroupEvent};
 use crate::repository::{Group, GroupLimits, GroupResult, NewGroup};
@@ -16,6 +16,8 @@ pub(crate) enum GroupChange {
     Join(GroupId, UserId, GroupLimits),
     /// Somebody leaves.
     Leave(GroupId, UserId),
+    /// A group gets another display name.
+    Rename(GroupId, Label),
     /// A group goes.
     Remove(GroupId),
 }
@@ -27,6 +29,7 @@ impl GroupChange {
             GroupChange::Add(new, limits) => add(db, new, limits, now).await?,
             GroupChange::Join(group, user, limits) => join(db, group, user, limits).await?,
             GroupChange::Leave(group, user) => leave(db, group, user, now).await?,
+            GroupChange::Rename(group, display_name) => rename(db, group, display_name).await?,
             GroupChange::Remove(group) => remove(db, group, now).await?,
         };
         let (result, events) = match done {
@@ -114,6 +117,12 @@ async fn leave(db: &mut SqliteConnection, id: GroupId, user: UserId, now: Timest
         return Ok(Err(GroupResult::NotAMember));
     }
     take_out(db, id, user, now).await.map(Ok)
+}
+
+async fn rename(db: &mut SqliteConnection, id: GroupId, display_name: Label) -> GroupOutcome {
+    let sql = "UPDATE user SET display_name = ?2 WHERE id = ?1 AND owner IS NOT NULL AND removed_at IS NULL";
+    let renamed = sqlx::query(sql).bind(id.0).bind(display_name.as_str()).execute(db).await?.rows_affected();
+    Ok(if renamed > 0 { Ok(vec![GroupEvent::Renamed(id, display_name)]) } else { Err(GroupResult::Gone) })
 }
 
 async fn remove(db: &mut SqliteConnection, id: GroupId, now: Timestamp) -> GroupOutcome {

@@ -11,7 +11,7 @@ use super::send_keys::SendWaiter;
 use super::writer::Job;
 use super::writer::in_groups::COPIES_TOGETHER;
 use super::{SqliteRepository, history, membership, stopped, unread_accounts, unread_log};
-use crate::model::{GroupId, UserId};
+use crate::model::{GroupId, Label, UserId, Username};
 use crate::repository::{
     Answer, Error, Group, GroupLimits, GroupMember, GroupReceipt, GroupRepository, GroupResult, NewGroup, NewMessage,
     PerMessage, SendResult,
@@ -79,6 +79,16 @@ impl GroupRepository for SqliteRepository {
         Answer::ready(members.collect())
     }
 
+    fn member_names(&self, group: GroupId, after: UserId) -> Answer<'_, Vec<(UserId, Username)>> {
+        Answer::pending(
+            async move { membership::member_names(&self.logins, group, after).await.map_err(unread_accounts) },
+        )
+    }
+
+    fn group_on_disk(&self, name: Username) -> Answer<'_, Option<Group>> {
+        Answer::pending(async move { membership::group_named(&self.logins, &name).await.map_err(unread_accounts) })
+    }
+
     fn is_member(&self, group: GroupId, user: UserId) -> Answer<'_, bool> {
         Answer::ready(self.shared.groups().is_member(group, user))
     }
@@ -101,6 +111,10 @@ impl GroupRepository for SqliteRepository {
 
     fn leave(&self, group: GroupId, user: UserId) -> Answer<'_, GroupResult> {
         Answer::pending(self.change_group(GroupChange::Leave(group, user)))
+    }
+
+    fn rename_group(&self, group: GroupId, display_name: Label) -> Answer<'_, GroupResult> {
+        Answer::pending(self.change_group(GroupChange::Rename(group, display_name)))
     }
 
     fn remove_group(&self, group: GroupId) -> Answer<'_, GroupResult> {

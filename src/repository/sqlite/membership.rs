@@ -204,15 +204,38 @@ pub(crate) async fn password_hash(reader: &SqlitePool, group: GroupId) -> sqlx::
 
 /// The first living groups after this one, each with the number of its members.
 pub(crate) async fn groups(reader: &SqlitePool, after: GroupId) -> sqlx::Result<Vec<(Group, u64)>> {
-    type GroupRow = (i64, String, String, i64, i64, i64);
     let rows: Vec<GroupRow> = sqlx::query_as(PAGE_OF_GROUPS).bind(after.0).bind(PAGE).fetch_all(reader).await?;
-    let group = |(id, name, display_name, owner, created_at, members): GroupRow| {
-        let (id, name, display_name) = (GroupId(id), Username::stored(&name), display_name.into());
-        let (owner, created_at) = (UserId(owner), Timestamp(created_at));
-        let group = Group { id, name, display_name, owner, removed: false, created_at };
-        (group, u64::try_from(members).unwrap_or(0))
-    };
-    Ok(rows.into_iter().map(group).collect())
+    Ok(rows.into_iter().map(listed).collect())
+}
+
+type GroupRow = (i64, String, String, i64, i64, i64);
+
+fn listed((id, name, display_name, owner, created_at, members): GroupRow) -> (Group, u64) {
+    let (id, name, display_name) = (GroupId(id), Username::stored(&name), display_name.into());
+    let (owner, created_at) = (UserId(owner), Timestamp(created_at));
+    let group = Group { id, name, display_name, owner, removed: false, created_at };
+    (group, u64::try_from(members).unwrap_or(0))
+}
+
+/// The living group of this name.
+pub(crate) async fn group_named(reader: &SqlitePool, name: &Username) -> sqlx::Result<Option<Group>> {
+    let sql = "SELECT id, name, display_name, owner, created_at, 0 FROM user
+        WHERE folded = ?1 AND name = ?2 AND owner IS NOT NULL AND removed_at IS NULL";
+    let row: Option<GroupRow> =
+        sqlx::query_as(sql).bind(name.folded()).bind(name.as_str()).fetch_optional(reader).await?;
+    Ok(row.map(|row| listed(row).0))
+}
+
+/// The names of the first members of a group after this one.
+pub(crate) async fn member_names(
+    reader: &SqlitePool,
+    group: GroupId,
+    after: UserId,
+) -> sqlx::Result<Vec<(UserId, Username)>> {
+    let sql = "SELECT member, name FROM membership JOIN user ON user.id = member
+        WHERE grp = ?1 AND member > ?2 AND until IS NULL ORDER BY member LIMIT ?3";
+    let rows: Vec<(i64, String)> = sqlx::query_as(sql).bind(group.0).bind(after.0).bind(PAGE).fetch_all(reader).await?;
+    Ok(rows.into_iter().map(|(member, name)| (UserId(member), Username::stored(&name))).collect())
 }
 
 fn group(row: &Row<'_>) -> rusqlite::Result<Group> {

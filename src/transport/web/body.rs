@@ -97,14 +97,33 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = WebError;
 
     async fn from_request(request: Request, _: &S) -> Result<JsonBody<T>, WebError> {
-        let said = request.headers().get(header::CONTENT_TYPE).and_then(|said| said.to_str().ok()).unwrap_or_default();
-        let kind = said.split(';').next().unwrap_or_default().trim();
-        if !kind.eq_ignore_ascii_case("application/json") {
-            return Err(ErrorCode::WrongType.into());
-        }
-        let bytes = whole_body(request).await?;
-        serde_json::from_slice(&bytes).map(JsonBody).map_err(|error| ErrorCode::Malformed.because(error.to_string()))
+        parsed(&json_bytes(request).await?).map(JsonBody)
     }
+}
+
+/// The same, which may be left empty.
+pub(super) struct OptionalJson<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
+    type Rejection = WebError;
+
+    async fn from_request(request: Request, _: &S) -> Result<OptionalJson<T>, WebError> {
+        let bytes = json_bytes(request).await?;
+        if bytes.is_empty() { Ok(OptionalJson(T::default())) } else { parsed(&bytes).map(OptionalJson) }
+    }
+}
+
+async fn json_bytes(request: Request) -> Result<Bytes, WebError> {
+    let said = request.headers().get(header::CONTENT_TYPE).and_then(|said| said.to_str().ok()).unwrap_or_default();
+    let kind = said.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(ErrorCode::WrongType.into());
+    }
+    whole_body(request).await
+}
+
+fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WebError> {
+    serde_json::from_slice(bytes).map_err(|error| ErrorCode::Malformed.because(error.to_string()))
 }
 
 /// The parameters of a query.

@@ -57,6 +57,8 @@ codes! {
     UnknownGroup NOT_FOUND "unknown_group" "there is no group of this name",
     /// Who asks, or who is named, is not in the group.
     NotAMember FORBIDDEN "not_a_member" "only members may do that",
+    /// The group has another password, or one at all.
+    WrongPassword FORBIDDEN "wrong_password" "this is not the password",
     /// Only the owner may do that.
     NotTheOwner FORBIDDEN "not_the_owner" "only the owner of the group may do that",
     /// An account or a group has the name.

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::WebState;
 use super::asker::Asker;
-use super::body::{JsonBody, PathPart, PathParts};
+use super::body::{JsonBody, OptionalJson, PathPart, PathParts};
 use super::conversations::refused;
-use super::error::WebError;
+use super::error::{ErrorCode, WebError};
 use super::spelling::{group, member};
-use crate::model::LookupName;
-use crate::protocol::{Command, GroupCommand, Reply};
+use crate::model::{Label, LookupName, Password};
+use crate::protocol::{Command, GroupCommand, Refusal, Reply};
 
 pub(super) async fn list(State(state): State<Arc<WebState>>, asker: Asker) -> Result<Json<Value>, WebError> {
     let me = asker.user()?.session.user.username.clone();
@@ -27,6 +27,28 @@ pub(super) async fn list(State(state): State<Arc<WebState>>, asker: Asker) -> Re
 #[serde(deny_unknown_fields)]
 pub(super) struct GroupBody {
     name: String,
+    /// Where nobody is to join without it.
+    #[serde(default)]
+    password: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InviteBody {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RenameBody {
+    display_name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JoinBody {
+    #[serde(default)]
+    password: Option<String>,
 }
 
 pub(super) async fn create(
@@ -34,7 +56,8 @@ pub(super) async fn create(
     asker: Asker,
     JsonBody(body): JsonBody<GroupBody>,
 ) -> Result<StatusCode, WebError> {
-    change(&state, asker, GroupCommand::Create(LookupName::of(&body.name))).await?;
+    let password = body.password.as_deref().map(Password::attempt);
+    change(&state, asker, GroupCommand::Create(LookupName::of(&body.name), password)).await?;
     Ok(StatusCode::CREATED)
 }
 
@@ -50,8 +73,20 @@ pub(super) async fn join(
     State(state): State<Arc<WebState>>,
     PathPart(name): PathPart,
     asker: Asker,
+    OptionalJson(body): OptionalJson<JoinBody>,
 ) -> Result<StatusCode, WebError> {
-    change(&state, asker, GroupCommand::Join(LookupName::of(&name))).await
+    let password = body.password.as_deref().map(Password::attempt);
+    change(&state, asker, GroupCommand::Join(LookupName::of(&name), password)).await
+}
+
+pub(super) async fn rename(
+    State(state): State<Arc<WebState>>,
+    PathPart(name): PathPart,
+    asker: Asker,
+    JsonBody(body): JsonBody<RenameBody>,
+) -> Result<StatusCode, WebError> {
+    let display_name = Label::parse(&body.display_name).map_err(Refusal::BadDisplayName)?;
+    change(&state, asker, GroupCommand::Rename(LookupName::of(&name), display_name)).await
 }
 
 pub(super) async fn leave(
@@ -75,7 +110,7 @@ pub(super) async fn invite(
     State(state): State<Arc<WebState>>,
     PathPart(name): PathPart,
     asker: Asker,
-    JsonBody(body): JsonBody<GroupBody>,
+    JsonBody(body): JsonBody<InviteBody>,
 ) -> Result<StatusCode, WebError> {
     change(&state, asker, GroupCommand::Invite(LookupName::of(&name), LookupName::of(&body.name))).await
 }
@@ -91,6 +126,7 @@ pub(super) async fn remove(
 async fn change(state: &WebState, asker: Asker, command: GroupCommand) -> Result<StatusCode, WebError> {
     match state.service.handle(&asker.from.peer, asker.caller, Command::Group(command)).await.reply {
         Reply::GroupChanged => Ok(StatusCode::NO_CONTENT),
+        Reply::Refused(Refusal::WrongPassword) => Err(ErrorCode::WrongPassword.into()),
         other => Err(refused(other)),
     }
 }

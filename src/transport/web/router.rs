@@ -64,6 +64,7 @@ fn table() -> RouteTable {
         .get("/api/v1/groups", groups::list)
         .post("/api/v1/groups", groups::create)
         .delete("/api/v1/groups/{name}", groups::delete)
+        .post("/api/v1/groups/{name}/name", groups::rename)
         .post("/api/v1/groups/{name}/join", groups::join)
         .post("/api/v1/groups/{name}/leave", groups::leave)
         .get("/api/v1/groups/{name}/members", groups::members)

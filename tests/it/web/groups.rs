@@ -122,3 +122,24 @@ fn the_sender_hears_how_many_have_no_room() {
     assert_eq!((sent.status, &sent.json()["not_delivered"]), (201, &json!(1)));
     assert_eq!(send("team").code(), (429, "inbox_full".into()));
 }
+
+#[test]
+fn a_password_and_a_display_name_on_the_page() {
+    let page = Page::new("");
+    let [messi, henderson] = ["messi", "henderson"].map(|name| page.login(name));
+    let made = page.browse("POST /api/v1/groups", &messi, &json!({ "name": "team", "password": "rahasia" }));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let bad = page.browse("POST /api/v1/groups", &messi, &json!({ "name": "other", "password": "two words" }));
+    assert_eq!(bad.code(), (400, "malformed".into()));
+    let join = |body: &Value| page.browse("POST /api/v1/groups/team/join", &henderson, body);
+    assert_eq!(join(&Value::Null).code(), (403, "wrong_password".into()));
+    assert_eq!(join(&json!({ "password": "salah" })).code(), (403, "wrong_password".into()));
+    assert_eq!(join(&json!({ "password": "rahasia" })).status, 204);
+    let rename = "POST /api/v1/groups/team/name";
+    let name = json!({ "display_name": "The Team" });
+    assert_eq!(page.browse(rename, &henderson, &name).code(), (403, "not_the_owner".into()));
+    assert_eq!(page.browse(rename, &messi, &json!({ "display_name": "" })).code(), (400, "malformed".into()));
+    assert_eq!(page.browse(rename, &messi, &name).status, 204);
+    let own = page.browse("GET /api/v1/groups", &henderson, &Value::Null).json();
+    assert_eq!(own["groups"][0]["display_name"], "The Team");
+}
