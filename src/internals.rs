@@ -31,7 +31,8 @@ pub mod repository {
     pub use crate::repository::{
         AccountRepository, AddressedMessage, ConversationQuery, Delivery, FollowQuery, Group, GroupLimits, GroupMember,
         GroupRepository, GroupResult, HistoryQuery, InboxQuery, Lease, NewGroup, NewMessage, NewSession, NewUser, Pace,
-        PasswordChange, ReadCount, Repository, SendResult, Store, StoreOptions, StoreStatus, open,
+        PasswordChange, PushRepository, PushSubscription, ReadCount, Repository, SendResult, Store, StoreOptions,
+        StoreStatus, open,
     };
     pub mod sqlite {
         pub use crate::repository::sqlite::{Role, SqliteRepository, open};

@@ -65,9 +65,22 @@ self.addEventListener('push', (event) => {
   let data = {};
   try { data = event.data?.json() ?? {}; } catch { /* a push without a text still tells */ }
   const name = data.conversation ?? '';
+  // The words of the page are out of reach here.
+  const unnamed = /^(id|ms)\b/.test(navigator.language) ? 'Pesan baru' : 'New message';
   event.waitUntil(self.registration.showNotification(data.title || 'chatd', {
-    body: data.text ?? '', tag: name, data: name ? '#/c/' + encodeURIComponent(name) : '',
+    body: data.text ?? unnamed, tag: name, icon: '/a/HASH/icon.png', data: name ? '#/c/' + encodeURIComponent(name) : '',
   }));
+});
+
+/** The browser has given itself another address. */
+self.addEventListener('pushsubscriptionchange', (event) => {
+  event.waitUntil((async () => {
+    const options = event.oldSubscription?.options ?? { userVisibleOnly: true };
+    const found = event.newSubscription ?? await self.registration.pushManager.subscribe(options);
+    const { endpoint, keys } = found.toJSON();
+    await fetch('/api/v1/push', { method: 'POST', headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ endpoint, p256dh: keys.p256dh, auth: keys.auth }) });
+  })());
 });
 
 self.addEventListener('notificationclick', (event) => {

@@ -11,7 +11,7 @@ use tracing_subscriber::filter::Directive;
 use super::range::{self, Range};
 use super::{BadConfig, Config, Listen, Metrics, ServerConfig, Span, WordList};
 use crate::auth::password;
-use crate::model::AddressRange;
+use crate::model::{AddressRange, PushHost};
 
 /// What is wrong with the value of one setting, by itself.
 pub(super) fn alone(key: &str, value: &Value) -> Option<String> {
@@ -97,6 +97,7 @@ fn no_words(key: &str, value: &Value) -> Option<String> {
     };
     words.iter().find_map(|word| match key {
         "web.trusted_proxies" => word.parse::<AddressRange>().err().map(|why| format!("{word:?}: {why}")),
+        "web.push_hosts" => word.parse::<PushHost>().err().map(|why| format!("{word:?}: {why}")),
         _ => no_host(word).then(|| {
             let bare = word.rsplit("//").next().unwrap_or_default().split('/').next().unwrap_or_default();
             format!("{word:?} is no name of a host in lower case; write {:?}", bare.to_lowercase())

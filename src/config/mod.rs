@@ -92,6 +92,8 @@ pub struct WebConfig {
     pub hosts: WordList,
     /// Addresses and networks of proxies.
     pub trusted_proxies: WordList,
+    /// Push services beside those of the browsers' makers.
+    pub push_hosts: WordList,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 mod address;
 mod name;
 mod password;
+mod push_host;
 mod send_key;
 mod visible;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 pub(crate) use self::address::AddressRange;
 pub use self::name::{BadLabel, BadUsername, LABEL_CHARACTERS, Label, LookupName, USERNAME_BYTES, Username};
 pub use self::password::{BadPassword, PASSWORD_BYTES, Password};
+pub(crate) use self::push_host::PushHost;
 pub use self::send_key::{SEND_KEY_BYTES, SendKey};
 pub use self::visible::{Foreign, visible, visible_lines};
 

@@ -12,6 +12,7 @@ mod groups;
 pub(crate) mod lease;
 pub(crate) mod memory;
 mod open;
+mod push;
 mod records;
 pub(crate) mod sqlite;
 
@@ -26,6 +27,7 @@ pub(crate) use self::lease::Hold;
 pub use self::lease::Lease;
 pub(crate) use self::memory::followers::Following;
 pub use self::open::{Store, open};
+pub use self::push::{PushRepository, PushSubscription};
 pub use self::records::NewUser;
 pub(crate) use self::records::{AddUserResult, EndedSession, Session, StoredSession, User};
 
@@ -226,7 +228,7 @@ pub struct StoreStatus {
 }
 
 /// The store.
-pub trait Repository: GroupRepository + AccountRepository + Send + Sync {
+pub trait Repository: GroupRepository + AccountRepository + PushRepository + Send + Sync {
     /// The living account of this name, case and all.
     fn user_named<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Arc<User>>>;
     /// Whom a message to this name is for, case and all: a living account or group.

@@ -100,13 +100,18 @@ impl Service {
         let me = &caller.user()?.session.user;
         let Rules { history_messages: conversations, inbox_reply_bytes, .. } = self.rules();
         let page = ConversationQuery { before, conversations, bytes: inbox_reply_bytes.min(peer.reply_bytes) };
+        Ok(caller.hears(Reply::Conversations(self.conversation_page(me, page).await?)))
+    }
+
+    /// A part of `me`'s conversations.
+    pub(super) async fn conversation_page(&self, me: &User, page: ConversationQuery) -> Result<Conversations, Refusal> {
         let page = self.repository.conversations(me.id, page).await.map_err(unavailable)?;
         let mut list = Vec::with_capacity(page.conversations.len());
         for ConversationSummary { with, newest, unread, read_to, other_read_to } in page.conversations {
             let (with, newest) = (self.profile(me, with).await?, self.entry(me, newest).await?);
             list.push(ConversationEntry { with, kind: newest.kind, unread, read_to, other_read_to, newest });
         }
-        Ok(caller.hears(Reply::Conversations(Conversations { list, next: page.next })))
+        Ok(Conversations { list, next: page.next })
     }
 
     pub(super) async fn history(

@@ -7,6 +7,7 @@ mod following;
 mod groups;
 mod login;
 mod people;
+mod push;
 mod wait;
 
 use std::convert::Infallible;
@@ -29,7 +30,7 @@ use crate::model::{Message, MessageId, SendKey, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{self, AddressedMessage, GroupLimits, InboxQuery, NewMessage, Repository, SendResult};
-pub(crate) use crate::repository::{EndedSession, Following, Lease, PerMessage, Session};
+pub(crate) use crate::repository::{EndedSession, Following, Lease, PerMessage, PushSubscription, Session};
 
 /// What an administrator may set; changes take effect with the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::thread;
 use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::internals::repository::{
     AccountRepository, ConversationQuery, FollowQuery, GroupRepository, GroupResult, HistoryQuery, InboxQuery, Lease,
-    NewMessage, NewUser, Pace, PasswordChange, Repository, StoreOptions,
+    NewMessage, NewUser, Pace, PasswordChange, PushRepository, PushSubscription, Repository, StoreOptions,
 };
 use chatd::model::{GroupId, Label, MessageId, SendKey, SessionId, Timestamp, UserId, Username};
 use tracing::field::{Field, Visit};
@@ -160,6 +160,27 @@ async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, use
     repository.set_disabled(users[1], true).await.expect("the store works");
     repository.set_disabled(users[1], false).await.expect("the store works");
     own_account(repository, users[2]).await;
+    browsers(repository, users[2]).await;
+}
+
+/// Browsers that want to be told.
+async fn browsers(repository: &SqliteRepository, user: UserId) {
+    let key = repository.push_key(vec![1]).await.expect("the store works");
+    assert_eq!(repository.push_key(vec![2]).await.expect("the store works"), key, "it is made once");
+    let (_, session) = log_in(repository, user, 9).await;
+    for address in ["first", "second", "third", "third"] {
+        let address = address.to_owned();
+        let new = PushSubscription { session, address, key: [4; 65], secret: [5; 16], with_text: true };
+        repository.add_push_subscription(new, 2).await.expect("the store works");
+    }
+    assert!(repository.push_users().await.expect("the store works").contains(&user));
+    let found = repository.push_subscriptions(user).await.expect("the store works");
+    let addresses: Vec<&str> = found.iter().map(|found| found.address.as_str()).collect();
+    assert_eq!(addresses, ["second", "third"]);
+    assert!(repository.remove_push_subscription(user, "second".to_owned()).await.expect("the store works"));
+    assert!(!repository.remove_push_subscription(user, "second".to_owned()).await.expect("the store works"));
+    assert!(repository.end_session(session).await.expect("the store works"));
+    assert!(repository.push_subscriptions(user).await.expect("the store works").is_empty(), "its session has ended");
 }
 
 /// What somebody changes of the own account, and what a stranger finds of it.

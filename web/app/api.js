@@ -78,6 +78,13 @@ export async function sessions() {
 export const endSession = (id) => remove('sessions/' + id);
 export const endOtherSessions = () => remove('sessions');
 
+/** The key to subscribe with. @returns {Promise<string>} */
+export const pushKey = async () => (await get('push')).key;
+/** @param {{endpoint?: string, p256dh?: string, auth?: string, with_text: boolean}} subscription */
+export const subscribe = (subscription) => ask('POST', 'push', subscription);
+/** @param {string} endpoint */
+export const unsubscribe = (endpoint) => ask('DELETE', 'push', { endpoint });
+
 // ---- conversations ----
 
 /** @param {string | number | null} [before] */

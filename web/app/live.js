@@ -5,7 +5,7 @@ import * as outbox from './outbox.js';
 import * as stream from './stream.js';
 import {
   WINDOW, changeConversation, conversations, ended, forgetAll, forgetParts, go, loaded, me, moreBefore, online, outdated, part,
-  recall, remember, route, totalUnread,
+  recall, remember, route, setting, totalUnread,
 } from './state.js';
 import { oneLine } from './text.js';
 
@@ -257,6 +257,10 @@ export async function live() {
   if (!me.value) return;
   stream.start();
   installWorker();
+  // The session may be another one than that which asked to be told.
+  if (setting.notify.value === 'on' && window.Notification?.permission === 'granted') {
+    import('./push.js').then((push) => push.subscribe()).catch(() => { /* told while the page is open */ });
+  }
 }
 
 /** The service worker keeps the shell. Its address is the one URL that may become a script. */

@@ -1,11 +1,12 @@
 // What a person sets: for this browser, and for the account.
-import { html, useState } from '../vendor/preact.js';
+import { html, useEffect, useState } from '../vendor/preact.js';
 import * as api from './api.js';
 import { notify, sound } from './bell.js';
 import { Back, Notes } from './frame.js';
 import { Avatar } from './list.js';
 import { leave } from './live.js';
 import * as outbox from './outbox.js';
+import * as push from './push.js';
 import { Sessions } from './sessions.js';
 import { LANGUAGES, choose, me, narrow, remember, setting, t, unsent } from './state.js';
 import { plain } from './text.js';
@@ -26,17 +27,29 @@ const Switch = ({ label, on, set, hint, disabled = false }) => html`<div class="
 /** Notifications are asked for by this switch, never by themselves. */
 function Notifications() {
   const [hint, setHint] = useState('');
+  const [closed, setClosed] = useState(false);
   const on = setting.notify.value === 'on';
+  const preview = setting.preview.value;
+  useEffect(() => {
+    let current = true;
+    setClosed(false);
+    if (on) push.subscribe().then(() => { if (current) setClosed(true); }, () => { /* told while the page is open */ });
+    return () => { current = false; };
+  }, [on, preview]);
   /** @param {boolean} wanted */
   async function set(wanted) {
-    if (!wanted) return choose('notify', 'off');
+    if (!wanted) {
+      choose('notify', 'off');
+      return push.unsubscribe(true).catch(() => {});
+    }
     if (!('Notification' in window)) return setHint(t('notify_cannot'));
     if (await Notification.requestPermission() !== 'granted') return setHint(t('notify_denied'));
     setHint('');
     choose('notify', 'on');
   }
-  return html`<${Switch} label=${t('notify')} on=${on} set=${set} hint=${hint || t('notify_hint')} />
-    ${on && html`<${Switch} label=${t('preview')} on=${setting.preview.value === 'on'}
+  return html`<${Switch} label=${t('notify')} on=${on} set=${set} 
+      hint=${hint || t(closed ? 'notify_closed' : push.wantsInstall ? 'notify_install' : 'notify_hint')} />
+    ${on && html`<${Switch} label=${t('preview')} on=${preview === 'on'}
         set=${(/** @type {boolean} */ v) => choose('preview', v ? 'on' : 'off')} />
       <button type="button" class="link" onClick=${() => notify('', 'chatd', t('notify_test_text'))}>${t('notify_test')}</button>`}`;
 }
@@ -61,6 +74,7 @@ function LogOut() {
       if (!(e instanceof api.Refused) || e.status !== 401) return setFailed(true);
     }
     await forget();
+    push.unsubscribe(false).catch(() => {});
     leave(false);
   }
   return html`<div>

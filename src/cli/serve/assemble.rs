@@ -73,6 +73,7 @@ pub(super) fn web_settings(config: &Config) -> WebSettings {
     WebSettings {
         hosts: web.hosts.0.clone(),
         // The check of the settings has read them all.
+        push_hosts: web.push_hosts.0.iter().filter_map(|host| host.parse().ok()).collect(),
         trusted_proxies: web.trusted_proxies.0.iter().filter_map(|range| range.parse().ok()).collect(),
         write_patience: WritePatience {
             most: limits.write_timeout.0,

@@ -109,6 +109,7 @@ impl Serve {
             log,
         };
         let web = Arc::new(Web::new(service.clone(), memory, live.web.clone()));
+        upkeep.push(vital::spawn_task("push", web.clone().tell_browsers()));
         let (listening, addresses) = self.begin(listeners, &shown, &web, &mut upkeep)?;
         let (current, watched) = watch::channel(live);
         upkeep.push(vital::spawn_task("tidy", background::tidy(service.clone(), repository.clone(), watched)));

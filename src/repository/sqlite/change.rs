@@ -9,6 +9,7 @@ use sqlx::types::Json;
 
 use super::account_changes::AccountChange;
 use super::group_changes::{self, GroupChange};
+use super::push_changes::PushChange;
 
 use crate::model::{SessionId, Timestamp, UserId};
 use crate::repository::memory::event::{Event, SessionRecord};
@@ -40,6 +41,8 @@ pub(super) enum Change {
     Account(AccountChange),
     /// A group changes, or who is in it.
     Group(GroupChange),
+    /// Which browsers are told.
+    Push(PushChange),
     /// A login, and when the account's other sessions were last used, where the database has not heard of it.
     OpenSession(NewSession, Vec<(SessionId, Timestamp)>),
     EndSessions(Vec<SessionId>),
@@ -86,7 +89,7 @@ pub(super) struct Moment {
 impl Change {
     /// Whether it may change accounts or sessions in a way that the change feed tells of.
     pub(super) fn is_fed(&self) -> bool {
-        !matches!(self, Change::Nothing | Change::NoteUses(_) | Change::GiveBack { .. })
+        !matches!(self, Change::Nothing | Change::NoteUses(_) | Change::GiveBack { .. } | Change::Push(_))
     }
 
     pub(super) async fn run(
@@ -118,6 +121,7 @@ impl Change {
                 let (result, event) = change.run(db, now).await?;
                 Ok((Changed::Group(result), event))
             }
+            Change::Push(change) => Ok((Changed::Rows(change.run(db).await?), Event::Nothing)),
             Change::OpenSession(session, uses) => open_session(db, session, uses, ahead).await,
             Change::EndSessions(ids) => Ok((end_sessions(db, &ids).await?, Event::SessionsEnded(ids))),
             Change::LogOut(id) => Ok((end_sessions(db, &[id]).await?, Event::LoggedOut(id))),

@@ -40,6 +40,8 @@ mod packed;
 mod page_copy;
 pub(crate) mod paths;
 mod pieces;
+mod push;
+mod push_changes;
 mod read_marks;
 mod reader;
 mod readers;

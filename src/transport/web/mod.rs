@@ -14,6 +14,7 @@ mod groups;
 mod headers;
 mod origin;
 mod proxies;
+mod push;
 mod reply_charge;
 mod router;
 mod sessions;
@@ -28,9 +29,10 @@ use axum::Router;
 
 pub(crate) use self::connection::ask_for_tls;
 pub(crate) use self::deadline::WritePatience;
+use self::push::Pushes;
 use self::shares::{SendRates, Streams};
 use crate::charge::Memory;
-use crate::model::AddressRange;
+use crate::model::{AddressRange, PushHost};
 use crate::service::Service;
 
 /// What holds for every connection of this kind.
@@ -40,6 +42,8 @@ pub(crate) struct WebSettings {
     pub hosts: Vec<String>,
     /// Proxies whose word on the client's address counts.
     pub trusted_proxies: Vec<AddressRange>,
+    /// Push services beside those of the browsers' makers.
+    pub push_hosts: Vec<PushHost>,
     /// How long a peer may take for a reply.
     pub write_patience: WritePatience,
     /// How long a request in hand may take at a stop.
@@ -60,6 +64,7 @@ struct WebState {
     settings: RwLock<Arc<WebSettings>>,
     streams: Arc<Streams>,
     sends: SendRates,
+    pushes: Pushes,
 }
 
 impl Web {
@@ -71,6 +76,7 @@ impl Web {
             settings: RwLock::new(Arc::new(settings)),
             streams: Arc::default(),
             sends: SendRates::default(),
+            pushes: Pushes::default(),
         });
         Web { router: router::router(state.clone()), state }
     }
@@ -78,6 +84,11 @@ impl Web {
     /// Takes other settings; requests in hand keep the old ones.
     pub(crate) fn set_settings(&self, settings: WebSettings) {
         *self.state.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Tells browsers that are not open what waits, for as long as it is awaited.
+    pub(crate) async fn tell_browsers(self: Arc<Web>) {
+        push::tell_browsers(self.state.clone()).await;
     }
 
     /// Whether whoever connects from here speaks for others.

@@ -88,6 +88,7 @@ mod tests {
         WebSettings {
             hosts: vec!["chat.example.org".to_owned(), "other.example.org:8443".to_owned()],
             trusted_proxies: Vec::new(),
+            push_hosts: Vec::new(),
             write_patience: WritePatience { most: Duration::ZERO, min_bytes_per_second: 1 },
             linger: Duration::ZERO,
         }

@@ -10,7 +10,7 @@ use axum::{Router, middleware};
 use super::WebState;
 use super::error::ErrorCode;
 use super::headers::guard;
-use super::{account, assets, conversations, events, groups, sessions};
+use super::{account, assets, conversations, events, groups, push, sessions};
 
 /// Routes as they are added, and their list.
 struct RouteTable {
@@ -71,6 +71,9 @@ fn table() -> RouteTable {
         .post("/api/v1/groups/{name}/members", groups::invite)
         .delete("/api/v1/groups/{name}/members/{user}", groups::remove)
         .get("/api/v1/events", events::events)
+        .get("/api/v1/push", push::key)
+        .post("/api/v1/push", push::subscribe)
+        .delete("/api/v1/push", push::unsubscribe)
         .post("/to/{name}", conversations::send_to)
 }
 

@@ -48,6 +48,11 @@ impl Streams {
         Ok(StreamPermit { streams: self.clone(), holder })
     }
 
+    /// Whether a session has a stream.
+    pub(super) fn has(&self, session: SessionId) -> bool {
+        self.counts().by_session.contains_key(&session)
+    }
+
     fn counts(&self) -> MutexGuard<'_, StreamCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,7 @@
 //! A browser that a test drives: Chromium by chromedriver, from Debian's packages of these names.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,17 +28,24 @@ pub struct Driver {
 /// Chromium takes much of the machine: several at once are too slow for the deadlines of the page itself.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Held by who has browsers.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a program is installed.
+pub fn is_there(name: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).exists()))
+}
+
 impl Driver {
     /// None, and a word about it, where there is no Chromium.
     pub fn start() -> Option<Driver> {
-        let there = |name: &str| {
-            std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|p| p.join(name).exists()))
-        };
-        if !there("chromedriver") || !there("chromium") {
+        if !is_there("chromedriver") || !is_there("chromium") {
             println!("SKIPPED: there is no chromium or chromedriver (apt install chromium chromium-driver)");
             return None;
         }
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().expect("chromedriver starts");
@@ -55,6 +63,11 @@ impl Driver {
 
     /// A browser with a window of this size; under 720 it is a phone.
     pub fn browser(&self, width: u32, height: u32) -> Browser {
+        self.browser_with_text(width, height, 16)
+    }
+
+    /// The same where the person has set the size of text.
+    pub fn browser_with_text(&self, width: u32, height: u32, text: u32) -> Browser {
         let arguments = json!([
             "--headless=new",
             "--no-sandbox",
@@ -63,7 +76,8 @@ impl Driver {
             "--lang=id",
             format!("--window-size={width},{height}"),
         ]);
-        let mut options = json!({ "args": arguments, "prefs": { "intl.accept_languages": "id" } });
+        let mut options = json!({ "args": arguments, "prefs": {
+            "intl.accept_languages": "id", "webkit.webprefs.default_font_size": text } });
         // A window of Chromium is no narrower than 500, so a phone is pretended.
         options["mobileEmulation"] = match width < 720 {
             true => json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1, "touch": true } }),
@@ -80,7 +94,7 @@ impl Driver {
         loop {
             let mut builder = ClientBuilder::new(HttpConnector::new());
             match runtime.block_on(builder.capabilities(capabilities.clone()).connect(&self.address)) {
-                Ok(client) => return Browser { runtime, client },
+                Ok(client) => return Browser { runtime, client, driver: self.address.clone() },
                 Err(error) if Instant::now() > until => panic!("Chromium does not start: {error}"),
                 Err(_) => {}
             }
@@ -99,6 +113,7 @@ impl Drop for Driver {
 pub struct Browser {
     runtime: Runtime,
     pub client: Client,
+    driver: String,
 }
 
 impl Drop for Browser {
@@ -193,6 +208,36 @@ impl Browser {
         let mut keys = held.map(|held| String::from(char::from(held))).unwrap_or_default();
         keys.push_str(key);
         self.act(async || self.client.active_element().await?.send_keys(&keys).await);
+    }
+
+    /// A command of Chromium's own protocol.
+    pub fn cdp(&self, command: &str, parameters: &Value) -> Value {
+        let session = self.run(self.client.session_id()).expect("a session is open");
+        let body = json!({ "cmd": command, "params": parameters }).to_string();
+        let host = self.driver.trim_start_matches("http://");
+        let request = format!(
+            "POST /session/{session}/goog/cdp/execute HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(host).expect("chromedriver listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        stream.write_all(request.as_bytes()).expect("chromedriver reads");
+        // chromedriver keeps the connection open.
+        let mut reader = BufReader::new(stream);
+        let (mut head, mut length) = (String::new(), 0);
+        while !head.ends_with("\r\n\r\n") {
+            let from = head.len();
+            assert!(reader.read_line(&mut head).expect("chromedriver answers") > 0, "{head}");
+            if let Some(("content-length", value)) = head[from..].to_lowercase().split_once(':') {
+                length = value.trim().parse().expect("it is a number");
+            }
+        }
+        let mut answer = vec![0; length];
+        reader.read_exact(&mut answer).expect("chromedriver answers");
+        let answer: Value = serde_json::from_slice(&answer).expect("it is JSON");
+        assert!(head.contains(" 200 "), "{command}: {answer}");
+        answer["value"].clone()
     }
 
     pub fn log_in(&self, server: &str, name: &str) {

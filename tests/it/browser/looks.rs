@@ -102,14 +102,37 @@ impl Walk<'_> {
     }
 }
 
-/// All screens in one theme and language.
-fn walk(driver: &Driver, name: &str, size: (u32, u32), theme: &str, language: &str) {
+/// How somebody sees the page.
+#[derive(Clone, Copy)]
+struct Seen {
+    size: (u32, u32),
+    theme: &'static str,
+    language: &'static str,
+    /// The size of text; 16 is the usual one.
+    text: u32,
+    /// The colours are the person's, whatever the page says.
+    forced: bool,
+}
+
+impl Seen {
+    const fn usual(size: (u32, u32)) -> Seen {
+        Seen { size, theme: "light", language: "id", text: 16, forced: false }
+    }
+}
+
+/// All screens, as somebody sees them.
+fn walk(driver: &Driver, name: &str, seen: Seen) {
+    let Seen { size, theme, language, text, forced } = seen;
     let folder = env::var_os("CHATD_PICTURES").map(PathBuf::from);
     if let Some(folder) = &folder {
         fs::create_dir_all(folder).expect("it can be made");
     }
     let (server, url) = server();
-    let browser = driver.browser(size.0, size.1);
+    let browser = driver.browser_with_text(size.0, size.1, text);
+    if forced {
+        let features = json!([{ "name": "forced-colors", "value": "active" }]);
+        browser.cdp("Emulation.setEmulatedMedia", &json!({ "features": features }));
+    }
     let walk = Walk { browser: &browser, name: format!("{name}-{theme}-{language}"), folder };
     browser.open(&url);
     browser.script(&format!("localStorage['chatd.theme'] = '{theme}'; localStorage['chatd.lang'] = '{language}'"));
@@ -145,7 +168,7 @@ fn walks(name: &str, size: (u32, u32)) {
     let Some(driver) = Driver::start() else { return };
     for theme in ["light", "dark"] {
         for language in ["id", "en"] {
-            walk(&driver, name, size, theme, language);
+            walk(&driver, name, Seen { theme, language, ..Seen::usual(size) });
         }
     }
 }
@@ -163,5 +186,19 @@ fn the_phone_is_for_everybody() {
 #[test]
 fn the_narrowest_window_is_for_everybody() {
     let Some(driver) = Driver::start() else { return };
-    walk(&driver, "narrow", NARROW, "light", "id");
+    walk(&driver, "narrow", Seen::usual(NARROW));
+}
+
+#[test]
+fn text_of_twice_the_size_is_for_everybody() {
+    let Some(driver) = Driver::start() else { return };
+    walk(&driver, "large", Seen { text: 32, ..Seen::usual(DESKTOP) });
+    walk(&driver, "large-phone", Seen { text: 32, language: "en", ..Seen::usual(PHONE) });
+}
+
+#[test]
+fn colours_of_ones_own_are_for_everybody() {
+    let Some(driver) = Driver::start() else { return };
+    walk(&driver, "forced", Seen { forced: true, ..Seen::usual(DESKTOP) });
+    walk(&driver, "forced-phone", Seen { forced: true, theme: "dark", ..Seen::usual(PHONE) });
 }

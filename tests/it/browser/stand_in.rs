@@ -45,6 +45,8 @@ pub struct World {
     pub opened: usize,
     /// The next so many sends are stored, and the connection is cut in the middle of the reply.
     pub lose_replies: usize,
+    /// Who subscribed, and with what.
+    pub subscriptions: Vec<(String, Value)>,
     /// Connections are cut as they come.
     pub away: bool,
     /// How many times a send came.
@@ -335,6 +337,20 @@ fn answer(request: &Request, world: &Mutex<World>, writer: &mut TcpStream) -> Op
         }
         ("POST", ["conversations", with, "read"]) => {
             world_now.mark_read(&me, with, request.body["upto"].as_u64().unwrap_or_default());
+            (200, json!({}))
+        }
+        // A point of the curve, any.
+        ("GET", ["push"]) => (
+            200,
+            json!({ "key": concat!("BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8",
+            "u-Ts1XbjhazAkj7I99e8QcYP7DkM") }),
+        ),
+        ("POST", ["push"]) => {
+            world_now.subscriptions.push((me, request.body.clone()));
+            (200, json!({}))
+        }
+        ("DELETE", ["push"]) => {
+            world_now.subscriptions.retain(|(_, subscription)| subscription["endpoint"] != request.body["endpoint"]);
             (200, json!({}))
         }
         ("GET", ["events"]) => {

@@ -241,7 +241,7 @@ fn a_path_above_is_followed() {
 }
 
 /// Where something is started that may die without notice, and why that is right.
-const STARTED: [(&str, &str); 13] = [
+const STARTED: [(&str, &str); 14] = [
     ("ops/vital.rs", "here all threads are started, and who dies is told of"),
     ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
     ("repository/sqlite/keyed_send.rs", "a panic there is the answer to who sends, and says that the store is closed"),
@@ -253,6 +253,7 @@ const STARTED: [(&str, &str); 13] = [
         "a panic while a reply is rendered ends its connection, which asked for it",
     ),
     ("transport/web/reply_charge.rs", "a panic while an answer is made is an error to who asked for it"),
+    ("transport/web/push/mod.rs", "a panic while a browser is told is that it is not told, and is in the log"),
     ("cli/admin/snapshot.rs", "a command: where no answer comes it reads the database itself"),
     ("cli/chat/script.rs", "a client: its command fails with the task, and says so"),
     ("cli/chat/screen/mod.rs", "a client: what its connections say is on its screen, and a panic is said by the hook"),

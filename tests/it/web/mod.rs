@@ -1,5 +1,6 @@
 //! The page and the HTTP API, with real sockets.
 //!
+//! - `push`: browsers that are told with the page closed
 //! - `rules`: what no other page, name, proxy or peer can do
 //! - `conversations`: messages, read marks, people, sessions
 //! - `crowd`: many streams
@@ -13,6 +14,7 @@ mod crowd;
 mod events;
 mod groups;
 mod listener;
+mod push;
 mod rules;
 mod shares;
 

@@ -1,0 +1,260 @@
+//! Browsers that are told when something waits, be they closed (Web Push). A message that is still unread after some
+//! seconds rings at each browser of its recipient that has no stream open. What is told goes through the service of the
+//! browser's maker, who cannot read it.
+
+mod post;
+mod routes;
+mod seal;
+mod service;
+mod vapid;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, OnceCell, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use self::post::{Authorities, PostFailure};
+pub(super) use self::routes::{key, subscribe, unsubscribe};
+use self::service::PushAddress;
+use self::vapid::PushKey;
+use super::WebState;
+use crate::model::{MessageId, Timestamp, UserId, Username, visible};
+use crate::protocol::ConversationEntry;
+use crate::service::PushSubscription;
+
+/// So long a message waits before it rings: who looks at it has read it by then.
+const PAUSE: Duration = Duration::from_secs(5);
+/// While more comes all the time, what waits rings after this many pauses.
+const PAUSES: usize = 6;
+/// A store that does not answer is asked again after this.
+const AGAIN: Duration = Duration::from_secs(10);
+/// A push that a service does not take now is tried so many times, each after twice the time.
+const TRIES: u32 = 4;
+const RETRY: Duration = Duration::from_secs(5);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Requests to push services at once.
+const AT_ONCE: usize = 16;
+/// How long a service keeps what it cannot deliver, in seconds: a week.
+const KEPT: &str = "604800";
+/// So many characters of a text are told.
+const TEXT_CHARACTERS: usize = 400;
+
+const TTL: HeaderName = HeaderName::from_static("ttl");
+const URGENCY: HeaderName = HeaderName::from_static("urgency");
+const TOPIC: HeaderName = HeaderName::from_static("topic");
+
+/// What telling browsers needs.
+pub(super) struct Pushes {
+    key: OnceCell<PushKey>,
+    authorities: Authorities,
+    at_once: Semaphore,
+    /// Accounts that a browser wants to be told for since the start, and who waits for one.
+    new_users: Mutex<Vec<UserId>>,
+    more_users: Notify,
+}
+
+impl Default for Pushes {
+    fn default() -> Pushes {
+        Pushes {
+            key: OnceCell::new(),
+            authorities: Authorities::default(),
+            at_once: Semaphore::new(AT_ONCE),
+            new_users: Mutex::default(),
+            more_users: Notify::new(),
+        }
+    }
+}
+
+impl Pushes {
+    /// From now on the account's messages are looked at.
+    fn watch(&self, user: UserId) {
+        self.new_users.lock().unwrap_or_else(PoisonError::into_inner).push(user);
+        self.more_users.notify_one();
+    }
+}
+
+impl WebState {
+    /// The key that signs, made when it is first asked for.
+    async fn push_key(&self) -> Option<&PushKey> {
+        let stored = async || self.service.push_key(PushKey::generate().ok_or(())?).await.map_err(|_| ());
+        self.pushes.key.get_or_try_init(async || PushKey::read(&stored().await?).ok_or(())).await.ok()
+    }
+}
+
+/// Watches the messages of all accounts of which a browser wants to be told.
+pub(super) async fn tell_browsers(state: Arc<WebState>) {
+    let mut users = loop {
+        match state.service.push_users().await {
+            Ok(users) => break users,
+            Err(_) => sleep(AGAIN).await,
+        }
+    };
+    let (mut watched, mut watches) = (HashSet::new(), JoinSet::new());
+    loop {
+        for user in users {
+            if watched.insert(user) {
+                watches.spawn(watch(state.clone(), user));
+            }
+        }
+        state.pushes.more_users.notified().await;
+        users = std::mem::take(&mut *state.pushes.new_users.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What of an account's has rung already.
+struct Rung {
+    /// Nothing up to this message rings: it was there before.
+    begin: MessageId,
+    /// The last message that has rung, by conversation.
+    last: HashMap<Username, MessageId>,
+    /// How often it was waited for an end of what comes.
+    pauses: usize,
+}
+
+async fn watch(state: Arc<WebState>, user: UserId) {
+    let (mut following, begin) = loop {
+        match state.service.listen_for(user).await {
+            Ok(begun) => break begun,
+            Err(_) => sleep(AGAIN).await,
+        }
+    };
+    let mut rung = Rung { begin, last: HashMap::new(), pauses: 0 };
+    loop {
+        if rung.pauses == 0 {
+            following.heard().await;
+        }
+        sleep(PAUSE).await;
+        match look(&state, user, &mut rung).await {
+            Some(next) => following = next,
+            None => sleep(AGAIN).await,
+        }
+    }
+}
+
+/// Rings for what still waits; gives an ear for what comes after that. `None`: the store does not answer.
+async fn look(state: &Arc<WebState>, user: UserId, rung: &mut Rung) -> Option<crate::service::Following> {
+    let (following, _) = state.service.listen_for(user).await.ok()?;
+    let waiting = state.service.waiting(user).await.ok()?;
+    let young = Timestamp::now().before(PAUSE);
+    let (mut ring, mut is_young) = (Vec::new(), false);
+    for entry in &waiting {
+        let (name, newest) = (&entry.with.username, entry.newest.message.id);
+        if newest <= rung.begin || rung.last.get(name).is_some_and(|last| *last >= newest) {
+            continue;
+        }
+        // Somebody may just be reading it.
+        if entry.newest.message.sent_at > young && rung.pauses < PAUSES {
+            is_young = true;
+            continue;
+        }
+        rung.last.insert(name.clone(), newest);
+        ring.push(entry);
+    }
+    rung.last.retain(|name, _| waiting.iter().any(|entry| entry.with.username == *name));
+    rung.pauses = if is_young { rung.pauses + 1 } else { 0 };
+    if !ring.is_empty() {
+        for subscription in state.service.push_subscriptions(user).await.ok()? {
+            if !state.streams.has(subscription.session) {
+                ring.iter().for_each(|entry| {
+                    drop(tokio::spawn(tell(
+                        state.clone(),
+                        user,
+                        subscription.clone(),
+                        told(entry, subscription.with_text),
+                    )))
+                });
+            }
+        }
+    }
+    Some(following)
+}
+
+/// What a browser is told: the body, and under which topic, so that a later one takes its place while it is on its way.
+struct PushText {
+    topic: String,
+    text: String,
+}
+
+fn told(entry: &ConversationEntry, with_text: bool) -> PushText {
+    let name = entry.with.username.as_str();
+    let mut body = json!({ "conversation": name, "title": visible(&entry.with.display_name), "unread": entry.unread });
+    if with_text {
+        let text = entry.newest.message.text.trim();
+        let short: String = text.chars().take(TEXT_CHARACTERS).collect();
+        let short = if short.len() < text.len() { short + "…" } else { short };
+        let from = &entry.newest.from;
+        let text = if from.username == entry.with.username { short } else { format!("{}: {short}", from.display_name) };
+        body["text"] = text.into();
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    PushText { topic: Base64UrlUnpadded::encode_string(&digest[..24]), text: body.to_string() }
+}
+
+/// Tells one browser, and tries again where its service does not take it now.
+async fn tell(state: Arc<WebState>, user: UserId, subscription: PushSubscription, push: PushText) {
+    let settings = state.settings();
+    let Some(to) = PushAddress::parse(&subscription.address, &settings.push_hosts) else {
+        return forget(&state, user, subscription, "its push service is none that is asked").await;
+    };
+    let contact =
+        settings.hosts.first().map_or_else(|| "https://localhost".to_owned(), |host| format!("https://{host}"));
+    for number in 1..=TRIES {
+        let taken = attempt(&state, &to, &subscription, &push, &contact).await;
+        let after = match taken {
+            Ok((status, _)) if status.is_success() => return debug!(service = to.origin(), "a browser was told"),
+            Ok((StatusCode::NOT_FOUND | StatusCode::GONE, _)) => {
+                return forget(&state, user, subscription, "its push service does not know it any more").await;
+            }
+            Ok((status, after)) if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+                debug!(service = to.origin(), %status, number, "a push service does not take it now");
+                after
+            }
+            Ok((status, _)) => {
+                return warn!(service = to.origin(), %status, "a push service does not take what it is told");
+            }
+            Err(error) if number == TRIES => return warn!(service = to.origin(), %error, "a browser could not be told"),
+            Err(error) => {
+                debug!(service = to.origin(), %error, number, "a push service could not be asked");
+                None
+            }
+        };
+        sleep(after.unwrap_or(RETRY * 2_u32.pow(number - 1)).min(LONGEST_RETRY)).await;
+    }
+}
+
+async fn attempt(
+    state: &WebState,
+    to: &PushAddress,
+    subscription: &PushSubscription,
+    push: &PushText,
+    contact: &str,
+) -> Result<post::PostAnswer, PostFailure> {
+    let _turn = state.pushes.at_once.acquire().await;
+    let unusable = || PostFailure::Io(std::io::Error::other("there is no key that signs"));
+    let key = state.push_key().await.ok_or_else(unusable)?;
+    let signed = key.authorization(&to.origin(), contact, SystemTime::now()).ok_or_else(unusable)?;
+    let body = seal::seal(push.text.as_bytes(), &subscription.key, &subscription.secret).map_err(|_| unusable())?;
+    let mut headers = HeaderMap::new();
+    headers.insert(TTL, HeaderValue::from_static(KEPT));
+    headers.insert(URGENCY, HeaderValue::from_static("high"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("aes128gcm"));
+    for (name, text) in [(TOPIC, &push.topic), (header::AUTHORIZATION, &signed)] {
+        headers.insert(name, HeaderValue::from_str(text).map_err(axum::http::Error::from)?);
+    }
+    state.pushes.authorities.post(to, headers, body).await
+}
+
+async fn forget(state: &WebState, user: UserId, subscription: PushSubscription, why: &'static str) {
+    debug!(%user, why, "a browser is forgotten");
+    // Where the store does not answer, the next push finds the same.
+    let _ = state.service.remove_push_subscription(user, subscription.address).await;
+}
