@@ -239,14 +239,45 @@ fn shown(rows: &[String]) -> Vec<String> {
     words.filter(is_text).map(str::to_owned).collect()
 }
 
+/// All texts of the open conversation, from its beginning, a screen after the other.
+fn read_through(window: &mut Window) -> Vec<String> {
+    const PAST: &str = "not at the end";
+    let (mut rows, begun) = (window.drawn_rows(), Instant::now());
+    // What fits on one screen stays where it is, so this is typed again when more has come. It may also wait behind
+    // much else that was typed.
+    while shown(&rows).len() > 40 && !rows.iter().any(|row| row.contains(PAST)) {
+        if begun.elapsed() > Duration::from_secs(10) {
+            return shown(&rows);
+        }
+        window.terminal.type_in("\x1b[1;5H");
+        thread::sleep(Duration::from_millis(50));
+        rows = window.drawn_rows();
+    }
+    let mut all = shown(&rows);
+    while rows.iter().any(|row| row.contains(PAST)) {
+        let before = shown(&rows);
+        window.terminal.type_in("\x1b[6~");
+        let begun = Instant::now();
+        while shown(&rows) == before {
+            assert!(begun.elapsed() < PATIENCE, "the screen stays as it is: {rows:#?}");
+            thread::sleep(Duration::from_millis(1));
+            rows = window.drawn_rows();
+        }
+        // The last row of a screen is the first of the next; at the end there are more.
+        let next = shown(&rows);
+        let again = (1..=next.len()).find(|place| all.ends_with(&next[..*place])).unwrap_or(0);
+        all.extend_from_slice(&next[again..]);
+    }
+    all
+}
+
 #[test]
 fn two_who_talk_while_the_server_is_killed_have_every_message_once_and_in_order() {
     let (count, kills) = talk();
     let (folder, first) = server();
     let address = first.address;
-    let rows = u16::try_from(2 * count + 10).expect("no terminal is so high");
     let start = |name: &str, other: &str, server: &Server| {
-        let mut window = Window::tall(&command(&folder, server, name), 60, rows);
+        let mut window = Window::start(&command(&folder, server, name), 60, false);
         window.see(&format!("{name} at "));
         window.terminal.type_in(&format!("/to {other}\r"));
         window
@@ -265,13 +296,13 @@ fn two_who_talk_while_the_server_is_killed_have_every_message_once_and_in_order(
     }
     let begun = Instant::now();
     let all = loop {
-        let [of_messi, of_henderson] = [&mut messi, &mut henderson].map(|window| shown(&window.rows()));
+        let [of_messi, of_henderson] = [&mut messi, &mut henderson].map(read_through);
         if of_messi.len() >= 2 * count && of_messi == of_henderson {
             break of_messi;
         }
-        let end = Duration::from_secs(60 + count as u64);
+        let end = PATIENCE + Duration::from_millis(500 * count as u64);
         assert!(begun.elapsed() < end, "messi: {of_messi:?}\nhenderson: {of_henderson:?}");
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(200));
     };
     for by in ["m", "h"] {
         let by_one: Vec<&String> = all.iter().filter(|text| text.starts_with(by)).collect();

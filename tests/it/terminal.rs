@@ -42,12 +42,12 @@ pub fn pseudo_terminal(size: Option<&Winsize>) -> OpenptyResult {
 impl Terminal {
     /// Runs a command on a terminal wide enough that nothing is wrapped.
     pub fn start(command: &Command) -> Terminal {
-        Terminal::sized(command, 1000, ROWS)
+        Terminal::sized(command, 1000)
     }
 
-    /// The same with a width and a height.
-    fn sized(command: &Command, columns: u16, rows: u16) -> Terminal {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    /// The same with a width, in columns.
+    fn sized(command: &Command, columns: u16) -> Terminal {
+        let size = Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = pseudo_terminal(Some(&size));
         // setsid makes it the controlling terminal, which is where passwords are asked for.
         let mut with_terminal = Command::new("setsid");
@@ -203,14 +203,8 @@ pub struct Window {
 
 impl Window {
     pub fn start(command: &Command, columns: u16, joins: bool) -> Window {
-        let terminal = Terminal::sized(command, columns, ROWS);
+        let terminal = Terminal::sized(command, columns);
         Window { terminal, parser: Parser::new(ROWS, columns, 0), read: 0, joins }
-    }
-
-    /// One of this height, which stays as it is.
-    pub fn tall(command: &Command, columns: u16, rows: u16) -> Window {
-        let terminal = Terminal::sized(command, columns, rows);
-        Window { terminal, parser: Parser::new(rows, columns, 0), read: 0, joins: false }
     }
 
     /// What stands there now.
@@ -239,6 +233,27 @@ impl Window {
             }
             let why = if stands { "does not stand" } else { "still stands" };
             assert!(begun.elapsed() < PATIENCE, "{text:?} {why} in\n{}", rows.join("\n").trim_end());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The same once nothing is being drawn: the full screen shows its cursor again at the end of each drawing.
+    pub fn drawn_rows(&mut self) -> Vec<String> {
+        const SHOWS_CURSOR: &[u8] = b"\x1b[?25h";
+        let begun = Instant::now();
+        loop {
+            let rows = self.rows();
+            let screen = self.terminal.screen.0.lock().expect("the reader does not panic");
+            let end = &screen[..self.read];
+            let last = end.windows(SHOWS_CURSOR.len()).rposition(|window| window == SHOWS_CURSOR);
+            // Behind it only the place of the cursor.
+            if last
+                .is_some_and(|last| end[last + SHOWS_CURSOR.len()..].iter().filter(|byte| **byte == 0x1b).count() == 1)
+            {
+                return rows;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the screen is never drawn: {rows:#?}");
+            drop(screen);
             thread::sleep(Duration::from_millis(1));
         }
     }

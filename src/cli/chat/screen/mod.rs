@@ -41,6 +41,8 @@ use crate::model::{Timestamp, Token, visible};
 
 /// How often the screen looks at the clock.
 const MINUTE: Duration = Duration::from_secs(20);
+/// So many events are taken in before the screen is drawn again, at the most.
+const AT_ONCE: usize = 100;
 
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
@@ -171,7 +173,7 @@ async fn converse(
     server: RemoteServer,
     token: Token,
     mut outbox: KeptOutbox,
-    mut effects: Vec<Effect>,
+    effects: Vec<Effect>,
     mouse: bool,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = ChatSignals::listen()?;
@@ -184,13 +186,10 @@ async fn converse(
     tokio::spawn(network.clone().follow());
     tokio::spawn(network.carry_out(wants));
     let mut clock = interval(MINUTE);
+    for effect in effects {
+        carry_out(effect, &mut screen, &wanted)?;
+    }
     loop {
-        for effect in effects.drain(..) {
-            outbox.note(&effect);
-            if !carry_out(effect, &mut screen, &wanted)? {
-                return Ok(ExitCode::SUCCESS);
-            }
-        }
         state.note = outbox.trouble.take().or(state.note.take());
         state.now = Timestamp::now();
         screen.draw(state)?;
@@ -211,20 +210,25 @@ async fn converse(
             Some(event) = news.recv() => event,
             _ = clock.tick() => ChatEvent::Tick(Timestamp::now()),
         };
-        let mut next = Some(first);
-        while let Some(event) = next {
-            effects.extend(update(state, event));
-            next = at_hand(&mut keys, &mut news);
+        let mut first = Some(first);
+        for _ in 0..AT_ONCE {
+            let Some(event) = first.take().or_else(|| at_hand(&mut keys, &mut news)) else { break };
+            for effect in update(state, event) {
+                outbox.note(&effect);
+                if !carry_out(effect, &mut screen, &wanted)? {
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
         }
     }
 }
 
-/// What has come already is taken in before the screen is drawn again.
+/// What has come already: what the server says first, because much may be typed at once.
 fn at_hand(
     keys: &mut UnboundedReceiver<ratatui::crossterm::event::Event>,
     news: &mut UnboundedReceiver<ChatEvent>,
 ) -> Option<ChatEvent> {
-    keys.try_recv().map(ChatEvent::Terminal).or_else(|_| news.try_recv()).ok()
+    news.try_recv().or_else(|_| keys.try_recv().map(ChatEvent::Terminal)).ok()
 }
 
 /// Does what the state wants done. `false`: the person leaves.

@@ -119,10 +119,10 @@ fn load_what_is_missing(state: &mut ChatState, effects: &mut Vec<Effect>) {
         return;
     }
     let (columns, height) = view::conversation_size(state);
-    let Some(open) = state.opened() else { return };
+    let Some(open) = state.opened().filter(|open| open.older == Older::Unknown) else { return };
     let (_, at_start) = Layout::new(state, open, columns).above(2 * height, height);
     let wanted = at_start || state.search.as_ref().is_some_and(|search| search.goes_on);
-    let Some(open) = state.opened_mut().filter(|open| wanted && open.older == Older::Unknown) else { return };
+    let Some(open) = state.opened_mut().filter(|_| wanted) else { return };
     open.older = Older::Asked;
     let before = open.messages.first_key_value().map(|(id, _)| *id);
     effects.push(Effect::Older { with: open.name.clone(), before });
