@@ -10,7 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid, chown, geteuid};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, Uid, chown, geteuid, mkfifo};
 
 use crate::proof::cut::to_an_older_schema;
 use crate::support::{Folder, PATIENCE, SENT, Server, texts};
@@ -321,6 +322,27 @@ fn links_in_the_place_of_companions_are_not_followed() {
     assert!(server.log().contains("no space could be set aside"), "{}", server.log());
     server.login("messi");
     assert_eq!(fs::read(&target).expect("it is there"), b"precious");
+}
+
+/// A pipe without a writer, which would be waited for for ever.
+#[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let folder = Folder::new("");
+    mkfifo(&folder.database(), Mode::S_IRWXU).expect("it can be made");
+    for arguments in [&["serve"][..], &["user", "list"], &["db", "verify"], &["user", "add", "messi", "--generate"]] {
+        let mut command = folder.command(arguments).stderr(Stdio::piped()).spawn().expect("it starts");
+        let begun = Instant::now();
+        while command.try_wait().expect("it can be asked").is_none() {
+            if begun.elapsed() > PATIENCE {
+                command.kill().expect("it runs");
+                panic!("{arguments:?} waits for ever");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        let output = command.wait_with_output().expect("it has ended");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("not a file"), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

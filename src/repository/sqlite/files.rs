@@ -1,6 +1,6 @@
 //! The files of a database before SQLite opens them: whether it is one of ours, and who may read it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::geteuid;
 
-use super::paths::{companion_path, directory_of, failed, sync_directory_of};
+use super::paths::{companion_path, directory_of, failed, open_to_look, sync_directory_of};
 use crate::repository::OpenError;
 
 /// What lies where the database should be.
@@ -24,7 +24,7 @@ pub(super) enum FoundDatabase {
 /// Looks at the file without SQLite, which might write to it.
 pub(super) fn look(database: &Path) -> Result<FoundDatabase, OpenError> {
     let foreign = |why: &str| OpenError::Foreign { path: database.to_owned(), why: why.to_owned() };
-    let mut file = match File::open(database) {
+    let mut file = match open_to_look(database) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(FoundDatabase::Nothing),
         Err(e) => return Err(failed(database, e)),

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use super::acknowledged::{self, Acknowledged};
 use super::companion;
 use super::identity::DatabaseIdentity;
-use super::paths::{companion_path, failed};
+use super::paths::{companion_path, failed, open_to_look};
 use crate::model::MessageId;
 use crate::repository::OpenError;
 
@@ -103,7 +103,7 @@ impl Lock {
     /// Takes the lock of the file itself, whatever it is called. To be called before SQLite opens it, and the lock is
     /// to be kept until SQLite has closed it: a process that closes any handle of a file loses SQLite's locks on it.
     pub(super) fn hold(&mut self, database: &Path) -> Result<(), OpenError> {
-        let file = match File::open(database) {
+        let file = match open_to_look(database) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             opened => opened.map_err(|e| failed(database, e))?,
         };

@@ -1,7 +1,8 @@
 //! Where a database is, and what its companions are called.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::repository::OpenError;
@@ -56,6 +57,11 @@ pub(crate) fn companion_path(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Opens what lies in the place of a database, to look at it. A pipe that nobody writes to is not waited for.
+pub(super) fn open_to_look(database: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(database)
 }
 
 /// That a file cannot be used, and why.
