@@ -43,7 +43,7 @@ pub mod repository {
 }
 
 pub mod service {
-    pub use crate::service::{Peer, Rules, Service, TokenState};
+    pub use crate::service::{Peer, RegisterRule, Rules, Service, TokenState};
 }
 
 pub mod transport {

@@ -43,7 +43,7 @@ const KEEPALIVE_RETRIES: u32 = 4;
 #[derive(Clone)]
 pub(crate) enum Spoken {
     /// Lines, in a dialect.
-    Lines(fn() -> Dialect),
+    Lines(fn(&ConnectionSettings) -> Dialect),
     /// HTTP.
     Http(Arc<Web>),
 }
@@ -153,8 +153,13 @@ impl Server {
         let stop = self.stop.clone();
         let task = match spoken {
             Spoken::Lines(dialect) => {
-                let lines =
-                    LineConnection { dialect: dialect(), address, slot, service: self.service.clone(), settings };
+                let lines = LineConnection {
+                    dialect: dialect(&settings),
+                    address,
+                    slot,
+                    service: self.service.clone(),
+                    settings,
+                };
                 self.tasks.spawn(lines.run(stream, tls, stop))
             }
             Spoken::Http(web) => self.tasks.spawn(serve_http(web.clone(), stream, tls, address, slot, stop)),
@@ -175,7 +180,7 @@ struct LineConnection {
 impl LineConnection {
     async fn run(self, stream: TcpStream, tls: Option<Arc<Tls>>, stop: CancellationToken) {
         let LineConnection { dialect, address, slot, service, settings } = self;
-        let peer = Peer { address, reply_bytes: 0 };
+        let peer = Peer { address, reply_bytes: 0, is_encrypted: tls.is_some() };
         let Some(tls) = tls else {
             if connection::run(stream, dialect, peer, slot, service, settings, stop).await == End::NoTls {
                 warn!(%address, "a client speaks TLS on a port that does not: it was told so");

@@ -17,7 +17,7 @@ pub fn check(data: &[u8]) {
     expect(&Reply::Inbox(senders), &format!("{{{}}}", inbox.join(", ")));
 
     let token = Token::parse("503d38c0-2691-4ff1-81ad-fc11f9f5ad03").expect("it is one");
-    expect(&Reply::LoggedOut { token }, &dumps(&token.reveal()));
+    expect(&Reply::LoggedOut { token, username: Username::stored("messi") }, &dumps(&token.reveal()));
 }
 
 /// Keys of one object differ, so each sender has a number.

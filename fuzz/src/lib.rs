@@ -2,6 +2,7 @@
 //! tries them on the corpora, so that what was found once stays found without a nightly compiler.
 
 pub mod config;
+pub mod family;
 pub mod framer;
 pub mod json;
 pub mod name;

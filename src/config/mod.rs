@@ -4,6 +4,7 @@
 mod check;
 mod load;
 mod place;
+mod protocol;
 pub(crate) mod range;
 mod value;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::load::load;
 pub(crate) use self::load::{LoadedConfig, keys, read};
 pub(crate) use self::place::SYSTEM_FILE;
+pub(crate) use self::protocol::{ProtocolConfig, Registering, WordOrder};
 pub use self::value::Listen;
 pub(crate) use self::value::{Span, WordList};
 
@@ -34,7 +36,7 @@ pub struct Config {
     /// How often one may try to log in.
     pub throttle: ThrottleConfig,
     /// Details of the wire.
-    pub protocol: Protocol,
+    pub protocol: ProtocolConfig,
     /// Logins.
     pub session: SessionConfig,
     /// How mail leaves the queue.
@@ -153,6 +155,8 @@ pub struct ThrottleConfig {
     pub account_per_minute: u32,
     /// In an hour.
     pub account_per_hour: u32,
+    /// Accounts that one address may make in an hour; 0: any number.
+    pub registrations_per_hour: u32,
     /// Addresses, and pairs of address and account, that are remembered at the most.
     pub buckets: usize,
 }
@@ -164,23 +168,9 @@ impl Default for ThrottleConfig {
             address_per_hour: 60,
             account_per_minute: 5,
             account_per_hour: 20,
+            registrations_per_hour: 5,
             buckets: 65536,
         }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Protocol {
-    /// An inbox names senders all of whose mail was read.
-    pub drained_senders: bool,
-    /// People are told who has an account.
-    pub directory: bool,
-}
-
-impl Default for Protocol {
-    fn default() -> Protocol {
-        Protocol { drained_senders: false, directory: true }
     }
 }
 

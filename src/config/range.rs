@@ -56,6 +56,7 @@ pub const RANGES: &[Range] = &[
     number("throttle.address_per_hour", 0, 1_000_000, |c| c.throttle.address_per_hour.into()),
     number("throttle.account_per_minute", 0, 1_000_000, |c| c.throttle.account_per_minute.into()),
     number("throttle.account_per_hour", 0, 1_000_000, |c| c.throttle.account_per_hour.into()),
+    number("throttle.registrations_per_hour", 0, 1_000_000, |c| c.throttle.registrations_per_hour.into()),
     number("throttle.buckets", 1, 1_000_000, |c| c.throttle.buckets as u64),
     time("session.idle_expiry", Span::seconds(1), CENTURY, |c| c.session.idle_expiry),
     number("session.per_user", 1, 1_000_000, |c| c.session.per_user as u64),

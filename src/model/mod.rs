@@ -15,7 +15,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub(crate) use self::address::AddressRange;
-pub use self::name::{BadLabel, BadUsername, LABEL_CHARACTERS, Label, LookupName, USERNAME_BYTES, Username};
+pub use self::name::{
+    BadAccount, BadLabel, BadUsername, LABEL_CHARACTERS, Label, LookupName, USERNAME_BYTES, Username,
+};
 pub use self::password::{BadPassword, PASSWORD_BYTES, Password};
 pub(crate) use self::push_host::PushHost;
 pub use self::send_key::{SEND_KEY_BYTES, SendKey};
@@ -113,6 +115,11 @@ impl Token {
     /// What the database keeps in the token's place.
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.spell(&mut [0; 36]).as_bytes()).into())
+    }
+
+    /// Whether a text has the form of a token, in whatever spelling, so that it is meant for one.
+    pub fn is_like(text: &str) -> bool {
+        Uuid::try_parse(text).is_ok()
     }
 
     fn spell<'a>(&self, room: &'a mut [u8; 36]) -> &'a str {

@@ -8,6 +8,7 @@ use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use precis_profiles::{UsernameCaseMapped, UsernameCasePreserved};
 use uuid::Uuid;
 
+use super::password::BadPassword;
 use super::visible::is_unsafe;
 
 /// The longest user name, in bytes of UTF-8.
@@ -125,6 +126,23 @@ pub enum BadLabel {
     /// Something that a terminal would obey, or that turns the direction of writing.
     #[error("it has no line ends, no control characters, and nothing that turns the direction of writing")]
     Characters,
+}
+
+/// Why no account may be as it is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAccount {
+    /// Its name.
+    #[error(transparent)]
+    Username(#[from] BadUsername),
+    /// Its password.
+    #[error(transparent)]
+    Password(#[from] BadPassword),
+    /// Its name in messages.
+    #[error("the name that is shown: {0}")]
+    DisplayName(BadLabel),
+    /// Where its owner is from.
+    #[error("the country: {0}")]
+    Country(BadLabel),
 }
 
 /// A display name or a country, as others are shown it: 1 to 128 characters, none of which ends a line, is obeyed by a

@@ -33,7 +33,7 @@ pub enum Unreadable {
 
 /// The line that asks this, its CRLF included.
 pub fn write(request: &Request) -> Result<Vec<u8>, Unwritable> {
-    let mut line = grammar::write(request);
+    let mut line = grammar::write(request).ok_or(Unwritable)?;
     if !line.ends_with("\r\n") {
         line += "\r\n";
     }
@@ -53,7 +53,9 @@ pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
             known(&words).map(Reply::Refused).ok_or_else(|| Unreadable::Words(words.into()))
         }
         ReplyObject { tokenid: Some(text), .. } => Ok(Reply::LoggedIn { token: token(text)? }),
-        ReplyObject { messages: Some(Messages::Token(text)), .. } => Ok(Reply::LoggedOut { token: token(text)? }),
+        ReplyObject { messages: Some(Messages::Token(text)), .. } => {
+            Ok(Reply::LoggedOut { token: token(text)?, username: Username::stored("") })
+        }
         ReplyObject { messages: Some(Messages::Names(list)), .. } => Ok(Reply::Online(names(&list))),
         ReplyObject { messages: Some(Messages::Inbox(Ordered(senders))), .. } => {
             Ok(Reply::Inbox(senders.into_iter().map(from_sender).collect()))

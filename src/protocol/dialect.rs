@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::family::{FamilyDialogue, FamilySettings};
 use super::parts::Cursor;
 use super::rendering::{Rendering, Spelling};
 use super::text::{self, ReplyContext};
@@ -16,6 +17,8 @@ pub enum Dialect {
     Json,
     /// [`text`].
     Text(Dialogue),
+    /// [`json`] and the words of the [`family`](super::family).
+    Family(FamilyDialogue),
 }
 
 /// What the text dialect remembers of a connection.
@@ -33,6 +36,11 @@ impl Dialect {
         Dialect::Json
     }
 
+    /// The wire of the original server with the words of its family.
+    pub fn family(settings: FamilySettings) -> Dialect {
+        Dialect::Family(FamilyDialogue::new(settings))
+    }
+
     /// The text protocol, with nobody logged in.
     pub fn text() -> Dialect {
         Dialect::Text(Dialogue::default())
@@ -42,6 +50,7 @@ impl Dialect {
     pub fn parse(&mut self, line: &[u8]) -> Result<Request, Refusal> {
         match self {
             Dialect::Json => json::parse(line),
+            Dialect::Family(dialogue) => dialogue.parse(line),
             Dialect::Text(dialogue) => {
                 let (echo, request) = text::parse(line, dialogue.session);
                 dialogue.echoes.push_back(echo);
@@ -54,41 +63,46 @@ impl Dialect {
     pub fn parse_head(&self, head: &[u8]) -> Result<Token, Refusal> {
         match self {
             Dialect::Json => json::parse_head(head),
+            Dialect::Family(dialogue) => dialogue.parse_head(head),
             Dialect::Text(dialogue) => text::parse_head(head, dialogue.session),
         }
     }
 
     /// Takes note of a line that is refused unread.
     pub fn pass(&mut self) {
-        if let Dialect::Text(dialogue) = self {
-            dialogue.echoes.push_back(ReplyContext::Unknown);
+        match self {
+            Dialect::Json => {}
+            Dialect::Text(dialogue) => dialogue.echoes.push_back(ReplyContext::Unknown),
+            Dialect::Family(dialogue) => dialogue.pass(),
         }
     }
 
     /// Appends the reply and its end.
     pub fn render(&mut self, reply: &Reply, out: &mut Vec<u8>) {
-        match self {
-            Dialect::Json => json::render(reply, out),
-            Dialect::Text(dialogue) => {
-                let spelling = dialogue.spelling(reply);
-                Cursor::default().advance(reply, &spelling, out, usize::MAX);
-            }
-        }
+        out.reserve(64);
+        let spelling = self.spelling(reply);
+        Cursor::default().advance(reply, &spelling, out, usize::MAX);
     }
 
     /// The same in pieces.
     pub fn rendering(&mut self, reply: Reply) -> Rendering {
-        let spelling = match self {
-            Dialect::Json => Spelling::Json,
-            Dialect::Text(dialogue) => dialogue.spelling(&reply),
-        };
+        let spelling = self.spelling(&reply);
         Rendering::new(reply, spelling)
+    }
+
+    /// How the reply to the oldest request that has none is spelled.
+    fn spelling(&mut self, reply: &Reply) -> Spelling {
+        match self {
+            Dialect::Json => Spelling::Json,
+            Dialect::Text(dialogue) => dialogue.spelling(reply),
+            Dialect::Family(dialogue) => dialogue.spelling(reply).map_or(Spelling::Json, Spelling::Family),
+        }
     }
 
     /// Appends what is said in the place of a reply that was to be rendered, or was rendered and taken back.
     pub fn render_instead(&self, refusal: Refusal, out: &mut Vec<u8>) {
         match self {
-            Dialect::Json => json::render(&refusal.into(), out),
+            Dialect::Json | Dialect::Family(_) => json::render(&refusal.into(), out),
             Dialect::Text(_) => {
                 out.extend_from_slice(text::render(&ReplyContext::Unknown, &refusal.into()).as_bytes());
                 out.extend_from_slice(b"\r\n");
@@ -109,7 +123,7 @@ impl Dialogue {
     fn note(&mut self, reply: &Reply) {
         match reply {
             Reply::LoggedIn { token } => self.session = Some(*token),
-            Reply::LoggedOut { token } if self.session == Some(*token) => self.session = None,
+            Reply::LoggedOut { token, .. } if self.session == Some(*token) => self.session = None,
             _ => {}
         }
     }

@@ -56,15 +56,17 @@ macro_rules! grammar {
             }
         }
 
-        /// The words of the line that asks this, without a line end unless a text brings one.
-        pub(super) fn write(request: &Request) -> String {
+        /// The words of the line that asks this, without a line end unless a text brings one. `None`: this grammar has
+        /// no words for it.
+        pub(super) fn write(request: &Request) -> Option<String> {
             match &request.command {
                 $($($command)+ => {
                     let mut line = String::from($name);
                     $shown::write(&request.token, &mut line);
                     $($parameter::write($field, &mut line);)*
-                    line
+                    Some(line)
                 })+
+                Command::Family(_) => None,
             }
         }
     };

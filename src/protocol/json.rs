@@ -21,7 +21,7 @@ use crate::model::{MessageId, Timestamp, Token};
 /// Reads one line, its CRLF included.
 pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
     let line = std::str::from_utf8(line).map_err(|_| Refusal::Malformed)?;
-    let mut words = JsonWords { line, next: Some(0) };
+    let mut words = JsonWords::of(line);
     let name = words.required()?;
     grammar::read(line, name, &mut words)
 }
@@ -29,9 +29,12 @@ pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
 /// The token that a long line shows at its beginning, or why the line gets no further: only a command with a
 /// token may be long.
 pub fn parse_head(head: &[u8]) -> Result<Token, Refusal> {
-    // The cut may have gone through a character of the text.
-    let whole = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    parse(whole.as_bytes())?.token.ok_or(Refusal::LineTooLong)
+    parse(whole(head).as_bytes())?.token.ok_or(Refusal::LineTooLong)
+}
+
+/// What there is of a line whose cut may have gone through a character of the text.
+pub(super) fn whole(head: &[u8]) -> &str {
+    head.utf8_chunks().next().map_or("", |chunk| chunk.valid())
 }
 
 /// Appends the reply and its CRLF CRLF.
@@ -41,10 +44,17 @@ pub fn render(reply: &Reply, out: &mut Vec<u8>) {
 }
 
 /// The words of a line, split at U+0020 alone, so that two spaces have an empty word between them.
-struct JsonWords<'a> {
+#[derive(Clone)]
+pub(super) struct JsonWords<'a> {
     line: &'a str,
     /// Where the next word begins.
     next: Option<usize>,
+}
+
+impl<'a> JsonWords<'a> {
+    pub(super) fn of(line: &'a str) -> JsonWords<'a> {
+        JsonWords { line, next: Some(0) }
+    }
 }
 
 impl<'a> grammar::Words<'a> for JsonWords<'a> {
@@ -102,6 +112,9 @@ impl Spell for JsonSpelling {
             Value::Conversations(list) => return conversations(list, at, out),
             Value::Sessions(sessions) => return at.item(sessions, out, account::session),
             Value::People(people) => return at.item(people, out, account::person),
+            Value::OnlinePeople(people) => {
+                return at.item(people, out, |person, out| string(person.username.as_str(), out));
+            }
         }
         Step::Over
     }
@@ -112,7 +125,7 @@ impl Spell for JsonSpelling {
 }
 
 /// An inbox is an object, in which each sender has a list.
-fn inbox(senders: &[SenderMessages], at: &mut Place, out: &mut Vec<u8>) -> Step {
+pub(super) fn inbox(senders: &[SenderMessages], at: &mut Place, out: &mut Vec<u8>) -> Step {
     if at.takes_text_end() {
         out.extend_from_slice(b"\"}");
     }

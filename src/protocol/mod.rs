@@ -6,6 +6,7 @@
 mod account;
 pub mod client;
 pub mod dialect;
+pub mod family;
 mod grammar;
 mod groups;
 mod inbox;
@@ -17,6 +18,7 @@ pub mod text;
 mod value;
 
 pub use self::account::{AccountCommand, AccountReply, OwnSession, Person};
+pub use self::family::{FamilyCommand, FamilyReply, OnlinePerson};
 pub use self::groups::{GroupCommand, GroupReadCount};
 pub use self::inbox::{
     ConversationEntry, ConversationKind, Conversations, FollowReply, HistoryEntry, Profile, ReadBy, Receipt,
@@ -26,7 +28,9 @@ pub use self::inbox::{
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{BadLabel, BadPassword, LookupName, MessageId, Password, SEND_KEY_BYTES, SendKey, Token, Username};
+use crate::model::{
+    BadAccount, BadLabel, BadPassword, LookupName, MessageId, Password, SEND_KEY_BYTES, SendKey, Token, Username,
+};
 
 /// The version of the wire. It grows by one with the first new command or reply after a release; `docs/PROTOCOL.md` has
 /// what came with which.
@@ -114,6 +118,8 @@ pub enum Command {
         /// Up to this message.
         to: MessageId,
     },
+    /// What only a word of the family asks.
+    Family(FamilyCommand),
 }
 
 impl Command {
@@ -152,6 +158,8 @@ pub enum Reply {
     LoggedOut {
         /// The session that was.
         token: Token,
+        /// Whose it was.
+        username: Username,
     },
     /// It is on stable storage that what this connection was handed was read.
     Acknowledged,
@@ -180,6 +188,8 @@ pub enum Reply {
     GroupStatus(Vec<GroupReadCount>),
     /// What is said of one's own account, or of the list of accounts.
     Account(AccountReply),
+    /// What only a word of the family is answered with.
+    Family(FamilyReply),
     /// The request was not carried out.
     Refused(Refusal),
 }
@@ -231,6 +241,12 @@ pub enum Refusal {
     UnknownSession,
     /// `people`: the administrator wants nobody to be told who there is.
     DirectoryOff,
+    /// `register`: an account or a group has the name.
+    UserExists,
+    /// `register`: no account may have such a name, such a password, or be shown in this way.
+    BadAccount(BadAccount),
+    /// `register`: others could read the password on its way.
+    NotPrivate,
     /// A parameter that is to be a number is none.
     NotANumber(Number),
     /// The line is longer than the server takes.
@@ -301,6 +317,9 @@ impl Refusal {
                 "you have stored as much as you may, try again when old messages are removed".to_owned()
             }
             Refusal::BadKey => format!("KEY must be one word of 1 to {SEND_KEY_BYTES} visible ASCII characters"),
+            Refusal::UserExists => "User Sudah Ada".to_owned(),
+            Refusal::BadAccount(why) => why.to_string(),
+            Refusal::NotPrivate => "register with TLS, or on the server's own machine".to_owned(),
             Refusal::GroupExists => "Group sudah ada".to_owned(),
             Refusal::BadGroupName => "a group's name follows the rules for user names and has no comma".to_owned(),
             Refusal::UnknownGroup => "Group belum ada".to_owned(),
@@ -341,6 +360,9 @@ impl Refusal {
             Refusal::Http => "http",
             Refusal::Malformed => "malformed",
             Refusal::BadKey => "bad_key",
+            Refusal::UserExists => "user_exists",
+            Refusal::BadAccount(_) => "bad_account",
+            Refusal::NotPrivate => "not_private",
             Refusal::GroupExists => "group_exists",
             Refusal::BadGroupName => "bad_group_name",
             Refusal::UnknownGroup => "unknown_group",

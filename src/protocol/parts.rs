@@ -30,6 +30,8 @@ pub(super) enum Step {
 /// Which part of a reply comes next: a place in a list, or in a list of lists.
 #[derive(Debug, Default)]
 pub(super) struct Place {
+    /// Of the parts of a reply, where it has several.
+    pub part: usize,
     /// In the outer list, where there are two.
     pub group: usize,
     /// In the inner list.
@@ -61,7 +63,12 @@ impl Place {
 
     /// The inner list is over.
     pub(super) fn next_group(&mut self) {
-        *self = Place { group: self.group + 1, ..Place::default() };
+        *self = Place { part: self.part, group: self.group + 1, ..Place::default() };
+    }
+
+    /// A part of the reply is over.
+    pub(super) fn next_part(&mut self) {
+        *self = Place { part: self.part + 1, ..Place::default() };
     }
 
     /// The text of an item comes next.

@@ -2,6 +2,7 @@
 //! another thread.
 
 use super::Reply;
+use super::family::spelling::FamilySpelling;
 use super::json::JsonSpelling;
 use super::parts::{Cursor, Place, Spell, Step};
 use super::text::ReplyContext;
@@ -11,6 +12,7 @@ use super::text::ReplyContext;
 pub(super) enum Spelling {
     Json,
     Text(ReplyContext),
+    Family(FamilySpelling),
 }
 
 impl Spell for Spelling {
@@ -18,6 +20,7 @@ impl Spell for Spelling {
         match self {
             Spelling::Json => JsonSpelling.begin(reply, out),
             Spelling::Text(context) => context.begin(reply, out),
+            Spelling::Family(family) => family.begin(reply, out),
         }
     }
 
@@ -25,6 +28,7 @@ impl Spell for Spelling {
         match self {
             Spelling::Json => JsonSpelling.step(reply, at, out),
             Spelling::Text(context) => context.step(reply, at, out),
+            Spelling::Family(family) => family.step(reply, at, out),
         }
     }
 
@@ -32,6 +36,7 @@ impl Spell for Spelling {
         match self {
             Spelling::Json => JsonSpelling.end(out),
             Spelling::Text(context) => context.end(out),
+            Spelling::Family(family) => family.end(out),
         }
     }
 }

@@ -249,7 +249,10 @@ mod tests {
         let shown = r#"{"messi": [{"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " hal \r\n"}, {"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " feeling good \r\n"}]}"#;
         assert_eq!(dialogue(" inbox", inbox), shown);
         assert_eq!(dialogue("show", names(&["messi", "henderson", "lineker"])), "['messi', 'henderson', 'lineker']");
-        assert_eq!(dialogue("logout", Reply::LoggedOut { token: token() }), "Logout berhasil dilakukan");
+        assert_eq!(
+            dialogue("logout", Reply::LoggedOut { token: token(), username: Username::stored("messi") }),
+            "Logout berhasil dilakukan"
+        );
         assert_eq!(refusal("send henderson feeling good", None), "Error, not authorized");
         assert_eq!(refusal("inbox", None), "Error, not authorized");
         assert_eq!(refusal("show", None), "belum melakukan autentifikasi");

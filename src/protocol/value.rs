@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::account::{PASSWORD_CHANGED, RENAMED, SESSION_ENDED};
 use super::parts::ESCAPED;
 use super::{
-    AccountReply, ConversationEntry, Conversations, FollowReply, GroupReadCount, HistoryEntry, OwnSession, Person,
-    Profile, Receipt, Refusal, Reply, SenderMessages,
+    AccountReply, ConversationEntry, Conversations, FamilyReply, FollowReply, GroupReadCount, HistoryEntry,
+    OnlinePerson, OwnSession, Person, Profile, Receipt, Refusal, Reply, SenderMessages,
 };
 use crate::model::{Message, Username};
 
@@ -48,10 +48,14 @@ pub(super) enum Value<'a> {
     Sessions(&'a [OwnSession]),
     /// A list of people.
     People(&'a [Person]),
+    /// A list of people who are logged in.
+    OnlinePeople(&'a [OnlinePerson]),
 }
 
 /// The most that an item of a list takes beside its texts: keys, times, numbers.
 pub(super) const ITEM: usize = 256;
+/// How often a reply says a name, at the most, in any dialect.
+const REPEATED: usize = 5;
 
 impl Value<'_> {
     fn text(text: &str) -> Value<'_> {
@@ -68,7 +72,7 @@ impl Reply {
     pub(super) fn value(&self) -> (&'static str, Value<'_>) {
         match self {
             Reply::LoggedIn { token } => ("tokenid", Value::owned(token.reveal())),
-            Reply::LoggedOut { token } => ("messages", Value::owned(token.reveal())),
+            Reply::LoggedOut { token, .. } => ("messages", Value::owned(token.reveal())),
             Reply::Sent => ("message", Value::text("Message Sent")),
             Reply::SentToSome { not_delivered } => ("message", Value::owned(sent_to_some(*not_delivered))),
             Reply::Stored(id) => ("id", Value::Number(id.0.unsigned_abs())),
@@ -89,13 +93,17 @@ impl Reply {
             Reply::Account(AccountReply::Renamed) => ("message", Value::text(RENAMED)),
             Reply::Account(AccountReply::Sessions(sessions)) => ("sessions", Value::Sessions(sessions)),
             Reply::Account(AccountReply::People(people)) => ("people", Value::People(people)),
+            Reply::Family(FamilyReply::OnlinePeople(people)) => ("messages", Value::OnlinePeople(people)),
+            Reply::Family(FamilyReply::Accounts(names)) => ("messages", Value::Names(names)),
+            Reply::Family(FamilyReply::GroupLog(senders)) => ("messages", Value::Inbox(senders)),
             Reply::Refused(refusal) => ("message", Value::owned(refused(*refusal))),
         }
     }
 
     /// Whether the reply is certain to have no more than `most` bytes, in any dialect. Costs little however long it is.
     pub fn is_at_most(&self, most: usize) -> bool {
-        let mut left = most;
+        // Some replies say all twice.
+        let mut left = if matches!(self, Reply::Family(FamilyReply::GroupLog(_))) { most / 2 } else { most };
         let mut fits = |texts: &[&str]| {
             let bytes = ITEM + ESCAPED * texts.iter().map(|text| text.len()).sum::<usize>();
             let is_left = left.checked_sub(bytes);
@@ -104,7 +112,7 @@ impl Reply {
         };
         match self.value().1 {
             Value::Text(_) | Value::Number(_) => true,
-            Value::Names(names) => names.iter().all(|name| fits(&[name.as_str()])),
+            Value::Names(names) => names.iter().all(|name| fits(&[name.as_str(); REPEATED])),
             Value::Inbox(senders) => senders.iter().all(|from| {
                 fits(&[from.username.as_str()])
                     && (from.messages.iter().enumerate())
@@ -120,6 +128,9 @@ impl Reply {
                 .all(|entry| profile_fits(&entry.with, &mut fits) && past_fits(&entry.newest, &mut fits)),
             Value::Sessions(sessions) => sessions.iter().all(|session| fits(&[&session.address])),
             Value::People(people) => people.iter().all(|person| profile_fits(&person.profile, &mut fits)),
+            Value::OnlinePeople(people) => people.iter().all(|person| {
+                fits(&[person.username.as_str(); REPEATED]) && fits(&[&person.display_name, &person.country])
+            }),
         }
     }
 
@@ -152,6 +163,9 @@ impl Reply {
             }
             Value::People(people) => {
                 people.iter().map(|person| size_of::<Person>() + person.profile.display_name.len()).sum()
+            }
+            Value::OnlinePeople(people) => {
+                people.iter().map(|person| size_of::<OnlinePerson>() + person.display_name.len()).sum()
             }
         }
     }

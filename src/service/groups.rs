@@ -171,12 +171,12 @@ impl Service {
         Ok(user.ok_or(Refusal::UnknownRecipient)?.id)
     }
 
-    async fn group_named(&self, name: &LookupName) -> Result<Arc<Group>, Refusal> {
+    pub(super) async fn group_named(&self, name: &LookupName) -> Result<Arc<Group>, Refusal> {
         self.repository.group_named(name).await.map_err(unavailable)?.ok_or(Refusal::UnknownGroup)
     }
 
     /// A group that somebody is in.
-    async fn group_of(&self, name: &LookupName, member: UserId) -> Result<Arc<Group>, Refusal> {
+    pub(super) async fn group_of(&self, name: &LookupName, member: UserId) -> Result<Arc<Group>, Refusal> {
         let group = self.group_named(name).await?;
         match self.repository.is_member(group.id, member).await.map_err(unavailable)? {
             true => Ok(group),
@@ -252,7 +252,7 @@ fn share(attempt: &Attempt<'_>) -> Share {
     Share { known: attempt.is_known(), network, address }
 }
 
-fn refuse(result: GroupResult) -> Result<(), Refusal> {
+pub(super) fn refuse(result: GroupResult) -> Result<(), Refusal> {
     match result {
         GroupResult::Done => Ok(()),
         GroupResult::NameTaken => Err(Refusal::GroupExists),

@@ -3,11 +3,13 @@
 
 mod account;
 mod caller;
+mod family;
 mod following;
 mod groups;
 mod login;
 mod people;
 mod push;
+mod register;
 mod wait;
 
 use std::convert::Infallible;
@@ -24,6 +26,7 @@ pub use self::caller::TokenState;
 pub(crate) use self::caller::{Authenticated, Caller, Outcome};
 pub(crate) use self::following::FollowRequest;
 pub(crate) use self::groups::{GroupProfile, MemberProfile};
+pub use self::register::RegisterRule;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::model::{Message, MessageId, SendKey, SessionId, Token, UserId};
@@ -53,6 +56,10 @@ pub struct Rules {
     pub groups: GroupLimits,
     /// Whether people are told who there is.
     pub directory: bool,
+    /// Who may make an account.
+    pub register: RegisterRule,
+    /// How many accounts one address may make in an hour.
+    pub registrations_per_hour: u32,
 }
 
 /// Who asks.
@@ -62,6 +69,8 @@ pub struct Peer {
     pub address: IpAddr,
     /// How much text the next reply may have, in bytes, unless a single message is longer.
     pub reply_bytes: u64,
+    /// Nobody on the way can read what it sends.
+    pub is_encrypted: bool,
 }
 
 /// The service; one for the whole program.
@@ -69,6 +78,7 @@ pub struct Service {
     repository: Arc<dyn Repository>,
     passwords: Passwords,
     throttle: Throttle,
+    registrations: Throttle,
     rules: RwLock<Rules>,
     presence: OnceLock<Presence>,
     refused_logins: Tally,
@@ -87,6 +97,7 @@ impl Service {
             repository,
             passwords,
             throttle,
+            registrations: register::throttle(rules),
             rules: RwLock::new(rules),
             presence: OnceLock::new(),
             refused_logins: Tally::of(&LOGIN_REASONS),
@@ -111,6 +122,7 @@ impl Service {
 
     /// Takes new rules; requests in hand keep the old ones.
     pub fn set_rules(&self, rules: Rules) {
+        self.registrations.set_rates(register::rates(rules));
         *self.rules.write().unwrap_or_else(|broken| broken.into_inner()) = rules;
     }
 
@@ -159,6 +171,7 @@ impl Service {
             Command::Conversations { before } => {
                 self.while_open(&caller, self.conversations(peer, &caller, before)).await
             }
+            Command::Family(command) => self.family(peer, &caller, command).await,
             Command::Read { username, to } => self.while_open(&caller, self.read(peer, &caller, &username, to)).await,
         };
         result.unwrap_or_else(|refusal| caller.is_refused(refusal))
@@ -352,7 +365,8 @@ impl Service {
         match self.repository.end_session(session.id).await {
             Ok(true) => {
                 info!(address = %peer.address, user = session.user.username.as_str(), "logout");
-                Ok(Outcome { reply: Reply::LoggedOut { token }, token: TokenState::Dead, lease: None })
+                let username = session.user.username.clone();
+                Ok(Outcome { reply: Reply::LoggedOut { token, username }, token: TokenState::Dead, lease: None })
             }
             Ok(false) => Err(Refusal::UnknownToken),
             Err(_) => Err(Refusal::Unavailable),

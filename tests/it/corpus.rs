@@ -10,8 +10,9 @@ mod checks;
 type Check = fn(&[u8]);
 
 /// Each target and its check.
-const TARGETS: [(&str, Check); 6] = [
+const TARGETS: [(&str, Check); 7] = [
     ("config", checks::config::check),
+    ("family", checks::family::check),
     ("framer", checks::framer::check),
     ("json", checks::json::check),
     ("name", checks::name::check),

@@ -23,6 +23,7 @@
 //! - `group_store`: groups in the store: members, full inboxes, read marks
 //! - `group_words`: groups on the wire
 //! - `upgrade`: a database of the former schema, migrated and killed meanwhile
+//! - `family`: the words that other clients of this wire have
 //! - `files`: removed, replaced, linked and missing files of a database
 //! - `operate`: what systemd and an operator see of a running server
 //! - `log`: the log when nobody reads it, and how much of it a client can cause
@@ -65,6 +66,7 @@ mod dialogue;
 mod document;
 mod door;
 mod extensions;
+mod family;
 mod files;
 mod following;
 mod group_store;

@@ -12,14 +12,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Folder, PATIENCE, Server};
+use crate::support::{Folder, NO_SESSION, PATIENCE, Server};
 
-const SETTINGS: &str = "[protocol]\ndrained_senders = true";
+/// As the original server was: it did not know the words of the family.
+const SETTINGS: &str = "[protocol]\ndrained_senders = true\nfamily = false";
+/// As a server is that knows them.
+const WITH_FAMILY: &str = "[protocol]\ndrained_senders = true";
 /// How long nothing must come where nothing is expected.
 const SILENCE: Duration = Duration::from_millis(250);
 
-fn cases() -> Vec<(String, Value)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+/// The cases in a folder of `tests`, each with the file that it is in.
+pub fn cases(folder: &str) -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
     let mut files: Vec<_> = fs::read_dir(folder).expect("it is part of the project").flatten().collect();
     files.retain(|file| file.path().extension().is_some_and(|extension| extension == "jsonl"));
     files.sort_by_key(fs::DirEntry::path);
@@ -109,7 +113,8 @@ fn receive(stream: &mut TcpStream, length: usize) -> (Vec<u8>, &'static str) {
     }
 }
 
-fn replay(case: &Value, address: SocketAddr) -> Result<(), String> {
+/// Plays a case against a server, and says what differs.
+pub fn replay(case: &Value, address: SocketAddr) -> Result<(), String> {
     let mut tokens = HashMap::new();
     let mut peers: HashMap<String, TcpStream> = HashMap::new();
     for (number, step) in case["steps"].as_array().expect("a list").iter().enumerate() {
@@ -152,21 +157,17 @@ fn replay(case: &Value, address: SocketAddr) -> Result<(), String> {
     Ok(())
 }
 
-#[test]
-fn every_recorded_dialogue_holds_byte_for_byte() {
-    let cases = cases();
-    assert_eq!(cases.len(), 216);
-    let template = Folder::new(SETTINGS);
+/// Plays all cases, each against a server of its own with these settings, and says what differs.
+pub fn replay_all(cases: &[(String, Value)], settings: impl Fn(&Value) -> String + Sync) -> Vec<String> {
+    let template = Folder::new("");
     template.add_three();
     let (next, failed) = (AtomicUsize::new(0), std::sync::Mutex::new(Vec::new()));
-    let held: Vec<_> = cases.iter().filter(|(_, case)| !differs(case)).collect();
-    assert_eq!(held.len(), 201);
     // Much of a replay is waiting for nothing to come, so more run at once than there are cores.
     thread::scope(|scope| {
         for _ in 0..12 {
             scope.spawn(|| {
-                while let Some((file, case)) = held.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let folder = Folder::new(SETTINGS);
+                while let Some((file, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let folder = Folder::new(&settings(case));
                     fs::copy(template.database(), folder.database()).expect("no server holds it");
                     let server = Server::start(&folder);
                     if let Err(why) = replay(case, server.address) {
@@ -176,6 +177,41 @@ fn every_recorded_dialogue_holds_byte_for_byte() {
             });
         }
     });
-    let failed = failed.into_inner().expect("no test panics with it");
-    assert!(failed.is_empty(), "{} of {} differ:\n{}", failed.len(), held.len(), failed.join("\n"));
+    failed.into_inner().expect("no test panics with it")
+}
+
+/// Those that hold.
+fn held() -> Vec<(String, Value)> {
+    let mut cases = cases("transcripts");
+    assert_eq!(cases.len(), 216);
+    cases.retain(|(_, case)| !differs(case));
+    assert_eq!(cases.len(), 201);
+    cases
+}
+
+#[test]
+fn every_recorded_dialogue_holds_byte_for_byte() {
+    let failed = replay_all(&held(), |_| SETTINGS.to_owned());
+    assert!(failed.is_empty(), "{} differ:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn with_the_words_of_the_family_two_dialogues_hear_that_a_session_is_missing_and_all_others_hold() {
+    let mut cases = held();
+    let (mut changed, mut as_before) = (0, 0);
+    for (_, case) in &mut cases {
+        for step in case["steps"].as_array_mut().expect("a list") {
+            match step["send"].as_str() {
+                Some("list\r\n" | "sendgroup x y z\r\n") => {
+                    step["recv"] = format!("{NO_SESSION}\r\n\r\n").into();
+                    changed += 1;
+                }
+                Some("register a b c d\r\n") => as_before += 1,
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((changed, as_before), (2, 1));
+    let failed = replay_all(&cases, |_| WITH_FAMILY.to_owned());
+    assert!(failed.is_empty(), "{} differ:\n{}", failed.len(), failed.join("\n"));
 }

@@ -9,10 +9,13 @@ use tracing::warn;
 use crate::auth::password::{OWASP_MINIMUM, Passwords};
 use crate::auth::throttle::{Rate, Rates, Throttle};
 use crate::cli::serve::cost;
-use crate::config::Config;
+use crate::config::{Config, ProtocolConfig, Registering, WordOrder};
+use crate::protocol::dialect::Dialect;
+use crate::protocol::family::{FamilySettings, RegisterOrder};
 use crate::repository::{GroupLimits, Repository};
-use crate::service::{Rules, Service};
+use crate::service::{RegisterRule, Rules, Service};
 use crate::transport::admission::ConnectionLimits;
+use crate::transport::line::connection::ConnectionSettings;
 use crate::transport::web::{WebSettings, WritePatience};
 
 /// How long a connection may wait at a stop for the proof that its last replies arrived.
@@ -64,7 +67,29 @@ pub(crate) fn rules(config: &Config) -> Rules {
         wait_at_most: config.delivery.wait_at_most.0,
         history_messages: config.delivery.history_messages,
         groups: GroupLimits { groups: config.limits.groups_per_user, members: config.limits.group_members },
+        register: match config.protocol.register {
+            Registering::Closed => RegisterRule::Closed,
+            Registering::Loopback => RegisterRule::Loopback,
+            Registering::Open => RegisterRule::Open,
+        },
+        registrations_per_hour: config.throttle.registrations_per_hour,
     }
+}
+
+/// What is spoken at a JSON port.
+pub(super) fn json_port(settings: &ConnectionSettings) -> Dialect {
+    settings.family.map_or_else(Dialect::json, Dialect::family)
+}
+
+/// How the words of the family are spoken.
+pub(super) fn family(config: &Config) -> Option<FamilySettings> {
+    let ProtocolConfig { family, family_keys, register, register_order, .. } = config.protocol;
+    let order = match register_order {
+        WordOrder::UsernameFirst => RegisterOrder::UsernameFirst,
+        WordOrder::NameFirst => RegisterOrder::NameFirst,
+    };
+    let register = register != Registering::Closed;
+    family.then_some(FamilySettings { keys: family_keys, register, order })
 }
 
 /// What each connection of the page goes by.

@@ -11,6 +11,7 @@ use crate::auth::throttle::Rates;
 use crate::charge::Memory;
 use crate::cli::serve::assemble;
 use crate::config::{Config, keys};
+use crate::protocol::family::FamilySettings;
 use crate::service::Rules;
 use crate::transport::admission::ConnectionLimits;
 use crate::transport::line::connection::ConnectionSettings;
@@ -25,6 +26,7 @@ pub(crate) struct LiveSettings {
     pub rates: Rates,
     pub connections: ConnectionLimits,
     pub line: LineLimits,
+    pub family: Option<FamilySettings>,
     /// Room for long lines and for long replies, all connections together.
     pub line_room: usize,
     pub reply_room: usize,
@@ -48,6 +50,7 @@ impl LiveSettings {
             rates: assemble::rates(config),
             connections: assemble::connection_limits(config),
             line: LineLimits { short: limits.line_bytes_without_token, long: limits.line_bytes },
+            family: assemble::family(config),
             line_room: limits.buffered_bytes,
             reply_room: limits.buffered_reply_bytes,
             min_bytes_per_second: limits.min_bytes_per_second,
@@ -72,6 +75,7 @@ impl LiveSettings {
             peer_timeout: self.peer_timeout,
             confirm_after: self.confirm_after,
             linger: assemble::LINGER,
+            family: self.family,
         }
     }
 }
@@ -115,6 +119,8 @@ mod tests {
             (toml::Value::Array(_), _) => toml::Value::Array(vec!["192.0.2.1".into()]),
             _ if key.ends_with("listen") => "127.0.0.1:1".into(),
             _ if key == "log.format" => "json".into(),
+            _ if key == "protocol.register" => "open".into(),
+            _ if key == "protocol.register_order" => "name_first".into(),
             _ => "other".into(),
         }
     }

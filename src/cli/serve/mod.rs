@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::assemble::json_port;
 use self::listen::{Endpoint, Inherited, Served};
 use self::live::LiveSettings;
 use self::metrics::MetricsSources;
@@ -149,9 +150,9 @@ impl Serve {
                     upkeep.push(vital::spawn_task("metrics", shown.clone().serve(listener)));
                     continue;
                 }
-                Served::Json => (Spoken::Lines(Dialect::json), None),
-                Served::Tls => (Spoken::Lines(Dialect::json), shown.tls.clone()),
-                Served::Text => (Spoken::Lines(Dialect::text), None),
+                Served::Json => (Spoken::Lines(json_port), None),
+                Served::Tls => (Spoken::Lines(json_port), shown.tls.clone()),
+                Served::Text => (Spoken::Lines(|_| Dialect::text()), None),
                 Served::Web => (Spoken::Http(web.clone()), None),
                 Served::WebTls => (Spoken::Http(web.clone()), shown.tls.clone()),
             };

@@ -183,7 +183,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::GroupChanged),
         any::<u64>().prop_map(|not_delivered| Reply::SentToSome { not_delivered }),
         prop::collection::vec(count, 1..4).prop_map(Reply::GroupStatus),
-        token().prop_map(|token| Reply::LoggedOut { token }),
+        token().prop_map(|token| Reply::LoggedOut { token, username: Username::stored("") }),
         Just(Reply::Acknowledged),
         prop::collection::vec(past(), 0..4).prop_map(Reply::History),
         prop::collection::vec(receipt(), 0..4).prop_map(Reply::Status),

@@ -24,6 +24,7 @@ use tracing::debug;
 use crate::charge::{Charge, Memory};
 use crate::protocol::Refusal;
 use crate::protocol::dialect::Dialect;
+use crate::protocol::family::FamilySettings;
 use crate::service::{Peer, Service};
 use crate::transport::admission::Slot;
 use crate::transport::confirmation::Unconfirmed;
@@ -51,6 +52,8 @@ pub struct ConnectionSettings {
     pub confirm_after: Duration,
     /// How long a connection may wait, at a stop, for the proof that its last replies arrived.
     pub linger: Duration,
+    /// How the words of the family are spoken on the JSON port; `None`: they are none.
+    pub family: Option<FamilySettings>,
 }
 
 /// How often the socket is asked whether the peer's TCP has acknowledged all.
@@ -120,7 +123,7 @@ pub async fn run<S: Stream>(
     stop: CancellationToken,
 ) -> End {
     let ending = match dialect {
-        Dialect::Json => Ending::CrLf,
+        Dialect::Json | Dialect::Family(_) => Ending::CrLf,
         Dialect::Text(_) => Ending::Lf,
     };
     let mut connection = Connection {

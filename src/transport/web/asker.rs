@@ -33,7 +33,8 @@ impl<S: Send + Sync> FromRequestParts<S> for WebPeer {
         let (Some(ClientAddress(address)), Some(connection)) = (address, connection) else {
             return Err(ErrorCode::Unavailable.into());
         };
-        let peer = Peer { address: *address, reply_bytes: LEAST_TEXT as u64 };
+        let is_encrypted = connection.is_encrypted;
+        let peer = Peer { address: *address, reply_bytes: LEAST_TEXT as u64, is_encrypted };
         Ok(WebPeer { peer, connection: connection.clone() })
     }
 }

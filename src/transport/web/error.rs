@@ -152,6 +152,9 @@ impl From<Refusal> for WebError {
             | Refusal::Http
             | Refusal::Malformed
             | Refusal::BadKey
+            | Refusal::UserExists
+            | Refusal::BadAccount(_)
+            | Refusal::NotPrivate
             | Refusal::NotANumber(_)
             | Refusal::WantsTls
             | Refusal::NoTls => ErrorCode::Malformed,

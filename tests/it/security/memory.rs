@@ -53,7 +53,7 @@ fn rows(config: &Config) -> Vec<(&'static str, &'static str, usize)> {
         ("texts that no reply has yet", "`server.threads` × `delivery.reply_bytes`", server.threads * reply),
         ("password hashes", "`password.threads` × `password.memory_kib`", password.threads * hash),
         ("logins that wait", "2 × `password.queue` × 4 KiB", 2 * password.queue * 4 * KIB),
-        ("throttle", "`throttle.buckets` × 40 bytes", throttle.buckets * 40),
+        ("throttle", "(`throttle.buckets` + 4096) × 40 bytes", (throttle.buckets + 4_096) * 40),
         ("tail of the message log", "2 × `database.tail_messages` × 512 bytes", 2 * database.tail_messages * 512),
     ]
 }

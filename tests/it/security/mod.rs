@@ -26,7 +26,7 @@ mod secrets;
 mod shares;
 mod throttle;
 pub mod tls;
-mod turns;
+pub mod turns;
 
 use std::fs;
 

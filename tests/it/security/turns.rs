@@ -89,7 +89,12 @@ pub fn service(repository: Arc<SqliteRepository>) -> Arc<Service> {
     let passwords = Passwords::start(cost, 1, 1).expect("the cost is valid");
     let rate = Rate { per_minute: 0, per_hour: 0 };
     let throttle = Throttle::new(Rates { address: rate, account: rate }, 1);
-    let rules = Rules {
+    Arc::new(Service::new(repository, passwords, throttle, rules()))
+}
+
+/// What it goes by.
+pub fn rules() -> Rules {
+    Rules {
         idle_expiry: NEVER,
         sessions_per_user: 1,
         drained_senders: false,
@@ -99,8 +104,9 @@ pub fn service(repository: Arc<SqliteRepository>) -> Arc<Service> {
         wait_at_most: NEVER,
         history_messages: 1,
         groups: chatd::internals::repository::GroupLimits { groups: 1, members: 1 },
-    };
-    Arc::new(Service::new(repository, passwords, throttle, rules))
+        register: chatd::internals::service::RegisterRule::Closed,
+        registrations_per_hour: 0,
+    }
 }
 
 fn settings() -> Arc<ConnectionSettings> {
@@ -116,6 +122,7 @@ fn with_room_for_replies(bytes: usize) -> Arc<ConnectionSettings> {
         peer_timeout: NEVER,
         confirm_after: NEVER,
         linger: NEVER,
+        family: None,
     })
 }
 
@@ -136,7 +143,7 @@ fn connected_from(
     let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, host));
     let limits = ConnectionLimits { total: 9, per_address: 9, per_account: 9, unauthenticated: 9 };
     let slot = Connections::new(limits).enter(address).expect("there is room");
-    let (asker, stop) = (Peer { address, reply_bytes: 1 }, CancellationToken::new());
+    let (asker, stop) = (Peer { address, reply_bytes: 1, is_encrypted: false }, CancellationToken::new());
     let pipe = Pipe(server, passed.clone());
     tokio::spawn(connection::run(pipe, dialect, asker, slot, service, settings.clone(), stop));
     peer

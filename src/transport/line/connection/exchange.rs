@@ -163,6 +163,6 @@ impl<S: Stream> Connection<'_, S> {
 
 /// Whether the reply may be so long that memory is set aside for it first.
 fn may_have_a_long_reply(command: &Command) -> bool {
-    use Command::{Conversations, History, Inbox, Show, Status};
-    matches!(command, Inbox | History { .. } | Status { .. } | Show | Conversations { .. })
+    use Command::{Conversations, Family, History, Inbox, Show, Status};
+    matches!(command, Inbox | History { .. } | Status { .. } | Show | Conversations { .. } | Family(_))
 }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use tokio::time::sleep;
 
 use crate::charge::Payer;
-use crate::protocol::{AccountCommand, Command};
+use crate::protocol::{AccountCommand, Command, FamilyCommand};
 use crate::service::{Caller, Outcome};
 use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::stream::{PeerState, Stream};
@@ -15,13 +15,17 @@ use crate::transport::stream::{PeerState, Stream};
 /// changed.
 pub(super) fn may_take_long(command: &Command) -> bool {
     use Command::{Auth, Conversations, History, Status};
-    matches!(command, Auth { .. } | History { .. } | Status { .. } | Conversations { .. }) || makes_a_list(command)
+    use FamilyCommand::{GroupLog, Register};
+    matches!(command, Auth { .. } | History { .. } | Status { .. } | Conversations { .. })
+        || matches!(command, Command::Family(GroupLog(_) | Register(_)))
+        || makes_a_list(command)
 }
 
 /// Whether many accounts are looked at, or the disk has what is asked for: turns go round for that.
 fn makes_a_list(command: &Command) -> bool {
     use AccountCommand::{People, Sessions};
-    matches!(command, Command::Show | Command::Account(Sessions | People(_)))
+    use FamilyCommand::{Accounts, OnlinePeople};
+    matches!(command, Command::Show | Command::Account(Sessions | People(_)) | Command::Family(Accounts | OnlinePeople))
 }
 
 impl<S: Stream> Connection<'_, S> {

@@ -1,0 +1,185 @@
+//! What only the words of the family ask.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::task::yield_now;
+
+use super::groups::refuse;
+use super::{Caller, Outcome, Peer, PerMessage, Rules, Service, unavailable};
+use crate::model::{Address, LookupName, Password, UserId, Username};
+use crate::protocol::family::OnlinePerson;
+use crate::protocol::{FamilyCommand, FamilyReply, GroupCommand, HistoryEntry, Refusal, Reply, Send, SenderMessages};
+use crate::repository::{HistoryQuery, NewMessage};
+
+/// How many names of a list are looked up before others have their turn, and how many messages go to the store at once,
+/// at the most.
+const AT_ONCE: usize = 256;
+/// How much text goes to the store at once, in bytes, unless a single message is longer.
+const BYTES_AT_ONCE: usize = 8 << 20;
+/// How many accounts are looked at to list them, at the most.
+const ACCOUNTS: usize = 10_000;
+
+impl Service {
+    pub(super) async fn family(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        command: FamilyCommand,
+    ) -> Result<Outcome, Refusal> {
+        match command {
+            FamilyCommand::OnlinePeople => self.while_open(caller, self.online_people(caller)).await,
+            FamilyCommand::Accounts => self.while_open(caller, self.account_names(caller)).await,
+            FamilyCommand::Register(registration) => self.register(peer, registration).await,
+            FamilyCommand::CreateGroup { group, third } => {
+                self.while_open(caller, self.create_group(peer, caller, group, third)).await
+            }
+            FamilyCommand::SendToAll { whom, text } => self.send_to_all(peer, caller, &whom, text).await,
+            FamilyCommand::GroupLog(group) => self.while_open(caller, self.group_log(peer, caller, &group)).await,
+        }
+    }
+
+    async fn online_people(&self, caller: &Caller) -> Result<Outcome, Refusal> {
+        caller.user()?;
+        let online = self.repository.online().await.map_err(unavailable)?;
+        let mut people = Vec::with_capacity(online.len());
+        for username in online {
+            // Who was removed meanwhile is not there.
+            if let Some(user) = self.repository.user_named(username.as_str()).await.map_err(unavailable)? {
+                let (display_name, country) = (user.display_name.clone(), user.country.clone());
+                people.push(OnlinePerson { username, display_name, country });
+            }
+        }
+        Ok(caller.hears(Reply::Family(FamilyReply::OnlinePeople(people))))
+    }
+
+    /// Sends to a group, or to each of a list of people. Names of the list that nobody has are left out.
+    async fn send_to_all(&self, peer: &Peer, caller: &Caller, whom: &str, text: Arc<str>) -> Result<Outcome, Refusal> {
+        let messages = self.addressed(peer, caller, whom, &text).await;
+        let messages = messages.inspect_err(|refusal| self.refused_sends.count(refusal.reason()))?;
+        let (mut sent, mut not_delivered, mut refused) = (false, 0, None);
+        for some in messages.chunks((BYTES_AT_ONCE / text.len().max(1)).clamp(1, AT_ONCE)) {
+            self.must_be_open(caller)?;
+            let queued = self.repository.send(PerMessage::from(some)).await.map_err(unavailable)?;
+            for result in &queued {
+                match self.stored(Some(result)) {
+                    Ok((_, members)) => (sent, not_delivered) = (true, not_delivered + members),
+                    Err(refusal) => {
+                        refused.get_or_insert(refusal);
+                        not_delivered += 1;
+                    }
+                }
+            }
+        }
+        match refused {
+            Some(refusal) if !sent => Err(refusal),
+            _ if not_delivered > 0 => Ok(caller.hears(Reply::SentToSome { not_delivered })),
+            _ => Ok(caller.hears(Reply::Sent)),
+        }
+    }
+
+    /// What is to be queued for a group, or for each of a list of people.
+    async fn addressed(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        whom: &str,
+        text: &Arc<str>,
+    ) -> Result<Vec<NewMessage>, Refusal> {
+        let send = |name| Send { recipient: LookupName::of(name), text: text.clone() };
+        if !whom.contains(',') {
+            return Ok(vec![self.accept(peer, caller, send(whom)).await?]);
+        }
+        let (mut messages, mut known) = (Vec::new(), HashSet::new());
+        for (place, name) in whom.split(',').enumerate() {
+            if place % AT_ONCE == AT_ONCE - 1 {
+                yield_now().await;
+            }
+            match self.accept(peer, caller, send(name)).await {
+                Ok(message) if message.to.user().is_some_and(|user| known.insert(user)) => messages.push(message),
+                Ok(_) | Err(Refusal::UnknownRecipient) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        if messages.is_empty() { Err(Refusal::UnknownRecipient) } else { Ok(messages) }
+    }
+
+    /// The newest messages of a group, by sender.
+    async fn group_log(&self, peer: &Peer, caller: &Caller, group: &LookupName) -> Result<Outcome, Refusal> {
+        let me = &caller.user()?.session.user;
+        let group = self.group_of(group, me.id).await?;
+        let Rules { history_messages: messages, inbox_reply_bytes, .. } = self.rules();
+        let page = HistoryQuery { before: None, messages, bytes: inbox_reply_bytes.min(peer.reply_bytes) };
+        let log = self.repository.conversation(me.id, Address::Group(group.id), page).await.map_err(unavailable)?;
+        let mut senders: Vec<SenderMessages> = Vec::new();
+        for stored in log {
+            let HistoryEntry { message, from, to, .. } = self.entry(me, stored).await?;
+            match senders.iter_mut().find(|sender| sender.username == from.username) {
+                Some(sender) => sender.messages.push(message),
+                None => senders.push(SenderMessages {
+                    username: from.username,
+                    sender: from.display_name,
+                    recipient: to.display_name,
+                    messages: vec![message],
+                    to_groups: Vec::new(),
+                }),
+            }
+        }
+        Ok(caller.hears(Reply::Family(FamilyReply::GroupLog(senders))))
+    }
+
+    /// Makes a group. The third word is a password, or where it has commas and names accounts alone its first members.
+    async fn create_group(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        name: LookupName,
+        third: Option<String>,
+    ) -> Result<Outcome, Refusal> {
+        let me = caller.user()?.session.user.id;
+        let members = match &third {
+            Some(third) => self.members_named(third).await?,
+            None => None,
+        };
+        let password = third.filter(|_| members.is_none()).map(|word| Password::attempt(&word));
+        let outcome = self.group(peer, caller, GroupCommand::Create(name.clone(), password)).await?;
+        for member in members.into_iter().flatten().filter(|member| *member != me) {
+            let group = self.group_named(&name).await?.id;
+            refuse(self.repository.join(group, member, self.rules().groups).await.map_err(unavailable)?)?;
+        }
+        Ok(outcome)
+    }
+
+    /// The accounts that a list names; `None`: it is no list, or has a name that nobody has.
+    async fn members_named(&self, list: &str) -> Result<Option<HashSet<UserId>>, Refusal> {
+        if !list.contains(',') {
+            return Ok(None);
+        }
+        let mut members = HashSet::new();
+        for name in list.split(',').filter(|name| !name.is_empty()) {
+            match self.repository.user_named(name).await.map_err(unavailable)? {
+                Some(user) => members.insert(user.id),
+                None => return Ok(None),
+            };
+            if members.len() > self.rules().groups.members {
+                return Err(Refusal::GroupFull);
+            }
+        }
+        Ok(Some(members))
+    }
+
+    /// The names of the accounts that are not disabled, in the order of the alphabet.
+    async fn account_names(&self, caller: &Caller) -> Result<Outcome, Refusal> {
+        caller.user()?;
+        self.must_have_directory()?;
+        let (mut names, mut after, mut looked_at): (Vec<Username>, _, _) = (Vec::new(), UserId(0), 0);
+        while looked_at < ACCOUNTS {
+            let page = self.repository.accounts(after).await.map_err(unavailable)?;
+            let Some(last) = page.last() else { break };
+            (after, looked_at) = (last.id, looked_at + page.len());
+            names.extend(page.into_iter().filter(|user| !user.disabled).map(|user| user.username));
+        }
+        names.sort_unstable();
+        Ok(caller.hears(Reply::Family(FamilyReply::Accounts(names))))
+    }
+}
