@@ -162,6 +162,7 @@ impl Crowd {
                         asked: self.now(),
                         answered: Moment::MAX,
                         has_key: fastrand::u8(..4) == 0,
+                        is_again: false,
                     };
                     asked += &self.request(sender, &invoked);
                     sent.push(invoked);
@@ -178,13 +179,17 @@ impl Crowd {
     }
 
     /// A message that has no reply may be stored; under its key it is stored once, however often it is sent. All of
-    /// them are sent again before anything new, so that they keep their order.
+    /// them are sent again before anything new.
     fn send_again(&self, connection: &mut Connection, sender: usize) -> Option<()> {
         let unknown: Vec<(usize, String)> = {
-            let notes = self.notes();
-            let sent = notes.sent.get(&sender).into_iter().flatten().enumerate();
+            let mut notes = self.notes();
+            let sent = notes.sent.get_mut(&sender).into_iter().flatten().enumerate();
             let unknown = sent.filter(|(_, invoked)| invoked.has_key && invoked.answered == Moment::MAX);
-            unknown.map(|(place, invoked)| (place, self.request(sender, invoked))).collect()
+            let again = unknown.map(|(place, invoked)| {
+                invoked.is_again = true;
+                (place, self.request(sender, invoked))
+            });
+            again.collect()
         };
         for (place, request) in unknown {
             connection.write(&request)?;

@@ -43,6 +43,9 @@ pub struct Invoked {
     pub answered: Moment,
     /// It was sent under a key, and is sent again until there is a reply.
     pub has_key: bool,
+    /// It was sent again. What comes after it may be stored before it: the first time it may have been refused, because
+    /// its sender was not in the group then.
+    pub is_again: bool,
 }
 
 /// A time in which it is certain whether somebody is in a group: it begins when that was said, and ends when the
@@ -196,7 +199,7 @@ impl Notes {
             first.insert((*nonce, *reader), number);
             // What is read for the first time comes after all that this sender had sent before to this reader; where
             // one user reads on several connections, their notes interleave.
-            if !self.impatient.contains(reader) {
+            if !self.impatient.contains(reader) && !invoked.is_again {
                 let last = last.entry((*sender, *reader)).or_default();
                 sums.out_of_order += usize::from(*place + 1 < *last);
                 *last = (*place + 1).max(*last);
