@@ -351,3 +351,30 @@ fn prune_removes_what_was_read_and_nothing_else() {
     let said = folder.done(&["db", "verify"], "");
     assert!(said.contains("1 messages, 1 of them unread"), "{said}");
 }
+
+/// On a small server nothing is indexed for weeks, and what was read must go all the same.
+#[test]
+fn prune_removes_what_was_read_beside_a_server_that_has_indexed_nothing() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let forget = ["db", "prune", "--set", "delivery.keep_delivered=0s"];
+    let mut server = Server::start(&folder);
+    for is_after_a_crash in [false, true] {
+        let (mut messi, token) = server.login("messi");
+        for text in ["one", "two"] {
+            assert_eq!(messi.ask(&format!("send {token} messi  {text} ")), SENT);
+        }
+        assert_eq!(texts(&messi.ask(&format!("inbox {token}"))), ["one", "two"]);
+        assert!(messi.ask(&format!("ack {token}")).contains("Acknowledged"));
+        if is_after_a_crash {
+            server.kill();
+            server = Server::start(&folder);
+            messi = server.connect();
+        }
+        assert_eq!(folder.done(&forget, ""), "2 messages removed\n", "after a crash: {is_after_a_crash}");
+        let history = messi.ask(&format!("history {token} messi"));
+        assert_eq!(history, "{\"status\": \"OK\", \"history\": []}");
+    }
+    assert_eq!(server.stop(), Some(0));
+    folder.done(&["db", "verify"], "");
+}
