@@ -153,6 +153,15 @@ impl Browser {
         self.run(self.client.execute(script, Vec::new()))
     }
 
+    /// What a script returns, or why it could not be run now.
+    pub fn try_script(&self, script: &str, arguments: Vec<Value>) -> Result<Value, String> {
+        self.runtime.block_on(self.client.execute(script, arguments)).map_err(|error| error.to_string())
+    }
+
+    pub fn try_script_later(&self, script: &str) -> Result<Value, String> {
+        self.runtime.block_on(self.client.execute_async(script, Vec::new())).map_err(|error| error.to_string())
+    }
+
     pub fn script_later(&self, script: &str) -> Value {
         self.run(self.client.execute_async(script, Vec::new()))
     }
