@@ -80,6 +80,10 @@ fn answer(request: &Request, token: Token, theirs: &[u8]) -> Reply {
         Command::Family(FamilyCommand::Accounts) => Reply::Family(FamilyReply::Accounts(vec![name.clone(), name])),
         Command::Family(FamilyCommand::OnlinePeople) => Reply::Family(FamilyReply::OnlinePeople(Vec::new())),
         Command::Family(FamilyCommand::GroupLog(_)) => Reply::Family(FamilyReply::GroupLog(senders())),
+        Command::Family(FamilyCommand::Files) => Reply::Family(FamilyReply::Files(vec![(name, vec![theirs])])),
+        Command::Family(FamilyCommand::Download { .. }) => {
+            Reply::Family(FamilyReply::File { name: theirs.clone(), data: theirs.as_str().into() })
+        }
         _ => Reply::Sent,
     }
 }

@@ -254,10 +254,23 @@ pub struct Limits {
     pub inbox_bytes: u64,
     /// What one user may have stored, read mail too, in bytes; 0 for any amount.
     pub stored_bytes: u64,
+    /// A file, in bytes; 0: none may be sent.
+    pub file_bytes: u64,
     /// Groups in which one user may be.
     pub groups_per_user: usize,
     /// Members of one group.
     pub group_members: usize,
+}
+
+/// What a line has beside a file: words, names, the marks around the data.
+const BESIDE_FILE: u64 = 4 << 10;
+
+impl Limits {
+    /// How long a line may be that brings a file: in base64, which takes a third more.
+    pub(crate) fn file_line(&self) -> usize {
+        let word = self.file_bytes.div_ceil(3) * 4 + BESIDE_FILE;
+        usize::try_from(word).unwrap_or(usize::MAX).min(self.buffered_bytes).max(self.line_bytes)
+    }
 }
 
 impl Default for Limits {
@@ -278,6 +291,7 @@ impl Default for Limits {
             inbox_messages: 100_000,
             inbox_bytes: 64 << 20,
             stored_bytes: 1 << 30,
+            file_bytes: 10 << 20,
             groups_per_user: 100,
             group_members: 10_000,
         }

@@ -83,6 +83,7 @@ pub const RANGES: &[Range] = &[
     number("limits.inbox_messages", 1, 1_000_000_000, |c| c.limits.inbox_messages),
     number("limits.inbox_bytes", 1, 1 << 50, |c| c.limits.inbox_bytes),
     number("limits.stored_bytes", 0, 1 << 50, |c| c.limits.stored_bytes),
+    number("limits.file_bytes", 0, 64 << 20, |c| c.limits.file_bytes),
     number("limits.groups_per_user", 1, 10_000, |c| c.limits.groups_per_user as u64),
     number("limits.group_members", 2, 100_000, |c| c.limits.group_members as u64),
 ];

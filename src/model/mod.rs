@@ -2,6 +2,7 @@
 //! then known to be well formed. Knows nothing of sockets, spelling or storage.
 
 mod address;
+mod file;
 mod name;
 mod password;
 mod push_host;
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub(crate) use self::address::AddressRange;
+pub use self::file::{FileName, FileSpelling, FileWord};
 pub use self::name::{
     BadAccount, BadLabel, BadUsername, LABEL_CHARACTERS, Label, LookupName, USERNAME_BYTES, Username,
 };
@@ -44,6 +46,10 @@ id!(
 id!(
     /// A group. No account has the same number. Never given out twice.
     GroupId
+);
+id!(
+    /// A file that was sent. Never given out twice.
+    FileId
 );
 id!(
     /// A login, in the order of logins. Never given out twice.

@@ -68,6 +68,11 @@ impl Dialect {
         }
     }
 
+    /// Whether a long line, by its beginning, brings a file.
+    pub fn brings_a_file(&self, head: &[u8]) -> bool {
+        matches!(self, Dialect::Family(dialogue) if dialogue.brings_a_file(head))
+    }
+
     /// Takes note of a line that is refused unread.
     pub fn pass(&mut self) {
         match self {

@@ -13,10 +13,10 @@ use super::parts::{Cursor, Place, Spell, Step};
 use super::python::{string, texts};
 use super::value::{GROUP, Value};
 use super::{
-    ConversationEntry, ConversationKind, Conversations, FollowReply, GroupReadCount, HistoryEntry, ReadBy, Receipt,
-    Refusal, Reply, Request, SenderMessages,
+    ConversationEntry, ConversationKind, Conversations, FollowReply, GroupReadCount, HistoryEntry, InboxFile, ReadBy,
+    Receipt, Refusal, Reply, Request, SenderMessages,
 };
-use crate::model::{MessageId, Timestamp, Token};
+use crate::model::{MessageId, Timestamp, Token, Username};
 
 /// Reads one line, its CRLF included.
 pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
@@ -104,7 +104,9 @@ impl Spell for JsonSpelling {
             Value::Text(text) => string(&text, out),
             Value::Number(number) => write!(out, "{number}").expect("a Vec takes every byte"),
             Value::Names(names) => return at.item(names, out, |name, out| string(name.as_str(), out)),
-            Value::Inbox(senders) => return inbox(senders, at, out),
+            Value::Inbox(senders, files) => return inbox(senders, files, at, out),
+            Value::LongText(text) => return long_text(text, at, out),
+            Value::Files(list) => return files(list, at, out),
             Value::History(messages) => return history(messages, at, out),
             Value::Receipts(receipts) => return at.item(receipts, out, receipt),
             Value::ReadCounts(receipts) => return at.item(receipts, out, group_receipt),
@@ -125,7 +127,7 @@ impl Spell for JsonSpelling {
 }
 
 /// An inbox is an object, in which each sender has a list.
-pub(super) fn inbox(senders: &[SenderMessages], at: &mut Place, out: &mut Vec<u8>) -> Step {
+pub(super) fn inbox(senders: &[SenderMessages], files: &[InboxFile], at: &mut Place, out: &mut Vec<u8>) -> Step {
     if at.takes_text_end() {
         out.extend_from_slice(b"\"}");
     }
@@ -143,8 +145,39 @@ pub(super) fn inbox(senders: &[SenderMessages], at: &mut Place, out: &mut Vec<u8
         return Step::Item;
     };
     out.push(b'{');
-    up_to_text(&[("msg_from", &from.sender), ("msg_to", from.recipient_of(at.item - 1))], out);
-    at.text(&message.text)
+    let people = [("msg_from", &*from.sender), ("msg_to", from.recipient_of(at.item - 1))];
+    let Ok(place) = files.binary_search_by_key(&message.id, |file| file.message) else {
+        up_to_text(&people, out);
+        return at.text(&message.text);
+    };
+    let InboxFile { id, name, data, .. } = &files[place];
+    texts(&people, out);
+    texts(&[("msg", &message.text), ("fileid", &id.to_string()), ("file_name", name)], out);
+    out.extend_from_slice(b"\"file_content\": \"");
+    at.text(data)
+}
+
+/// A string that may be long.
+pub(super) fn long_text(text: &Arc<str>, at: &mut Place, out: &mut Vec<u8>) -> Step {
+    out.push(b'"');
+    if at.takes_text_end() { Step::Over } else { at.text(text) }
+}
+
+/// An object, in which each sender has a list of names.
+pub(super) fn files(files: &[(Username, Vec<String>)], at: &mut Place, out: &mut Vec<u8>) -> Step {
+    let Some((sender, names)) = files.get(at.group) else {
+        out.extend_from_slice(if at.group == 0 { b"{}" } else { b"}" });
+        return Step::Over;
+    };
+    if at.item == 0 {
+        out.extend_from_slice(if at.group == 0 { b"{" } else { b", " });
+        string(sender.as_str(), out);
+        out.extend_from_slice(b": ");
+    }
+    if matches!(at.item(names, out, |name, out| string(name, out)), Step::Over) {
+        at.next_group();
+    }
+    Step::Item
 }
 
 /// A part of a conversation is a list.

@@ -11,6 +11,7 @@ mod grammar;
 mod groups;
 mod inbox;
 pub mod json;
+mod number;
 pub mod parts;
 pub mod python;
 pub mod rendering;
@@ -18,12 +19,13 @@ pub mod text;
 mod value;
 
 pub use self::account::{AccountCommand, AccountReply, OwnSession, Person};
-pub use self::family::{FamilyCommand, FamilyReply, OnlinePerson};
+pub use self::family::{FamilyCommand, FamilyReply, InboxFile, OnlinePerson};
 pub use self::groups::{GroupCommand, GroupReadCount};
 pub use self::inbox::{
     ConversationEntry, ConversationKind, Conversations, FollowReply, HistoryEntry, Profile, ReadBy, Receipt,
     SenderMessages,
 };
+pub use self::number::Number;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,6 +249,13 @@ pub enum Refusal {
     BadAccount(BadAccount),
     /// `register`: others could read the password on its way.
     NotPrivate,
+    /// There is no such file, or it was not sent to the asker.
+    NoSuchFile,
+    /// The file has more bytes than one may have.
+    FileTooLarge {
+        /// So many.
+        most: u64,
+    },
     /// A parameter that is to be a number is none.
     NotANumber(Number),
     /// The line is longer than the server takes.
@@ -270,44 +279,6 @@ pub enum Refusal {
     Unavailable,
 }
 
-/// A parameter that is a whole number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Number {
-    /// Of `wait`.
-    Seconds,
-    /// Of `history`.
-    BeforeId,
-    /// Of `history`.
-    Count,
-    /// Of `follow`.
-    AfterId,
-    /// Of `follow`.
-    Reads,
-    /// Of `read`.
-    UptoId,
-    /// Of `endsession`.
-    Id,
-}
-
-impl Number {
-    /// All of them.
-    pub const ALL: [Number; 7] =
-        [Number::Seconds, Number::BeforeId, Number::Count, Number::AfterId, Number::Reads, Number::UptoId, Number::Id];
-
-    /// What is said of a word that is none.
-    fn wanted(self) -> &'static str {
-        match self {
-            Number::Seconds => "SECONDS must be a whole number",
-            Number::BeforeId => "BEFORE-ID must be a whole number",
-            Number::Count => "COUNT must be a whole number",
-            Number::AfterId => "AFTER-ID must be a whole number, or now",
-            Number::Reads => "READS must be a whole number",
-            Number::UptoId => "UPTO-ID must be a whole number",
-            Number::Id => "ID must be a whole number",
-        }
-    }
-}
-
 impl Refusal {
     /// Our words for what the original server never said; its own words belong to the dialects.
     pub fn words(self) -> Option<String> {
@@ -317,6 +288,8 @@ impl Refusal {
                 "you have stored as much as you may, try again when old messages are removed".to_owned()
             }
             Refusal::BadKey => format!("KEY must be one word of 1 to {SEND_KEY_BYTES} visible ASCII characters"),
+            Refusal::NoSuchFile => "File tidak ditemukan".to_owned(),
+            Refusal::FileTooLarge { most } => format!("a file may have {most} bytes at the most"),
             Refusal::UserExists => "User Sudah Ada".to_owned(),
             Refusal::BadAccount(why) => why.to_string(),
             Refusal::NotPrivate => "register with TLS, or on the server's own machine".to_owned(),
@@ -360,6 +333,8 @@ impl Refusal {
             Refusal::Http => "http",
             Refusal::Malformed => "malformed",
             Refusal::BadKey => "bad_key",
+            Refusal::NoSuchFile => "no_such_file",
+            Refusal::FileTooLarge { .. } => "file_too_large",
             Refusal::UserExists => "user_exists",
             Refusal::BadAccount(_) => "bad_account",
             Refusal::NotPrivate => "not_private",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::account::{PASSWORD_CHANGED, RENAMED, SESSION_ENDED};
 use super::parts::ESCAPED;
 use super::{
-    AccountReply, ConversationEntry, Conversations, FamilyReply, FollowReply, GroupReadCount, HistoryEntry,
+    AccountReply, ConversationEntry, Conversations, FamilyReply, FollowReply, GroupReadCount, HistoryEntry, InboxFile,
     OnlinePerson, OwnSession, Person, Profile, Receipt, Refusal, Reply, SenderMessages,
 };
 use crate::model::{Message, Username};
@@ -32,8 +32,12 @@ pub(super) enum Value<'a> {
     Number(u64),
     /// A list of strings.
     Names(&'a [Username]),
-    /// An object with a list for each sender.
-    Inbox(&'a [SenderMessages]),
+    /// An object with a list for each sender, and the files that messages in it bring.
+    Inbox(&'a [SenderMessages], &'a [InboxFile]),
+    /// A string that may be long.
+    LongText(&'a Arc<str>),
+    /// An object with a list of names for each sender.
+    Files(&'a [(Username, Vec<String>)]),
     /// A list of messages.
     History(&'a [HistoryEntry]),
     /// A list of what became of messages.
@@ -79,7 +83,7 @@ impl Reply {
             Reply::GroupChanged => ("message", Value::text(GROUP_CHANGED)),
             Reply::Acknowledged => ("message", Value::text(ACKNOWLEDGED)),
             Reply::Read(messages) => ("read", Value::Number(*messages)),
-            Reply::Inbox(senders) => ("messages", Value::Inbox(senders)),
+            Reply::Inbox(senders) => ("messages", Value::Inbox(senders, &[])),
             Reply::Online(names) => ("messages", Value::Names(names)),
             Reply::Groups(names) => ("groups", Value::Names(names)),
             Reply::Members(names) => ("members", Value::Names(names)),
@@ -95,7 +99,10 @@ impl Reply {
             Reply::Account(AccountReply::People(people)) => ("people", Value::People(people)),
             Reply::Family(FamilyReply::OnlinePeople(people)) => ("messages", Value::OnlinePeople(people)),
             Reply::Family(FamilyReply::Accounts(names)) => ("messages", Value::Names(names)),
-            Reply::Family(FamilyReply::GroupLog(senders)) => ("messages", Value::Inbox(senders)),
+            Reply::Family(FamilyReply::GroupLog(senders)) => ("messages", Value::Inbox(senders, &[])),
+            Reply::Family(FamilyReply::Inbox(senders, files)) => ("messages", Value::Inbox(senders, files)),
+            Reply::Family(FamilyReply::File { data, .. }) => ("message", Value::LongText(data)),
+            Reply::Family(FamilyReply::Files(list)) => ("messages", Value::Files(list)),
             Reply::Refused(refusal) => ("message", Value::owned(refused(*refusal))),
         }
     }
@@ -113,11 +120,18 @@ impl Reply {
         match self.value().1 {
             Value::Text(_) | Value::Number(_) => true,
             Value::Names(names) => names.iter().all(|name| fits(&[name.as_str(); REPEATED])),
-            Value::Inbox(senders) => senders.iter().all(|from| {
-                fits(&[from.username.as_str()])
-                    && (from.messages.iter().enumerate())
-                        .all(|(place, m)| fits(&[&*from.sender, from.recipient_of(place), &m.text]))
-            }),
+            Value::LongText(text) => fits(&[text]),
+            Value::Files(list) => {
+                (list.iter()).all(|(sender, names)| fits(&[sender.as_str()]) && names.iter().all(|name| fits(&[name])))
+            }
+            Value::Inbox(senders, files) => {
+                files.iter().all(|file| fits(&[&file.name, &file.data]))
+                    && senders.iter().all(|from| {
+                        fits(&[from.username.as_str()])
+                            && (from.messages.iter().enumerate())
+                                .all(|(place, m)| fits(&[&*from.sender, from.recipient_of(place), &m.text]))
+                    })
+            }
             Value::History(messages) => messages.iter().all(|past| past_fits(past, &mut fits)),
             Value::Receipts(receipts) => receipts.iter().all(|_| fits(&[])),
             Value::ReadCounts(receipts) => receipts.iter().all(|_| fits(&[])),
@@ -143,12 +157,18 @@ impl Reply {
             Value::Text(_) | Value::Number(_) => 0,
             // The names are those of the accounts.
             Value::Names(names) => size_of_val(names),
-            Value::Inbox(senders) => {
+            Value::LongText(text) => text.len(),
+            Value::Files(list) => {
+                list.iter().flat_map(|(_, names)| names).map(|name| size_of::<String>() + name.len()).sum()
+            }
+            Value::Inbox(senders, files) => {
+                let brought: usize = files.iter().map(|file| size_of::<InboxFile>() + file.data.len()).sum();
                 let people = |from: &SenderMessages| {
                     let groups = from.to_groups.len() * size_of::<(usize, Arc<str>)>();
                     size_of::<SenderMessages>() + from.sender.len() + from.recipient.len() + groups
                 };
-                senders.iter().map(|from| people(from) + from.messages.iter().map(message).sum::<usize>()).sum()
+                let sent = senders.iter().map(|from| people(from) + from.messages.iter().map(message).sum::<usize>());
+                brought + sent.sum::<usize>()
             }
             Value::History(messages) => messages.iter().map(entry).sum(),
             Value::Receipts(receipts) => size_of_val(receipts),

@@ -1,7 +1,6 @@
-//! The store, in the words of the protocol: accounts, sessions, the message log and who has read what of it.
-//! One trait, two callers (the service, and the administrator's commands), one backend so far ([`sqlite`]). A change of
-//! several steps is one method, so that the backend makes it atomic. When the future of a `send` is ready, the message
-//! is on stable storage.
+//! The store, in the words of the protocol: accounts, sessions, the message log and who has read what of it. One trait,
+//! two callers (the service, and the administrator's commands). A change of several steps is one method, so that the
+//! backend makes it atomic. When the future of a `send` is ready, the message is on stable storage.
 
 mod accounts;
 mod answer;
@@ -14,6 +13,7 @@ pub(crate) mod memory;
 mod open;
 mod push;
 mod records;
+mod sent_files;
 pub(crate) mod sqlite;
 
 pub use self::accounts::{AccountRepository, PasswordChange};
@@ -30,6 +30,7 @@ pub use self::open::{Store, open};
 pub use self::push::{PushRepository, PushSubscription};
 pub use self::records::NewUser;
 pub(crate) use self::records::{AddUserResult, EndedSession, Session, StoredSession, User};
+pub use self::sent_files::{FileQuery, FileRepository, NewFile, ReceivedFile, SentFile};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -228,7 +229,7 @@ pub struct StoreStatus {
 }
 
 /// The store.
-pub trait Repository: GroupRepository + AccountRepository + PushRepository + Send + Sync {
+pub trait Repository: GroupRepository + AccountRepository + PushRepository + FileRepository + Send + Sync {
     /// The living account of this name, case and all.
     fn user_named<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Arc<User>>>;
     /// Whom a message to this name is for, case and all: a living account or group.

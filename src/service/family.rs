@@ -10,11 +10,11 @@ use super::{Caller, Outcome, Peer, PerMessage, Rules, Service, unavailable};
 use crate::model::{Address, LookupName, Password, UserId, Username};
 use crate::protocol::family::OnlinePerson;
 use crate::protocol::{FamilyCommand, FamilyReply, GroupCommand, HistoryEntry, Refusal, Reply, Send, SenderMessages};
-use crate::repository::{HistoryQuery, NewMessage};
+use crate::repository::{HistoryQuery, NewMessage, SendResult};
 
 /// How many names of a list are looked up before others have their turn, and how many messages go to the store at once,
 /// at the most.
-const AT_ONCE: usize = 256;
+pub(super) const AT_ONCE: usize = 256;
 /// How much text goes to the store at once, in bytes, unless a single message is longer.
 const BYTES_AT_ONCE: usize = 8 << 20;
 /// How many accounts are looked at to list them, at the most.
@@ -35,6 +35,11 @@ impl Service {
                 self.while_open(caller, self.create_group(peer, caller, group, third)).await
             }
             FamilyCommand::SendToAll { whom, text } => self.send_to_all(peer, caller, &whom, text).await,
+            FamilyCommand::SendFile { whom, name, data } => self.send_file(peer, caller, whom, name, data).await,
+            FamilyCommand::Download { id, sender, name } => {
+                self.while_open(caller, self.download(caller, id, sender, name)).await
+            }
+            FamilyCommand::Files => self.while_open(caller, self.file_names(caller)).await,
             FamilyCommand::GroupLog(group) => self.while_open(caller, self.group_log(peer, caller, &group)).await,
         }
     }
@@ -57,29 +62,17 @@ impl Service {
     async fn send_to_all(&self, peer: &Peer, caller: &Caller, whom: &str, text: Arc<str>) -> Result<Outcome, Refusal> {
         let messages = self.addressed(peer, caller, whom, &text).await;
         let messages = messages.inspect_err(|refusal| self.refused_sends.count(refusal.reason()))?;
-        let (mut sent, mut not_delivered, mut refused) = (false, 0, None);
+        let mut tally = SendTally::default();
         for some in messages.chunks((BYTES_AT_ONCE / text.len().max(1)).clamp(1, AT_ONCE)) {
             self.must_be_open(caller)?;
             let queued = self.repository.send(PerMessage::from(some)).await.map_err(unavailable)?;
-            for result in &queued {
-                match self.stored(Some(result)) {
-                    Ok((_, members)) => (sent, not_delivered) = (true, not_delivered + members),
-                    Err(refusal) => {
-                        refused.get_or_insert(refusal);
-                        not_delivered += 1;
-                    }
-                }
-            }
+            tally.add(self, &queued);
         }
-        match refused {
-            Some(refusal) if !sent => Err(refusal),
-            _ if not_delivered > 0 => Ok(caller.hears(Reply::SentToSome { not_delivered })),
-            _ => Ok(caller.hears(Reply::Sent)),
-        }
+        tally.reply().map(|reply| caller.hears(reply))
     }
 
     /// What is to be queued for a group, or for each of a list of people.
-    async fn addressed(
+    pub(super) async fn addressed(
         &self,
         peer: &Peer,
         caller: &Caller,
@@ -181,5 +174,40 @@ impl Service {
         }
         names.sort_unstable();
         Ok(caller.hears(Reply::Family(FamilyReply::Accounts(names))))
+    }
+}
+
+/// What became of several messages of one request.
+#[derive(Default)]
+pub(super) struct SendTally {
+    sent: bool,
+    not_delivered: u64,
+    /// Why the first of those that were not stored was not.
+    refused: Option<Refusal>,
+}
+
+impl SendTally {
+    pub(super) fn add(&mut self, service: &Service, queued: &[SendResult]) {
+        for result in queued {
+            match service.stored(Some(result)) {
+                Ok((_, members)) => {
+                    self.sent = true;
+                    self.not_delivered += members;
+                }
+                Err(refusal) => {
+                    self.refused.get_or_insert(refusal);
+                    self.not_delivered += 1;
+                }
+            }
+        }
+    }
+
+    /// An error where nothing was stored.
+    pub(super) fn reply(self) -> Result<Reply, Refusal> {
+        match self.refused {
+            Some(refusal) if !self.sent => Err(refusal),
+            _ if self.not_delivered > 0 => Ok(Reply::SentToSome { not_delivered: self.not_delivered }),
+            _ => Ok(Reply::Sent),
+        }
     }
 }

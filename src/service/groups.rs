@@ -166,7 +166,7 @@ impl Service {
         }
     }
 
-    async fn user_named(&self, name: &LookupName) -> Result<UserId, Refusal> {
+    pub(super) async fn user_named(&self, name: &LookupName) -> Result<UserId, Refusal> {
         let user = self.repository.user_named(name).await.map_err(unavailable)?;
         Ok(user.ok_or(Refusal::UnknownRecipient)?.id)
     }

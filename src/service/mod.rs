@@ -4,6 +4,7 @@
 mod account;
 mod caller;
 mod family;
+mod files;
 mod following;
 mod groups;
 mod login;
@@ -58,6 +59,8 @@ pub struct Rules {
     pub directory: bool,
     /// Who may make an account.
     pub register: RegisterRule,
+    /// How many bytes a file may have.
+    pub file_bytes: u64,
     /// How many accounts one address may make in an hour.
     pub registrations_per_hour: u32,
 }
@@ -318,6 +321,7 @@ impl Service {
         let messages = delivery.lease.as_ref().map_or(0, Lease::len);
         debug!(address = %peer.address, user = session.user.username.as_str(), messages, "inbox");
         let reply = self.inbox_reply(session, delivery.senders).await?;
+        let reply = self.with_files(session.user.id, reply).await?;
         Ok(Outcome { lease: delivery.lease, ..caller.hears(reply) })
     }
 

@@ -32,6 +32,7 @@
 //! - `prometheus`: the rules and the dashboard in `docs/`, with a real Prometheus
 //! - `clock`: clocks that jump end no session and remove no mail
 //! - `corpus`: the fuzz targets' checks on what was found so far
+//! - `sent_files`: files that people send
 //! - `security`: nobody gets in, nothing falls over
 //! - `web`: the page and the HTTP API
 //! - `client`: the text protocol, piped and on a `terminal`, also through a `door`: against an old server, and
@@ -87,6 +88,7 @@ mod restart;
 mod room;
 mod security;
 mod send_keys;
+mod sent_files;
 mod servers;
 mod statements;
 mod stored;

@@ -11,10 +11,13 @@ use std::thread;
 
 use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::internals::repository::{
-    AccountRepository, ConversationQuery, FollowQuery, GroupRepository, GroupResult, HistoryQuery, InboxQuery, Lease,
-    NewMessage, NewUser, Pace, PasswordChange, PushRepository, PushSubscription, Repository, StoreOptions,
+    AccountRepository, ConversationQuery, FileQuery, FileRepository, FollowQuery, GroupRepository, GroupResult,
+    HistoryQuery, InboxQuery, Lease, NewFile, NewMessage, NewUser, Pace, PasswordChange, PushRepository,
+    PushSubscription, Repository, SendResult, StoreOptions,
 };
-use chatd::model::{GroupId, Label, MessageId, SendKey, SessionId, Timestamp, UserId, Username};
+use chatd::model::{
+    FileName, FileSpelling, GroupId, Label, MessageId, SendKey, SessionId, Timestamp, UserId, Username,
+};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -308,6 +311,47 @@ async fn retention(repository: &SqliteRepository, folder: &Path, users: &[UserId
 }
 
 /// Groups with a full inbox, with messages that are read before older ones, and with members who come and go.
+/// Files that are sent, and such that nobody can read.
+async fn files() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let users = add_users(&repository, 2).await;
+    let name = FileName::parse("a.txt").expect("it is a name");
+    let new = NewFile { sender: users[0], name, spelling: FileSpelling::Plain, bytes: 1, sha256: [0; 32] };
+    let mut added = Vec::new();
+    for _ in 0..3 {
+        let file = repository.add_file(new.clone()).await.expect("the store works");
+        repository.add_file_piece(file, 0, b"x"[..].into()).await.expect("the store works");
+        added.push(file);
+    }
+    let messages = [message(users[0], users[1], "")].into();
+    let sent = repository.send_file(messages, added[0], 1).await.expect("the store works");
+    assert!(matches!(sent[0], SendResult::Stored { .. }));
+    let all = FileQuery { most: 9, ..FileQuery::default() };
+    let found = repository.files_sent_to(users[1], all.clone()).await.expect("the store works");
+    assert_eq!(found.iter().map(|received| received.file.id).collect::<Vec<_>>(), [added[0]]);
+    assert_eq!(repository.files_of(users[1], vec![found[0].message]).await.expect("the store works"), found);
+    assert_eq!(repository.files_sent_to(users[0], all).await.expect("the store works"), []);
+    let piece = repository.file_piece(users[1], added[0], 0).await.expect("the store works");
+    assert_eq!(piece.as_deref(), Some(&b"x"[..]));
+    // One that a message brings stays.
+    repository.remove_file(added[0]).await.expect("the store works");
+    repository.remove_file(added[1]).await.expect("the store works");
+    let database = folder.path().join("chat.db");
+    let tampered = thread::spawn(move || tamper(&database, "UPDATE file SET created_at = 0")).join();
+    tampered.expect("it is done");
+    repository.prune(Timestamp(0)).await.expect("the store works");
+    for (file, is_there) in added.iter().zip([true, false, false]) {
+        assert_eq!(repository.file_piece(users[1], *file, 0).await.expect("the store works").is_some(), is_there);
+    }
+    for user in &users {
+        repository.remove_user(*user).await.expect("the store works");
+    }
+    repository.prune(Timestamp(0)).await.expect("the store works");
+    assert_eq!(repository.file_piece(users[1], added[0], 0).await.expect("the store works"), None);
+    repository.close().await.expect("it closes");
+}
+
 async fn groups() {
     let folder = quick_folder();
     let options = StoreOptions { inbox_messages: 5, tail_messages: 1_000, ..OPTIONS };
@@ -393,6 +437,7 @@ fn every_statement_is_carried_out_with_a_row_that_it_finds_or_changes() {
         open(killed.path(), options).await.close().await.expect("it closes");
         retention(&repository, folder.path(), &users).await;
         groups().await;
+        files().await;
         repository.close().await.expect("it closes");
     });
     let mut wanted = Vec::new();

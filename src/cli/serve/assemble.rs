@@ -72,6 +72,7 @@ pub(crate) fn rules(config: &Config) -> Rules {
             Registering::Loopback => RegisterRule::Loopback,
             Registering::Open => RegisterRule::Open,
         },
+        file_bytes: config.limits.file_bytes,
         registrations_per_hour: config.throttle.registrations_per_hour,
     }
 }

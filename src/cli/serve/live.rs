@@ -26,6 +26,7 @@ pub(crate) struct LiveSettings {
     pub rates: Rates,
     pub connections: ConnectionLimits,
     pub line: LineLimits,
+    pub file_line: usize,
     pub family: Option<FamilySettings>,
     /// Room for long lines and for long replies, all connections together.
     pub line_room: usize,
@@ -50,6 +51,7 @@ impl LiveSettings {
             rates: assemble::rates(config),
             connections: assemble::connection_limits(config),
             line: LineLimits { short: limits.line_bytes_without_token, long: limits.line_bytes },
+            file_line: limits.file_line(),
             family: assemble::family(config),
             line_room: limits.buffered_bytes,
             reply_room: limits.buffered_reply_bytes,
@@ -69,6 +71,7 @@ impl LiveSettings {
     pub(super) fn of_connections(&self, memory: Arc<Memory>) -> ConnectionSettings {
         ConnectionSettings {
             line: self.line,
+            file_line: self.file_line,
             memory,
             min_bytes_per_second: self.min_bytes_per_second,
             write_timeout: self.write_timeout,

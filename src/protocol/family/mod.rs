@@ -10,11 +10,11 @@ mod words;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-pub use self::reply::{FamilyReply, OnlinePerson};
+pub use self::reply::{FamilyReply, InboxFile, OnlinePerson};
 use self::spelling::{FamilySpelling, LOGIN, LOGOUT, Part};
 use self::words::FamilyWords;
 use super::{Command, Refusal, Reply, Request, json};
-use crate::model::{LookupName, Password, Token};
+use crate::model::{FileId, FileName, LookupName, Password, Token};
 
 /// What only a word of the family asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,35 @@ pub enum FamilyCommand {
     },
     /// What was sent to a group of mine; changes nothing.
     GroupLog(LookupName),
+    /// Put a file into queues.
+    SendFile {
+        /// Whose.
+        whom: FileRecipients,
+        /// What it is called.
+        name: FileName,
+        /// Its bytes, as the sender wrote them.
+        data: Arc<str>,
+    },
+    /// A file that was sent to me.
+    Download {
+        /// Its number; `None`: the newest of that name.
+        id: Option<FileId>,
+        /// Whose it is to be.
+        sender: Option<LookupName>,
+        /// What it is called.
+        name: String,
+    },
+    /// The names of all files that were sent to me.
+    Files,
+}
+
+/// Who is to get a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileRecipients {
+    /// Whoever has this name.
+    One(LookupName),
+    /// A group, or names of accounts with commas between.
+    Several(String),
 }
 
 /// An account that somebody wants to have. Nothing of it was checked.
@@ -110,6 +139,12 @@ impl FamilyDialogue {
     /// The token that a long line shows at its beginning or that the connection has, or why the line gets no further.
     pub(super) fn parse_head(&self, head: &[u8]) -> Result<Token, Refusal> {
         self.read(json::whole(head).as_bytes()).1?.token.ok_or(Refusal::LineTooLong)
+    }
+
+    /// Whether a long line, by its beginning, brings a file.
+    pub(super) fn brings_a_file(&self, head: &[u8]) -> bool {
+        let request = self.read(json::whole(head).as_bytes()).1;
+        matches!(request, Ok(Request { command: Command::Family(FamilyCommand::SendFile { .. }), .. }))
     }
 
     /// Takes note of a line that is refused unread.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::Username;
+use crate::model::{FileId, MessageId, Username};
 use crate::protocol::SenderMessages;
 
 /// The answer to a [`FamilyCommand`](super::FamilyCommand) that has one of its own.
@@ -14,6 +14,30 @@ pub enum FamilyReply {
     Accounts(Vec<Username>),
     /// What was sent to a group, by sender.
     GroupLog(Vec<SenderMessages>),
+    /// What waited, by sender, and the files that some of it brings, in the order of their messages.
+    Inbox(Vec<SenderMessages>, Vec<InboxFile>),
+    /// A file.
+    File {
+        /// What it is called.
+        name: String,
+        /// Its bytes, as the sender wrote them.
+        data: Arc<str>,
+    },
+    /// The names of files, by sender.
+    Files(Vec<(Username, Vec<String>)>),
+}
+
+/// A file that a message of an inbox brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxFile {
+    /// The message.
+    pub message: MessageId,
+    /// Its number.
+    pub id: FileId,
+    /// What it is called.
+    pub name: String,
+    /// Its bytes, as the sender wrote them.
+    pub data: Arc<str>,
 }
 
 /// Somebody who is logged in.

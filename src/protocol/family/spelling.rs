@@ -25,6 +25,12 @@ pub(in crate::protocol) enum Part {
     Named,
     /// Messages by sender, as in an inbox.
     Log,
+    /// The name of a file.
+    FileName,
+    /// The bytes of a file, as they came.
+    FileData,
+    /// Names of files, by sender.
+    Files,
     /// A list of people, each an object with these of their keys.
     People(&'static [PersonKey]),
 }
@@ -126,6 +132,18 @@ pub(super) const GROUPS: &[Part] = &[
 pub(super) const GROUP_LOG: &[Part] =
     &[Words(r#"{"status": "OK", "messages": "#), Part::Log, Words(r#", "message": "#), Part::Log];
 
+pub(super) const FILE_SENT: &[Part] = &[Words(r#"{"status": "OK", "message": "File Sent""#)];
+pub(super) const DOWNLOAD: &[Part] = &[Words(r#"{"status": "OK", "message": "#), Part::FileData];
+pub(super) const DOWNLOAD_BY_NAME: &[Part] = &[
+    Words(r#"{"status": "OK", "messages": "#),
+    Part::FileName,
+    Words(r#", "filename": "#),
+    Part::FileName,
+    Words(r#", "data": "#),
+    Part::FileData,
+];
+pub(super) const FILES: &[Part] = &[Words(r#"{"status": "OK", "messages": "#), Part::Files];
+
 impl Spell for FamilySpelling {
     /// The first part stands for it.
     fn begin(&self, _: &Reply, _: &mut Vec<u8>) {}
@@ -155,11 +173,15 @@ impl Spell for FamilySpelling {
             }
             Part::Log => {
                 let Reply::Family(FamilyReply::GroupLog(senders)) = reply else { return Step::Over };
-                match json::inbox(senders, at, out) {
+                match json::inbox(senders, &[], at, out) {
                     Step::Over => true,
                     step => return step,
                 }
             }
+            Part::FileName | Part::FileData | Part::Files => match file(part, reply, at, out) {
+                Step::Over => true,
+                step => return step,
+            },
             Names => list(reply, at, out, |person, out| string(person.username, out)),
             People(keys) => list(reply, at, out, |person, out| person.spell(keys, out)),
             Followed(behind) => text(reply, at, out, "", behind),
@@ -173,6 +195,19 @@ impl Spell for FamilySpelling {
 
     fn end(&self, out: &mut Vec<u8>) {
         JsonSpelling.end(out);
+    }
+}
+
+/// Appends the next part of what is said of files.
+fn file(part: &Part, reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
+    match (part, reply) {
+        (Part::FileName, Reply::Family(FamilyReply::File { name, .. })) => {
+            string(name, out);
+            Step::Over
+        }
+        (Part::FileData, Reply::Family(FamilyReply::File { data, .. })) => json::long_text(data, at, out),
+        (Part::Files, Reply::Family(FamilyReply::Files(files))) => json::files(files, at, out),
+        _ => Step::Over,
     }
 }
 

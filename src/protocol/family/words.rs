@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::spelling::{
-    ACCOUNTS, ACTIVE_LIST, ACTIVE_USERS, ACTIVES, GROUP_JOINED, GROUP_LEFT, GROUP_LOG, GROUP_MADE, GROUPS, INVITED,
-    LIST, LIST_USER, LISTUSER, LOGIN, LOGOUT, ONLINE, Part, REGISTERED, SHOW_USERS,
+    ACCOUNTS, ACTIVE_LIST, ACTIVE_USERS, ACTIVES, DOWNLOAD, DOWNLOAD_BY_NAME, FILE_SENT, FILES, GROUP_JOINED,
+    GROUP_LEFT, GROUP_LOG, GROUP_MADE, GROUPS, INVITED, LIST, LIST_USER, LISTUSER, LOGIN, LOGOUT, ONLINE, Part,
+    REGISTERED, SHOW_USERS,
 };
-use super::{FamilyCommand, FamilySettings, RegisterOrder, Registration};
-use crate::model::{LookupName, Password, Token};
+use super::{FamilyCommand, FamilySettings, FileRecipients, RegisterOrder, Registration};
+use crate::model::{FileId, FileName, LookupName, Password, Token};
 use crate::protocol::grammar::Words as _;
 use crate::protocol::json::JsonWords;
 use crate::protocol::{Command, GroupCommand, Refusal, Request, Send};
@@ -34,6 +35,11 @@ enum Ask {
     Groups,
     SendToAll,
     GroupLog,
+    SendFile,
+    SendFileToAll,
+    DownloadById,
+    DownloadByName,
+    Files,
 }
 
 /// What a word asks and how the reply is spelled. No parts: as the original server would.
@@ -59,7 +65,7 @@ fn word(name: &str, settings: FamilySettings) -> Option<(Ask, &'static [Part])> 
         "register" if settings.register => (Ask::Register(settings.order), REGISTERED),
         "auth_register" if settings.register => (Ask::Register(RegisterOrder::UsernameFirst), REGISTERED),
         "logout" if settings.keys => (Ask::Logout, LOGOUT),
-        _ => return group_word(name),
+        _ => return group_word(name).or_else(|| file_word(name)),
     })
 }
 
@@ -78,11 +84,23 @@ fn group_word(name: &str) -> Option<(Ask, &'static [Part])> {
     })
 }
 
+/// The same of the words that are about files.
+fn file_word(name: &str) -> Option<(Ask, &'static [Part])> {
+    Some(match name {
+        "sendfile" | "send_file" => (Ask::SendFile, FILE_SENT),
+        "sendgroupfile" | "sendfilegroup" | "send_group_file" | "send_file_group" => (Ask::SendFileToAll, FILE_SENT),
+        "downloadfile" => (Ask::DownloadById, DOWNLOAD),
+        "download_file" => (Ask::DownloadByName, DOWNLOAD_BY_NAME),
+        "my_file" => (Ask::Files, FILES),
+        _ => return None,
+    })
+}
+
 impl Ask {
     /// Whether a name may stand before the token.
     fn is_of_groups(self) -> bool {
-        use Ask::{CreateGroup, GroupLog, InviteToGroup, JoinGroup, LeaveGroup, SendToAll};
-        matches!(self, CreateGroup | GroupLog | InviteToGroup | JoinGroup | LeaveGroup | SendToAll)
+        use Ask::{CreateGroup, GroupLog, InviteToGroup, JoinGroup, LeaveGroup, SendFileToAll, SendToAll};
+        matches!(self, CreateGroup | GroupLog | InviteToGroup | JoinGroup | LeaveGroup | SendFileToAll | SendToAll)
     }
 }
 
@@ -147,6 +165,26 @@ impl<'a> FamilyWords<'a> {
                 let (whom, text) = (self.word()?.to_owned(), self.text()?);
                 Command::Family(FamilyCommand::SendToAll { whom, text })
             }
+            Ask::SendFile | Ask::SendFileToAll => {
+                let whom = match ask {
+                    Ask::SendFile => FileRecipients::One(self.name()?),
+                    _ => FileRecipients::Several(self.word()?.to_owned()),
+                };
+                let name = FileName::parse(self.word()?).ok_or(Refusal::Malformed)?;
+                Command::Family(FamilyCommand::SendFile { whom, name, data: self.word()?.into() })
+            }
+            Ask::DownloadById => {
+                let (id, name) = (self.word()?.parse().ok().map(FileId), self.word()?.to_owned());
+                // What is no number is no file's.
+                Command::Family(FamilyCommand::Download { id: id.or(Some(FileId(0))), sender: None, name })
+            }
+            Ask::DownloadByName => {
+                let (first, second) = (self.word()?, self.words.optional());
+                let sender = second.and(Some(LookupName::of(first)));
+                let name = second.unwrap_or(first).to_owned();
+                Command::Family(FamilyCommand::Download { id: None, sender, name })
+            }
+            Ask::Files => Command::Family(FamilyCommand::Files),
             Ask::GroupLog => Command::Family(FamilyCommand::GroupLog(self.name()?)),
             Ask::Login | Ask::Register(_) | Ask::Online | Ask::Status => Command::Show,
         };

@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 use sqlx::types::Json;
 
 use super::account_changes::AccountChange;
+use super::file_changes::FileChange;
 use super::group_changes::{self, GroupChange};
 use super::push_changes::PushChange;
 
@@ -43,6 +44,8 @@ pub(super) enum Change {
     Group(GroupChange),
     /// Which browsers are told.
     Push(PushChange),
+    /// A file comes or goes.
+    File(FileChange),
     /// A login, and when the account's other sessions were last used, where the database has not heard of it.
     OpenSession(NewSession, Vec<(SessionId, Timestamp)>),
     EndSessions(Vec<SessionId>),
@@ -73,7 +76,7 @@ pub(super) enum Changed {
     User(AddUserResult),
     /// Done, or refused.
     Group(GroupResult),
-    /// This many rows.
+    /// This many rows, or a new one of this number.
     Rows(u64),
 }
 
@@ -89,7 +92,10 @@ pub(super) struct Moment {
 impl Change {
     /// Whether it may change accounts or sessions in a way that the change feed tells of.
     pub(super) fn is_fed(&self) -> bool {
-        !matches!(self, Change::Nothing | Change::NoteUses(_) | Change::GiveBack { .. } | Change::Push(_))
+        !matches!(
+            self,
+            Change::Nothing | Change::NoteUses(_) | Change::GiveBack { .. } | Change::Push(_) | Change::File(_)
+        )
     }
 
     pub(super) async fn run(
@@ -122,6 +128,7 @@ impl Change {
                 Ok((Changed::Group(result), event))
             }
             Change::Push(change) => Ok((Changed::Rows(change.run(db).await?), Event::Nothing)),
+            Change::File(change) => Ok((Changed::Rows(change.run(db, now).await?), Event::Nothing)),
             Change::OpenSession(session, uses) => open_session(db, session, uses, ahead).await,
             Change::EndSessions(ids) => Ok((end_sessions(db, &ids).await?, Event::SessionsEnded(ids))),
             Change::LogOut(id) => Ok((end_sessions(db, &[id]).await?, Event::LoggedOut(id))),
@@ -285,19 +292,19 @@ async fn prune(
     if ids.is_empty() {
         return Ok((Changed::Rows(0), Event::Nothing));
     }
-    let amounts = "SELECT sender, count(*), sum(octet_length(text)) FROM message
+    let amounts = "SELECT sender, count(*), sum(octet_length(text) + ifnull(attached, 0)) FROM message
                    WHERE id IN (SELECT value FROM json_each(?1)) GROUP BY sender";
     let amounts: Vec<(i64, i64, i64)> = sqlx::query_as(amounts).bind(Json(&ids)).fetch_all(&mut *db).await?;
     // What the index still says of them, or will say, does no harm; it goes when nothing of its run is left. Who wrote
     // what is not indexed yet is noted here, because after a crash nobody could tell any more.
     for sql in [
         "UPDATE stored SET messages = stored.messages - gone.messages, bytes = stored.bytes - gone.bytes
-         FROM (SELECT sender, count(*) AS messages, sum(octet_length(text)) AS bytes FROM message
+         FROM (SELECT sender, count(*) AS messages, sum(octet_length(text) + ifnull(attached, 0)) AS bytes FROM message
              WHERE id IN (SELECT value FROM json_each(?1)) AND id <= (SELECT coalesce(max(last), 0) FROM run)
              GROUP BY sender) AS gone
          WHERE user = gone.sender",
         "INSERT OR IGNORE INTO removed (id, sender, bytes)
-         SELECT id, sender, octet_length(text) FROM message
+         SELECT id, sender, octet_length(text) + ifnull(attached, 0) FROM message
          WHERE id IN (SELECT value FROM json_each(?1)) AND id > (SELECT coalesce(max(last), 0) FROM run)",
         "INSERT INTO change (kind, id)
          SELECT DISTINCT 'user', sender FROM message WHERE id IN (SELECT value FROM json_each(?1))",

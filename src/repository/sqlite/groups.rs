@@ -31,7 +31,10 @@ impl SqliteRepository {
         messages: PerMessage<NewMessage>,
     ) -> Result<PerMessage<SendResult>, Error> {
         let (answer, queued) = oneshot::channel();
-        self.jobs.push(Job::Send(messages, SendWaiter { key: None, answer })).await.map_err(|_| stopped())?;
+        self.jobs
+            .push(Job::Send(messages, SendWaiter { key: None, file: None, answer }))
+            .await
+            .map_err(|_| stopped())?;
         queued.await.map_err(|_| stopped())?
     }
 

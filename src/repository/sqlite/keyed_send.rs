@@ -69,7 +69,7 @@ impl KeyedSend {
             return Ok(SendResult::Stored { id: MessageId(id), not_delivered: 0 });
         }
         let (answer, queued) = oneshot::channel();
-        let waiter = SendWaiter { key: Some(self.key), answer };
+        let waiter = SendWaiter { key: Some(self.key), file: None, answer };
         self.jobs.push(Job::Send([self.message].into(), waiter)).await.map_err(|_| stopped())?;
         let queued = queued.await.map_err(|_| stopped())??;
         queued.first().copied().ok_or_else(stopped)

@@ -200,7 +200,11 @@ impl Repository for SqliteRepository {
     }
 
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64> {
-        Answer::pending(self.prune_in_pieces(read_before))
+        Answer::pending(async move {
+            let pruned = self.prune_in_pieces(read_before).await?;
+            self.remove_unused_files().await?;
+            Ok(pruned)
+        })
     }
 
     fn give_back(&self, pace: Pace) -> Answer<'_, RoomInside> {

@@ -36,7 +36,8 @@ const UNREAD: &str = "SELECT json_group_array(value) FROM json_each(?1)
 
 /// What was sent to a recipient from a message on, up to a watermark, and has no receipt, from the message log itself.
 /// That takes as long as the message log is.
-const UNREAD_OF_LOG: &str = "SELECT json_group_array(json_array(sender, id, octet_length(text))) FROM message
+const UNREAD_OF_LOG: &str = "SELECT json_group_array(json_array(sender, id, octet_length(text) + ifnull(attached, 0)))
+    FROM message
     WHERE id BETWEEN ?2 AND ?3 AND target = ?1
         AND NOT EXISTS (SELECT 1 FROM receipt WHERE receipt.id = message.id)";
 

@@ -1,12 +1,12 @@
-//! The keys of messages as the writer notes them. A key is committed with its message, so it is there exactly when the
-//! message is.
+//! The keys of messages, and the files that they bring, as the writer notes them. They are committed with their
+//! messages, so they are there exactly when those are.
 
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::direct::{Failure, WalConnection};
-use crate::model::{MessageId, SendKey, Timestamp};
+use crate::model::{FileId, MessageId, SendKey, Timestamp};
 use crate::repository::{Error, NewMessage, PerMessage, SendResult};
 
 /// How long a key is kept.
@@ -16,9 +16,21 @@ const NOTE: &str = "INSERT OR REPLACE INTO send_key (id, sender, key, sent_at) V
 /// Of the oldest so many those that are over. More than are added, so that there are soon none.
 const FORGET: &str = "DELETE FROM send_key WHERE sent_at < ?1 AND id IN (SELECT id FROM send_key ORDER BY id LIMIT ?2)";
 
-/// Who waits for messages to be stored, and under which key the first of them is sent, if it is.
+/// What is stored of a message that brings a file.
+const ATTACH: &str = "UPDATE message SET file = ?2, attached = ?3 WHERE id = ?1";
+
+/// A file that messages bring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attached {
+    pub file: FileId,
+    pub bytes: u64,
+}
+
+/// Who waits for messages to be stored, under which key the first of them is sent, and which file all of them bring, if
+/// they do.
 pub(super) struct SendWaiter {
     pub key: Option<SendKey>,
+    pub file: Option<Attached>,
     pub answer: oneshot::Sender<Result<PerMessage<SendResult>, Error>>,
 }
 
@@ -29,35 +41,45 @@ impl SendWaiter {
     }
 }
 
-/// A key to be noted, and the message that was sent under it.
+/// A key or a file to be noted, and the message that was sent under it or brings it.
 pub(super) struct NewKey<'a> {
-    key: &'a SendKey,
+    key: Option<&'a SendKey>,
+    file: Option<Attached>,
     message: &'a NewMessage,
     id: MessageId,
 }
 
-/// The keys of those messages that are stored.
+/// The keys and files of those messages that are stored.
 pub(super) fn new_keys<'a>(
     sends: &'a [(PerMessage<NewMessage>, SendWaiter)],
     queued: &[PerMessage<SendResult>],
 ) -> Vec<NewKey<'a>> {
     let mut keys = Vec::new();
     for ((messages, waiter), queued) in sends.iter().zip(queued) {
-        if let (Some(key), Some(message), Some(SendResult::Stored { id, .. })) =
-            (&waiter.key, messages.first(), queued.first())
-        {
-            keys.push(NewKey { key, message, id: *id });
+        let SendWaiter { key, file, .. } = waiter;
+        if key.is_none() && file.is_none() {
+            continue;
+        }
+        for (message, result) in messages.iter().zip(queued) {
+            if let SendResult::Stored { id, .. } = result {
+                keys.push(NewKey { key: key.as_ref(), file: *file, message, id: *id });
+            }
         }
     }
     keys
 }
 
-/// Notes keys in the transaction that is open, and forgets some that are over.
+/// Notes keys and files in the transaction that is open, and forgets some that are over.
 pub(super) async fn write(db: &mut WalConnection, keys: &[NewKey<'_>], now: Timestamp) -> Result<(), Failure> {
-    for NewKey { key, message, id } in keys {
-        db.execute(NOTE, (id.0, message.sender.0, key.as_str(), message.sent_at.0)).await?;
+    for NewKey { key, file, message, id } in keys {
+        if let Some(key) = key {
+            db.execute(NOTE, (id.0, message.sender.0, key.as_str(), message.sent_at.0)).await?;
+        }
+        if let Some(Attached { file, bytes }) = file {
+            db.execute(ATTACH, (id.0, file.0, i64::try_from(*bytes).unwrap_or(i64::MAX))).await?;
+        }
     }
-    if !keys.is_empty() {
+    if keys.iter().any(|new| new.key.is_some()) {
         let most = i64::try_from(2 * keys.len()).unwrap_or(i64::MAX);
         db.execute(FORGET, (now.before(KEPT).0, most)).await?;
     }

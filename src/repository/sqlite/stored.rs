@@ -17,7 +17,8 @@ const SOME: &str = "SELECT value, coalesce(messages, 0), coalesce(stored.bytes, 
         (SELECT count(*) FROM removed WHERE sender = value),
         (SELECT coalesce(sum(removed.bytes), 0) FROM removed WHERE sender = value)
     FROM json_each(?1) LEFT JOIN stored ON user = value";
-const ON_DISK: &str = "WITH tail AS (SELECT sender, sum(octet_length(text) + ?2) AS bytes FROM message
+const ON_DISK: &str = "WITH tail AS (SELECT sender, sum(octet_length(text) + ifnull(attached, 0) + ?2) AS bytes
+        FROM message
         WHERE id > (SELECT coalesce(max(last), 0) FROM run) GROUP BY sender)
     SELECT coalesce(stored.bytes + ?2 * messages, 0) + coalesce(tail.bytes, 0)
     FROM json_each(?1) LEFT JOIN stored ON user = value LEFT JOIN tail ON sender = value ORDER BY key";

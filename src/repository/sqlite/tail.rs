@@ -14,7 +14,7 @@ use crate::repository::memory::mailboxes::UnreadMessage;
 
 /// The messages after one and up to another. The text of what was read is not needed.
 const TAIL: &str = "SELECT m.id, CAST(m.sender AS INTEGER), CAST(m.target AS INTEGER), CAST(m.sent_at AS INTEGER),
-        octet_length(m.text), CASE WHEN r.id IS NULL THEN CAST(m.text AS BLOB) END, CAST(m.checksum AS BLOB),
+        octet_length(m.text) + ifnull(CAST(m.attached AS INTEGER), 0), CASE WHEN r.id IS NULL THEN CAST(m.text AS BLOB) END, CAST(m.checksum AS BLOB),
         r.id IS NOT NULL
     FROM message m LEFT JOIN receipt r ON r.id = m.id WHERE m.id > ?1 AND m.id <= ?2 ORDER BY m.id";
 

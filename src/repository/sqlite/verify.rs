@@ -1,7 +1,9 @@
 //! Whether a database is whole: for SQLite, for the schema, and for what chatd knows of its own tables.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 
@@ -33,10 +35,10 @@ const MOST: usize = 5;
 macro_rules! waiting {
     () => {
         "WITH waiting AS (
-             SELECT target AS user, id, text FROM message WHERE id NOT IN (SELECT id FROM receipt)
+             SELECT target AS user, id, text, attached FROM message WHERE id NOT IN (SELECT id FROM receipt)
                  AND target NOT IN (SELECT id FROM user WHERE owner IS NOT NULL)
              UNION ALL
-             SELECT member, id, text FROM message m JOIN membership s ON grp = target AND read_to < id
+             SELECT member, id, text, attached FROM message m JOIN membership s ON grp = target AND read_to < id
                  AND member <> sender AND since < id AND id <= coalesce(until, id) AND id < coalesce(full_from, id + 1)
              WHERE NOT EXISTS (SELECT 1 FROM missed x WHERE x.grp = s.grp AND x.member = s.member
                      AND m.id BETWEEN first_id AND last_id)
@@ -47,11 +49,11 @@ macro_rules! waiting {
 
 /// What must not be there, each as a query for how often it is. Which is what the tables promise each other: the writer
 /// checks none of it, because it keeps it.
-const MUST_BE_NONE: [(&str, &str); 12] = [
+const MUST_BE_NONE: [(&str, &str); 14] = [
     (
         "messages are missing in the index",
         "SELECT count(*) FROM (
-             SELECT id, target, sender, length(CAST(text AS BLOB)) FROM message
+             SELECT id, target, sender, length(CAST(text AS BLOB)) + ifnull(attached, 0) FROM message
              WHERE id <= (SELECT coalesce(max(last), 0) FROM run)
              EXCEPT SELECT value ->> 1, recipient, value ->> 0, value ->> 2
              FROM run JOIN mail ON mail.run = run.last, json_each(messages))",
@@ -100,7 +102,8 @@ const MUST_BE_NONE: [(&str, &str); 12] = [
         "mailboxes count other unread mail than there is",
         concat!(
             waiting!(),
-            ", unread AS (SELECT user, count(*) AS messages, sum(length(CAST(text AS BLOB))) AS bytes, min(w.id) AS oldest
+            ", unread AS (SELECT user, count(*) AS messages,
+                 sum(length(CAST(text AS BLOB)) + ifnull(attached, 0)) AS bytes, min(w.id) AS oldest
              FROM waiting w JOIN user u ON u.id = user AND u.removed_at IS NULL AND owner IS NULL
              WHERE w.id <= (SELECT coalesce(max(last), 0) FROM run) GROUP BY user)
          SELECT count(*) FROM unread FULL JOIN mailbox USING (user)
@@ -110,8 +113,8 @@ const MUST_BE_NONE: [(&str, &str); 12] = [
     ),
     (
         "accounts have other messages stored than is counted",
-        "WITH found AS (SELECT sender AS user, count(*) AS messages, sum(octet_length(text)) AS bytes FROM message
-             WHERE id <= (SELECT coalesce(max(last), 0) FROM run) GROUP BY sender)
+        "WITH found AS (SELECT sender AS user, count(*) AS messages, sum(octet_length(text) + ifnull(attached, 0)) AS bytes
+             FROM message WHERE id <= (SELECT coalesce(max(last), 0) FROM run) GROUP BY sender)
          SELECT count(*) FROM found FULL JOIN stored USING (user)
          WHERE coalesce(found.messages, 0) <> coalesce(stored.messages, 0)
              OR coalesce(found.bytes, 0) <> coalesce(stored.bytes, 0)",
@@ -121,6 +124,15 @@ const MUST_BE_NONE: [(&str, &str); 12] = [
         "SELECT count(*) FROM (SELECT DISTINCT recipient, value ->> 0 FROM run JOIN mail ON mail.run = run.last
                  JOIN user ON user.id = recipient AND owner IS NULL, json_each(messages)
              EXCEPT SELECT recipient, sender FROM correspondent)",
+    ),
+    (
+        "messages bring files of another size than they are charged for",
+        "SELECT count(*) FROM message m JOIN file f ON f.id = m.file WHERE m.attached IS NOT f.bytes",
+    ),
+    (
+        "files that messages bring are not there as a whole",
+        "SELECT count(*) FROM file WHERE id IN (SELECT file FROM message WHERE file IS NOT NULL)
+             AND bytes <> (SELECT coalesce(sum(length(data)), 0) FROM file_piece WHERE file_piece.file = file.id)",
     ),
     (
         "messages have a number that is still to be given out",
@@ -222,13 +234,36 @@ async fn inspect_contents(
         Ok(())
     })
     .await?;
+    let files = damaged_files(db).await?;
     let wrong = [
         (messages, "messages are damaged"),
+        (files, "files are damaged"),
         (mail, "rows of the index are damaged, of the runs"),
         (sent, "rows of the index of what was sent are damaged, of the runs"),
     ];
     let wrong: Vec<String> = wrong.into_iter().filter_map(|(damaged, what)| damaged.in_words(what)).collect();
     Ok(if wrong.is_empty() { Ok(findings) } else { Err(wrong) })
+}
+
+/// Compares what messages bring with its SHA-256.
+async fn damaged_files(db: &mut WalConnection) -> Result<Damaged, Failure> {
+    let (mut damaged, mut sums) = (Damaged::default(), BTreeMap::<i64, (Sha256, Vec<u8>)>::new());
+    db.each("SELECT id, sha256 FROM file WHERE id IN (SELECT file FROM message WHERE file IS NOT NULL)", (), |row| {
+        sums.insert(row.get(0)?, (Sha256::new(), row.get_ref(1)?.as_bytes().unwrap_or_default().to_vec()));
+        Ok(())
+    })
+    .await?;
+    db.each("SELECT file, data FROM file_piece ORDER BY file, place", (), |row| {
+        if let Some((sum, _)) = sums.get_mut(&row.get::<_, i64>(0)?) {
+            sum.update(row.get_ref(1)?.as_bytes().unwrap_or_default());
+        }
+        Ok(())
+    })
+    .await?;
+    for (id, (sum, wanted)) in sums {
+        damaged.note(sum.finalize()[..] == wanted[..], id);
+    }
+    Ok(damaged)
 }
 
 /// What is damaged: how much of it, and the first numbers.

@@ -39,6 +39,8 @@ use crate::transport::tls::begins_handshake;
 pub struct ConnectionSettings {
     /// How long a line may be.
     pub line: LineLimits,
+    /// How long a line may be that brings a file, in bytes.
+    pub file_line: usize,
     /// Room for long lines and for long replies, all connections together.
     pub memory: Arc<Memory>,
     /// A peer that takes no byte of a reply for this long is gone.

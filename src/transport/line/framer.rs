@@ -64,6 +64,8 @@ pub struct Lines {
     ending: Ending,
     options: TelnetState,
     limits: LineLimits,
+    /// How long the line may be that was admitted last.
+    most: usize,
     buffer: Vec<u8>,
     /// Where the first line not yet given out begins in `buffer`.
     start: usize,
@@ -109,6 +111,7 @@ impl Lines {
             ending,
             options: TelnetState::default(),
             limits,
+            most: limits.long,
             buffer: Vec::new(),
             start: 0,
             searched: 0,
@@ -146,7 +149,13 @@ impl Lines {
 
     /// The line that needs admission may be as long as the long limit allows.
     pub fn admit(&mut self) {
+        self.admit_up_to(self.limits.long);
+    }
+
+    /// The line that needs admission may have so many bytes.
+    pub fn admit_up_to(&mut self, most: usize) {
         self.state = Line::Admitted;
+        self.most = most;
     }
 
     /// The line that needs admission, or is being collected, is thrown away, what is still to come of it too. Its
@@ -181,7 +190,7 @@ impl Lines {
                 let head = &self.buffer[self.start..self.start + self.limits.short];
                 return Some(Frame::NeedsAdmission { head, at: self.at });
             }
-            if length > self.limits.long {
+            if length > self.most {
                 self.discard();
                 let head = &self.buffer[self.start..self.start + self.limits.short.min(length)];
                 return Some(Frame::TooLong { head, at: self.at });

@@ -153,6 +153,8 @@ impl From<Refusal> for WebError {
             | Refusal::Malformed
             | Refusal::BadKey
             | Refusal::UserExists
+            | Refusal::NoSuchFile
+            | Refusal::FileTooLarge { .. }
             | Refusal::BadAccount(_)
             | Refusal::NotPrivate
             | Refusal::NotANumber(_)

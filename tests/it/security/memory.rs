@@ -34,6 +34,7 @@ fn rows(config: &Config) -> Vec<(&'static str, &'static str, usize)> {
     let short = limits.line_bytes_without_token;
     let unauthenticated = limits.unauthenticated_connections.min(limits.connections);
     let reply = usize::try_from(delivery.reply_bytes).expect("it fits into memory");
+    let file = usize::try_from(limits.file_bytes.div_ceil(3) * 4).expect("it fits into memory");
     let hash = usize::try_from(password.memory_kib).expect("it fits into memory") * KIB;
     vec![
         ("program, SQLite, log", "64 MiB", PROGRAM),
@@ -49,8 +50,16 @@ fn rows(config: &Config) -> Vec<(&'static str, &'static str, usize)> {
         ),
         ("long lines, and their texts once more", "2 × `buffered_bytes`", 2 * limits.buffered_bytes),
         ("long replies", "`buffered_reply_bytes`", limits.buffered_reply_bytes),
-        ("texts that are read from the disk", "2 × 3 × `delivery.reply_bytes`", 2 * 3 * reply),
-        ("texts that no reply has yet", "`server.threads` × `delivery.reply_bytes`", server.threads * reply),
+        (
+            "texts that are read from the disk",
+            "2 × 3 × (`delivery.reply_bytes` + 4/3 × `limits.file_bytes`)",
+            2 * 3 * (reply + file),
+        ),
+        (
+            "texts that no reply has yet",
+            "`server.threads` × (`delivery.reply_bytes` + 4/3 × `limits.file_bytes`)",
+            server.threads * (reply + file),
+        ),
         ("password hashes", "`password.threads` × `password.memory_kib`", password.threads * hash),
         ("logins that wait", "2 × `password.queue` × 4 KiB", 2 * password.queue * 4 * KIB),
         ("throttle", "(`throttle.buckets` + 4096) × 40 bytes", (throttle.buckets + 4_096) * 40),

@@ -106,6 +106,7 @@ pub fn rules() -> Rules {
         groups: chatd::internals::repository::GroupLimits { groups: 1, members: 1 },
         register: chatd::internals::service::RegisterRule::Closed,
         registrations_per_hour: 0,
+        file_bytes: 0,
     }
 }
 
@@ -116,6 +117,7 @@ fn settings() -> Arc<ConnectionSettings> {
 fn with_room_for_replies(bytes: usize) -> Arc<ConnectionSettings> {
     Arc::new(ConnectionSettings {
         line: LineLimits { short: 4_096, long: MEBIBYTE },
+        file_line: MEBIBYTE,
         memory: Arc::new(Memory::new(MEBIBYTE, bytes)),
         write_timeout: NEVER,
         min_bytes_per_second: 1,

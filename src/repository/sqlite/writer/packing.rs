@@ -15,6 +15,7 @@ use crate::repository::sqlite::checksum::{BYTES, Content};
 use crate::repository::sqlite::full_inboxes::{FullChanges, FullInboxes};
 use crate::repository::sqlite::index::{TailMessage, copies};
 use crate::repository::sqlite::packed::{JsonbRows, USER, WIDE};
+use crate::repository::sqlite::send_keys::SendWaiter;
 use crate::repository::{NewMessage, PerMessage, SendResult};
 
 pub(super) const INSERT_MESSAGES: &str = "INSERT INTO message (id, sender, target, sent_at, checksum, text)
@@ -41,6 +42,8 @@ pub(super) struct PackedSends {
 /// Messages on their way into a commit; nobody else gets at mailboxes and charges meanwhile.
 struct Packing<'a> {
     next_id: i64,
+    /// What the messages of the job in hand are charged for beside their texts.
+    attached: u64,
     has_room: bool,
     groups: RwLockReadGuard<'a, Groups>,
     full: &'a FullInboxes,
@@ -51,12 +54,13 @@ struct Packing<'a> {
 
 impl Writer {
     /// Gives each message its number and its place in the bind, or says why it gets none.
-    pub(super) fn pack(&self, sends: &[(PerMessage<NewMessage>, impl Sized)]) -> PackedSends {
+    pub(super) fn pack(&self, sends: &[(PerMessage<NewMessage>, SendWaiter)]) -> PackedSends {
         let count = sends.iter().map(|(messages, _)| messages.len()).sum();
         let text: usize = sends.iter().flat_map(|(messages, _)| messages).map(|message| message.text.len()).sum();
         let bytes = 2 * USER + WIDE + BYTES + text.checked_div(count).unwrap_or(0) + 1;
         let mut packing = Packing {
             next_id: self.next_id,
+            attached: 0,
             has_room: self.shared.has_room.load(Ordering::Relaxed),
             groups: self.shared.groups(),
             full: &self.full,
@@ -71,7 +75,8 @@ impl Writer {
                 full: FullChanges::default(),
             },
         };
-        for (messages, _) in sends {
+        for (messages, waiter) in sends {
+            packing.attached = waiter.file.map_or(0, |file| file.bytes);
             let queued = messages.iter().map(|message| packing.add(message)).collect();
             packing.packed.queued.push(queued);
         }
@@ -94,7 +99,7 @@ impl Packing<'_> {
         if not_delivered > 0 && self.packed.delivered.len() == before {
             return SendResult::InboxFull;
         }
-        let bytes = message.text.len() as u64;
+        let bytes = message.text.len() as u64 + self.attached;
         if !self.charging.charge(message.sender, bytes) {
             self.take_back(before);
             return SendResult::StoredFull;
@@ -118,7 +123,7 @@ impl Packing<'_> {
 
     /// Puts a message among those that a member or recipient gets. `false`: the mailbox has no room.
     fn deliver(&mut self, recipient: UserId, message: &NewMessage, id: MessageId) -> bool {
-        let bytes = message.text.len() as u64;
+        let bytes = message.text.len() as u64 + self.attached;
         let content = Some((message.sent_at, message.text.clone()));
         let unread = UnreadMessage { id, sender: message.sender, to: message.to, bytes, content };
         let has_room = self.reserve.room(recipient, unread.share(), bytes);

@@ -35,10 +35,14 @@ impl<S: Stream> Connection<'_, S> {
                 Frame::TooLong { at, .. } => (at, Refusal::LineTooLong),
                 Frame::NeedsAdmission { head, at } => {
                     let token = self.dialect.parse_head(head);
+                    let brings_a_file = self.dialect.brings_a_file(head);
                     match self.admit(token, held).await {
                         Ok(long_line) => {
                             self.long_line = Some(long_line);
-                            self.lines.admit();
+                            match brings_a_file {
+                                true => self.lines.admit_up_to(self.settings.file_line),
+                                false => self.lines.admit(),
+                            }
                             continue;
                         }
                         Err(refusal) => {
