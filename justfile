@@ -25,7 +25,7 @@ bench *arguments:
 attacks *arguments:
     cargo bench --bench attacks -- {{arguments}}
 
-# One fuzz target: framer, parser, json, name, config or text; wants nightly Rust and cargo-fuzz
+# One fuzz target: framer, parser, json, name, config, text or family; wants nightly Rust and cargo-fuzz
 fuzz target *arguments:
     cd fuzz && cargo +nightly fuzz run {{target}} {{arguments}}
 
@@ -33,6 +33,10 @@ fuzz target *arguments:
 proof:
     CHATD_CRASH_CYCLES=2000 cargo test --release --test it crash
     CHATD_POWER_CUTS=50 cargo test --release --test it power
+
+# The package of the former release, and the present one over it; wants root, systemd-nspawn and debootstrap
+upgrade:
+    tests/system/upgrade
 
 # Licences, advisories, duplicates; wants cargo-deny
 deny:
