@@ -33,7 +33,7 @@ pub(super) enum PostFailure {
     Name(#[from] InvalidDnsNameError),
     #[error(transparent)]
     Http(#[from] hyper::Error),
-    #[error("the request cannot be written: {0}")]
+    #[error("the request cannot be written")]
     Unwritable(#[from] axum::http::Error),
     #[error("the system knows no certificate authorities")]
     NoAuthorities,
