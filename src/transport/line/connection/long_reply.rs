@@ -31,18 +31,19 @@ impl<S: Stream> Connection<'_, S> {
             return Ok(false);
         }
         loop {
-            let is_last;
-            (rendering, is_last) = self.piece(rendering).await?;
-            if is_last {
-                return Ok(true);
+            let Some(rest) = self.piece(rendering).await? else { return Ok(true) };
+            if let Err(error) = self.write().await {
+                spawn_blocking(move || drop(rest));
+                return Err(error);
             }
-            self.write().await?;
+            rendering = rest;
         }
     }
 
-    /// Makes the next piece. The connection waits for it, so that replies stay in their order, unless the peer or its
-    /// session ends meanwhile.
-    async fn piece(&mut self, mut rendering: Rendering) -> io::Result<(Rendering, bool)> {
+    /// Makes the next piece and gives what is left, nothing after the last one. The connection waits for it, so that
+    /// replies stay in their order, unless the peer or its session ends meanwhile. The texts and names of a long reply
+    /// are many: what is done with is given back on the other thread too.
+    async fn piece(&mut self, mut rendering: Rendering) -> io::Result<Option<Rendering>> {
         let Some(charge) = self.out_charge.take() else { return Err(io::Error::other("a reply without a charge")) };
         let (turns, mut out) = (self.settings.memory.rendering.clone(), mem::take(&mut self.out));
         let mut work = pin!(async move {
@@ -52,7 +53,7 @@ impl<S: Stream> Connection<'_, S> {
                 let _turn = turn;
                 out.reserve_exact(PIECE.saturating_sub(out.len()));
                 let is_last = rendering.render(&mut out, PIECE - PART);
-                (rendering, is_last, out, charge)
+                ((!is_last).then_some(rendering), out, charge)
             })
             .await
         });
@@ -60,9 +61,9 @@ impl<S: Stream> Connection<'_, S> {
             tokio::select! {
                 biased;
                 done = &mut work => {
-                    let (rendering, is_last, out, charge) = done.map_err(io::Error::other)?;
+                    let (rest, out, charge) = done.map_err(io::Error::other)?;
                     (self.out, self.out_charge) = (out, Some(charge));
-                    return Ok((rendering, is_last));
+                    return Ok(rest);
                 }
                 () = self.slot.revoked() => return Err(io::Error::other("the session has ended")),
                 () = sleep(ACK_POLL_INTERVAL) => {
