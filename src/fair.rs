@@ -1,5 +1,4 @@
-//! Queues in which turns go round: who has many waiting waits behind himself, not others behind him. Knows nothing of
-//! what waits.
+//! Queues in which turns go round: whoever queues many items delays only himself. Knows nothing of what waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;

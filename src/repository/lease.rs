@@ -1,5 +1,5 @@
-//! Holds on messages that were handed out. Nobody else gets these messages, until a hold is confirmed or ends: with its
-//! connection, or with the session in whose name it was given, whatever ends that. Lives in memory only.
+//! Holds on messages that were handed out. Nobody else gets these messages until the hold is confirmed or ends. It ends
+//! with its connection, or with its session, except by a logout. Lives in memory only.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -196,7 +196,7 @@ fn unread_accounts(error: sqlx::Error) -> Error {
 }
 
 fn unread_log(error: sqlx::Error) -> Error {
-    error!(%error, "the log could not be read");
+    error!(%error, "the message log could not be read");
     Error::new(error)
 }
 

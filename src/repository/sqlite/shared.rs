@@ -218,7 +218,7 @@ impl Shared {
     /// A checkpoint failed; it is tried again, unless the store is given up.
     pub(super) fn note_checkpoint_failure(&self, failure: &Failure) {
         if !self.gives_up_after(failure) {
-            warn!(%failure, "the log could not be checkpointed; trying again");
+            warn!(%failure, "the WAL could not be checkpointed; trying again");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Replies that were not written yet, and the memory that they take in the name of an account. A peer that does not
-//! read gets no more replies made, and is waited for no longer than the settings say.
+//! Replies that were not written yet, and the memory that they take in the name of an account. For a peer
+//! that does not read no more replies are made, and it is waited for no longer than the settings say.
 
 use std::future::poll_fn;
 use std::io;
