@@ -119,6 +119,7 @@ mod tests {
                 }
             }
             (toml::Value::Boolean(is), _) => toml::Value::Boolean(!is),
+            _ if key == "web.push_hosts" => toml::Value::Array(vec!["push.example.org".into()]),
             (toml::Value::Array(_), _) => toml::Value::Array(vec!["192.0.2.1".into()]),
             _ if key.ends_with("listen") => "127.0.0.1:1".into(),
             _ if key == "log.format" => "json".into(),
