@@ -30,9 +30,9 @@ pub mod config {
 pub mod repository {
     pub use crate::repository::{
         AccountRepository, AddressedMessage, ConversationQuery, Delivery, FileQuery, FileRepository, FollowQuery,
-        Group, GroupLimits, GroupMember, GroupRepository, GroupResult, HistoryQuery, InboxQuery, Lease, NewFile,
-        NewGroup, NewMessage, NewSession, NewUser, Pace, PasswordChange, PushRepository, PushSubscription, ReadCount,
-        ReceivedFile, Repository, SendResult, SentFile, Store, StoreOptions, StoreStatus, open,
+        Grant, Group, GroupLimits, GroupMember, GroupRepository, GroupResult, HistoryQuery, InboxQuery, Lease, NewFile,
+        NewGroup, NewMessage, NewSession, NewToken, NewUser, Pace, PasswordChange, PushRepository, PushSubscription,
+        ReadCount, ReceivedFile, Repository, SendResult, SentFile, Store, StoreOptions, StoreStatus, open,
     };
     pub mod sqlite {
         pub use crate::repository::sqlite::{Role, SqliteRepository, open};

@@ -36,9 +36,9 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             let page = repository.accounts(UserId(after)).await.map_err(store)?;
             AdminReply::Accounts { accounts: accounts(repository, page).await.map_err(store)? }
         }
-        AdminCommand::AddAccount { name, display_name, country, password_hash } => {
+        AdminCommand::AddAccount { name, display_name, country, password_hash, administrator } => {
             let (display_name, country) = (shown(&display_name)?, shown_or_none(&country)?);
-            let new = NewUser { username: username(&name)?, display_name, country, password_hash };
+            let new = NewUser { username: username(&name)?, display_name, country, password_hash, administrator };
             AdminReply::Added { is_new: repository.add_user(new).await.map_err(store)? == AddUserResult::Added }
         }
         AdminCommand::PasswordHash { name } => {
@@ -49,10 +49,14 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             repository.set_password(find(repository, &name).await?.id, password_hash).await.map_err(store)?;
             AdminReply::Done { count: 1 }
         }
-        AdminCommand::SetProfile { name, display_name, country } => {
+        AdminCommand::SetProfile { name, display_name, country, administrator } => {
             let display_name = display_name.as_deref().map(shown).transpose()?;
             let country = country.as_deref().map(shown_or_none).transpose()?;
-            repository.set_profile(find(repository, &name).await?.id, display_name, country).await.map_err(store)?;
+            let user = find(repository, &name).await?.id;
+            repository.set_profile(user, display_name, country).await.map_err(store)?;
+            if let Some(administrator) = administrator {
+                repository.set_administrator(user, administrator).await.map_err(store)?;
+            }
             AdminReply::Done { count: 1 }
         }
         AdminCommand::SetDisabled { name, disabled } => {
@@ -69,16 +73,16 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             AdminReply::Done { count: repository.end_sessions(ids).await.map_err(store)? }
         }
         AdminCommand::Group(question) => groups::execute(repository, question).await?,
-        AdminCommand::GiveBack => {
-            let room = repository.give_back(Pace::Steady).await.map_err(store)?;
-            let RoomInside { given_bytes, free_bytes, can_be_given } = room;
-            AdminReply::Room { given_bytes, free_bytes, can_be_given }
-        }
+        AdminCommand::GiveBack => room(repository.give_back(Pace::Steady).await.map_err(store)?),
         AdminCommand::Snapshot { process } => {
             repository.snapshot(process).await.map_err(store)?;
             AdminReply::Done { count: 0 }
         }
     })
+}
+
+fn room(RoomInside { given_bytes, free_bytes, can_be_given }: RoomInside) -> AdminReply {
+    AdminReply::Room { given_bytes, free_bytes, can_be_given }
 }
 
 fn store(error: Error) -> String {
@@ -120,6 +124,7 @@ fn account(user: User, stored_bytes: u64) -> ListedAccount {
         disabled: user.disabled,
         created_at,
         stored_bytes,
+        administrator: user.administrator,
     }
 }
 
@@ -139,5 +144,7 @@ fn login(login: crate::repository::StoredSession) -> ListedSession {
         address: login.address,
         created_at: login.created_at.0,
         last_used_at: login.last_used_at.0,
+        label: login.label,
+        scope: login.scope.map(|scope| scope.as_str().to_owned()),
     }
 }

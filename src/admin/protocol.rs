@@ -41,6 +41,9 @@ pub(crate) enum AdminCommand {
         country: String,
         /// A PHC string.
         password_hash: String,
+        /// May administer over HTTP.
+        #[serde(default)]
+        administrator: bool,
     },
     /// The PHC string of an account.
     PasswordHash {
@@ -52,11 +55,13 @@ pub(crate) enum AdminCommand {
         /// A PHC string.
         password_hash: String,
     },
-    /// Another display name, another country, or both.
+    /// Another display name, another country, or whether it may administer over HTTP.
     SetProfile {
         name: String,
         display_name: Option<String>,
         country: Option<String>,
+        #[serde(default)]
+        administrator: Option<bool>,
     },
     /// Shut or open, which ends the sessions.
     SetDisabled {
@@ -187,6 +192,9 @@ pub(crate) struct ListedAccount {
     /// What it is charged for of limits.stored_bytes.
     #[serde(default)]
     pub stored_bytes: u64,
+    /// May administer over HTTP.
+    #[serde(default)]
+    pub administrator: bool,
 }
 
 /// A group as an administrator sees it.
@@ -225,6 +233,12 @@ pub(crate) struct ListedSession {
     pub created_at: i64,
     /// When it was last used; that may be an hour old.
     pub last_used_at: i64,
+    /// What its user calls it, or the browser that it was opened in.
+    #[serde(default)]
+    pub label: String,
+    /// What it is good for, where it is no login.
+    #[serde(default)]
+    pub scope: Option<String>,
 }
 
 /// Names the command alone: hashes of passwords are nobody's to read in a log.

@@ -6,6 +6,7 @@ mod file;
 mod name;
 mod password;
 mod push_host;
+mod scope;
 mod send_key;
 mod visible;
 
@@ -22,6 +23,7 @@ pub use self::name::{
 };
 pub use self::password::{BadPassword, PASSWORD_BYTES, Password};
 pub(crate) use self::push_host::PushHost;
+pub use self::scope::{HookSecret, Scope};
 pub use self::send_key::{SEND_KEY_BYTES, SendKey};
 pub use self::visible::{Foreign, visible, visible_lines};
 

@@ -52,6 +52,8 @@ pub struct OwnSession {
     pub last_used_at: Timestamp,
     /// From where it was opened.
     pub address: String,
+    /// What it was opened in; empty where that was not said.
+    pub label: String,
     /// It is the one that asks.
     pub is_current: bool,
 }
@@ -70,13 +72,11 @@ pub(super) const SESSION_ENDED: &str = "Session ended";
 pub(super) const RENAMED: &str = "Profile changed";
 
 /// Spells one of the asker's sessions.
-pub(super) fn session(
-    OwnSession { id, created_at, last_used_at, address, is_current }: &OwnSession,
-    out: &mut Vec<u8>,
-) {
+pub(super) fn session(session: &OwnSession, out: &mut Vec<u8>) {
+    let OwnSession { id, created_at, last_used_at, address, label, is_current } = session;
     write!(out, "{{\"id\": {id}, \"created\": \"{created_at}\", \"last_used\": \"{last_used_at}\", ")
         .expect("a Vec takes every byte");
-    texts(&[("address", address)], out);
+    texts(&[("address", address), ("label", label)], out);
     write!(out, "\"current\": {is_current}}}").expect("a Vec takes every byte");
 }
 

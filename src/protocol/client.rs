@@ -114,6 +114,7 @@ fn known(words: &str) -> Option<Refusal> {
         Refusal::BadDisplayName(BadLabel::Length),
         Refusal::BadDisplayName(BadLabel::Characters),
         Refusal::UnknownSession,
+        Refusal::OutOfScope,
         Refusal::DirectoryOff,
         Refusal::GroupExists,
         Refusal::BadGroupName,
@@ -235,6 +236,7 @@ struct SessionRead {
     created: String,
     last_used: String,
     address: String,
+    label: String,
     current: bool,
 }
 
@@ -251,6 +253,7 @@ fn session(read: SessionRead) -> Result<OwnSession, Unreadable> {
         created_at: time(&read.created)?,
         last_used_at: time(&read.last_used)?,
         address: read.address,
+        label: read.label,
         is_current: read.current,
     })
 }

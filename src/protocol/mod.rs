@@ -211,6 +211,8 @@ pub enum Refusal {
     WrongPassword,
     /// The token is not that of a living session.
     UnknownToken,
+    /// The token was made for something else.
+    OutOfScope,
     /// `send`: no such account.
     UnknownRecipient,
     /// `send`: the recipient's inbox is full.
@@ -241,6 +243,10 @@ pub enum Refusal {
     BadDisplayName(BadLabel),
     /// `endsession`: the asker has no such session.
     UnknownSession,
+    /// The account has as many tokens for programs as one may have.
+    TooManyTokens,
+    /// The login was too long ago for that, and no password was shown.
+    PasswordWanted,
     /// `people`: the administrator wants nobody to be told who there is.
     DirectoryOff,
     /// `register`: an account or a group has the name.
@@ -303,7 +309,10 @@ impl Refusal {
             Refusal::TooManyGroups => "the account is in as many groups as it may be".to_owned(),
             Refusal::BadNewPassword(why) => format!("NEW: {why}"),
             Refusal::BadDisplayName(why) => format!("NAME: {why}"),
+            Refusal::OutOfScope => "this token is not good for that".to_owned(),
             Refusal::UnknownSession => "you have no such session".to_owned(),
+            Refusal::TooManyTokens => "you have as many tokens as you may: end one".to_owned(),
+            Refusal::PasswordWanted => "you logged in a while ago: show your password again".to_owned(),
             Refusal::DirectoryOff => "the list of people is off on this server".to_owned(),
             Refusal::NotANumber(number) => number.wanted().to_owned(),
             Refusal::LineTooLong => "the line is too long".to_owned(),
@@ -349,11 +358,14 @@ impl Refusal {
             Refusal::BadNewPassword(_) => "bad_new_password",
             Refusal::BadDisplayName(_) => "bad_display_name",
             Refusal::UnknownSession => "unknown_session",
+            Refusal::TooManyTokens => "too_many_tokens",
+            Refusal::PasswordWanted => "password_wanted",
             Refusal::DirectoryOff => "directory_off",
             Refusal::NotANumber(_) => "not_a_number",
             Refusal::UnknownUser => "unknown_user",
             Refusal::WrongPassword => "wrong_password",
             Refusal::UnknownToken => "unknown_token",
+            Refusal::OutOfScope => "out_of_scope",
             Refusal::UnknownRecipient => "unknown_recipient",
             Refusal::InboxFull => "inbox_full",
             Refusal::StoredFull => "stored_full",

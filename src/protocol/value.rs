@@ -140,7 +140,7 @@ impl Reply {
                 .list
                 .iter()
                 .all(|entry| profile_fits(&entry.with, &mut fits) && past_fits(&entry.newest, &mut fits)),
-            Value::Sessions(sessions) => sessions.iter().all(|session| fits(&[&session.address])),
+            Value::Sessions(sessions) => sessions.iter().all(|session| fits(&[&session.address, &session.label])),
             Value::People(people) => people.iter().all(|person| profile_fits(&person.profile, &mut fits)),
             Value::OnlinePeople(people) => people.iter().all(|person| {
                 fits(&[person.username.as_str(); REPEATED]) && fits(&[&person.display_name, &person.country])
@@ -178,9 +178,10 @@ impl Reply {
                 let names = |entry: &ConversationEntry| size_of::<ConversationEntry>() + entry.with.display_name.len();
                 conversations.list.iter().map(|conversation| names(conversation) + entry(&conversation.newest)).sum()
             }
-            Value::Sessions(sessions) => {
-                sessions.iter().map(|session| size_of::<OwnSession>() + session.address.len()).sum()
-            }
+            Value::Sessions(sessions) => sessions
+                .iter()
+                .map(|session| size_of::<OwnSession>() + session.address.len() + session.label.len())
+                .sum(),
             Value::People(people) => {
                 people.iter().map(|person| size_of::<Person>() + person.profile.display_name.len()).sum()
             }

@@ -16,7 +16,7 @@ mod records;
 mod sent_files;
 pub(crate) mod sqlite;
 
-pub use self::accounts::{AccountRepository, PasswordChange};
+pub use self::accounts::{AccountRepository, NewToken, PasswordChange};
 pub(crate) use self::answer::Answer;
 pub(crate) use self::arrivals::Arrival;
 pub(crate) use self::following::{ConversationPage, ConversationSummary, FollowPage};
@@ -28,8 +28,8 @@ pub use self::lease::Lease;
 pub(crate) use self::memory::followers::Following;
 pub use self::open::{Store, open};
 pub use self::push::{PushRepository, PushSubscription};
-pub use self::records::NewUser;
 pub(crate) use self::records::{AddUserResult, EndedSession, Session, StoredSession, User};
+pub use self::records::{Grant, NewUser};
 pub use self::sent_files::{FileQuery, FileRepository, NewFile, ReceivedFile, SentFile};
 
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ use smallvec::SmallVec;
 use tokio::sync::broadcast;
 
 use crate::clock::{Clock, Steady};
-use crate::model::{Address, Message, MessageId, SendKey, SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::model::{Address, Label, Message, MessageId, SendKey, SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::ops::metrics::Durations;
 
 /// One of something for each message of a packet: nearly always one message, and then not on the heap.
@@ -69,6 +69,8 @@ pub struct NewSession {
     pub token: TokenHash,
     /// From where it is opened.
     pub address: Arc<str>,
+    /// What it is opened in.
+    pub label: Label,
     /// Now.
     pub created_at: Timestamp,
     /// The user's sessions that were not used for longest end when there would be more than this.
@@ -381,7 +383,6 @@ pub enum OpenError {
         /// What it is, and the remedy.
         why: String,
     },
-    /// Written by a newer chatd.
     #[error(
         "{path}: the database has schema {found}, this chatd knows up to {known}: install a newer chatd; the file was left as it is"
     )]
@@ -391,7 +392,6 @@ pub enum OpenError {
         /// The newest that this program knows.
         known: i64,
     },
-    /// The file system or SQLite says no.
     #[error("{path}: {why}")]
     Failed { path: PathBuf, why: String },
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::{Label, SessionId, Timestamp, UserId, Username};
+use crate::model::{Label, Scope, SessionId, Timestamp, UserId, Username};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
@@ -15,6 +15,8 @@ pub struct User {
     pub country: Arc<str>,
     /// Nobody may log in.
     pub disabled: bool,
+    /// May administer over HTTP.
+    pub administrator: bool,
     /// Gone for everybody but the recipients of what it sent.
     pub removed: bool,
     pub created_at: Timestamp,
@@ -37,6 +39,8 @@ pub struct NewUser {
     pub country: Label,
     /// A PHC string.
     pub password_hash: String,
+    /// May administer over HTTP.
+    pub administrator: bool,
 }
 
 /// What became of [`add_user`](super::Repository::add_user).
@@ -52,6 +56,17 @@ pub struct Session {
     /// Its place in the order of logins.
     pub id: SessionId,
     pub user: Arc<User>,
+    /// What it is good for, where it is no login.
+    pub grant: Option<Grant>,
+}
+
+/// What a token is good for that is no login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What for.
+    pub scope: Scope,
+    /// The only account or group to which it may send, by number.
+    pub to: Option<i64>,
 }
 
 /// A living session as the disk has it.
@@ -65,6 +80,12 @@ pub struct StoredSession {
     pub last_used_at: Timestamp,
     /// From where it was opened.
     pub address: String,
+    /// What its user calls it, or the browser that it was opened in.
+    pub label: String,
+    /// What it is good for, where it is no login.
+    pub scope: Option<Scope>,
+    /// The name of the only account or group to which it may send.
+    pub to: Option<String>,
 }
 
 /// A session that has ended.

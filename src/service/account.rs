@@ -28,6 +28,12 @@ impl Service {
         self.presence.get().is_some_and(|is_connected| is_connected(user))
     }
 
+    /// The same by name; nobody's is none that is connected.
+    pub(crate) async fn is_online_named(&self, name: &str) -> bool {
+        let user = self.repository.user_named(name).await.ok().flatten();
+        user.is_some_and(|user| self.is_online(user.id))
+    }
+
     pub(super) async fn account(
         &self,
         peer: &Peer,
@@ -123,11 +129,13 @@ impl Service {
             let page = self.repository.logins(after, Some(session.user.id)).await.map_err(unavailable)?;
             let Some(last) = page.last() else { return Ok(found) };
             after = last.id;
-            found.extend(page.into_iter().map(|stored| OwnSession {
+            let logins = page.into_iter().filter(|stored| stored.scope.is_none());
+            found.extend(logins.map(|stored| OwnSession {
                 id: stored.id,
                 created_at: stored.created_at,
                 last_used_at: stored.last_used_at,
                 address: stored.address,
+                label: stored.label,
                 is_current: stored.id == session.id,
             }));
         }

@@ -1,8 +1,8 @@
 //! Who asks, and what a request comes to. A request is authenticated once; everything after it goes by what that found.
 
 use crate::charge::Holder;
-use crate::model::{Timestamp, Token};
-use crate::protocol::{Refusal, Reply};
+use crate::model::{Scope, Timestamp, Token};
+use crate::protocol::{AccountCommand, Command, Refusal, Reply};
 use crate::repository::{Lease, Session};
 
 /// Whether the token of a request is that of a living session.
@@ -18,12 +18,59 @@ pub enum TokenState {
     Unknown,
 }
 
+/// What a request wants to do, for those whose token is not good for everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// To send.
+    Send,
+    /// To read, and to say what was read.
+    Read,
+    /// Something else that is done with people and groups.
+    Other,
+    /// To see to the account: for this one has to be logged in.
+    Login,
+}
+
+impl Need {
+    fn is_met_by(self, scope: Scope) -> bool {
+        match scope {
+            Scope::Send => self == Need::Send,
+            Scope::Read => self == Need::Read,
+            Scope::All => self != Need::Login,
+            Scope::Hook => false,
+        }
+    }
+
+    /// What a command wants to do.
+    pub(super) fn of(command: &Command) -> Need {
+        use Command::{
+            Account, Ack, Auth, Conversations, Family, Follow, Group, History, Inbox, Logout, Read, Send, SendOnce,
+            Show, Status, Wait,
+        };
+        match command {
+            Send(_) | SendOnce { .. } => Need::Send,
+            Inbox
+            | Wait { .. }
+            | Ack
+            | History { .. }
+            | Status { .. }
+            | Follow { .. }
+            | Conversations { .. }
+            | Read { .. } => Need::Read,
+            Show | Group(_) | Account(AccountCommand::People(_)) | Family(_) => Need::Other,
+            Auth { .. } | Logout | Account(_) => Need::Login,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub enum Caller {
     /// Somebody who showed no token.
     Anonymous,
     /// The user of a living session.
     User(Authenticated),
+    /// A program with a token that is not good for everything: for nothing, unless it is [admitted](Caller::admit).
+    Scoped(Authenticated),
     /// Somebody whose token is that of no living session.
     Dead,
     /// Somebody of whom the store could not say who it is.
@@ -45,7 +92,7 @@ impl Caller {
     pub fn token(&self) -> TokenState {
         match self {
             Caller::Anonymous => TokenState::NotShown,
-            Caller::User(_) => TokenState::Living,
+            Caller::User(_) | Caller::Scoped(_) => TokenState::Living,
             Caller::Dead => TokenState::Dead,
             Caller::Unknown => TokenState::Unknown,
         }
@@ -53,7 +100,9 @@ impl Caller {
 
     /// Whose the token is, if it is a living one.
     pub fn holder(&self) -> Option<Holder> {
-        let session = &self.user().ok()?.session;
+        let (Caller::User(Authenticated { session, .. }) | Caller::Scoped(Authenticated { session, .. })) = self else {
+            return None;
+        };
         Some(Holder { session: session.id, user: session.user.id })
     }
 
@@ -61,8 +110,29 @@ impl Caller {
     pub fn user(&self) -> Result<&Authenticated, Refusal> {
         match self {
             Caller::User(user) => Ok(user),
+            Caller::Scoped(_) => Err(Refusal::OutOfScope),
             Caller::Anonymous | Caller::Dead => Err(Refusal::UnknownToken),
             Caller::Unknown => Err(Refusal::Unavailable),
+        }
+    }
+
+    /// Who has shown a token that lives.
+    pub(super) fn of(user: Authenticated) -> Caller {
+        match user.session.grant {
+            None => Caller::User(user),
+            // What a hook is good for is not asked with a token.
+            Some(grant) if grant.scope == Scope::Hook => Caller::Dead,
+            Some(_) => Caller::Scoped(user),
+        }
+    }
+
+    /// The caller as one who may do this, if the token is good for it.
+    pub(crate) fn admit(self, need: Need) -> Caller {
+        match self {
+            Caller::Scoped(user) if user.session.grant.is_some_and(|grant| need.is_met_by(grant.scope)) => {
+                Caller::User(user)
+            }
+            other => other,
         }
     }
 
@@ -116,5 +186,19 @@ mod tests {
         assert_eq!(Caller::Anonymous.is_refused(Refusal::Busy).token, TokenState::NotShown);
         assert_eq!(Outcome::from(Refusal::Malformed).token, TokenState::NotShown);
         assert_eq!(Outcome::from(Refusal::UnknownToken).token, TokenState::Dead);
+    }
+
+    #[test]
+    fn a_token_is_good_for_what_its_scope_says_and_for_no_more() {
+        let needs = [Need::Send, Need::Read, Need::Other, Need::Login];
+        for (scope, wanted) in [
+            (Scope::Send, [true, false, false, false]),
+            (Scope::Read, [false, true, false, false]),
+            (Scope::All, [true, true, true, false]),
+            (Scope::Hook, [false; 4]),
+        ] {
+            assert_eq!(needs.map(|need| need.is_met_by(scope)), wanted, "{scope:?}");
+        }
+        assert_eq!(Need::of(&Command::Account(AccountCommand::Sessions)), Need::Login);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use super::{Authenticated, Caller, Outcome, Peer, Rules, Service, unavailable};
+use super::{Authenticated, Caller, Need, Outcome, Peer, Rules, Service, unavailable};
 use crate::model::{Address, MessageId, Username};
 use crate::protocol::{
     ConversationEntry, ConversationKind, Conversations, FollowReply, HistoryEntry, Profile, ReadBy, Refusal, Reply,
@@ -41,6 +41,7 @@ impl Service {
         mut asked: FollowRequest,
         interrupted: impl Future<Output = Result<(), E>>,
     ) -> Result<Outcome, E> {
+        caller = caller.admit(Need::Read);
         let deadline = Instant::now() + asked.at_most.min(self.rules().wait_at_most);
         let mut interrupted = pin!(interrupted);
         loop {
@@ -61,7 +62,7 @@ impl Service {
                 () = following.heard() => {}
                 () = sleep_until(deadline) => return Ok(outcome),
             }
-            caller = self.authenticate(caller.user().ok().map(|user| user.token)).await;
+            caller = self.authenticate(caller.user().ok().map(|user| user.token)).await.admit(Need::Read);
         }
     }
 

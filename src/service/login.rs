@@ -6,7 +6,7 @@ use super::{Outcome, Peer, Service, TokenState, unavailable};
 use crate::auth::password::{Share, Verdict};
 use crate::auth::throttle::Attempt;
 use crate::charge::network;
-use crate::model::{Password, Token, UserId};
+use crate::model::{Label, Password, Token, UserId};
 use crate::protocol::{Refusal, Reply};
 use crate::repository::{NewSession, User};
 
@@ -24,11 +24,20 @@ enum PasswordCheck {
 }
 
 impl Service {
-    pub(super) async fn auth(&self, peer: &Peer, username: &str, password: &Password) -> Result<Outcome, Refusal> {
+    /// Begins a session, if the password is right. `label` says what it is opened in.
+    pub(crate) async fn log_in(&self, peer: &Peer, username: &str, password: &Password, label: Label) -> Outcome {
+        let login = self.auth(peer, username, password, label).await;
+        login.unwrap_or_else(|refusal| {
+            self.refused_logins.count(refusal.reason());
+            refusal.into()
+        })
+    }
+
+    async fn auth(&self, peer: &Peer, username: &str, password: &Password, label: Label) -> Result<Outcome, Refusal> {
         let user = self.repository.user_named(username).await.map_err(unavailable)?;
         let attempt = self.attempt(peer, username, user.as_deref()).await?;
         for _ in 0..LOOKS {
-            match self.look(peer, username, password, &attempt).await {
+            match self.look(peer, (username, password), label.clone(), &attempt).await {
                 Ok(PasswordCheck::LoggedIn(outcome)) => {
                     attempt.succeeded();
                     return Ok(outcome);
@@ -72,8 +81,8 @@ impl Service {
     async fn look(
         &self,
         peer: &Peer,
-        username: &str,
-        password: &Password,
+        (username, password): (&str, &Password),
+        label: Label,
         attempt: &Attempt<'_>,
     ) -> Result<PasswordCheck, Refusal> {
         let user = self.repository.user_named(username).await.map_err(unavailable)?;
@@ -106,6 +115,7 @@ impl Service {
             user: user.id,
             token: token.hash(),
             address: peer.address.to_string().into(),
+            label,
             created_at: self.repository.clock().steady(),
             most: self.rules().sessions_per_user,
             checked: hash.unwrap_or_default(),

@@ -11,6 +11,7 @@ mod login;
 mod people;
 mod push;
 mod register;
+mod tokens;
 mod wait;
 
 use std::convert::Infallible;
@@ -24,17 +25,20 @@ use tracing::{debug, info};
 
 use self::account::Presence;
 pub use self::caller::TokenState;
-pub(crate) use self::caller::{Authenticated, Caller, Outcome};
+pub(crate) use self::caller::{Authenticated, Caller, Need, Outcome};
 pub(crate) use self::following::FollowRequest;
 pub(crate) use self::groups::{GroupProfile, MemberProfile};
 pub use self::register::RegisterRule;
+pub(crate) use self::tokens::TokenRequest;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
-use crate::model::{Message, MessageId, SendKey, SessionId, Token, UserId};
+use crate::model::{Label, Message, MessageId, SendKey, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{self, AddressedMessage, GroupLimits, InboxQuery, NewMessage, Repository, SendResult};
-pub(crate) use crate::repository::{EndedSession, Following, Lease, PerMessage, PushSubscription, Session};
+pub(crate) use crate::repository::{
+    EndedSession, Following, Lease, PerMessage, PushSubscription, Session, StoredSession,
+};
 
 /// What an administrator may set; changes take effect with the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +94,8 @@ pub struct Service {
 
 /// Why a login can be refused, and why a message can.
 const LOGIN_REASONS: [&str; 5] = ["unknown_user", "wrong_password", "throttled", "busy", "unavailable"];
-const SEND_REASONS: [&str; 6] =
-    ["unknown_token", "unknown_recipient", "not_a_member", "inbox_full", "stored_full", "unavailable"];
+const SEND_REASONS: [&str; 7] =
+    ["unknown_token", "unknown_recipient", "out_of_scope", "not_a_member", "inbox_full", "stored_full", "unavailable"];
 
 impl Service {
     /// A service on a store.
@@ -139,7 +143,7 @@ impl Service {
         let steady = self.repository.clock().steady();
         let unused_since = steady.before(self.rules().idle_expiry);
         match self.repository.session(token.hash(), steady, unused_since).await {
-            Ok(Some(session)) => Caller::User(Authenticated { token, session, at: self.repository.clock().now() }),
+            Ok(Some(session)) => Caller::of(Authenticated { token, session, at: self.repository.clock().now() }),
             Ok(None) => Caller::Dead,
             Err(_) => Caller::Unknown,
         }
@@ -147,10 +151,10 @@ impl Service {
 
     /// Carries out one command.
     pub async fn handle(&self, peer: &Peer, caller: Caller, command: Command) -> Outcome {
+        let caller = caller.admit(Need::of(&command));
         let result = match command {
             Command::Auth { username, password } => {
-                let login = self.auth(peer, &username, &password).await;
-                login.inspect_err(|refusal| self.refused_logins.count(refusal.reason()))
+                return self.log_in(peer, &username, &password, Label::default()).await;
             }
             Command::Send(send) => return self.send(peer, PerMessage::from([(caller, send)])).await.remove(0),
             Command::SendOnce { key, recipient, text } => {
@@ -218,6 +222,7 @@ impl Service {
         let mut messages = PerMessage::with_capacity(sends.len());
         let mut outcomes = PerMessage::with_capacity(sends.len());
         for (caller, send) in sends {
+            let caller = caller.admit(Need::Send);
             outcomes.push(match self.accept(peer, &caller, send).await {
                 Ok(message) => {
                     messages.push(message);
@@ -277,6 +282,9 @@ impl Service {
         let Authenticated { session, at, .. } = caller.user()?;
         let recipient = self.repository.recipient(&send.recipient).await.map_err(unavailable)?;
         let recipient = recipient.ok_or(Refusal::UnknownRecipient)?;
+        if session.grant.is_some_and(|grant| grant.to.is_some_and(|to| to != recipient.number())) {
+            return Err(Refusal::OutOfScope);
+        }
         debug!(address = %peer.address, user = session.user.username.as_str(), bytes = send.text.len(), "send");
         Ok(NewMessage { sender: session.user.id, to: recipient, sent_at: *at, text: send.text })
     }
@@ -317,7 +325,7 @@ impl Service {
         let want = InboxQuery { messages, bytes, drained_senders, session: Some(session.id) };
         let delivery = self.repository.lease(session.user.id, want).await.map_err(unavailable)?;
         // A session that ended meanwhile was handed nothing.
-        self.authenticate(Some(*token)).await.user()?;
+        self.authenticate(Some(*token)).await.admit(Need::Read).user()?;
         let messages = delivery.lease.as_ref().map_or(0, Lease::len);
         debug!(address = %peer.address, user = session.user.username.as_str(), messages, "inbox");
         let reply = self.inbox_reply(session, delivery.senders).await?;

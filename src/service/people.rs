@@ -1,8 +1,9 @@
-//! What the page asks beside the commands of the wire: who there is, and which number a message got.
+//! What the page asks beside the commands of the wire: who there is, which number a message got, and under which key it
+//! was sent.
 
 use super::{Caller, Peer, PerMessage, Service, unavailable};
 use crate::model::{MessageId, SendKey, Timestamp, UserId};
-use crate::protocol::{Person, Refusal, Send};
+use crate::protocol::{HistoryEntry, Person, Refusal, Send};
 
 /// How many accounts one question looks at and how many it tells of, at the most.
 const LOOKED_AT: usize = 10_000;
@@ -32,6 +33,21 @@ impl Service {
         }
         found.truncate(TOLD_OF);
         Ok(found)
+    }
+
+    /// Under which keys the caller sent those of these messages that are the caller's own.
+    pub(crate) async fn keys_of(
+        &self,
+        caller: &Caller,
+        messages: &[HistoryEntry],
+    ) -> Result<Vec<(MessageId, SendKey)>, Refusal> {
+        let me = &caller.user()?.session.user;
+        let own = messages.iter().filter(|entry| entry.from.username == me.username).map(|entry| entry.message.id);
+        let own: Vec<MessageId> = own.collect();
+        if own.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.repository.keys_of(me.id, own).await.map_err(unavailable)
     }
 
     /// Carries out one `send`, under a key or without one; gives the number of the message, when the send was

@@ -87,6 +87,7 @@ impl Service {
             user: user.ok_or(Refusal::UnknownUser)?.id,
             token: token.hash(),
             address: peer.address.to_string().into(),
+            label: Label::default(),
             created_at: self.repository.clock().steady(),
             most: self.rules().sessions_per_user,
             checked: hash,
@@ -107,5 +108,5 @@ fn parse(wanted: &Registration) -> Result<NewUser, BadAccount> {
         None => Label::from(&username),
     };
     let country = Label::parse_or_none(&wanted.country).map_err(BadAccount::Country)?;
-    Ok(NewUser { username, display_name, country, password_hash: String::new() })
+    Ok(NewUser { username, display_name, country, password_hash: String::new(), administrator: false })
 }

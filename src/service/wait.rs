@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Caller, Outcome, Peer, Service, unavailable};
+use super::{Caller, Need, Outcome, Peer, Service, unavailable};
 use crate::repository::Arrival;
 
 impl Service {
@@ -19,6 +19,7 @@ impl Service {
         at_most: Duration,
         interrupted: impl Future<Output = Result<(), E>>,
     ) -> Result<Outcome, E> {
+        caller = caller.admit(Need::Read);
         let deadline = Instant::now() + at_most.min(self.rules().wait_at_most);
         let mut interrupted = pin!(interrupted);
         let mut heard: Option<Arrival> = None;
@@ -44,7 +45,7 @@ impl Service {
                 () = sleep_until(deadline) => return Ok(looked),
             }
             heard = Some(arrival);
-            caller = self.authenticate(Some(token)).await;
+            caller = self.authenticate(Some(token)).await.admit(Need::Read);
         }
     }
 }

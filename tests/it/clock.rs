@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use chatd::internals::clock::{Clock, TimeSource};
 use chatd::internals::repository::sqlite::SqliteRepository;
 use chatd::internals::repository::{NewMessage, NewSession, Repository, StoreOptions};
-use chatd::model::{SessionId, Timestamp, Token, UserId};
+use chatd::model::{Label, SessionId, Timestamp, Token, UserId};
 
 use crate::database::tamper;
 use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, reopen, settle};
@@ -65,8 +65,8 @@ impl Machine {
 async fn log_in(repository: &SqliteRepository, user: UserId) -> Token {
     let token = Token::generate();
     let (address, created_at) = (Arc::from("192.0.2.1"), repository.clock().steady());
-    let checked = String::new();
-    let new = NewSession { user, token: token.hash(), address, created_at, most: 9, checked, rehashed: None };
+    let (checked, label) = (String::new(), Label::default());
+    let new = NewSession { user, token: token.hash(), address, label, created_at, most: 9, checked, rehashed: None };
     assert!(repository.open_session(new).await.expect("the store works"));
     token
 }

@@ -31,7 +31,12 @@ pub fn tamper(database: &Path, sql: &'static str) {
 }
 
 /// What takes each migration back, the newest first.
-const BACK: [(i64, &str); 9] = [
+const BACK: [(i64, &str); 10] = [
+    (
+        13,
+        "ALTER TABLE session DROP COLUMN label; ALTER TABLE session DROP COLUMN scope;
+            ALTER TABLE session DROP COLUMN target; ALTER TABLE user DROP COLUMN administrator",
+    ),
     (
         12,
         "DROP INDEX message_file; DROP INDEX message_with_file; ALTER TABLE message DROP COLUMN file;

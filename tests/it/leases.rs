@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use chatd::internals::repository::{InboxQuery, NewSession, Repository};
-use chatd::model::{SessionId, Timestamp, Token, UserId};
+use chatd::model::{Label, SessionId, Timestamp, Token, UserId};
 
 use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, send, settle, texts};
 use crate::stores::{Opened, Place, on_every_store};
@@ -21,7 +21,8 @@ pub async fn log_in(repository: &impl Opened, user: UserId, most: usize) -> (Tok
     let address = Arc::from("192.0.2.1");
     let checked = repository.store().password_hash(user).await.expect("the store works").expect("it has one");
     let rehashed = Some("hash".into());
-    let new = NewSession { user, token: token.hash(), address, created_at: now, most, checked, rehashed };
+    let label = Label::default();
+    let new = NewSession { user, token: token.hash(), address, label, created_at: now, most, checked, rehashed };
     assert!(repository.store().open_session(new).await.expect("the store works"));
     let session = repository
         .store()
@@ -162,7 +163,8 @@ async fn a_login_whose_password_was_checked_before_it_was_changed_opens_nothing_
     for rehashed in [None, Some("of the old password".to_owned())] {
         let (token, now) = (Token::generate(), Timestamp::now());
         let (address, checked) = (Arc::from("192.0.2.1"), checked.clone());
-        let new = NewSession { user, token: token.hash(), address, created_at: now, most: 9, checked, rehashed };
+        let label = Label::default();
+        let new = NewSession { user, token: token.hash(), address, label, created_at: now, most: 9, checked, rehashed };
         assert!(!repository.open_session(new).await.expect("the store works"), "the password is another");
         assert!(repository.session(token.hash(), now, Timestamp(0)).await.expect("the store works").is_none());
         let hash = repository.password_hash(user).await.expect("the store works");

@@ -55,7 +55,8 @@ pub async fn add_users(repository: &impl Opened, count: usize) -> Vec<UserId> {
     for i in 0..count {
         let username = Username::parse(&format!("user{i}")).expect("it is a name");
         let (display_name, country, password_hash) = (Label::from(&username), Label::default(), String::new());
-        let new = NewUser { username: username.clone(), display_name, country, password_hash };
+        let administrator = false;
+        let new = NewUser { username: username.clone(), display_name, country, password_hash, administrator };
         repository.store().add_user(new).await.expect("the store works");
         users.push(
             repository.store().user_named(username.as_str()).await.expect("the store works").expect("it was added").id,

@@ -11,12 +11,12 @@ use std::thread;
 
 use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::internals::repository::{
-    AccountRepository, ConversationQuery, FileQuery, FileRepository, FollowQuery, GroupRepository, GroupResult,
-    HistoryQuery, InboxQuery, Lease, NewFile, NewMessage, NewUser, Pace, PasswordChange, PushRepository,
+    AccountRepository, ConversationQuery, FileQuery, FileRepository, FollowQuery, Grant, GroupRepository, GroupResult,
+    HistoryQuery, InboxQuery, Lease, NewFile, NewMessage, NewToken, NewUser, Pace, PasswordChange, PushRepository,
     PushSubscription, Repository, SendResult, StoreOptions,
 };
 use chatd::model::{
-    FileName, FileSpelling, GroupId, Label, MessageId, SendKey, SessionId, Timestamp, UserId, Username,
+    FileName, FileSpelling, GroupId, Label, MessageId, Scope, SendKey, SessionId, Timestamp, Token, UserId, Username,
 };
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -145,6 +145,7 @@ async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, use
         display_name: Label::from(&other),
         country: Label::default(),
         password_hash: String::new(),
+        administrator: false,
     };
     beside.add_user(new).await.expect("the store works");
     log_in_beside(&beside, users[1]).await;
@@ -195,6 +196,19 @@ async fn own_account(repository: &SqliteRepository, user: UserId) {
     assert!(repository.change_password(change.clone()).await.expect("the store works"));
     assert!(!repository.change_password(change).await.expect("the store works"), "it has another hash by now");
     assert_eq!(repository.logins(SessionId(0), Some(user)).await.expect("the store works").len(), 1);
+    let grant = Grant { scope: Scope::Send, to: Some(user.0) };
+    let (token, label) = (Token::generate().hash(), Label::default());
+    let created_at = Timestamp::now();
+    let new = NewToken { user, session, token, grant, label, created_at, most: 1 };
+    assert!(repository.add_token(new.clone()).await.expect("the store works"));
+    assert!(!repository.add_token(new).await.expect("the store works"), "one is allowed");
+    let found = repository.session(token, created_at, Timestamp(i64::MAX)).await.expect("the store works");
+    assert_eq!(found.and_then(|session| session.grant), Some(grant), "it may rest for as long as it likes");
+    repository.set_administrator(user, true).await.expect("the store works");
+    let other = Username::parse("first").expect("it is a name");
+    let (display_name, country) = (Label::from(&other), Label::default());
+    let first = NewUser { username: other, display_name, country, password_hash: String::new(), administrator: true };
+    assert_eq!(repository.add_first_user(first).await.expect("the store works"), None, "there are others");
     repository.set_profile(user, Label::parse("Other").ok(), None).await.expect("the store works");
     let found = repository.accounts_named("user2", 9).await.expect("the store works");
     assert_eq!(found.iter().map(|user| &*user.display_name).collect::<Vec<_>>(), ["Other"]);
@@ -210,6 +224,7 @@ async fn log_in_beside(beside: &SqliteRepository, user: UserId) {
         user,
         token: token.hash(),
         address,
+        label: Label::default(),
         created_at,
         most: 9,
         checked,
@@ -264,6 +279,9 @@ async fn following(repository: &SqliteRepository, users: &[UserId]) {
         let key = SendKey::parse(key).expect("it is one");
         repository.send_once(message, key).await.expect("the store works");
     }
+    let newest = repository.last_message(users[2]).await.expect("the store works");
+    let keys = repository.keys_of(users[2], vec![newest]).await.expect("the store works");
+    assert_eq!(keys.iter().map(|(_, key)| key.as_str()).collect::<Vec<_>>(), ["new"]);
     assert!(repository.last_message(users[0]).await.expect("the store works") > MessageId(40));
     // The index of the first is damaged.
     for user in &users[..2] {

@@ -144,6 +144,7 @@ impl Quickstart {
             display_name: None,
             country: String::new(),
             if_not_exists: false,
+            admin: false,
             password: self.password.clone(),
         };
         runtime(1)?.block_on(add.run(&config)).map(|_| ())

@@ -88,15 +88,18 @@ async fn list(administration: &mut Administration<'_>, as_json: bool) -> anyhow:
                 json!({
                     "id": login.id, "username": login.username, "address": login.address,
                     "created_at": login.created_at, "last_used_at": login.last_used_at,
+                    "label": login.label, "scope": login.scope,
                 })
             })
             .collect();
         return Ok(output::print(serde_json::to_string_pretty(&sessions)?)?);
     }
     let mut lines = String::new();
-    for ListedSession { id, username, address, created_at, last_used_at } in &all {
+    for ListedSession { id, username, address, created_at, last_used_at, label, scope } in &all {
         let (since, used) = (time(*created_at), time(*last_used_at));
-        lines.push_str(&format!("{id}: {username} from {address}, since {since}, used {used}\n"));
+        let what = scope.as_ref().map(|scope| format!(" (token: {scope})")).unwrap_or_default();
+        let label = if label.is_empty() { String::new() } else { format!(", {}", label.escape_debug()) };
+        lines.push_str(&format!("{id}: {username} from {address}, since {since}, used {used}{label}{what}\n"));
     }
     Ok(output::print(lines)?)
 }

@@ -31,6 +31,9 @@ pub(crate) enum UserCommand {
         /// Nothing is changed and nothing is wrong when the account is there
         #[arg(long)]
         if_not_exists: bool,
+        /// The account may administer in the browser
+        #[arg(long)]
+        admin: bool,
         #[command(flatten)]
         password: PasswordSource,
     },
@@ -48,7 +51,7 @@ pub(crate) enum UserCommand {
         password: PasswordSource,
     },
     /// Changes what others are shown of an account
-    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["display_name", "country"]))]
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["display_name", "country", "admin"]))]
     Set {
         /// The user name
         name: String,
@@ -58,6 +61,9 @@ pub(crate) enum UserCommand {
         /// Where the person is from; empty for nowhere
         #[arg(long)]
         country: Option<String>,
+        /// Whether the account may administer in the browser
+        #[arg(long, value_name = "YES|NO", value_parser = yes_or_no)]
+        admin: Option<bool>,
     },
     /// Shuts an account: its sessions end and it cannot log in; its mail waits
     Disable {
@@ -119,12 +125,13 @@ impl UserCommand {
                 password.store(name, administration, set(hash), set(former), undone).await?;
                 output::done(format_args!("{name}: password changed, sessions ended"));
             }
-            UserCommand::Set { name, display_name, country } => {
+            UserCommand::Set { name, display_name, country, admin } => {
                 display_name.as_deref().map(Label::parse).transpose().context("--name")?;
                 country.as_deref().map(Label::parse_or_none).transpose().context("--country")?;
                 let (name, display_name, country) = (name.clone(), display_name.clone(), country.clone());
                 let done = format!("{name} changed");
-                administration.carry_out(AdminCommand::SetProfile { name, display_name, country }).await?;
+                let change = AdminCommand::SetProfile { name, display_name, country, administrator: *admin };
+                administration.carry_out(change).await?;
                 output::done(done);
             }
             UserCommand::Disable { name } => {
@@ -144,7 +151,9 @@ impl UserCommand {
     }
 
     async fn add(&self, config: &Config, administration: &mut Administration<'_>) -> anyhow::Result<()> {
-        let UserCommand::Add { name, display_name, country, if_not_exists, password } = self else { return Ok(()) };
+        let UserCommand::Add { name, display_name, country, if_not_exists, admin, password } = self else {
+            return Ok(());
+        };
         let username = Username::parse(name).with_context(|| format!("{name:?}"))?;
         let display_name = display_name.as_ref().map_or_else(|| Ok((&username).into()), |name| Label::parse(name));
         let display_name = display_name.context("--name")?;
@@ -164,6 +173,7 @@ impl UserCommand {
             display_name: display_name.into(),
             country: country.into(),
             password_hash: password::hash(password.text.reveal(), cost(config))?,
+            administrator: *admin,
         };
         let remove = AdminCommand::RemoveAccount { name: name.clone() };
         password.store(&name, administration, add, remove, "the account was removed again").await?;
@@ -188,7 +198,7 @@ fn list(mut users: Vec<ListedAccount>, as_json: bool) -> anyhow::Result<()> {
             .map(|user| {
                 json!({
                     "username": user.username, "name": user.display_name, "country": user.country,
-                    "disabled": user.disabled, "created_at": user.created_at, "stored_bytes": user.stored_bytes,
+                    "disabled": user.disabled, "admin": user.administrator, "created_at": user.created_at, "stored_bytes": user.stored_bytes,
                 })
             })
             .collect();
@@ -199,7 +209,8 @@ fn list(mut users: Vec<ListedAccount>, as_json: bool) -> anyhow::Result<()> {
         let country =
             if user.country.is_empty() { String::new() } else { format!(", {}", user.country.escape_debug()) };
         let disabled = if user.disabled { " (disabled)" } else { "" };
-        lines.push_str(&format!("{}: {}{country}{disabled}\n", user.username, user.display_name.escape_debug()));
+        let admin = if user.administrator { " (administrator)" } else { "" };
+        lines.push_str(&format!("{}: {}{country}{disabled}{admin}\n", user.username, user.display_name.escape_debug()));
     }
     Ok(output::print(lines)?)
 }
@@ -260,6 +271,14 @@ impl PasswordSource {
             first
         };
         Ok(NewPassword { text: Password::parse(&text)?, is_made_up: self.generate })
+    }
+}
+
+fn yes_or_no(word: &str) -> Result<bool, String> {
+    match word {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("it is yes or no".to_owned()),
     }
 }
 

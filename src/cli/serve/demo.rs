@@ -59,6 +59,7 @@ pub(super) async fn add_accounts(repository: &dyn Repository, config: &Config) -
                 display_name: Label::parse(display_name)?,
                 country: Label::parse(country)?,
                 password_hash: password::hash(PASSWORD, cost(config))?,
+                administrator: false,
             };
             repository.add_user(new).await?;
         }

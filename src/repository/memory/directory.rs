@@ -6,6 +6,7 @@
 //! both: 340 bytes for an account and its session, where plain maps took 1,000.
 
 mod loader;
+mod scan;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
@@ -15,12 +16,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use hashbrown::HashTable;
-use rustc_hash::FxBuildHasher;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 pub(crate) use self::loader::Loader;
 use super::event::{Ended, Event, SessionRecord};
 use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
-use crate::repository::{Session, User};
+use crate::repository::{Grant, Session, User};
 
 /// A place in one of the two vectors.
 type Position = u32;
@@ -42,7 +43,9 @@ pub(crate) struct Directory {
     tokens: HashTable<Position>,
     /// Places of sessions, by number.
     logins: HashTable<Position>,
-    /// Each user's oldest session, and the account's place: the order of `show`.
+    /// What those sessions are good for that are no logins.
+    grants: FxHashMap<SessionId, Grant>,
+    /// Each user's oldest login, and the account's place: the order of `show`.
     oldest: BTreeMap<SessionId, Position>,
 }
 
@@ -79,17 +82,6 @@ impl LiveSession {
     }
 }
 
-/// What a look at some of the sessions found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct SessionScan {
-    /// Sessions that were not used for too long.
-    pub idle: Vec<SessionId>,
-    /// Sessions of whose last use the database has not heard for long, with that use.
-    pub used: Vec<(SessionId, Timestamp)>,
-    /// From where on to look next; `None` at the end.
-    pub next: Option<usize>,
-}
-
 fn hash(key: impl Hash) -> u64 {
     FxBuildHasher.hash_one(key)
 }
@@ -123,6 +115,7 @@ impl Directory {
             Event::Nothing | Event::MessagesRemoved(_) | Event::GroupsChanged(_) | Event::Several(_) => {}
             Event::UserStored(user) => self.put_user(*user, ended),
             Event::PasswordSet(id) => self.end_all(id, ended),
+            Event::AdministratorSet(id, is) => self.change_user(id, |user| user.administrator = is, ended),
             Event::DisabledSet(id, disabled) => {
                 self.end_all(id, ended);
                 self.change_user(id, |user| user.disabled = disabled, ended);
@@ -167,11 +160,13 @@ impl Directory {
     pub(crate) fn session(&self, token: &TokenHash, now: Timestamp, unused_since: Timestamp) -> Option<Session> {
         let place = self.tokens.find(hash(token), |place| self.sessions[index(*place)].token == *token)?;
         let live = &self.sessions[index(*place)];
-        if live.last_use() < unused_since {
+        let grant = self.grants.get(&live.id).copied();
+        // What was made for a program may rest for as long as it likes.
+        if grant.is_none() && live.last_use() < unused_since {
             return None;
         }
         live.touch(now);
-        Some(Session { id: live.id, user: self.accounts[index(live.account)].user.clone() })
+        Some(Session { id: live.id, user: self.accounts[index(live.account)].user.clone(), grant })
     }
 
     pub(crate) fn is_open(&self, id: SessionId) -> bool {
@@ -198,33 +193,9 @@ impl Directory {
         next.map(|(id, at)| (*id, self.accounts[at].user.id, self.accounts[at].user.username.clone())).collect()
     }
 
-    /// Looks at the next `most` sessions from `from` on: which were not used since `unused_since`, and which were used
-    /// at least `millis` after the database last heard of it.
-    pub(crate) fn look_at_sessions(
-        &self,
-        from: usize,
-        most: usize,
-        unused_since: Timestamp,
-        millis: i64,
-    ) -> SessionScan {
-        let mut found = SessionScan::default();
-        let end = self.sessions.len().min(from.saturating_add(most));
-        for live in self.sessions[from.min(end)..end].iter().filter(|live| live.account != NONE) {
-            let last_use = live.last_use();
-            if last_use < unused_since {
-                found.idle.push(live.id);
-            }
-            if last_use.0.saturating_sub(live.stored_use.0) >= millis {
-                found.used.push((live.id, last_use));
-            }
-        }
-        found.next = (end < self.sessions.len()).then_some(end);
-        found
-    }
-
-    /// How many accounts live and how many sessions.
+    /// How many accounts live and how many logins.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.names.len(), self.tokens.len())
+        (self.names.len(), self.tokens.len() - self.grants.len())
     }
 
     fn numbered(&self, id: UserId) -> Option<Position> {
@@ -292,7 +263,7 @@ impl Directory {
 
     /// Adds a session; one that is there already keeps its use. One of nobody is left out.
     fn open(&mut self, record: SessionRecord) {
-        let SessionRecord { id, user, token, last_used_at, address } = record;
+        let SessionRecord { id, user, token, last_used_at, address, grant } = record;
         if let Some(at) = self.login(id) {
             let live = &mut self.sessions[index(at)];
             live.stored_use = last_used_at;
@@ -324,6 +295,7 @@ impl Directory {
             }
         };
         let former = self.oldest_of(account);
+        grant.map(|grant| self.grants.insert(id, grant));
         self.link(older, newer, account, at, at);
         self.order(account, former);
         let sessions = &self.sessions;
@@ -338,6 +310,7 @@ impl Directory {
         let former = self.oldest_of(account);
         self.link(older, newer, account, newer, older);
         self.order(account, former);
+        self.grants.remove(&id);
         take_out(&mut self.tokens, hash(token), at);
         take_out(&mut self.logins, hash(id), at);
         self.sessions[index(at)].account = NONE;
@@ -377,7 +350,8 @@ impl Directory {
     }
 
     fn oldest_of(&self, account: Position) -> Option<SessionId> {
-        self.sessions.get(index(self.accounts[index(account)].oldest)).map(|live| live.id)
+        let mut ids = self.sessions_of(account).map(|place| self.sessions[index(place)].id);
+        ids.find(|id| !self.grants.contains_key(id))
     }
 
     /// Keeps the order of `show`, after an account's oldest session was `former`.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::groups::GroupEvent;
 use super::stored::StoredAmount;
 use crate::model::{Label, SessionId, Timestamp, TokenHash, UserId};
-use crate::repository::User;
+use crate::repository::{Grant, User};
 
 /// A session as the directory keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) struct SessionRecord {
     pub last_used_at: Timestamp,
     /// From where it was opened, where that is an IP address.
     pub address: Option<IpAddr>,
+    /// What it is good for, where it is no login.
+    pub grant: Option<Grant>,
 }
 
 /// What one change came to.
@@ -32,6 +34,8 @@ pub(crate) enum Event {
     UserStored(Box<User>),
     /// An account has another password; its sessions ended.
     PasswordSet(UserId),
+    /// An account may administer from now on, or no more.
+    AdministratorSet(UserId, bool),
     /// An account was shut or opened; its sessions ended.
     DisabledSet(UserId, bool),
     /// An account has another display name, another country, or both.

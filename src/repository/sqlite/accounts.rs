@@ -12,30 +12,33 @@ use sqlx::SqlitePool;
 
 use super::direct::{Failure, WalConnection, lossy};
 use super::membership;
-use crate::model::{SessionId, Timestamp, TokenHash, UserId, Username};
+use crate::model::{Scope, SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::ops::vital;
 use crate::repository::memory::directory::{Directory, Loader};
 use crate::repository::memory::event::{Event, SessionRecord};
-use crate::repository::{StoredSession, User};
+use crate::repository::{Grant, StoredSession, User};
 
 /// How many rows an administrator's query reads at a time.
 const PAGE: i64 = 1_000;
 /// How many changes of the feed are followed at a time, so that commits need not wait for long.
 const CHANGES: i64 = 500;
 
-const USERS: &str = "SELECT id, name, display_name, country, disabled, removed_at IS NOT NULL, created_at FROM user
+const USERS: &str = "SELECT id, name, display_name, country, disabled, removed_at IS NOT NULL, created_at,
+        administrator FROM user
     WHERE owner IS NULL";
-const SESSIONS: &str = "SELECT id, user, token_hash, last_used_at, address FROM session WHERE true";
+const SESSIONS: &str = "SELECT id, user, token_hash, last_used_at, address, scope, target FROM session WHERE true";
 const LAST_CHANGE: &str = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0)";
 const PASSWORD_HASH: &str = "SELECT password_hash FROM user WHERE id = ?1 AND owner IS NULL AND removed_at IS NULL";
-const ACCOUNT: &str = "SELECT id, name, display_name, country, disabled, created_at FROM user
+const ACCOUNT: &str = "SELECT id, name, display_name, country, disabled, created_at, administrator FROM user
     WHERE folded = ?1 AND name = ?2 AND owner IS NULL AND removed_at IS NULL";
-const ACCOUNTS: &str = "SELECT id, name, display_name, country, disabled, created_at FROM user
+const ACCOUNTS: &str = "SELECT id, name, display_name, country, disabled, created_at, administrator FROM user
     WHERE id > ?1 AND owner IS NULL AND removed_at IS NULL ORDER BY id LIMIT ?2";
-const LOGINS: &str = "SELECT s.id, u.name, s.created_at, s.last_used_at, s.address
-    FROM session s JOIN user u ON u.id = s.user WHERE s.id > ?1 ORDER BY s.id LIMIT ?2";
-const LOGINS_OF: &str = "SELECT s.id, u.name, s.created_at, s.last_used_at, s.address
-    FROM session s JOIN user u ON u.id = s.user WHERE s.id > ?1 AND s.user = ?3 ORDER BY s.id LIMIT ?2";
+const LOGINS: &str = "SELECT s.id, u.name, s.created_at, s.last_used_at, s.address, s.label, s.scope, t.name
+    FROM session s JOIN user u ON u.id = s.user LEFT JOIN user t ON t.id = s.target
+    WHERE s.id > ?1 ORDER BY s.id LIMIT ?2";
+const LOGINS_OF: &str = "SELECT s.id, u.name, s.created_at, s.last_used_at, s.address, s.label, s.scope, t.name
+    FROM session s JOIN user u ON u.id = s.user LEFT JOIN user t ON t.id = s.target
+    WHERE s.id > ?1 AND s.user = ?3 ORDER BY s.id LIMIT ?2";
 
 /// All accounts and sessions, and the last change of the feed that is certainly among them.
 pub(super) async fn load(db: &mut WalConnection) -> Result<(Directory, i64), Failure> {
@@ -191,6 +194,7 @@ fn user(row: &Row<'_>, countries: &mut FxHashSet<Arc<str>>) -> rusqlite::Result<
         disabled: row.get(4)?,
         removed: row.get(5)?,
         created_at: Timestamp(row.get(6)?),
+        administrator: row.get(7)?,
     })
 }
 
@@ -202,12 +206,21 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Option<SessionRecord>> {
         Err(error) => return Err(error.into()),
     };
     let Some(token) = token else { return Ok(None) };
+    let grant = match row.get_ref(5)?.as_str_or_null()? {
+        None => None,
+        // What is damaged is no login.
+        Some(scope) => match Scope::parse(scope) {
+            Some(scope) => Some(Grant { scope, to: row.get(6)? }),
+            None => return Ok(None),
+        },
+    };
     Ok(Some(SessionRecord {
         id: SessionId(row.get(0)?),
         user: UserId(row.get(1)?),
         token: TokenHash(token),
         last_used_at: Timestamp(row.get(3)?),
         address: row.get_ref(4)?.as_str().ok().and_then(|address| address.parse().ok()),
+        grant,
     }))
 }
 
@@ -216,15 +229,16 @@ pub(super) async fn password_hash(reader: &SqlitePool, user: UserId) -> sqlx::Re
     sqlx::query_scalar(PASSWORD_HASH).bind(user.0).fetch_optional(reader).await
 }
 
-pub(super) type UserRow = (i64, String, String, String, bool, i64);
+pub(super) type UserRow = (i64, String, String, String, bool, i64, bool);
 
-pub(super) fn living((id, name, display_name, country, disabled, created_at): UserRow) -> User {
+pub(super) fn living((id, name, display_name, country, disabled, created_at, administrator): UserRow) -> User {
     User {
         id: UserId(id),
         username: Username::stored(&name),
         display_name: display_name.into(),
         country: country.into(),
         disabled,
+        administrator,
         removed: false,
         created_at: Timestamp(created_at),
     }
@@ -248,17 +262,20 @@ pub(super) async fn logins(
     after: SessionId,
     of: Option<UserId>,
 ) -> sqlx::Result<Vec<StoredSession>> {
-    type SessionRow = (i64, String, i64, i64, String);
+    type SessionRow = (i64, String, i64, i64, String, String, Option<String>, Option<String>);
     let rows: Vec<SessionRow> = match of {
         None => sqlx::query_as(LOGINS).bind(after.0).bind(PAGE).fetch_all(readers).await?,
         Some(user) => sqlx::query_as(LOGINS_OF).bind(after.0).bind(PAGE).bind(user.0).fetch_all(readers).await?,
     };
-    let login = |(id, name, created_at, last_used_at, address): SessionRow| StoredSession {
+    let login = |(id, name, created_at, last_used_at, address, label, scope, to): SessionRow| StoredSession {
         id: SessionId(id),
         username: Username::stored(&name),
         created_at: Timestamp(created_at),
         last_used_at: Timestamp(last_used_at),
         address,
+        label,
+        scope: scope.as_deref().and_then(Scope::parse),
+        to,
     };
     Ok(rows.into_iter().map(login).collect())
 }

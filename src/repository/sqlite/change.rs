@@ -33,6 +33,8 @@ pub(super) enum Change {
     /// Nothing: comes true when all that was confirmed before it is on disk.
     Nothing,
     AddUser(NewUser),
+    /// The same, where there is no account at all.
+    AddFirstUser(NewUser),
     /// A new password, which ends the sessions.
     SetPassword(UserId, String),
     /// Shut or open, which ends the sessions.
@@ -106,6 +108,13 @@ impl Change {
         match self {
             Change::Nothing => Ok((Changed::Rows(0), Event::Nothing)),
             Change::AddUser(user) => add_user(db, user, now).await,
+            Change::AddFirstUser(user) => {
+                let sql = "SELECT count(*) FROM user WHERE owner IS NULL AND removed_at IS NULL";
+                match sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *db).await? {
+                    0 => add_user(db, user, now).await,
+                    _ => Ok((Changed::Rows(0), Event::Nothing)),
+                }
+            }
             Change::SetPassword(id, hash) => {
                 let sql = "UPDATE user SET password_hash = ?2 WHERE id = ?1 AND removed_at IS NULL";
                 let rows = sqlx::query(sql).bind(id.0).bind(&hash).execute(&mut *db).await?.rows_affected();
@@ -120,7 +129,7 @@ impl Change {
             }
             Change::RemoveUser(id) => remove_user(db, id, now).await,
             Change::Account(change) => {
-                let (rows, event) = change.run(db).await?;
+                let (rows, event) = change.run(db, ahead).await?;
                 Ok((Changed::Rows(rows), event))
             }
             Change::Group(change) => {
@@ -154,8 +163,8 @@ async fn end_all(db: &mut SqliteConnection, id: UserId) -> sqlx::Result<()> {
 }
 
 async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sqlx::Result<(Changed, Event)> {
-    let sql = "INSERT INTO user (name, folded, display_name, country, password_hash, created_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT INTO user (name, folded, display_name, country, password_hash, created_at, administrator)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let added = sqlx::query(sql)
         .bind(new.username.as_str())
         .bind(new.username.folded())
@@ -163,6 +172,7 @@ async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sq
         .bind(new.country.as_str())
         .bind(&new.password_hash)
         .bind(now.0)
+        .bind(new.administrator)
         .execute(db)
         .await;
     match added {
@@ -173,6 +183,7 @@ async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sq
                 display_name: new.display_name.as_str().into(),
                 country: new.country.as_str().into(),
                 disabled: false,
+                administrator: new.administrator,
                 removed: false,
                 created_at: now,
             };
@@ -217,8 +228,8 @@ async fn open_session(
     ahead: i64,
 ) -> sqlx::Result<(Changed, Event)> {
     // The account may have been shut, removed or given another password since this one was checked.
-    let sql = "INSERT INTO session (user, token_hash, address, created_at, last_used_at)
-               SELECT id, ?2, ?3, ?4, ?4 FROM user
+    let sql = "INSERT INTO session (user, token_hash, address, created_at, last_used_at, label)
+               SELECT id, ?2, ?3, ?4, ?4, ?6 FROM user
                WHERE id = ?1 AND removed_at IS NULL AND disabled = 0 AND password_hash = ?5";
     let done = sqlx::query(sql)
         .bind(new.user.0)
@@ -226,6 +237,7 @@ async fn open_session(
         .bind(&*new.address)
         .bind(new.created_at.0 + ahead)
         .bind(&new.checked)
+        .bind(new.label.as_str())
         .execute(&mut *db)
         .await?;
     if done.rows_affected() == 0 {
@@ -242,6 +254,7 @@ async fn open_session(
         token: new.token,
         last_used_at: new.created_at,
         address: new.address.parse().ok(),
+        grant: None,
     };
     Ok((Changed::Rows(1), Event::SessionOpened(record, over)))
 }
@@ -255,14 +268,14 @@ async fn end_those_over(
     ahead: i64,
 ) -> sqlx::Result<Vec<SessionId>> {
     let most = i64::try_from(new.most.max(1)).unwrap_or(i64::MAX);
-    let count = "SELECT count(*) FROM session WHERE user = ?1";
+    let count = "SELECT count(*) FROM session WHERE user = ?1 AND scope IS NULL";
     let count: i64 = sqlx::query_scalar(count).bind(new.user.0).fetch_one(&mut *db).await?;
     if count <= most {
         return Ok(Vec::new());
     }
     note_uses(db, uses, ahead).await?;
-    let sql = "DELETE FROM session WHERE user = ?1 AND id NOT IN
-               (SELECT id FROM session WHERE user = ?1 ORDER BY id = ?3 DESC, last_used_at DESC, id DESC LIMIT ?2)
+    let sql = "DELETE FROM session WHERE user = ?1 AND scope IS NULL AND id NOT IN
+               (SELECT id FROM session WHERE user = ?1 AND scope IS NULL ORDER BY id = ?3 DESC, last_used_at DESC, id DESC LIMIT ?2)
                RETURNING id";
     let over: Vec<i64> = sqlx::query_scalar(sql).bind(new.user.0).bind(most).bind(id).fetch_all(db).await?;
     Ok(over.into_iter().map(SessionId).collect())

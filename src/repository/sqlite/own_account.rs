@@ -1,17 +1,26 @@
 //! What people change of their own accounts, and how they find those of others.
 
 use sqlx::SqlitePool;
+use sqlx::types::Json;
 
 use super::account_changes::AccountChange;
 use super::accounts::{UserRow, living};
-use super::change::Change;
-use super::{SqliteRepository, unread_accounts};
-use crate::model::{Label, UserId};
-use crate::repository::{AccountRepository, Answer, PasswordChange, User};
+use super::change::{Change, Changed};
+use super::{SqliteRepository, unread_accounts, unread_log};
+use crate::model::{Label, MessageId, SendKey, UserId};
+use crate::repository::{AccountRepository, AddUserResult, Answer, NewToken, NewUser, PasswordChange, User};
 
-const NAMED: &str = "SELECT id, name, display_name, country, disabled, created_at FROM user
+const NAMED: &str = "SELECT id, name, display_name, country, disabled, created_at, administrator FROM user
     WHERE folded >= ?1 AND folded < ?2 AND owner IS NULL AND removed_at IS NULL AND disabled = 0
     ORDER BY folded LIMIT ?3";
+const KEYS: &str = "SELECT id, key FROM send_key
+    WHERE sender = ?1 AND id IN (SELECT value FROM json_each(?2))";
+
+async fn keys(readers: &SqlitePool, sender: UserId, messages: &[MessageId]) -> sqlx::Result<Vec<(MessageId, SendKey)>> {
+    let ids: Vec<i64> = messages.iter().map(|id| id.0).collect();
+    let rows: Vec<(i64, String)> = sqlx::query_as(KEYS).bind(sender.0).bind(Json(ids)).fetch_all(readers).await?;
+    Ok(rows.into_iter().filter_map(|(id, key)| Some((MessageId(id), SendKey::parse(&key)?))).collect())
+}
 
 async fn named(readers: &SqlitePool, prefix: &str, most: usize) -> sqlx::Result<Vec<User>> {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
@@ -24,6 +33,28 @@ async fn named(readers: &SqlitePool, prefix: &str, most: usize) -> sqlx::Result<
 impl AccountRepository for SqliteRepository {
     fn change_password(&self, change: PasswordChange) -> Answer<'_, bool> {
         Answer::pending(async move { Ok(self.rows(Change::Account(AccountChange::Password(change))).await? > 0) })
+    }
+
+    fn add_token(&self, token: NewToken) -> Answer<'_, bool> {
+        Answer::pending(async move { Ok(self.rows(Change::Account(AccountChange::Token(token))).await? > 0) })
+    }
+
+    fn add_first_user(&self, user: NewUser) -> Answer<'_, Option<AddUserResult>> {
+        Answer::pending(async move {
+            match self.change(Change::AddFirstUser(user)).await? {
+                Changed::User(added) => Ok(Some(added)),
+                Changed::Rows(_) | Changed::Group(_) => Ok(None),
+            }
+        })
+    }
+
+    fn set_administrator(&self, user: UserId, administrator: bool) -> Answer<'_, ()> {
+        let change = AccountChange::Administrator(user, administrator);
+        Answer::pending(async move { self.rows(Change::Account(change)).await.map(drop) })
+    }
+
+    fn keys_of(&self, sender: UserId, messages: Vec<MessageId>) -> Answer<'_, Vec<(MessageId, SendKey)>> {
+        Answer::pending(async move { keys(&self.logins, sender, &messages).await.map_err(unread_log) })
     }
 
     fn set_profile(&self, user: UserId, display_name: Option<Label>, country: Option<Label>) -> Answer<'_, ()> {

@@ -12,11 +12,12 @@ use serde_json::json;
 use super::WebState;
 use super::asker::{Asker, WebPeer};
 use super::body::JsonBody;
+use super::conversations::refused;
 use super::error::{ErrorCode, WebError};
 use super::origin::COOKIE;
-use crate::model::{LookupName, Password, Token};
-use crate::protocol::{Command, Reply};
-use crate::service::{Caller, Session};
+use crate::model::{Label, LookupName, Password, Token};
+use crate::protocol::{AccountCommand, AccountReply, Command, Refusal, Reply};
+use crate::service::{Need, Session};
 
 /// How long a browser keeps the cookie, in seconds: as long as browsers keep any. The session may end before.
 const COOKIE_SECONDS: u32 = 400 * 24 * 60 * 60;
@@ -42,6 +43,22 @@ impl<'a> Me<'a> {
 pub(super) struct LoginBody {
     name: String,
     password: String,
+    /// The browser and the system, as the list of sessions shows them.
+    #[serde(default)]
+    label: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MeBody {
+    display_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PasswordBody {
+    old: String,
+    new: String,
 }
 
 pub(super) async fn login(
@@ -50,8 +67,8 @@ pub(super) async fn login(
     JsonBody(login): JsonBody<LoginBody>,
 ) -> Result<Response, WebError> {
     let username = LookupName::of(&login.name);
-    let command = Command::Auth { username, password: Password::attempt(&login.password) };
-    let token = match state.service.handle(&peer, Caller::Anonymous, command).await.reply {
+    let label = label(&login.label)?;
+    let token = match state.service.log_in(&peer, &username, &Password::attempt(&login.password), label).await.reply {
         Reply::LoggedIn { token } => token,
         Reply::Refused(refusal) => return Err(refusal.into()),
         _ => return Err(ErrorCode::Unavailable.into()),
@@ -78,7 +95,45 @@ pub(super) async fn logout(State(state): State<Arc<WebState>>, asker: Asker) -> 
 }
 
 pub(super) async fn me(asker: Asker) -> Result<Response, WebError> {
+    let asker = asker.admit(Need::Read);
     Ok(Json(Me::of(&asker.user()?.session)).into_response())
+}
+
+/// Gives me another display name.
+pub(super) async fn rename(
+    State(state): State<Arc<WebState>>,
+    asker: Asker,
+    JsonBody(body): JsonBody<MeBody>,
+) -> Result<Response, WebError> {
+    let name = Label::parse(body.display_name.trim()).map_err(Refusal::BadDisplayName)?;
+    let token = asker.user()?.token;
+    let command = Command::Account(AccountCommand::Rename(name));
+    match state.service.handle(&asker.from.peer, asker.caller, command).await.reply {
+        Reply::Account(AccountReply::Renamed) => {}
+        other => return Err(refused(other)),
+    }
+    let caller = state.service.authenticate(Some(token)).await;
+    Ok(Json(Me::of(&caller.user()?.session)).into_response())
+}
+
+/// Gives me another password; my other sessions end.
+pub(super) async fn change_password(
+    State(state): State<Arc<WebState>>,
+    asker: Asker,
+    JsonBody(body): JsonBody<PasswordBody>,
+) -> Result<StatusCode, WebError> {
+    let (old, new) = (Password::attempt(&body.old), Password::attempt(&body.new));
+    let command = Command::Account(AccountCommand::ChangePassword { old, new });
+    match state.service.handle(&asker.from.peer, asker.caller, command).await.reply {
+        Reply::Account(AccountReply::PasswordChanged) => Ok(StatusCode::NO_CONTENT),
+        other => Err(refused(other).of_own_password()),
+    }
+}
+
+/// What a session or a token is called; it may be nothing.
+pub(super) fn label(text: &str) -> Result<Label, WebError> {
+    let label = Label::parse_or_none(text);
+    label.map_err(|why| ErrorCode::Malformed.because(format!("label: {why}")))
 }
 
 /// Whether the store does its work.

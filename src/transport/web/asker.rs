@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use base64ct::{Base64, Encoding};
 use serde_json::Value;
 
 use super::WebState;
@@ -16,7 +18,7 @@ use super::origin::{COOKIE, names_our_page};
 use super::reply_charge::LEAST_TEXT;
 use crate::charge::Payer;
 use crate::model::Token;
-use crate::service::{Authenticated, Caller, Peer};
+use crate::service::{Authenticated, Caller, Need, Peer};
 
 /// Where a request comes from, be it that nobody is logged in.
 pub(super) struct WebPeer {
@@ -61,6 +63,12 @@ pub(super) struct Asker {
 }
 
 impl Asker {
+    /// The asker as one who may do this, if the token is good for it. Without it a token that was made for a program is
+    /// good for nothing.
+    pub(crate) fn admit(self, need: Need) -> Asker {
+        Asker { caller: self.caller.admit(need), ..self }
+    }
+
     /// Whose session it is.
     pub(crate) fn user(&self) -> Result<&Authenticated, WebError> {
         self.caller.user().map_err(WebError::from)
@@ -97,25 +105,34 @@ impl FromRequestParts<Arc<WebState>> for Asker {
 
 /// The token that was shown. A cookie counts only where the browser says that our page asks.
 fn shown(headers: &HeaderMap) -> Result<Token, WebError> {
-    match (bearer(headers)?, cookie(headers)) {
+    match (authorization(headers)?, cookie(headers)) {
         (Some(_), Some(_)) => Err(ErrorCode::TwoCredentials.into()),
-        (Some(token), None) => Token::parse(token).ok_or(ErrorCode::UnknownToken.into()),
+        (Some(token), None) => Token::parse(&token).ok_or(ErrorCode::UnknownToken.into()),
         (None, Some(_)) if !names_our_page(headers) => Err(ErrorCode::CrossOrigin.into()),
         (None, Some(token)) => Token::parse(token).ok_or(ErrorCode::UnknownToken.into()),
         (None, None) => Err(ErrorCode::UnknownToken.into()),
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, WebError> {
-    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+/// The token of `Bearer`, or of `Basic`, where it is the password.
+fn authorization(headers: &HeaderMap) -> Result<Option<String>, WebError> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Ok(None) };
     if lines.next().is_some() {
         return Err(ErrorCode::TwoCredentials.into());
     }
     let (scheme, token) = line.to_str().unwrap_or_default().split_once(' ').unwrap_or_default();
-    match scheme.eq_ignore_ascii_case("bearer") {
-        true => Ok(Some(token.trim())),
-        false => Err(ErrorCode::UnknownToken.because("Authorization wants: Bearer TOKEN")),
+    let token = token.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(Some(token.to_owned()));
+    }
+    let basic = scheme.eq_ignore_ascii_case("basic").then(|| Base64::decode_vec(token).ok()).flatten();
+    let basic = basic.and_then(|basic| String::from_utf8(basic).ok());
+    // Whoever the name is, it is the token that says who asks.
+    match basic.as_deref().and_then(|basic| basic.split_once(':')) {
+        Some((_, token)) => Ok(Some(token.to_owned())),
+        None => Err(ErrorCode::UnknownToken
+            .because("Authorization wants: Bearer TOKEN, or Basic with the token as the password")),
     }
 }
 
@@ -151,7 +168,16 @@ mod tests {
         let both = [("cookie", &*cookie), ("authorization", &bearer), ("sec-fetch-site", "same-origin")];
         assert_eq!(judge(&both), Err(ErrorCode::TwoCredentials));
         assert_eq!(judge(&[("authorization", &bearer), ("authorization", &bearer)]), Err(ErrorCode::TwoCredentials));
-        for bad in ["Bearer", "Bearer x", "Basic eDp5", "", "Bearer  "] {
+        let basic = |pair: &str| format!("Basic {}", Base64::encode_string(pair.as_bytes()));
+        for pair in [format!(":{}", token.reveal()), format!("messi:{}", token.reveal())] {
+            assert_eq!(judge(&[("authorization", &basic(&pair))]), Ok(token), "{pair}");
+        }
+        let both = [("cookie", &*cookie), ("authorization", &basic(&format!(":{}", token.reveal())))];
+        assert_eq!(judge(&both), Err(ErrorCode::TwoCredentials));
+        let swapped = basic(&format!("{}:", token.reveal()));
+        for bad in
+            ["Bearer", "Bearer x", "Basic eDp5", "Basic eDp", "Basic \u{e9}", "Digest x", &*swapped, "", "Bearer  "]
+        {
             assert_eq!(judge(&[("authorization", bad)]), Err(ErrorCode::UnknownToken), "{bad}");
         }
         let other = format!("{COOKIE}x={}", token.reveal());

@@ -16,8 +16,8 @@ use super::body::{JsonBody, Parameters, PathPart, whole_body};
 use super::error::{ErrorCode, WebError};
 use super::spelling::{conversation, conversation_of, message};
 use crate::model::{LookupName, MessageId, SendKey, Timestamp};
-use crate::protocol::{Command, Conversations, Person, Refusal, Reply, Send};
-use crate::service::{Caller, FollowRequest, Peer};
+use crate::protocol::{Command, Conversations, HistoryEntry, Person, Refusal, Reply, Send};
+use crate::service::{Caller, FollowRequest, Need, Peer};
 
 /// How many messages an answer has that was not told a number.
 const MESSAGES: u64 = 50;
@@ -32,9 +32,10 @@ pub(super) struct ConversationsQuery {
 
 pub(super) async fn list(
     State(state): State<Arc<WebState>>,
-    mut asker: Asker,
+    asker: Asker,
     Parameters(query): Parameters<ConversationsQuery>,
 ) -> Result<Response, WebError> {
+    let mut asker = asker.admit(Need::Read);
     asker.set_aside()?;
     let (me, payer) = (asker.user()?.session.user.clone(), asker.payer()?);
     let command = Command::Conversations { before: query.before.map(MessageId) };
@@ -63,19 +64,23 @@ pub(super) struct MessagesQuery {
 pub(super) async fn messages(
     State(state): State<Arc<WebState>>,
     PathPart(name): PathPart,
-    mut asker: Asker,
+    asker: Asker,
     Parameters(query): Parameters<MessagesQuery>,
 ) -> Result<Response, WebError> {
+    let mut asker = asker.admit(Need::Read);
     asker.set_aside()?;
     let (me, payer) = (asker.user()?.session.user.clone(), asker.payer()?);
     let limit = query.limit.unwrap_or(MESSAGES);
-    let reply = match (query.before, query.after) {
+    let (reply, next) = match (query.before, query.after) {
         (Some(_), Some(_)) => return Err(ErrorCode::Malformed.because("before and after exclude each other")),
-        (None, Some(after)) => newer_messages(&state, &asker, &name, MessageId(after), limit).await?,
+        (None, Some(after)) => {
+            let (found, next) = newer_messages(&state, &asker, &name, MessageId(after), limit).await?;
+            (Reply::History(found), Some(next))
+        }
         (before, None) => {
             let username = LookupName::of(&name);
             let command = Command::History { username, before: before.map(MessageId), count: Some(limit) };
-            state.service.handle(&asker.from.peer, asker.caller, command).await.reply
+            (state.service.handle(&asker.from.peer, asker.caller, command).await.reply, None)
         }
     };
     let held = reply.held();
@@ -83,7 +88,10 @@ pub(super) async fn messages(
         Reply::History(list) => {
             let spell = move || {
                 let list: Vec<Value> = list.iter().map(|entry| message(&me.username, entry)).collect();
-                json!({ "messages": list })
+                match next {
+                    None => json!({ "messages": list }),
+                    Some(next) => json!({ "messages": list, "next": next.map(|id| id.0) }),
+                }
             };
             asker.from.answer(payer, held, spell).await
         }
@@ -91,37 +99,42 @@ pub(super) async fn messages(
     }
 }
 
-/// The oldest messages of a conversation after one, with no more text than one answer may have. The store has an index
-/// by person for these, not by conversation.
+/// The oldest messages of a conversation after one, with no more text than one answer may have, and where to go on;
+/// `None`: there are no more. The store has an index by person for these, not by conversation, and one answer looks
+/// through no more than a part of it.
 async fn newer_messages(
     state: &WebState,
     asker: &Asker,
     name: &str,
     mut after: MessageId,
     limit: u64,
-) -> Result<Reply, WebError> {
+) -> Result<(Vec<HistoryEntry>, Option<MessageId>), WebError> {
     let me = &asker.user()?.session.user.username;
     let name = LookupName::of(name);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut room = asker.from.peer.reply_bytes;
-    let mut found = Vec::new();
+    let mut found: Vec<HistoryEntry> = Vec::new();
     for _ in 0..LOOKS {
         let asked = FollowRequest { after: Some(after), at_most: Duration::ZERO, reads: None };
         let (_, page) = state.service.look_for_more(&asker.from.peer, &asker.caller, asked).await?;
-        after = page.next;
         for entry in page.messages.into_iter().filter(|entry| conversation_of(me, entry).as_str() == &*name) {
             let text = entry.message.text.len() as u64;
             if found.len() >= limit || !found.is_empty() && text > room {
-                return Ok(Reply::History(found));
+                let last = found.last().map_or(after, |entry| entry.message.id);
+                return Ok((found, Some(last)));
             }
             room = room.saturating_sub(text);
             found.push(entry);
         }
-        if !page.more || found.len() >= limit {
+        after = page.next;
+        if !page.more {
+            return Ok((found, None));
+        }
+        if found.len() >= limit {
             break;
         }
     }
-    Ok(Reply::History(found))
+    Ok((found, Some(after)))
 }
 
 #[derive(Deserialize)]
@@ -139,7 +152,7 @@ pub(super) async fn send(
     asker: Asker,
     JsonBody(body): JsonBody<MessageBody>,
 ) -> Result<Response, WebError> {
-    send_text(&state, &asker, &name, body.key.as_deref(), body.text).await
+    send_text(&state, &asker.admit(Need::Send), &name, body.key.as_deref(), body.text).await
 }
 
 /// A script's message: the body is the text, whatever its type.
@@ -156,7 +169,7 @@ pub(super) async fn send_to(
     let bytes = whole_body(request).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| ErrorCode::Malformed.because("the text is not UTF-8"))?;
     let key = request_key.as_ref().map(|key| key.to_str().unwrap_or_default());
-    send_text(&state, &asker, &name, key, text.to_owned()).await
+    send_text(&state, &asker.admit(Need::Send), &name, key, text.to_owned()).await
 }
 
 async fn send_text(
@@ -225,6 +238,7 @@ pub(super) async fn people(
     asker: Asker,
     Parameters(query): Parameters<PeopleQuery>,
 ) -> Result<Json<Value>, WebError> {
+    let asker = asker.admit(Need::Other);
     // It looks at many accounts, and turns go round.
     let _turn = state.memory.lists.take(asker.payer()?).await;
     let found = state.service.people(&asker.caller, &query.q).await?;

@@ -47,6 +47,10 @@ codes! {
     CrossOrigin FORBIDDEN "cross_origin" "a page of another origin must not ask this",
     /// The name in Host is not ours.
     UnknownHost FORBIDDEN "unknown_host" "this server has another name: the administrator can add this one to web.hosts",
+    /// The login was too long ago for that.
+    PasswordWanted FORBIDDEN "password_wanted" "you logged in a while ago: show your password again",
+    /// The token was made for something else.
+    OutOfScope FORBIDDEN "out_of_scope" "this token is not good for that",
     /// People are not told who there is.
     DirectoryOff FORBIDDEN "directory_off" "the list of people is off on this server",
     /// There is no such route, or what it names is not there.
@@ -84,6 +88,8 @@ codes! {
     /// The sender has stored as much as one may.
     StoredFull TOO_MANY_REQUESTS "stored_full"
         "you have stored as much as you may, try again when old messages are removed",
+    /// The account has as many tokens and hooks as one may have.
+    TooManyTokens TOO_MANY_REQUESTS "too_many_tokens" "you have as many tokens as you may: end one",
     /// Too much at once.
     Busy SERVICE_UNAVAILABLE "busy" "the server is busy, try again",
     /// The store did not answer.
@@ -117,6 +123,16 @@ impl ErrorCode {
     }
 }
 
+impl WebError {
+    /// The same where it is one's own password that is asked for: who hears it is logged in still.
+    pub(super) fn of_own_password(self) -> WebError {
+        match self.code {
+            ErrorCode::WrongLogin => ErrorCode::WrongPassword.into(),
+            _ => self,
+        }
+    }
+}
+
 impl From<Refusal> for WebError {
     fn from(refusal: Refusal) -> WebError {
         let code = match refusal {
@@ -135,6 +151,9 @@ impl From<Refusal> for WebError {
                 let retry_after = Some(retry_after.max(Duration::from_secs(1)));
                 return WebError { retry_after, ..ErrorCode::Throttled.because(message) };
             }
+            Refusal::OutOfScope => ErrorCode::OutOfScope,
+            Refusal::PasswordWanted => ErrorCode::PasswordWanted,
+            Refusal::TooManyTokens => ErrorCode::TooManyTokens,
             Refusal::UnknownSession => ErrorCode::NotFound,
             Refusal::DirectoryOff => ErrorCode::DirectoryOff,
             Refusal::BadNewPassword(_) | Refusal::BadDisplayName(_) => {

@@ -1,7 +1,7 @@
 //! What happens, as it happens: a stream of events, for browsers (`text/event-stream`) and for scripts (a line of JSON
 //! each). A stream has its place in the message log, so one that was broken off goes on where it was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ use super::error::{ErrorCode, WebError};
 use super::shares::StreamPermit;
 use super::spelling::{conversation, message};
 use crate::charge::Payer;
-use crate::model::{MessageId, Token, Username};
+use crate::model::{MessageId, SendKey, Token, Username};
 use crate::protocol::{Command, ConversationEntry, Conversations, FollowReply, HistoryEntry, Reply};
-use crate::service::{Caller, FollowRequest, Following, Peer};
+use crate::service::{Caller, FollowRequest, Following, Need, Peer};
 use crate::transport::admission::LoginWatch;
 
 /// How often something is said, so that a proxy does not take the line for dead.
@@ -37,6 +37,8 @@ const PING: Duration = Duration::from_secs(15);
 /// Who is further behind is told to load anew: messages, and bytes of text.
 const BEHIND_MESSAGES: usize = 500;
 const BEHIND_BYTES: usize = 256 << 10;
+/// Of so many people it is told at the most whether they are connected.
+const CONTACTS: usize = 200;
 /// For nginx, which would keep events back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -71,6 +73,7 @@ pub(super) async fn events(
         Some(id) => Some(id.parse().map_err(|_| ErrorCode::Malformed.because("Last-Event-ID: a number"))?),
         None => query.after,
     };
+    let asker = asker.admit(Need::Read);
     let holder = asker.caller.holder().ok_or(ErrorCode::UnknownToken)?;
     let stream = EventStream {
         permit: state.streams.enter(holder)?,
@@ -84,6 +87,8 @@ pub(super) async fn events(
         after: resumed.filter(|after| *after > 0).map(MessageId),
         reads: 0,
         marks: HashMap::new(),
+        contacts: BTreeSet::new(),
+        online: BTreeSet::new(),
         behind: (0, 0),
         step: StreamStep::Begin(asker.caller),
         ping: Box::pin(sleep(PING)),
@@ -131,6 +136,9 @@ struct EventStream {
     reads: u64,
     /// How far each conversation was read, by oneself and by the other, as was told last.
     marks: HashMap<Username, (MessageId, MessageId)>,
+    /// With whom there are conversations, as far as was told, and who of them is connected, as was told last.
+    contacts: BTreeSet<Username>,
+    online: BTreeSet<Username>,
     /// Messages and bytes that were told of since there was nothing left to tell.
     behind: (usize, usize),
     step: StreamStep,
@@ -172,11 +180,16 @@ impl EventStream {
             let me = json!({ "name": me.as_str(), "display_name": display_name });
             form.put(out, "hello", after, json!({ "me": me, "version": VERSION, "conversations": list }));
         };
-        if self.make(text, spell, out).await { StreamStep::Look } else { StreamStep::Over }
+        if !self.make(text, spell, out).await {
+            return StreamStep::Over;
+        }
+        self.contacts = self.marks.keys().cloned().collect();
+        self.tell_of_presence(out).await;
+        StreamStep::Look
     }
 
     async fn look(&mut self, out: &mut Vec<u8>) -> StreamStep {
-        let caller = self.state.service.authenticate(Some(self.token)).await;
+        let caller = self.caller().await;
         self.set_aside();
         let Some((following, followed)) = self.look_once(&caller).await else { return self.end(out).await };
         let FollowReply { messages, next, more, reads } = followed;
@@ -190,15 +203,27 @@ impl EventStream {
             self.form.put(out, "reset", self.after, json!({}));
             return StreamStep::Wait(following);
         }
+        self.meet(&messages);
+        let is_news = !messages.is_empty();
+        // Without the keys a page takes its own message for one from elsewhere; it finds out by the number.
+        let keys: HashMap<MessageId, SendKey> =
+            self.state.service.keys_of(&caller, &messages).await.unwrap_or_default().into_iter().collect();
         let (form, me) = (self.form, self.me.clone());
         let spell = move |out: &mut Vec<u8>| {
             for entry in &messages {
-                form.put(out, "message", Some(entry.message.id), message(&me, entry));
+                let mut spelled = message(&me, entry);
+                if let Some(key) = keys.get(&entry.message.id) {
+                    spelled["key"] = key.as_str().into();
+                }
+                form.put(out, "message", Some(entry.message.id), spelled);
             }
         };
         // Who connects again goes on where this ends.
         if !self.make(text, spell, out).await {
             return StreamStep::Over;
+        }
+        if is_news {
+            self.tell_of_presence(out).await;
         }
         self.after = Some(next);
         if more {
@@ -210,6 +235,36 @@ impl EventStream {
             self.tell_of_reading(caller, out).await;
         }
         StreamStep::Wait(following)
+    }
+
+    /// Who asks, as of now.
+    async fn caller(&self) -> Caller {
+        self.state.service.authenticate(Some(self.token)).await.admit(Need::Read)
+    }
+
+    /// From now on it is told whether those who are in these are connected.
+    fn meet(&mut self, messages: &[HistoryEntry]) {
+        for entry in messages {
+            let other = if entry.from.username == self.me { &entry.to } else { &entry.from };
+            if self.contacts.len() < CONTACTS {
+                self.contacts.insert(other.username.clone());
+            }
+        }
+    }
+
+    /// Says who has come and who has gone since that was told.
+    async fn tell_of_presence(&mut self, out: &mut Vec<u8>) {
+        let mut online = BTreeSet::new();
+        for name in &self.contacts {
+            if self.state.service.is_online_named(name.as_str()).await {
+                online.insert(name.clone());
+            }
+        }
+        for name in online.symmetric_difference(&self.online) {
+            let event = json!({ "name": name.as_str(), "online": online.contains(name) });
+            self.form.put(out, "presence", None, event);
+        }
+        self.online = online;
     }
 
     /// Sets memory aside for events to come, which have no more text than that.
@@ -276,9 +331,10 @@ impl EventStream {
             () = self.ping.as_mut() => {
                 self.ping.as_mut().reset(Instant::now() + PING);
                 // Who has a stream open uses the session.
-                if self.state.service.authenticate(Some(self.token)).await.holder().is_none() {
+                if self.caller().await.user().is_err() {
                     return self.end(out).await;
                 }
+                self.tell_of_presence(out).await;
                 self.form.put(out, "ping", None, json!({}));
                 StreamStep::Wait(following)
             }

@@ -16,8 +16,10 @@ use super::error::{ErrorCode, WebError};
 use super::spelling::{group, member};
 use crate::model::{Label, LookupName, Password};
 use crate::protocol::{Command, GroupCommand, Refusal, Reply};
+use crate::service::Need;
 
 pub(super) async fn list(State(state): State<Arc<WebState>>, asker: Asker) -> Result<Json<Value>, WebError> {
+    let asker = asker.admit(Need::Other);
     let me = asker.user()?.session.user.username.clone();
     let groups = state.service.own_groups(&asker.caller).await?;
     Ok(Json(json!({ "groups": groups.iter().map(|one| group(&me, one)).collect::<Vec<_>>() })))
@@ -102,6 +104,7 @@ pub(super) async fn members(
     PathPart(name): PathPart,
     asker: Asker,
 ) -> Result<Json<Value>, WebError> {
+    let asker = asker.admit(Need::Other);
     let members = state.service.group_members(&asker.caller, &LookupName::of(&name)).await?;
     Ok(Json(json!({ "members": members.iter().map(member).collect::<Vec<_>>() })))
 }

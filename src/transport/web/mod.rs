@@ -12,6 +12,8 @@ mod error;
 mod events;
 mod groups;
 mod headers;
+mod hook;
+mod inbox;
 mod origin;
 mod proxies;
 mod push;
@@ -20,6 +22,7 @@ mod router;
 mod sessions;
 mod shares;
 mod spelling;
+mod tokens;
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -29,6 +32,7 @@ use axum::Router;
 
 pub(crate) use self::connection::ask_for_tls;
 pub(crate) use self::deadline::WritePatience;
+use self::inbox::Deliveries;
 use self::push::Pushes;
 use self::shares::{SendRates, Streams};
 use crate::charge::Memory;
@@ -65,6 +69,7 @@ struct WebState {
     streams: Arc<Streams>,
     sends: SendRates,
     pushes: Pushes,
+    deliveries: Arc<Deliveries>,
 }
 
 impl Web {
@@ -77,6 +82,7 @@ impl Web {
             streams: Arc::default(),
             sends: SendRates::default(),
             pushes: Pushes::default(),
+            deliveries: Arc::default(),
         });
         Web { router: router::router(state.clone()), state }
     }

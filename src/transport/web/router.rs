@@ -10,7 +10,7 @@ use axum::{Router, middleware};
 use super::WebState;
 use super::error::ErrorCode;
 use super::headers::guard;
-use super::{account, assets, conversations, events, groups, push, sessions};
+use super::{account, assets, conversations, events, groups, hook, inbox, push, sessions, tokens};
 
 /// Routes as they are added, and their list.
 struct RouteTable {
@@ -53,9 +53,17 @@ fn table() -> RouteTable {
         .post("/api/v1/login", account::login)
         .post("/api/v1/logout", account::logout)
         .get("/api/v1/me", account::me)
+        .post("/api/v1/me", account::rename)
+        .post("/api/v1/me/password", account::change_password)
         .get("/api/v1/sessions", sessions::list)
         .delete("/api/v1/sessions", sessions::end_others)
         .delete("/api/v1/sessions/{id}", sessions::end)
+        .get("/api/v1/tokens", tokens::list)
+        .post("/api/v1/tokens", tokens::add)
+        .delete("/api/v1/tokens/{id}", tokens::end)
+        .get("/api/v1/hooks", tokens::list_hooks)
+        .post("/api/v1/hooks", tokens::add_hook)
+        .delete("/api/v1/hooks/{id}", tokens::end_hook)
         .get("/api/v1/people", conversations::people)
         .get("/api/v1/conversations", conversations::list)
         .get("/api/v1/conversations/{name}/messages", conversations::messages)
@@ -74,7 +82,10 @@ fn table() -> RouteTable {
         .get("/api/v1/push", push::key)
         .post("/api/v1/push", push::subscribe)
         .delete("/api/v1/push", push::unsubscribe)
+        .get("/api/v1/inbox", inbox::inbox)
+        .post("/api/v1/inbox/ack", inbox::ack)
         .post("/to/{name}", conversations::send_to)
+        .post("/hook/{secret}", hook::hook)
 }
 
 /// All routes, behind the checks that each request has to pass.

@@ -28,6 +28,7 @@ pub(super) async fn list(State(state): State<Arc<WebState>>, asker: Asker) -> Re
             "created": session.created_at.0,
             "last_used": session.last_used_at.0,
             "address": session.address,
+            "label": session.label,
             "current": session.is_current,
         })
     });

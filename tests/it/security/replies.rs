@@ -155,7 +155,8 @@ async fn a_list_of_very_many_names_is_the_same_in_pieces() {
         let username = Username::parse(name).expect("it is a name");
         let (display_name, country) = (Label::from(&username), Label::default());
         let password_hash = String::new();
-        let user = NewUser { username: username.clone(), display_name, country, password_hash };
+        let administrator = false;
+        let user = NewUser { username: username.clone(), display_name, country, password_hash, administrator };
         repository.add_user(user).await.expect("the store works");
         let user = repository.user_named(name).await.expect("the store works").expect("it is there");
         token = Some(log_in(&repository, user.id, 1).await.0);

@@ -241,12 +241,13 @@ fn a_path_above_is_followed() {
 }
 
 /// Where something is started that may die without notice, and why that is right.
-const STARTED: [(&str, &str); 14] = [
+const STARTED: [(&str, &str); 15] = [
     ("ops/vital.rs", "here all threads are started, and who dies is told of"),
     ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
     ("repository/sqlite/keyed_send.rs", "a panic there is the answer to who sends, and says that the store is closed"),
     ("admin/server.rs", "a panic while an administrator is answered ends that answer"),
     ("cli/serve/metrics.rs", "a panic while Prometheus is answered ends that answer"),
+    ("transport/web/inbox.rs", "a delivery that nobody acknowledges: a panic there holds it until the session ends"),
     ("transport/tls/handshake.rs", "a panic in a handshake ends its connection, which asked for it"),
     (
         "transport/line/connection/long_reply.rs",

@@ -193,6 +193,96 @@ fn my_sessions_are_listed_and_ended_and_those_of_others_are_not() {
     assert_eq!(sessions(&here).len(), 1);
 }
 
+#[test]
+fn a_session_is_called_as_the_login_said() {
+    let page = Page::new("");
+    let login = |label: &str| {
+        let body = json!({ "name": "messi", "password": "surabaya", "label": label });
+        page.ask("POST /api/v1/login", "", &body)
+    };
+    assert_eq!(login("Firefox, Linux").status, 200);
+    for bad in ["a\u{202e}b", &"x".repeat(129)] {
+        assert_eq!(login(bad).code(), (400, "malformed".to_owned()), "{bad}");
+    }
+    let token = page.login("messi");
+    let listed = page.browse("GET /api/v1/sessions", &token, &Value::Null).json()["sessions"].clone();
+    assert_eq!((&listed[0]["label"], &listed[1]["label"]), (&json!("Firefox, Linux"), &json!("")));
+    assert!(page.folder.done(&["session", "list"], "").contains(", Firefox, Linux\n"));
+}
+
+#[test]
+fn a_new_password_on_the_page_ends_the_other_logins_and_a_wrong_one_ends_nothing() {
+    let page = Page::new("");
+    let (here, there) = (page.login("messi"), page.login("messi"));
+    let change =
+        |old: &str, new: &str| page.browse("POST /api/v1/me/password", &here, &json!({ "old": old, "new": new }));
+    // Not 401, which would tell the page that its login is over.
+    assert_eq!(change("wrong", "baru").code(), (403, "wrong_password".to_owned()));
+    assert_eq!(change("surabaya", "with a space").code(), (400, "malformed".to_owned()));
+    assert_eq!(change("surabaya", "").code(), (400, "malformed".to_owned()));
+    assert_eq!(page.browse("GET /api/v1/me", &there, &Value::Null).status, 200);
+    assert_eq!(change("surabaya", "baru").status, 204);
+    assert_eq!(page.browse("GET /api/v1/me", &here, &Value::Null).status, 200);
+    assert_eq!(page.browse("GET /api/v1/me", &there, &Value::Null).status, 401);
+    let old = page.ask("POST /api/v1/login", "", &json!({ "name": "messi", "password": "surabaya" }));
+    assert_eq!(old.code(), (401, "wrong_login".to_owned()));
+    let throttled = (0..100).map(|_| change("guess", "x")).find(|answer| answer.status != 403);
+    assert_eq!(throttled.expect("guesses are held up").code(), (429, "throttled".to_owned()));
+    let anonymous = page.raw("POST /api/v1/me/password", "Content-Type: application/json\r\n", "{}");
+    assert_eq!(anonymous.status, 401);
+}
+
+#[test]
+fn a_display_name_is_changed_on_the_page() {
+    let page = Page::new("");
+    let token = page.login("messi");
+    let rename = |name: &str| page.browse("POST /api/v1/me", &token, &json!({ "display_name": name }));
+    let me = json!({ "name": "messi", "display_name": "El Diez", "country": "Argentina" });
+    let renamed = rename(" El Diez ");
+    assert_eq!((renamed.status, renamed.json()), (200, me.clone()));
+    assert_eq!(page.browse("GET /api/v1/me", &token, &Value::Null).json(), me);
+    for bad in ["", " ", "a\nb", "a\u{202e}b", &"x".repeat(129)] {
+        assert_eq!(rename(bad).code(), (400, "malformed".to_owned()), "{bad:?}");
+    }
+}
+
+#[test]
+fn who_there_is_can_be_kept_from_all() {
+    let page = Page::new("[protocol]\ndirectory = false");
+    let token = page.login("messi");
+    let found = page.browse("GET /api/v1/people?q=hend", &token, &Value::Null);
+    assert_eq!(found.code(), (403, "directory_off".to_owned()));
+}
+
+/// The store looks through what somebody sent and received, of which one conversation may be a small part.
+#[test]
+fn the_rest_of_a_conversation_is_found_behind_many_messages_of_others() {
+    let page = Page::new("[delivery]\nhistory_messages = 2");
+    let (mut lineker, other) = page.server.login("lineker");
+    let (mut henderson, token) = page.server.login("henderson");
+    for number in 0..120 {
+        lineker.send(format!("send {other} messi {number}\r\n"));
+    }
+    for _ in 0..120 {
+        assert_eq!(lineker.receive(), SENT);
+    }
+    for number in 0..3 {
+        assert_eq!(henderson.ask(&format!("send {token} messi  akhir {number} ")), SENT);
+    }
+    let messi = page.login("messi");
+    let (mut after, mut found, mut answers) = (json!(0), Vec::new(), 0);
+    while !after.is_null() {
+        let path = format!("GET /api/v1/conversations/henderson/messages?after={after}&limit=2");
+        let answer = page.browse(&path, &messi, &Value::Null).json();
+        let list = answer["messages"].as_array().expect("a list");
+        found.extend(list.iter().map(|message| message["text"].as_str().expect("a text").trim().to_owned()));
+        (after, answers) = (answer["next"].clone(), answers + 1);
+        assert!(answers < 20, "it comes to an end");
+    }
+    assert_eq!(found, ["akhir 0", "akhir 1", "akhir 2"]);
+    assert!(answers > 1, "one answer does not look through all");
+}
+
 /// The canary test of the wire has its like for the cookie: it is nowhere but with the browser.
 #[test]
 fn the_cookie_and_the_password_are_in_no_log() {

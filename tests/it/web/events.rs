@@ -81,7 +81,8 @@ impl Stream {
             if event.name == name {
                 return event;
             }
-            assert_eq!(event.name, "ping", "{event:?} and not {name}");
+            // Who comes and goes meanwhile has a test of its own.
+            assert!(event.name == "ping" || event.name == "presence", "{event:?} and not {name}");
         }
     }
 }
@@ -196,6 +197,7 @@ fn who_is_far_behind_is_told_to_load_anew() {
         let event = stream.event().expect("it goes on");
         match &*event.name {
             "message" => seen += 1,
+            "presence" => {}
             _ => break event,
         }
     };
@@ -245,5 +247,56 @@ fn a_session_has_eight_streams_at_once() {
             break;
         }
         assert!(begun.elapsed() < PATIENCE, "{status}");
+    }
+}
+
+#[test]
+fn who_of_my_conversations_is_connected_is_told_when_it_changes() {
+    let page = Page::new("");
+    let (messi, henderson) = (page.login("messi"), page.login("henderson"));
+    send(&page, &messi, "henderson", "halo");
+    send(&page, &messi, "lineker", "halo");
+    let mut there = Stream::open(&page, &henderson, "", "");
+    there.expect("hello");
+    let mut stream = Stream::open(&page, &messi, "", "");
+    let hello = stream.event().expect("it begins");
+    assert_eq!(hello.name, "hello");
+    let mut next_presence = |cause: &dyn Fn()| loop {
+        cause();
+        let event = stream.event().expect("it goes on");
+        if event.name == "presence" {
+            return event.data;
+        }
+    };
+    assert_eq!(next_presence(&|| {}), json!({ "name": "henderson", "online": true }), "lineker is not");
+    drop(there);
+    // A message of a conversation is told with what is new of presence; the connection ends in its own time.
+    let lineker = page.login("lineker");
+    let gone = next_presence(&|| {
+        send(&page, &lineker, "messi", "halo");
+        std::thread::sleep(std::time::Duration::from_millis(150));
+    });
+    assert_eq!(gone, json!({ "name": "henderson", "online": false }));
+}
+
+#[test]
+fn a_window_knows_its_own_message_by_its_key_and_nobody_elses_stream_has_it() {
+    let page = Page::new("");
+    let (messi, henderson) = (page.login("messi"), page.login("henderson"));
+    let mut own = Stream::open(&page, &messi, "", "");
+    let mut other = Stream::open(&page, &henderson, "", "Accept: application/x-ndjson\r\n");
+    own.expect("hello");
+    let body = json!({ "text": "halo", "key": "kunci-1" });
+    assert_eq!(page.browse("POST /api/v1/conversations/henderson/messages", &messi, &body).status, 201);
+    assert_eq!(own.expect("message").data["key"], "kunci-1");
+    send(&page, &messi, "henderson", "tanpa kunci");
+    assert_eq!(own.expect("message").data.get("key"), None);
+    let mut seen = 0;
+    while seen < 2 {
+        let line: Value = serde_json::from_str(&other.line().expect("it goes on")).expect("a line is JSON");
+        if line["event"] == "message" {
+            assert_eq!(line.get("key"), None, "{line}");
+            seen += 1;
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! - `events`: what arrives by itself
 //! - `groups`: groups, their members and their mail
 //! - `shares`: what one account or one address can have at once
+//! - `scripts`: tokens with a scope, hooks, the inbox without a stream
 //! - `listener`: addresses, TLS, stop, reload, and the files of the page
 
 mod conversations;
@@ -16,6 +17,7 @@ mod groups;
 mod listener;
 mod push;
 mod rules;
+mod scripts;
 mod shares;
 
 use std::io::{Read, Write};

@@ -35,18 +35,25 @@ impl Loader {
 
     /// Adds a session, after all accounts; its number is greater than those before it. One of nobody is left out.
     pub(crate) fn session(&mut self, record: SessionRecord) {
-        let SessionRecord { id, user, token, last_used_at, address } = record;
+        let SessionRecord { id, user, token, last_used_at, address, grant } = record;
         let Some(account) = self.place_of(user) else { return };
         let at = place(self.directory.sessions.len());
-        let Directory { accounts, sessions, tokens, logins, oldest, .. } = &mut self.directory;
+        let has_login = self.directory.oldest_of(account).is_some();
+        let Directory { accounts, sessions, tokens, logins, oldest, grants, .. } = &mut self.directory;
         let of = &mut accounts[index(account)];
         let older = std::mem::replace(&mut of.newest, at);
         match sessions.get_mut(index(older)) {
             Some(older) => older.newer = at,
-            None => {
-                of.oldest = at;
+            None => of.oldest = at,
+        }
+        match grant {
+            Some(grant) => {
+                grants.insert(id, grant);
+            }
+            None if !has_login => {
                 oldest.insert(id, account);
             }
+            None => {}
         }
         let last_use = last_used_at.0.into();
         sessions.push(LiveSession {

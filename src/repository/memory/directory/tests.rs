@@ -3,6 +3,7 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
+use super::scan::SessionScan;
 use super::*;
 
 const LONG_AGO: Timestamp = Timestamp(i64::MIN);
@@ -14,6 +15,7 @@ fn user(id: i64, name: &str) -> User {
         display_name: name.into(),
         country: "".into(),
         disabled: false,
+        administrator: false,
         removed: false,
         created_at: Timestamp(0),
     }
@@ -28,7 +30,7 @@ fn token(id: i64) -> TokenHash {
 fn record(id: i64, user: i64) -> SessionRecord {
     let address = Ipv4Addr::new(192, 0, 2, u8::try_from(id % 256).expect("it is small")).into();
     let (token, last_used_at) = (token(id), Timestamp(id));
-    SessionRecord { id: SessionId(id), user: UserId(user), token, last_used_at, address: Some(address) }
+    SessionRecord { id: SessionId(id), user: UserId(user), token, last_used_at, address: Some(address), grant: None }
 }
 
 fn apply(directory: &mut Directory, event: Event) -> Ended {
