@@ -66,7 +66,7 @@ pub struct Share {
 struct QueuedLogin {
     attempt: Vec<String>,
     hash: Option<String>,
-    /// The password that is to take its place, if it is right.
+    /// The password that is to take its place, if it is right. Where nothing is tried, it takes a place that is free.
     new: Option<String>,
     answer: oneshot::Sender<Verdict>,
 }

@@ -247,6 +247,8 @@ pub enum Refusal {
     TooManyTokens,
     /// The login was too long ago for that, and no password was shown.
     PasswordWanted,
+    /// Only an account that may administer may do that.
+    NotAnAdministrator,
     /// `people`: the administrator wants nobody to be told who there is.
     DirectoryOff,
     /// `register`: an account or a group has the name.
@@ -313,6 +315,7 @@ impl Refusal {
             Refusal::UnknownSession => "you have no such session".to_owned(),
             Refusal::TooManyTokens => "you have as many tokens as you may: end one".to_owned(),
             Refusal::PasswordWanted => "you logged in a while ago: show your password again".to_owned(),
+            Refusal::NotAnAdministrator => "only an administrator may do that".to_owned(),
             Refusal::DirectoryOff => "the list of people is off on this server".to_owned(),
             Refusal::NotANumber(number) => number.wanted().to_owned(),
             Refusal::LineTooLong => "the line is too long".to_owned(),
@@ -360,6 +363,7 @@ impl Refusal {
             Refusal::UnknownSession => "unknown_session",
             Refusal::TooManyTokens => "too_many_tokens",
             Refusal::PasswordWanted => "password_wanted",
+            Refusal::NotAnAdministrator => "not_an_administrator",
             Refusal::DirectoryOff => "directory_off",
             Refusal::NotANumber(_) => "not_a_number",
             Refusal::UnknownUser => "unknown_user",

@@ -1,7 +1,7 @@
-//! The rules: a request and who asks in, a reply out. Sees no socket and no spelling; every rule can be tried without
-//! either. What it says OK to is durable.
+//! The rules: a request and who asks in, a reply out. Sees no socket and no spelling. What it says OK to is durable.
 
 mod account;
+mod administration;
 mod caller;
 mod family;
 mod files;
@@ -24,6 +24,7 @@ use tokio::sync::broadcast;
 use tracing::{debug, info};
 
 use self::account::Presence;
+pub(crate) use self::administration::{AccountSettings, NewAccount};
 pub use self::caller::TokenState;
 pub(crate) use self::caller::{Authenticated, Caller, Need, Outcome};
 pub(crate) use self::following::FollowRequest;

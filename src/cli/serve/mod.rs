@@ -9,6 +9,7 @@ mod listen;
 mod live;
 mod metrics;
 mod reload;
+mod setup;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -111,7 +112,8 @@ impl Serve {
         };
         let web = Arc::new(Web::new(service.clone(), memory, live.web.clone()));
         upkeep.push(vital::spawn_task("push", web.clone().tell_browsers()));
-        let (listening, addresses) = self.begin(listeners, &shown, &web, &mut upkeep)?;
+        let is_empty = service.is_empty().await == Ok(true);
+        let (listening, addresses) = self.begin(listeners, &shown, &web, &mut upkeep, is_empty)?;
         let (current, watched) = watch::channel(live);
         upkeep.push(vital::spawn_task("tidy", background::tidy(service.clone(), repository.clone(), watched)));
         upkeep.push(vital::spawn_task("give_back", background::give_back(repository.clone())));
@@ -139,6 +141,7 @@ impl Serve {
         shown: &MetricsSources,
         web: &Arc<Web>,
         upkeep: &mut Vec<JoinHandle<()>>,
+        is_empty: bool,
     ) -> anyhow::Result<(Vec<JoinHandle<()>>, Vec<String>)> {
         let (mut listening, mut addresses) = (Vec::new(), Vec::new());
         let (mut page, mut text_port) = (None, None);
@@ -159,13 +162,16 @@ impl Serve {
             match endpoint.served {
                 Served::Json => addresses.push(address.to_string()),
                 Served::Text => text_port = Some(address),
-                Served::Web => page = Some(address),
+                Served::Web => page = Some(("http", address)),
+                Served::WebTls => page = page.or(Some(("https", address))),
                 _ => {}
             }
             listening.push(listen(&shown.server, listener, spoken, tls));
         }
-        if let (true, Some(page), Some(text_port)) = (self.demo, page, text_port) {
-            demo::print_invitation(page, text_port);
+        match (self.demo, page, text_port) {
+            (true, Some((_, page)), Some(text_port)) => demo::print_invitation(page, text_port),
+            (false, Some(page), _) if is_empty => setup::print_link(page, web),
+            _ => {}
         }
         Ok((listening, addresses))
     }

@@ -29,12 +29,18 @@ pub(super) struct Me<'a> {
     name: &'a str,
     display_name: &'a str,
     country: &'a str,
+    administrator: bool,
 }
 
 impl<'a> Me<'a> {
     fn of(session: &'a Session) -> Me<'a> {
         let user = &session.user;
-        Me { name: user.username.as_str(), display_name: &user.display_name, country: &user.country }
+        Me {
+            name: user.username.as_str(),
+            display_name: &user.display_name,
+            country: &user.country,
+            administrator: user.administrator,
+        }
     }
 }
 
@@ -63,19 +69,30 @@ pub(super) struct PasswordBody {
 
 pub(super) async fn login(
     State(state): State<Arc<WebState>>,
-    WebPeer { peer, connection }: WebPeer,
+    from: WebPeer,
     JsonBody(login): JsonBody<LoginBody>,
 ) -> Result<Response, WebError> {
-    let username = LookupName::of(&login.name);
     let label = label(&login.label)?;
-    let token = match state.service.log_in(&peer, &username, &Password::attempt(&login.password), label).await.reply {
+    begin_session(&state, &from, &login.name, &login.password, label).await
+}
+
+/// Logs somebody in, and says who that is.
+pub(super) async fn begin_session(
+    state: &WebState,
+    from: &WebPeer,
+    name: &str,
+    password: &str,
+    label: Label,
+) -> Result<Response, WebError> {
+    let (name, password) = (LookupName::of(name), Password::attempt(password));
+    let token = match state.service.log_in(&from.peer, &name, &password, label).await.reply {
         Reply::LoggedIn { token } => token,
         Reply::Refused(refusal) => return Err(refusal.into()),
         _ => return Err(ErrorCode::Unavailable.into()),
     };
     let caller = state.service.authenticate(Some(token)).await;
     if let Some(holder) = caller.holder() {
-        connection.authenticate(holder).map_err(|_| WebError::from(ErrorCode::TooManyConnections))?;
+        from.connection.authenticate(holder).map_err(|_| WebError::from(ErrorCode::TooManyConnections))?;
     }
     let me = Json(Me::of(&caller.user()?.session)).into_response();
     Ok(with_cookie(me, Some(token)))

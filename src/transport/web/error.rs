@@ -51,6 +51,12 @@ codes! {
     PasswordWanted FORBIDDEN "password_wanted" "you logged in a while ago: show your password again",
     /// The token was made for something else.
     OutOfScope FORBIDDEN "out_of_scope" "this token is not good for that",
+    /// Only an account that may administer may do that.
+    NotAnAdministrator FORBIDDEN "not_an_administrator" "only an administrator may do that",
+    /// The link that makes the first account was used, is over, or is none.
+    SetupClosed FORBIDDEN "setup_closed" "this link is over: `chatd user add` makes accounts",
+    /// A password would cross a network in the clear.
+    Insecure FORBIDDEN "insecure" "this is done on the server's own machine, or over https",
     /// People are not told who there is.
     DirectoryOff FORBIDDEN "directory_off" "the list of people is off on this server",
     /// There is no such route, or what it names is not there.
@@ -75,6 +81,8 @@ codes! {
     TooManyGroups CONFLICT "too_many_groups" "the account is in as many groups as it may be",
     /// The route is not for this method.
     WrongMethod METHOD_NOT_ALLOWED "wrong_method" "this is asked with another method",
+    /// An account or a group has the name.
+    NameTaken CONFLICT "name_taken" "there is such a name already (names differ in more than case)",
     /// The body is too long.
     TooLarge PAYLOAD_TOO_LARGE "too_large" "the message is too long",
     /// The body came too slowly.
@@ -151,6 +159,7 @@ impl From<Refusal> for WebError {
                 let retry_after = Some(retry_after.max(Duration::from_secs(1)));
                 return WebError { retry_after, ..ErrorCode::Throttled.because(message) };
             }
+            Refusal::NotAnAdministrator => ErrorCode::NotAnAdministrator,
             Refusal::OutOfScope => ErrorCode::OutOfScope,
             Refusal::PasswordWanted => ErrorCode::PasswordWanted,
             Refusal::TooManyTokens => ErrorCode::TooManyTokens,

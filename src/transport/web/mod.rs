@@ -2,6 +2,7 @@
 //! session's token, in a cookie or as a Bearer; the rules are the service's. `docs/HTTP.md` says what can be asked.
 
 mod account;
+mod admin;
 mod asker;
 mod assets;
 mod body;
@@ -20,6 +21,7 @@ mod push;
 mod reply_charge;
 mod router;
 mod sessions;
+mod setup;
 mod shares;
 mod spelling;
 mod tokens;
@@ -34,9 +36,10 @@ pub(crate) use self::connection::ask_for_tls;
 pub(crate) use self::deadline::WritePatience;
 use self::inbox::Deliveries;
 use self::push::Pushes;
+use self::setup::SetupLink;
 use self::shares::{SendRates, Streams};
 use crate::charge::Memory;
-use crate::model::{AddressRange, PushHost};
+use crate::model::{AddressRange, PushHost, Token};
 use crate::service::Service;
 
 /// What holds for every connection of this kind.
@@ -70,6 +73,7 @@ struct WebState {
     sends: SendRates,
     pushes: Pushes,
     deliveries: Arc<Deliveries>,
+    setup: SetupLink,
 }
 
 impl Web {
@@ -83,6 +87,7 @@ impl Web {
             sends: SendRates::default(),
             pushes: Pushes::default(),
             deliveries: Arc::default(),
+            setup: SetupLink::default(),
         });
         Web { router: router::router(state.clone()), state }
     }
@@ -95,6 +100,11 @@ impl Web {
     /// Tells browsers that are not open what waits, for as long as it is awaited.
     pub(crate) async fn tell_browsers(self: Arc<Web>) {
         push::tell_browsers(self.state.clone()).await;
+    }
+
+    /// Makes a link for the first account; gives its secret.
+    pub(crate) fn open_setup(&self) -> Token {
+        self.state.setup.open()
     }
 
     /// Whether whoever connects from here speaks for others.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::{Method, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use axum::{Router, middleware};
 
 use super::WebState;
 use super::error::ErrorCode;
 use super::headers::guard;
-use super::{account, assets, conversations, events, groups, hook, inbox, push, sessions, tokens};
+use super::{account, admin, assets, conversations, events, groups, hook, inbox, push, sessions, setup, tokens};
 
 /// Routes as they are added, and their list.
 struct RouteTable {
@@ -50,6 +51,7 @@ fn table() -> RouteTable {
         .get("/manifest.webmanifest", assets::manifest)
         .get("/a/{hash}/{*name}", assets::file)
         .get("/health", account::health)
+        .post("/api/v1/setup", setup::setup)
         .post("/api/v1/login", account::login)
         .post("/api/v1/logout", account::logout)
         .get("/api/v1/me", account::me)
@@ -82,10 +84,28 @@ fn table() -> RouteTable {
         .get("/api/v1/push", push::key)
         .post("/api/v1/push", push::subscribe)
         .delete("/api/v1/push", push::unsubscribe)
+        .get("/api/v1/admin/health", admin::health)
+        .get("/api/v1/admin/users", admin::users)
+        .post("/api/v1/admin/users", admin::add_user)
+        .post("/api/v1/admin/users/{name}", admin::set_user)
+        .delete("/api/v1/admin/users/{name}", admin::remove_user)
+        .post("/api/v1/admin/users/{name}/password", admin::set_password)
+        .get("/api/v1/admin/sessions", admin::sessions)
+        .delete("/api/v1/admin/sessions/{id}", admin::end_session)
+        .get("/api/v1/admin/groups", admin::groups)
+        .get("/api/v1/admin/groups/{name}/members", admin::members)
         .get("/api/v1/inbox", inbox::inbox)
         .post("/api/v1/inbox/ack", inbox::ack)
+        .get("/api/v1/openapi.json", openapi)
         .post("/to/{name}", conversations::send_to)
         .post("/hook/{secret}", hook::hook)
+}
+
+/// The routes for programs that make clients of them; kept by hand, and compared with the table by a test.
+const OPENAPI: &str = include_str!("openapi.json");
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
 /// All routes, behind the checks that each request has to pass.
@@ -101,6 +121,33 @@ pub(super) fn router(state: Arc<WebState>) -> Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn openapi_has_every_route_and_every_error_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).expect("it is JSON");
+        let paths = document["paths"].as_object().expect("it has paths");
+        let mut described: Vec<String> = Vec::new();
+        for (path, methods) in paths {
+            for (method, operation) in methods.as_object().expect("a path has methods") {
+                described.push(format!("{} {path}", method.to_uppercase()));
+                let named = operation["parameters"].as_array().into_iter().flatten();
+                let named = named.filter(|parameter| parameter["in"] == "path").count();
+                assert_eq!(named, path.matches('{').count(), "{method} {path} names the parts of its path");
+                assert!(operation["summary"].is_string(), "{method} {path} says what it does");
+            }
+        }
+        let mut routes: Vec<String> =
+            table().listed.iter().map(|(method, path)| format!("{method} {}", path.replace("{*", "{"))).collect();
+        described.sort();
+        routes.sort();
+        assert_eq!(described, routes);
+        let mut errors: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.parts().1).collect();
+        let listed = document["components"]["schemas"]["Error"]["properties"]["error"]["enum"].as_array();
+        let mut listed: Vec<&str> = listed.expect("a list").iter().filter_map(|code| code.as_str()).collect();
+        errors.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(listed, errors);
+    }
 
     #[test]
     fn the_document_has_every_route_and_no_other() {

@@ -237,7 +237,7 @@ fn a_display_name_is_changed_on_the_page() {
     let page = Page::new("");
     let token = page.login("messi");
     let rename = |name: &str| page.browse("POST /api/v1/me", &token, &json!({ "display_name": name }));
-    let me = json!({ "name": "messi", "display_name": "El Diez", "country": "Argentina" });
+    let me = json!({ "name": "messi", "display_name": "El Diez", "country": "Argentina", "administrator": false });
     let renamed = rename(" El Diez ");
     assert_eq!((renamed.status, renamed.json()), (200, me.clone()));
     assert_eq!(page.browse("GET /api/v1/me", &token, &Value::Null).json(), me);

@@ -1,17 +1,21 @@
 //! The page and the HTTP API, with real sockets.
 //!
 //! - `push`: browsers that are told with the page closed
+//! - `admin`: the first account by a link, and who may administer
 //! - `rules`: what no other page, name, proxy or peer can do
 //! - `conversations`: messages, read marks, people, sessions
 //! - `crowd`: many streams
+//! - `curl`: the examples of the document
 //! - `events`: what arrives by itself
 //! - `groups`: groups, their members and their mail
 //! - `shares`: what one account or one address can have at once
 //! - `scripts`: tokens with a scope, hooks, the inbox without a stream
 //! - `listener`: addresses, TLS, stop, reload, and the files of the page
 
+mod admin;
 mod conversations;
 mod crowd;
+mod curl;
 mod events;
 mod groups;
 mod listener;

@@ -22,7 +22,10 @@ fn the_cookie_is_out_of_reach_of_scripts_and_other_sites() {
     assert!(!cookie.contains("Domain"), "{cookie}");
     let token = cookie.split(['=', ';']).nth(1).expect("its value");
     assert!(!answer.text().contains(token), "a script reads bodies");
-    assert_eq!(answer.json(), json!({ "name": "messi", "display_name": "Lionel Messi", "country": "Argentina" }));
+    assert_eq!(
+        answer.json(),
+        json!({ "name": "messi", "display_name": "Lionel Messi", "country": "Argentina", "administrator": false })
+    );
 
     assert_eq!(page.browse("GET /api/v1/me", token, &Value::Null).json()["name"], "messi");
     let answer = page.browse("POST /api/v1/logout", token, &Value::Null);
