@@ -340,7 +340,7 @@ fn all_sessions_of_an_account_see_all_messages_also_those_that_it_sent() {
     let (mut messi, first) = server.login("messi");
     let (mut henderson, hendersons) = server.login("henderson");
     let second = server.login("messi").1;
-    let mut all: Vec<Client> = [&first, &second, &first].map(|token| following(&server, token, "now 300")).into();
+    let mut all: Vec<Client> = [&first, &second, &first].map(|token| following(&server, token, "0 300")).into();
     assert_eq!(henderson.ask(&format!("send {hendersons} messi  satu ")), SENT);
     for client in &mut all {
         assert_eq!(followed(&client.receive()), ["satu"]);
