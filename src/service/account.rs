@@ -6,7 +6,7 @@ use super::{Authenticated, Caller, Outcome, Peer, Service, TokenState, unavailab
 use crate::auth::password::Share;
 use crate::model::{Label, LookupName, Password, SessionId, UserId};
 use crate::protocol::{AccountCommand, AccountReply, OwnSession, Person, Profile, Refusal, Reply};
-use crate::repository::PasswordChange;
+use crate::repository::{PasswordChange, StoredSession};
 
 /// How often the password is looked at for one change, where the account has another hash each time it was.
 const LOOKS: usize = 3;
@@ -122,6 +122,25 @@ impl Service {
 
     /// The caller's living sessions, oldest first.
     async fn own_sessions(&self, caller: &Caller) -> Result<Vec<OwnSession>, Refusal> {
+        let found = self.stored_sessions(caller, |stored| stored.scope.is_none()).await?;
+        let Authenticated { session, .. } = caller.user()?;
+        let own = found.into_iter().map(|stored| OwnSession {
+            id: stored.id,
+            created_at: stored.created_at,
+            last_used_at: stored.last_used_at,
+            address: stored.address,
+            label: stored.label,
+            is_current: stored.id == session.id,
+        });
+        Ok(own.collect())
+    }
+
+    /// Those of the caller's logins, tokens and hooks that are meant, oldest first.
+    pub(super) async fn stored_sessions(
+        &self,
+        caller: &Caller,
+        is_meant: impl Fn(&StoredSession) -> bool,
+    ) -> Result<Vec<StoredSession>, Refusal> {
         self.must_be_open(caller)?;
         let Authenticated { session, .. } = caller.user()?;
         let (mut found, mut after) = (Vec::new(), SessionId(0));
@@ -129,15 +148,7 @@ impl Service {
             let page = self.repository.logins(after, Some(session.user.id)).await.map_err(unavailable)?;
             let Some(last) = page.last() else { return Ok(found) };
             after = last.id;
-            let logins = page.into_iter().filter(|stored| stored.scope.is_none());
-            found.extend(logins.map(|stored| OwnSession {
-                id: stored.id,
-                created_at: stored.created_at,
-                last_used_at: stored.last_used_at,
-                address: stored.address,
-                label: stored.label,
-                is_current: stored.id == session.id,
-            }));
+            found.extend(page.into_iter().filter(&is_meant));
         }
     }
 

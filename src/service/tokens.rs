@@ -105,16 +105,8 @@ impl Service {
 
     /// The caller's tokens or hooks, oldest first.
     pub(crate) async fn own_tokens(&self, caller: &Caller, hooks: bool) -> Result<Vec<StoredSession>, Refusal> {
-        self.must_be_open(caller)?;
-        let Authenticated { session, .. } = caller.user()?;
-        let (mut found, mut after) = (Vec::new(), SessionId(0));
-        loop {
-            let page = self.repository.logins(after, Some(session.user.id)).await.map_err(unavailable)?;
-            let Some(last) = page.last() else { return Ok(found) };
-            after = last.id;
-            let is_meant = |stored: &StoredSession| stored.scope.is_some_and(|scope| (scope == Scope::Hook) == hooks);
-            found.extend(page.into_iter().filter(is_meant));
-        }
+        let is_meant = |stored: &StoredSession| stored.scope.is_some_and(|scope| (scope == Scope::Hook) == hooks);
+        self.stored_sessions(caller, is_meant).await
     }
 
     /// Ends a token or a hook of the caller's. `false`: there is no such one.

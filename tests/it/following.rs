@@ -334,6 +334,28 @@ fn following(server: &Server, token: &str, rest: &str) -> Client {
     client
 }
 
+/// It may not listen yet when the first message is sent, so messages are sent until one is heard.
+#[test]
+fn who_follows_from_now_on_hears_what_comes_next_and_nothing_older() {
+    let (_folder, server) = server();
+    let (_messi, messis) = server.login("messi");
+    let (mut henderson, hendersons) = server.login("henderson");
+    assert_eq!(henderson.ask(&format!("send {hendersons} messi  lama ")), SENT);
+    let mut client = following(&server, &messis, "now 300");
+    let stop = Arc::new(AtomicBool::new(false));
+    let heard = Arc::clone(&stop);
+    let sender = thread::spawn(move || {
+        while !heard.load(Ordering::Relaxed) {
+            assert_eq!(henderson.ask(&format!("send {hendersons} messi  baru ")), SENT);
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let texts = followed(&client.receive());
+    stop.store(true, Ordering::Relaxed);
+    sender.join().expect("all is sent");
+    assert!(!texts.is_empty() && texts.iter().all(|text| text == "baru"), "{texts:?}");
+}
+
 #[test]
 fn all_sessions_of_an_account_see_all_messages_also_those_that_it_sent() {
     let (_folder, server) = server();

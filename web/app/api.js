@@ -64,6 +64,8 @@ export function toConversation(c) {
 
 /** @param {string} name @param {string} password */
 export const login = async (name, password) => toPerson(await post('login', { name, password }));
+/** Makes the first account. @param {string} secret @param {string} name @param {string} password */
+export const setup = async (secret, name, password) => toPerson(await post('setup', { secret, name, password }));
 export const logout = () => ask('POST', 'logout');
 export const whoAmI = async () => toPerson(await get('me'));
 

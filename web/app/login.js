@@ -1,4 +1,4 @@
-// Name, password, language.
+// Name, password, language. At the link that a server without accounts prints, they make the first account.
 import { html, useRef, useState } from '../vendor/preact.js';
 import { LANGUAGES, choose, ended, recall, remember, setting, t } from './state.js';
 
@@ -11,6 +11,7 @@ function reason(error) {
 }
 
 export function Screen() {
+  const [secret] = useState(location.hash.startsWith('#setup=') ? location.hash.slice(7) : '');
   const [shown, setShown] = useState(false);
   const [busy, setBusy] = useState(false);
   const [wrong, setWrong] = useState('');
@@ -25,9 +26,11 @@ export function Screen() {
     setWrong('');
     try {
       const [api, { alone }, { enter }] = await Promise.all([import('./api.js'), import('./outbox.js'), import('./live.js')]);
-      const [who, secret] = [name.current.value.trim(), password.current.value];
+      const [who, word] = [name.current.value.trim(), password.current.value];
       await alone(async () => {
-        const person = await api.login(who, secret);
+        const person = await (secret ? api.setup(secret, who, word) : api.login(who, word));
+        // Who reads the address later learns nothing.
+        if (secret) history.replaceState(null, '', '/');
         remember('name', who);
         enter(person);
       });
@@ -41,6 +44,7 @@ export function Screen() {
   }
   return html`<main class="login">
     <h1 class="brand">chatd</h1>
+    ${secret && html`<p class="note">${t('first_account')}</p>`}
     ${ended.value && html`<p class="note" role="status">${t('session_ended')}</p>`}
     ${window.isSecureContext ? html`<form onSubmit=${submit}>
       <label for="name">${t('name')}</label>
@@ -48,13 +52,14 @@ export function Screen() {
         spellcheck=${false} required maxlength="64" defaultValue=${recall('name')} autofocus aria-describedby="wrong" />
       <label for="password">${t('password')}</label>
       <div class="field">
-        <input id="password" ref=${password} name="password" type=${shown ? 'text' : 'password'} autocomplete="current-password"
-          autocapitalize="none" spellcheck=${false} required aria-describedby="wrong" />
+        <input id="password" ref=${password} name="password" type=${shown ? 'text' : 'password'}
+          autocomplete=${secret ? 'new-password' : 'current-password'} autocapitalize="none" spellcheck=${false} required
+          aria-describedby="wrong" />
         <button type="button" class="link" aria-pressed=${shown} aria-controls="password"
           onClick=${() => setShown(!shown)}>${shown ? t('hide') : t('show')}</button>
       </div>
       <p id="wrong" class="wrong" role="alert">${wrong}</p>
-      <button class="wide" aria-disabled=${busy}>${busy ? t('logging_in') : t('log_in')}</button>
+      <button class="wide" aria-disabled=${busy}>${busy ? t('logging_in') : t(secret ? 'make_account' : 'log_in')}</button>
     </form>` : html`<p class="note" role="alert">${t('not_secure')}</p>`}
     <label class="vh" for="lang">${t('language')}</label>
     <select id="lang" value=${setting.lang.value} onChange=${(/** @type {any} */ e) => choose('lang', e.target.value)}>

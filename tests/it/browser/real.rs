@@ -1,8 +1,13 @@
 //! The page against `chatd serve` itself.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
 use super::driver::Driver;
 use super::{DESKTOP, go, send};
-use crate::support::{Folder, Server, address_in};
+use crate::support::{Folder, PATIENCE, Server, address_in};
 
 /// A server with the three accounts, and where its page is.
 fn serve(folder: &Folder) -> (Server, String) {
@@ -45,6 +50,26 @@ fn two_browsers_and_a_client_of_2020_talk() {
     messi.click(".convs a[href='#/c/lineker']");
     // The conversation before it may still stand there.
     messi.wait("document.querySelector('.m .text')?.textContent === 'dari tahun 2020'");
+}
+
+#[test]
+fn the_link_of_a_first_start_makes_the_first_account() {
+    let Some(driver) = Driver::start() else { return };
+    let folder = Folder::new("[web]\nlisten = \"127.0.0.1:0\"");
+    let (server, url) = serve(&folder);
+    let begun = Instant::now();
+    let secret = loop {
+        if let Some((_, rest)) = server.log().split_once("/#setup=") {
+            break rest.split_whitespace().next().unwrap_or_default().to_owned();
+        }
+        assert!(begun.elapsed() < PATIENCE, "no link is printed");
+        thread::sleep(Duration::from_millis(20));
+    };
+    let browser = driver.browser(DESKTOP.0, DESKTOP.1);
+    browser.log_in(&format!("{url}#setup={secret}"), "messi");
+    browser.wait("!location.href.includes('setup')");
+    let users: Value = serde_json::from_str(&folder.done(&["user", "list", "--json"], "")).expect("it is JSON");
+    assert_eq!((&users[0]["name"], &users[0]["admin"], users[1].is_null()), (&json!("messi"), &json!(true), true));
 }
 
 #[test]
