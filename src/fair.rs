@@ -1,5 +1,6 @@
 //! Queues in which turns go round: whoever queues many items delays only himself. Knows nothing of what waits.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,6 +68,20 @@ impl<K, Q> Default for Round<K, Q> {
 }
 
 impl<K: Copy + Eq + Hash, Q: FairQueue + Default> Round<K, Q> {
+    /// The next whose turn it is, of those keys that may have one.
+    fn pop_where(&mut self, may: impl Fn(K) -> bool) -> Option<(K, Q::Item)> {
+        let place = self.order.iter().position(|key| may(*key))?;
+        let key = self.order.remove(place)?;
+        let queue = self.queues.get_mut(&key)?;
+        let item = queue.pop();
+        self.len -= usize::from(item.is_some());
+        match queue.is_empty() {
+            true => _ = self.queues.remove(&key),
+            false => self.order.push_back(key),
+        }
+        item.map(|item| (key, item))
+    }
+
     fn pop_from(&mut self, key: K, pop: impl FnOnce(&mut Q) -> Option<Q::Item>) -> Option<Q::Item> {
         let queue = self.queues.get_mut(&key)?;
         let item = pop(queue)?;
@@ -123,15 +138,19 @@ impl<K: Copy + Eq + Hash, Q: FairQueue + Default> FairQueue for Round<K, Q> {
     }
 }
 
-/// A bounded number of turns at once; those who wait get theirs round by key.
+/// A bounded number of turns at once; those who wait get theirs round by key. Where there is more than one, no key has
+/// all, so that somebody else waits for none that has just begun.
 #[derive(Debug)]
 pub struct Turns<K: Copy + Eq + Hash> {
+    at_once: usize,
     state: Mutex<TurnState<K>>,
 }
 
 #[derive(Debug)]
 struct TurnState<K: Copy + Eq + Hash> {
     free: usize,
+    /// How many each key has; none that has none.
+    held: HashMap<K, usize>,
     waiting: Round<K, VecDeque<oneshot::Sender<Turn<K>>>>,
 }
 
@@ -140,21 +159,23 @@ struct TurnState<K: Copy + Eq + Hash> {
 pub struct Turn<K: Copy + Eq + Hash> {
     /// `None` once it was given on.
     turns: Option<Arc<Turns<K>>>,
+    key: K,
 }
 
 impl<K: Copy + Eq + Hash> Turns<K> {
     pub fn new(at_once: usize) -> Arc<Turns<K>> {
-        Arc::new(Turns { state: Mutex::new(TurnState { free: at_once, waiting: Round::default() }) })
+        let state = TurnState { free: at_once, held: HashMap::new(), waiting: Round::default() };
+        Arc::new(Turns { at_once, state: Mutex::new(state) })
     }
 
     /// Waits for a turn of `key`. Whoever stops waiting, loses it to the next.
     pub async fn take(self: &Arc<Turns<K>>, key: K) -> Turn<K> {
-        let turn = || Turn { turns: Some(self.clone()) };
         let mine = {
             let mut state = self.state();
-            if state.free > 0 {
+            if state.free > 0 && state.held(key) < self.most() {
                 state.free -= 1;
-                return turn();
+                *state.held.entry(key).or_default() += 1;
+                return Turn { turns: Some(self.clone()), key };
             }
             let (sender, mine) = oneshot::channel();
             state.waiting.push((key, ()), sender);
@@ -163,8 +184,31 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         match mine.await {
             Ok(turn) => turn,
             // Nobody drops a sender but with the turns themselves.
-            Err(_) => Turn { turns: None },
+            Err(_) => Turn { turns: None, key },
         }
+    }
+
+    /// How many turns one key may have.
+    fn most(&self) -> usize {
+        (self.at_once - 1).max(1)
+    }
+
+    /// Takes a turn back from `key`: to whom it goes.
+    fn pass_on(&self, key: K) -> Option<(K, oneshot::Sender<Turn<K>>)> {
+        let (most, mut state) = (self.most(), self.state());
+        let TurnState { free, held, waiting } = &mut *state;
+        if let Entry::Occupied(mut held) = held.entry(key) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+        let next = waiting.pop_where(|key| held.get(&key).is_none_or(|held| *held < most));
+        match &next {
+            Some((key, _)) => *held.entry(*key).or_default() += 1,
+            None => *free += 1,
+        }
+        next
     }
 
     fn state(&self) -> MutexGuard<'_, TurnState<K>> {
@@ -172,25 +216,23 @@ impl<K: Copy + Eq + Hash> Turns<K> {
     }
 }
 
+impl<K: Copy + Eq + Hash> TurnState<K> {
+    fn held(&self, key: K) -> usize {
+        self.held.get(&key).copied().unwrap_or_default()
+    }
+}
+
 impl<K: Copy + Eq + Hash> Drop for Turn<K> {
     fn drop(&mut self) {
         let Some(turns) = self.turns.take() else { return };
-        loop {
-            let next = {
-                let mut state = turns.state();
-                match state.waiting.pop() {
-                    Some(next) => next,
-                    None => {
-                        state.free += 1;
-                        return;
-                    }
-                }
-            };
-            match next.send(Turn { turns: Some(turns.clone()) }) {
+        let mut key = self.key;
+        while let Some((next, sender)) = turns.pass_on(key) {
+            match sender.send(Turn { turns: Some(turns.clone()), key: next }) {
                 Ok(()) => return,
                 // Whoever waited has gone.
                 Err(mut turn) => turn.turns = None,
             }
+            key = next;
         }
     }
 }
@@ -263,6 +305,24 @@ mod tests {
         drop(held);
         drop(late);
         let _again = turns.take(3).await;
+    }
+
+    #[tokio::test]
+    async fn no_key_has_all_turns() {
+        let turns = Turns::new(3);
+        let (first, second) = (turns.take(1).await, turns.take(1).await);
+        let mut third = Box::pin(turns.take(1));
+        assert!(futures_ready(&mut third).is_none(), "one is left for others");
+        let other = turns.take(2).await;
+        let mut next = Box::pin(turns.take(3));
+        assert!(futures_ready(&mut next).is_none(), "all are taken");
+        drop(other);
+        let next = futures_ready(&mut next).expect("who waited longer may not have it");
+        drop(first);
+        let third = futures_ready(&mut third).expect("one of its own came back");
+        drop((second, third, next));
+        let state = turns.state();
+        assert_eq!((state.free, state.held.len()), (3, 0));
     }
 
     /// What a future gives if it is ready now.
