@@ -1,18 +1,19 @@
 //! The server's end of the administrator's socket.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, Permissions};
 use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -25,6 +26,8 @@ use crate::repository::Repository;
 
 /// How many questions are answered at once.
 const AT_ONCE: usize = 16;
+/// How many connections may have asked nothing yet.
+const SILENT: usize = 64;
 /// How long the other end may take to ask, and to take each piece of its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait when no connection can be accepted.
@@ -64,8 +67,8 @@ impl AdminSocket {
     /// Answers until it is aborted.
     pub(crate) async fn serve(self, repository: Arc<dyn Repository>) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
+        let mut silent = Silent::default();
         loop {
-            let place = places.clone().acquire_owned().await;
             let stream = match self.accept().await {
                 Ok(stream) => stream,
                 Err(error) => {
@@ -74,12 +77,12 @@ impl AdminSocket {
                     continue;
                 }
             };
-            let (repository, spares) = (repository.clone(), self.spares.clone());
+            let (repository, spares, places) = (repository.clone(), self.spares.clone(), places.clone());
+            let newcomer = silent.add();
             tokio::spawn(async move {
-                let _place = place;
                 if is_allowed(&stream) {
                     // Whoever is too slow, or goes away, asks again.
-                    let _ = answer(stream, &*repository).await;
+                    let _ = answer(stream, newcomer, &places, &*repository).await;
                 } else {
                     warn!("somebody else than the owner and root has asked at the administrator's socket");
                 }
@@ -100,6 +103,26 @@ impl AdminSocket {
             Poll::Ready(accepted) => accepted.map(|(stream, _)| stream),
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
+    }
+}
+
+/// The connections that have asked nothing yet, oldest first. Where there are too many, the oldest is closed, so that
+/// connections that stay silent keep nobody out.
+#[derive(Default)]
+struct Silent(VecDeque<Weak<Notify>>);
+
+impl Silent {
+    /// Counts a connection in until what this returns is dropped, or notified: then it is to be closed.
+    fn add(&mut self) -> Arc<Notify> {
+        self.0.retain(|connection| connection.strong_count() > 0);
+        if self.0.len() == SILENT
+            && let Some(oldest) = self.0.pop_front().and_then(|oldest| oldest.upgrade())
+        {
+            oldest.notify_one();
+        }
+        let newcomer = Arc::new(Notify::new());
+        self.0.push_back(Arc::downgrade(&newcomer));
+        newcomer
     }
 }
 
@@ -142,11 +165,21 @@ fn is_allowed(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
 }
 
-async fn answer(mut stream: UnixStream, repository: &dyn Repository) -> io::Result<()> {
+async fn answer(
+    mut stream: UnixStream,
+    is_to_close: Arc<Notify>,
+    places: &Semaphore,
+    repository: &dyn Repository,
+) -> io::Result<()> {
     let mut line = Vec::new();
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read.take(QUESTION_BYTES as u64));
-    timeout(PATIENCE, read.read_until(b'\n', &mut line)).await??;
+    tokio::select! {
+        asked = timeout(PATIENCE, read.read_until(b'\n', &mut line)) => drop(asked??),
+        () = is_to_close.notified() => return Ok(()),
+    }
+    drop(is_to_close);
+    let _place = places.acquire().await;
     let result = match parse(&line) {
         Ok(command) => {
             info!(target: NOT_LIMITED, ?command, "an administrator asks");

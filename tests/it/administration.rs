@@ -168,6 +168,22 @@ fn the_administrators_door_is_open_when_the_ports_are_crowded() {
 }
 
 #[test]
+fn the_administrators_door_is_open_when_many_connections_there_say_nothing() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let _server = Server::start(&folder);
+    let socket = socket_of(&folder);
+    let mut silent: Vec<_> = (0..300).map(|_| UnixStream::connect(&socket).expect("the server listens")).collect();
+    assert!(ask(&socket, b"{\"version\": 1, \"command\": \"health\"}\n").contains("\"Ok\":{\"done\""));
+    let newest = silent.last_mut().expect("there are 300");
+    newest.write_all(b"{\"version\": 1, \"command\": \"health\"}\n").expect("it is not closed");
+    newest.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+    let mut answer = String::new();
+    BufReader::new(newest).read_line(&mut answer).expect("an answer comes");
+    assert!(answer.contains("\"Ok\":{\"done\""), "{answer}");
+}
+
+#[test]
 fn the_administrators_door_is_open_when_no_descriptor_is_left() {
     let folder = Folder::new("");
     folder.add_three();
