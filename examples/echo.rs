@@ -8,7 +8,7 @@ use std::time::Duration;
 use chatd::client::link::Link;
 use chatd::client::{RemoteServer, ServerAddress};
 use chatd::model::{LookupName, Password, Token};
-use chatd::protocol::{Command, Reply, Request, Send};
+use chatd::protocol::{Command, ConversationKind, HistoryEntry, Reply, Request, Send};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -33,17 +33,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn answer_all(link: &mut Link, token: Token) -> Result<(), Box<dyn Error>> {
     loop {
-        let senders = match link.mail(token, Duration::from_secs(60)).await? {
-            Reply::Inbox(senders) => senders,
+        let messages = match link.mail(token, Duration::from_secs(60)).await? {
+            Reply::Fetched(messages) => messages,
             other => return Err(format!("no mail: {other:?}").into()),
         };
-        for from in senders {
-            for message in from.messages {
-                let recipient = LookupName::of(from.username.as_str());
-                let answer = Command::Send(Send { recipient, text: message.text });
-                link.call(&answer.with(token)).await?;
-                println!("answered {}", from.username.as_str());
-            }
+        for HistoryEntry { message, from, to, kind, .. } in messages.into_iter().map(|message| message.entry) {
+            // What was sent to a group is answered there.
+            let recipient = if kind == ConversationKind::Group { to.username } else { from.username };
+            let send = Send { recipient: LookupName::of(recipient.as_str()), text: message.text };
+            link.call(&Command::Send(send).with(token)).await?;
+            println!("answered {}", recipient.as_str());
         }
     }
 }

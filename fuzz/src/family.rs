@@ -75,6 +75,7 @@ fn answer(request: &Request, token: Token, theirs: &[u8]) -> Reply {
         Command::Logout => Reply::LoggedOut { token, username: name },
         Command::Show => Reply::Online(vec![name.clone(), name]),
         Command::Inbox => Reply::Inbox(senders()),
+        Command::Fetch { .. } => Reply::Fetched(senders().into_iter().flat_map(SenderMessages::into_fetched).collect()),
         Command::Group(GroupCommand::List) => Reply::Groups(vec![name.clone(), name]),
         Command::Group(_) | Command::Family(FamilyCommand::CreateGroup { .. }) => Reply::GroupChanged,
         Command::Family(FamilyCommand::Accounts) => Reply::Family(FamilyReply::Accounts(vec![name.clone(), name])),

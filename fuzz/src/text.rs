@@ -28,7 +28,8 @@ pub fn check(data: &[u8]) {
     };
     let throttled = Refusal::Throttled { retry_after: Duration::from_secs(9) };
     let refusals = [Refusal::UnknownUser, Refusal::UnknownToken, Refusal::Unavailable, throttled].map(Reply::Refused);
-    for reply in refusals.iter().chain(&[Reply::Online(vec![name]), Reply::Inbox(vec![inbox])]) {
+    let fetched = Reply::Fetched(inbox.clone().into_fetched());
+    for reply in refusals.iter().chain(&[Reply::Online(vec![name]), Reply::Inbox(vec![inbox]), fetched]) {
         harmless(&render(&echo, reply));
     }
     if let Err(refusal) = request {

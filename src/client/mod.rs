@@ -43,7 +43,7 @@ use tokio_util::either::Either;
 use self::connect::{Deadline, NoConnection};
 use crate::model::Token;
 use crate::protocol::client::{Unreadable, Unwritable, read, write};
-use crate::protocol::{Command, Refusal, Reply, Request};
+use crate::protocol::{Command, Refusal, Reply, Request, SenderMessages};
 use crate::transport::stream::{PeerState, Stream};
 
 /// How long it may take for a reply: a login waits for its turn.
@@ -154,8 +154,18 @@ type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 pub struct ClientConnection {
     stream: Wire,
     address: ServerAddress,
-    /// The server answered that it does not know `wait`.
-    polls: bool,
+    /// The best way to be handed mail of which the server has not said that it does not know it.
+    way: MailWay,
+}
+
+/// How mail is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MailWay {
+    /// With numbers and times.
+    Fetch,
+    Wait,
+    /// Again and again.
+    Inbox,
 }
 
 impl RemoteServer {
@@ -184,7 +194,7 @@ impl ClientConnection {
     pub async fn open(server: &RemoteServer) -> Result<ClientConnection, ClientError> {
         let address = server.address.clone();
         match server.connect().await {
-            Ok(stream) => Ok(ClientConnection { stream, address, polls: false }),
+            Ok(stream) => Ok(ClientConnection { stream, address, way: MailWay::Fetch }),
             Err(why) => Err(ClientError::Unreachable { address, why }),
         }
     }
@@ -276,8 +286,8 @@ impl ClientConnection {
 }
 
 impl ClientConnection {
-    /// Waits for mail for as long as `patience` says, and gives what [`Command::Inbox`] would, empty in the end. A
-    /// server that cannot wait is asked again and again.
+    /// Waits for mail for as long as `patience` says, and gives what [`Command::Fetch`] would, empty in the end. An old
+    /// server that cannot wait is asked again and again; where it tells no numbers and times, they are 0.
     pub async fn mail(&mut self, token: Token, patience: Duration) -> Result<Reply, ClientError> {
         let give_up = Instant::now() + patience;
         loop {
@@ -290,15 +300,22 @@ impl ClientConnection {
     }
 
     async fn ask_for_mail(&mut self, token: Token, at_most: Duration) -> Result<Reply, ClientError> {
-        if !self.polls {
-            // The wire has whole seconds.
-            let at_most = Duration::from_secs(at_most.as_secs());
-            match self.call_within(&Command::Wait { at_most }.with(token), at_most + LATE).await? {
-                Reply::Refused(Refusal::UnknownCommand) => self.polls = true,
+        // The wire has whole seconds.
+        let at_most = Duration::from_secs(at_most.as_secs());
+        loop {
+            let (command, limit, next) = match self.way {
+                MailWay::Fetch => (Command::Fetch { at_most }, at_most + LATE, MailWay::Wait),
+                MailWay::Wait => (Command::Wait { at_most }, at_most + LATE, MailWay::Inbox),
+                MailWay::Inbox => (Command::Inbox, REPLY, MailWay::Inbox),
+            };
+            match self.call_within(&command.with(token), limit).await? {
+                Reply::Refused(Refusal::UnknownCommand) if self.way != next => self.way = next,
+                Reply::Inbox(senders) => {
+                    return Ok(Reply::Fetched(senders.into_iter().flat_map(SenderMessages::into_fetched).collect()));
+                }
                 reply => return Ok(reply),
             }
         }
-        self.call(&Command::Inbox.with(token)).await
     }
 }
 
@@ -308,9 +325,9 @@ fn begins_tls(reply: &[u8]) -> bool {
     matches!(reply, [21 | 22, 3, ..])
 }
 
-/// An inbox without a message; it may name senders.
+/// Nothing was fetched.
 pub fn is_empty(reply: &Reply) -> bool {
-    matches!(reply, Reply::Inbox(senders) if senders.iter().all(|from| from.messages.is_empty()))
+    matches!(reply, Reply::Fetched(messages) if messages.is_empty())
 }
 
 #[cfg(test)]

@@ -1,18 +1,20 @@
 //! The wire of the original server from the client's end: writes the requests that [`crate::protocol::json::parse`]
 //! reads and reads the replies that [`crate::protocol::json::render`] writes. Knows nothing of connections.
 
-use std::fmt;
+mod shapes;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-
-use crate::model::{BadLabel, BadPassword, Foreign, Message, MessageId, SessionId, Timestamp, Token, Username};
+use self::shapes::{
+    ConversationRead, ConversationsRead, FollowedRead, MessageRead, Messages, Ordered, PastRead, PersonRead,
+    ReceiptRead, ReplyObject, ReplyStatus, SessionRead,
+};
+use crate::model::{BadLabel, BadPassword, FileId, Foreign, Message, MessageId, SessionId, Timestamp, Token, Username};
 use crate::protocol::account::{PASSWORD_CHANGED, RENAMED, SESSION_ENDED};
 use crate::protocol::json::parse;
 use crate::protocol::value::{ACKNOWLEDGED, GROUP, GROUP_CHANGED, refused, sent_to_some};
 use crate::protocol::{
-    AccountReply, ConversationEntry, ConversationKind, Conversations, FollowReply, GroupReadCount, HistoryEntry,
-    Number, OwnSession, Person, Profile, ReadBy, Receipt, Refusal, Reply, Request, SenderMessages, grammar,
+    AccountReply, ConversationEntry, ConversationKind, Conversations, FetchedMessage, FollowReply, GroupReadCount,
+    HistoryEntry, InboxFile, Number, OwnSession, Person, Profile, ReadBy, Receipt, Refusal, Reply, Request,
+    SenderMessages, grammar,
 };
 
 /// Something in the request has a space or a line end where a line of words cannot have one.
@@ -59,6 +61,9 @@ pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
         ReplyObject { messages: Some(Messages::Names(list)), .. } => Ok(Reply::Online(names(&list))),
         ReplyObject { messages: Some(Messages::Inbox(Ordered(senders))), .. } => {
             Ok(Reply::Inbox(senders.into_iter().map(from_sender).collect()))
+        }
+        ReplyObject { fetch: Some(messages), .. } => {
+            messages.into_iter().map(fetched).collect::<Result<_, _>>().map(Reply::Fetched)
         }
         ReplyObject { history: Some(messages), .. } => {
             messages.into_iter().map(past).collect::<Result<_, _>>().map(Reply::History)
@@ -139,114 +144,6 @@ fn known(words: &str) -> Option<Refusal> {
     constant.into_iter().chain(numbers).find(|refusal| refused(*refusal) == words).or_else(throttled)
 }
 
-#[derive(Deserialize)]
-struct ReplyObject {
-    status: ReplyStatus,
-    tokenid: Option<String>,
-    message: Option<String>,
-    messages: Option<Messages>,
-    history: Option<Vec<PastRead>>,
-    sent: Option<Vec<ReceiptRead>>,
-    groups: Option<Vec<String>>,
-    members: Option<Vec<String>>,
-    follow: Option<FollowedRead>,
-    conversations: Option<ConversationsRead>,
-    read: Option<u64>,
-    id: Option<i64>,
-    sessions: Option<Vec<SessionRead>>,
-    people: Option<Vec<PersonRead>>,
-}
-
-#[derive(Deserialize)]
-enum ReplyStatus {
-    #[serde(rename = "OK")]
-    Ok,
-    #[serde(rename = "ERROR")]
-    Error,
-}
-
-/// What stands under `messages`: each request has its own.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Messages {
-    Token(String),
-    Names(Vec<String>),
-    Inbox(Ordered<Vec<MessageRead>>),
-}
-
-#[derive(Deserialize)]
-struct MessageRead {
-    msg_from: String,
-    msg_to: String,
-    msg: String,
-}
-
-#[derive(Deserialize)]
-struct PastRead {
-    id: i64,
-    time: String,
-    from: String,
-    to: String,
-    msg_from: String,
-    msg_to: String,
-    msg: String,
-    kind: Option<String>,
-    read: Option<String>,
-    read_by: Option<u64>,
-    of: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct ReceiptRead {
-    id: i64,
-    time: String,
-    read: Option<String>,
-    read_by: Option<u64>,
-    of: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct FollowedRead {
-    messages: Vec<PastRead>,
-    next: i64,
-    more: bool,
-    reads: u64,
-}
-
-#[derive(Deserialize)]
-struct ConversationsRead {
-    list: Vec<ConversationRead>,
-    next: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct ConversationRead {
-    with: String,
-    name: String,
-    kind: Option<String>,
-    unread: u64,
-    read_to: i64,
-    other_read_to: i64,
-    newest: PastRead,
-}
-
-#[derive(Deserialize)]
-struct SessionRead {
-    id: i64,
-    created: String,
-    last_used: String,
-    address: String,
-    label: String,
-    current: bool,
-}
-
-#[derive(Deserialize)]
-struct PersonRead {
-    user: String,
-    name: String,
-    online: bool,
-}
-
 fn session(read: SessionRead) -> Result<OwnSession, Unreadable> {
     Ok(OwnSession {
         id: SessionId(read.id),
@@ -282,6 +179,18 @@ fn conversations(read: ConversationsRead) -> Result<Conversations, Unreadable> {
     };
     let list = read.list.into_iter().map(entry).collect::<Result<_, _>>()?;
     Ok(Conversations { list, next: read.next.map(MessageId) })
+}
+
+fn fetched(mut read: PastRead) -> Result<FetchedMessage, Unreadable> {
+    let (message, id) = (MessageId(read.id), read.fileid.take());
+    let file = match (id, read.file_name.take(), read.file_content.take()) {
+        (Some(id), Some(name), Some(data)) => {
+            let id = FileId(id.parse().map_err(|_| Unreadable::Shape)?);
+            Some(InboxFile { message, id, name, data: data.into() })
+        }
+        _ => None,
+    };
+    Ok(FetchedMessage { entry: past(read)?, file })
 }
 
 fn past(read: PastRead) -> Result<HistoryEntry, Unreadable> {
@@ -336,33 +245,6 @@ fn from_sender((username, messages): (String, Vec<MessageRead>)) -> SenderMessag
         recipient,
         messages: messages.into_iter().map(message).collect(),
         to_groups,
-    }
-}
-
-/// An object whose keys keep their order.
-struct Ordered<V>(Vec<(String, V)>);
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Ordered<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor<V>(std::marker::PhantomData<V>);
-
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
-            type Value = Ordered<V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered<V>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Ordered(entries))
-            }
-        }
-
-        deserializer.deserialize_map(EntriesVisitor(std::marker::PhantomData))
     }
 }
 

@@ -80,6 +80,7 @@ grammar! {
     "show"    NeedsToken () => { Command::Show }
     "logout"  NeedsToken () => { Command::Logout }
     "wait"    NeedsToken (at_most: Seconds) => { Command::Wait { at_most } }
+    "fetch"   NeedsToken (at_most: OptionalSeconds) => { Command::Fetch { at_most } }
     "ack"     NeedsToken () => { Command::Ack }
     "history" NeedsToken (username: Name, before: BeforeId, count: Count) => { Command::History { username, before, count } }
     "group"   NeedsToken (command: GroupWords) => { Command::Group(command) }

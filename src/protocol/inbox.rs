@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Refusal, Reply};
+use super::{InboxFile, Refusal, Reply};
 use crate::model::{Message, MessageId, Timestamp, Username};
 
 /// A message of a conversation.
@@ -20,6 +20,15 @@ pub struct HistoryEntry {
     pub read_at: Option<Timestamp>,
     /// How many have read one to a group, where that was asked for.
     pub readers: Option<ReadBy>,
+}
+
+/// A message that was handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedMessage {
+    /// The message, which waits still; of one to a group it is not said how many have read it.
+    pub entry: HistoryEntry,
+    /// The file that it brings.
+    pub file: Option<InboxFile>,
 }
 
 /// With whom messages are exchanged.
@@ -120,6 +129,22 @@ impl SenderMessages {
     pub fn recipient_of(&self, place: usize) -> &str {
         let group = self.to_groups.binary_search_by_key(&place, |(place, _)| *place);
         group.map_or(&self.recipient, |place| &self.to_groups[place].1)
+    }
+}
+
+impl SenderMessages {
+    /// The same one by one, as if they had been fetched. Numbers and times are those that are there, and the names of
+    /// recipients are display names alone.
+    pub fn into_fetched(self) -> Vec<FetchedMessage> {
+        let fetched = |(place, message): (usize, &Message)| {
+            let is_to_group = self.to_groups.binary_search_by_key(&place, |(place, _)| *place).is_ok();
+            let from = Profile { username: self.username.clone(), display_name: self.sender.clone() };
+            let to = Profile { username: Username::stored(""), display_name: self.recipient_of(place).to_owned() };
+            let kind = if is_to_group { ConversationKind::Group } else { ConversationKind::Person };
+            let entry = HistoryEntry { message: message.clone(), from, to, kind, read_at: None, readers: None };
+            FetchedMessage { entry, file: None }
+        };
+        self.messages.iter().enumerate().map(fetched).collect()
     }
 }
 

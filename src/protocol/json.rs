@@ -13,8 +13,8 @@ use super::parts::{Cursor, Place, Spell, Step};
 use super::python::{string, texts};
 use super::value::{GROUP, Value};
 use super::{
-    ConversationEntry, ConversationKind, Conversations, FollowReply, GroupReadCount, HistoryEntry, InboxFile, ReadBy,
-    Receipt, Refusal, Reply, Request, SenderMessages,
+    ConversationEntry, ConversationKind, Conversations, FetchedMessage, FollowReply, GroupReadCount, HistoryEntry,
+    InboxFile, ReadBy, Receipt, Refusal, Reply, Request, SenderMessages,
 };
 use crate::model::{MessageId, Timestamp, Token, Username};
 
@@ -105,6 +105,7 @@ impl Spell for JsonSpelling {
             Value::Number(number) => write!(out, "{number}").expect("a Vec takes every byte"),
             Value::Names(names) => return at.item(names, out, |name, out| string(name.as_str(), out)),
             Value::Inbox(senders, files) => return inbox(senders, files, at, out),
+            Value::Fetched(messages) => return fetched(messages, at, out),
             Value::LongText(text) => return long_text(text, at, out),
             Value::Files(list) => return files(list, at, out),
             Value::History(messages) => return history(messages, at, out),
@@ -146,13 +147,33 @@ pub(super) fn inbox(senders: &[SenderMessages], files: &[InboxFile], at: &mut Pl
     };
     out.push(b'{');
     let people = [("msg_from", &*from.sender), ("msg_to", from.recipient_of(at.item - 1))];
-    let Ok(place) = files.binary_search_by_key(&message.id, |file| file.message) else {
-        up_to_text(&people, out);
-        return at.text(&message.text);
+    let file = files.binary_search_by_key(&message.id, |file| file.message).ok().map(|place| &files[place]);
+    content(&people, &message.text, file, at, out)
+}
+
+/// Messages that were handed out are a list.
+fn fetched(messages: &[FetchedMessage], at: &mut Place, out: &mut Vec<u8>) -> Step {
+    if at.takes_text_end() {
+        out.extend_from_slice(b"\"}");
+    }
+    let Some(FetchedMessage { entry, file }) = at.next(messages, out) else { return Step::Over };
+    past(entry, file.as_ref(), at, out)
+}
+
+/// Names, text and file of a message, up to the longest of them.
+fn content(
+    people: &[(&str, &str)],
+    text: &Arc<str>,
+    file: Option<&InboxFile>,
+    at: &mut Place,
+    out: &mut Vec<u8>,
+) -> Step {
+    let Some(InboxFile { id, name, data, .. }) = file else {
+        up_to_text(people, out);
+        return at.text(text);
     };
-    let InboxFile { id, name, data, .. } = &files[place];
-    texts(&people, out);
-    texts(&[("msg", &message.text), ("fileid", &id.to_string()), ("file_name", name)], out);
+    texts(people, out);
+    texts(&[("msg", text), ("fileid", &id.to_string()), ("file_name", name)], out);
     out.extend_from_slice(b"\"file_content\": \"");
     at.text(data)
 }
@@ -187,16 +208,17 @@ fn history(messages: &[HistoryEntry], at: &mut Place, out: &mut Vec<u8>) -> Step
         how_read(&messages[at.item - 1], out);
     }
     let Some(entry) = at.next(messages, out) else { return Step::Over };
-    past(entry, at, out)
+    past(entry, None, at, out)
 }
 
-/// A message of a conversation, up to its text.
-fn past(HistoryEntry { message, from, to, kind, .. }: &HistoryEntry, at: &mut Place, out: &mut Vec<u8>) -> Step {
+/// A message of a conversation, up to its text or its file.
+fn past(entry: &HistoryEntry, file: Option<&InboxFile>, at: &mut Place, out: &mut Vec<u8>) -> Step {
+    let HistoryEntry { message, from, to, kind, .. } = entry;
     sent(message.id, message.sent_at, out);
     texts(&[("from", from.username.as_str()), ("to", to.username.as_str())], out);
     self::kind(*kind, out);
-    up_to_text(&[("msg_from", &from.display_name), ("msg_to", &to.display_name)], out);
-    at.text(&message.text)
+    let people = [("msg_from", from.display_name.as_str()), ("msg_to", to.display_name.as_str())];
+    content(&people, &message.text, file, at, out)
 }
 
 /// A part of what somebody sent and received is an object with a list.
@@ -232,7 +254,7 @@ fn conversations(conversations: &Conversations, at: &mut Place, out: &mut Vec<u8
     self::kind(*kind, out);
     write!(out, "\"unread\": {unread}, \"read_to\": {read_to}, \"other_read_to\": {other_read_to}, \"newest\": ")
         .expect("a Vec takes every byte");
-    past(newest, at, out)
+    past(newest, None, at, out)
 }
 
 /// What became of a message.

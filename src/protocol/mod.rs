@@ -22,8 +22,8 @@ pub use self::account::{AccountCommand, AccountReply, OwnSession, Person};
 pub use self::family::{FamilyCommand, FamilyReply, InboxFile, OnlinePerson};
 pub use self::groups::{GroupCommand, GroupReadCount};
 pub use self::inbox::{
-    ConversationEntry, ConversationKind, Conversations, FollowReply, HistoryEntry, Profile, ReadBy, Receipt,
-    SenderMessages,
+    ConversationEntry, ConversationKind, Conversations, FetchedMessage, FollowReply, HistoryEntry, Profile, ReadBy,
+    Receipt, SenderMessages,
 };
 pub use self::number::Number;
 
@@ -76,6 +76,11 @@ pub enum Command {
     Logout,
     /// Read all that waits, as soon as there is something.
     Wait {
+        /// How long to wait; the server may have a limit of its own.
+        at_most: Duration,
+    },
+    /// The same, with the number and the time of each message, and whom it was sent to.
+    Fetch {
         /// How long to wait; the server may have a limit of its own.
         at_most: Duration,
     },
@@ -154,6 +159,8 @@ pub enum Reply {
     Stored(MessageId),
     /// What waited, by sender, in the order of their first message ever.
     Inbox(Vec<SenderMessages>),
+    /// What waited, with numbers and times, oldest first.
+    Fetched(Vec<FetchedMessage>),
     /// Who is logged in, in the order of their oldest living session.
     Online(Vec<Username>),
     /// The session has ended.

@@ -3,7 +3,7 @@
 /// A parameter that is a whole number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
-    /// Of `wait`.
+    /// Of `wait`, `fetch` and `follow`.
     Seconds,
     /// Of `history`.
     BeforeId,

@@ -66,12 +66,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Message, MessageId, Timestamp, Username};
+    use crate::model::{FileId, Message, MessageId, Timestamp, Username};
     use crate::protocol::ConversationKind::Group;
     use crate::protocol::parts::PART;
     use crate::protocol::value::ITEM;
     use crate::protocol::{
-        ConversationEntry, Conversations, FollowReply, HistoryEntry, Profile, ReadBy, Receipt, SenderMessages,
+        ConversationEntry, Conversations, FetchedMessage, FollowReply, HistoryEntry, InboxFile, Profile, ReadBy,
+        Receipt, SenderMessages,
     };
 
     fn name(text: &str) -> Username {
@@ -95,6 +96,13 @@ mod tests {
         ConversationEntry { with, kind: Group, unread: u64::MAX, read_to: last, other_read_to: last, newest }
     }
 
+    /// A message with a file, of which only the data are long.
+    fn fetched(data: &str) -> FetchedMessage {
+        let (message, id) = (MessageId(i64::MAX), FileId(i64::MAX));
+        let file = Some(InboxFile { message, id, name: data.chars().take(63).collect(), data: data.into() });
+        FetchedMessage { entry: past(""), file }
+    }
+
     fn replies(texts: &[String]) -> Vec<Reply> {
         let from = SenderMessages {
             username: name("l'ineta"),
@@ -106,6 +114,8 @@ mod tests {
         let receipt = Receipt { id: MessageId(i64::MAX), sent_at: Timestamp(0), read_at: None };
         vec![
             Reply::Inbox(vec![from]),
+            Reply::Fetched(texts.iter().map(|text| FetchedMessage { entry: past(text), file: None }).collect()),
+            Reply::Fetched(texts.iter().map(|text| fetched(text)).collect()),
             Reply::History(texts.iter().map(|text| past(text)).collect()),
             Reply::Status(vec![receipt; texts.len()]),
             Reply::Follow(FollowReply {

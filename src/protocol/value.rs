@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::account::{PASSWORD_CHANGED, RENAMED, SESSION_ENDED};
 use super::parts::ESCAPED;
 use super::{
-    AccountReply, ConversationEntry, Conversations, FamilyReply, FollowReply, GroupReadCount, HistoryEntry, InboxFile,
-    OnlinePerson, OwnSession, Person, Profile, Receipt, Refusal, Reply, SenderMessages,
+    AccountReply, ConversationEntry, Conversations, FamilyReply, FetchedMessage, FollowReply, GroupReadCount,
+    HistoryEntry, InboxFile, OnlinePerson, OwnSession, Person, Profile, Receipt, Refusal, Reply, SenderMessages,
 };
 use crate::model::{Message, Username};
 
@@ -34,6 +34,8 @@ pub(super) enum Value<'a> {
     Names(&'a [Username]),
     /// An object with a list for each sender, and the files that messages in it bring.
     Inbox(&'a [SenderMessages], &'a [InboxFile]),
+    /// A list of messages, and the files that they bring.
+    Fetched(&'a [FetchedMessage]),
     /// A string that may be long.
     LongText(&'a Arc<str>),
     /// An object with a list of names for each sender.
@@ -84,6 +86,7 @@ impl Reply {
             Reply::Acknowledged => ("message", Value::text(ACKNOWLEDGED)),
             Reply::Read(messages) => ("read", Value::Number(*messages)),
             Reply::Inbox(senders) => ("messages", Value::Inbox(senders, &[])),
+            Reply::Fetched(messages) => ("fetch", Value::Fetched(messages)),
             Reply::Online(names) => ("messages", Value::Names(names)),
             Reply::Groups(names) => ("groups", Value::Names(names)),
             Reply::Members(names) => ("members", Value::Names(names)),
@@ -132,6 +135,10 @@ impl Reply {
                                 .all(|(place, m)| fits(&[&*from.sender, from.recipient_of(place), &m.text]))
                     })
             }
+            Value::Fetched(messages) => messages.iter().all(|fetched| {
+                let file = fetched.file.as_ref();
+                past_fits(&fetched.entry, &mut fits) && file.is_none_or(|file| fits(&[&file.name, &file.data]))
+            }),
             Value::History(messages) => messages.iter().all(|past| past_fits(past, &mut fits)),
             Value::Receipts(receipts) => receipts.iter().all(|_| fits(&[])),
             Value::ReadCounts(receipts) => receipts.iter().all(|_| fits(&[])),
@@ -152,6 +159,7 @@ impl Reply {
     pub fn held(&self) -> usize {
         let message = |message: &Message| size_of::<Message>() + COUNTED + message.text.len();
         let names = |past: &HistoryEntry| past.from.display_name.len() + past.to.display_name.len();
+        let brought = |file: &InboxFile| size_of::<InboxFile>() + file.data.len();
         let entry = |past: &HistoryEntry| size_of::<HistoryEntry>() + names(past) + message(&past.message);
         match self.value().1 {
             Value::Text(_) | Value::Number(_) => 0,
@@ -162,13 +170,16 @@ impl Reply {
                 list.iter().flat_map(|(_, names)| names).map(|name| size_of::<String>() + name.len()).sum()
             }
             Value::Inbox(senders, files) => {
-                let brought: usize = files.iter().map(|file| size_of::<InboxFile>() + file.data.len()).sum();
+                let brought: usize = files.iter().map(brought).sum();
                 let people = |from: &SenderMessages| {
                     let groups = from.to_groups.len() * size_of::<(usize, Arc<str>)>();
                     size_of::<SenderMessages>() + from.sender.len() + from.recipient.len() + groups
                 };
                 let sent = senders.iter().map(|from| people(from) + from.messages.iter().map(message).sum::<usize>());
                 brought + sent.sum::<usize>()
+            }
+            Value::Fetched(messages) => {
+                messages.iter().map(|fetched| entry(&fetched.entry) + fetched.file.as_ref().map_or(0, brought)).sum()
             }
             Value::History(messages) => messages.iter().map(entry).sum(),
             Value::Receipts(receipts) => size_of_val(receipts),

@@ -44,13 +44,14 @@ impl Need {
     /// What a command wants to do.
     pub(super) fn of(command: &Command) -> Need {
         use Command::{
-            Account, Ack, Auth, Conversations, Family, Follow, Group, History, Inbox, Logout, Read, Send, SendOnce,
-            Show, Status, Wait,
+            Account, Ack, Auth, Conversations, Family, Fetch, Follow, Group, History, Inbox, Logout, Read, Send,
+            SendOnce, Show, Status, Wait,
         };
         match command {
             Send(_) | SendOnce { .. } => Need::Send,
             Inbox
             | Wait { .. }
+            | Fetch { .. }
             | Ack
             | History { .. }
             | Status { .. }

@@ -9,9 +9,9 @@ use tracing::{debug, error};
 
 use super::family::{AT_ONCE, SendTally};
 use super::{Caller, Outcome, Peer, PerMessage, Service, unavailable};
-use crate::model::{FileId, FileName, FileWord, LookupName, MessageId, UserId, Username};
+use crate::model::{FileId, FileName, FileWord, LookupName, Message, MessageId, UserId, Username};
 use crate::protocol::family::FileRecipients;
-use crate::protocol::{FamilyReply, InboxFile, Refusal, Reply, Send, SenderMessages};
+use crate::protocol::{FamilyReply, InboxFile, Refusal, Reply, Send};
 use crate::repository::{FileQuery, NewFile, NewMessage, SentFile};
 
 /// How many files are told of at once, at the most.
@@ -90,27 +90,25 @@ impl Service {
         Ok(Some(file.spelling.word(pieces.iter().map(Vec::as_slice)).into()))
     }
 
-    /// An inbox with the files that its messages bring. Only a message without a text can bring one.
-    pub(super) async fn with_files(&self, reader: UserId, reply: Reply) -> Result<Reply, Refusal> {
-        let Reply::Inbox(senders) = reply else { return Ok(reply) };
-        let empty = |from: &SenderMessages| {
-            from.messages.iter().filter(|message| message.text.is_empty()).map(|message| message.id).collect::<Vec<_>>()
-        };
-        let ids: Vec<MessageId> = senders.iter().flat_map(empty).collect();
-        if ids.is_empty() {
-            return Ok(Reply::Inbox(senders));
-        }
+    /// The files that these messages bring, in the order of the messages. Only one without a text can bring one.
+    pub(super) async fn files_brought<'a>(
+        &self,
+        reader: UserId,
+        messages: impl Iterator<Item = &'a Message>,
+    ) -> Result<Vec<InboxFile>, Refusal> {
+        let ids: Vec<MessageId> =
+            messages.filter(|message| message.text.is_empty()).map(|message| message.id).collect();
         let mut files = Vec::new();
+        if ids.is_empty() {
+            return Ok(files);
+        }
         for received in self.repository.files_of(reader, ids).await.map_err(unavailable)? {
             if let Some(data) = self.file_word(reader, &received.file).await? {
                 let SentFile { id, name, .. } = received.file;
                 files.push(InboxFile { message: received.message, id, name, data });
             }
         }
-        match files.is_empty() {
-            true => Ok(Reply::Inbox(senders)),
-            false => Ok(Reply::Family(FamilyReply::Inbox(senders, files))),
-        }
+        Ok(files)
     }
 
     /// A file that was sent to the caller.

@@ -30,6 +30,7 @@ pub use self::caller::TokenState;
 pub(crate) use self::caller::{Authenticated, Caller, Need, Outcome};
 pub(crate) use self::following::FollowRequest;
 pub(crate) use self::groups::{GroupProfile, MemberProfile};
+use self::inbox::Handout;
 pub use self::register::RegisterRule;
 pub(crate) use self::tokens::TokenRequest;
 use crate::auth::password::Passwords;
@@ -162,10 +163,10 @@ impl Service {
             Command::SendOnce { key, recipient, text } => {
                 return self.send_once(peer, &caller, key, Send { recipient, text }).await;
             }
-            Command::Inbox => self.inbox(peer, &caller).await,
+            Command::Inbox => self.hand_out(peer, &caller, Handout::BySender).await,
             Command::Show => self.while_open(&caller, self.show(&caller)).await,
             Command::Logout => self.logout(peer, &caller).await,
-            command @ (Command::Wait { .. } | Command::Follow { .. }) => {
+            command @ (Command::Wait { .. } | Command::Fetch { .. } | Command::Follow { .. }) => {
                 let never_interrupted = pending::<Result<(), Infallible>>();
                 let Ok(outcome) = Box::pin(self.attend(peer, caller, command, never_interrupted)).await;
                 return outcome;
@@ -196,7 +197,8 @@ impl Service {
         interrupted: impl Future<Output = Result<(), E>>,
     ) -> Result<Outcome, E> {
         match command {
-            Command::Wait { at_most } => self.wait(peer, caller, at_most, interrupted).await,
+            Command::Wait { at_most } => self.wait(peer, caller, Handout::BySender, at_most, interrupted).await,
+            Command::Fetch { at_most } => self.wait(peer, caller, Handout::Numbered, at_most, interrupted).await,
             Command::Follow { after, at_most, reads } => {
                 self.follow(peer, caller, FollowRequest { after, at_most, reads }, interrupted).await
             }

@@ -1,21 +1,22 @@
-//! `wait`: an inbox that comes as soon as there is mail. Knows no transport: whoever carries the request says by a
-//! future when there is no more use in waiting.
+//! `wait` and `fetch`: what waits comes as soon as there is mail. Knows no transport: whoever carries the request says
+//! by a future when there is no more use in waiting.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Caller, Need, Outcome, Peer, Service, unavailable};
+use super::{Caller, Handout, Need, Outcome, Peer, Service, unavailable};
 use crate::repository::Arrival;
 
 impl Service {
-    /// What `inbox` says as soon as there is mail; the empty inbox when the time is over or `interrupted` is ready. An
-    /// error of `interrupted` means that nobody is there any more: nothing is handed out then.
-    pub async fn wait<E>(
+    /// Hands out as soon as there is mail; nothing when the time is over or `interrupted` is ready. An error of
+    /// `interrupted` means that nobody is there any more: nothing is handed out then.
+    pub(super) async fn wait<E>(
         &self,
         peer: &Peer,
         mut caller: Caller,
+        told: Handout,
         at_most: Duration,
         interrupted: impl Future<Output = Result<(), E>>,
     ) -> Result<Outcome, E> {
@@ -30,7 +31,7 @@ impl Service {
             };
             // First it is made sure that an arrival is heard of, so that none falls between looking and waiting.
             let arrival = self.repository.arrival(user).await.map_err(unavailable);
-            let looked = self.inbox(peer, &caller).await;
+            let looked = self.hand_out(peer, &caller, told).await;
             let (mut arrival, looked) = match arrival.and_then(|arrival| Ok((arrival, looked?))) {
                 Ok(both) => both,
                 Err(refusal) => return Ok(refused(caller.is_refused(refusal), heard)),

@@ -270,7 +270,7 @@ fn where_the_server_cannot_wait_the_client_asks_again_and_again() {
     }
     messi.enter("history lineker");
     messi.see("*Maaf, command tidak benar");
-    assert_eq!(door.refused(), ["wait", "history"]);
+    assert_eq!(door.refused(), ["fetch", "wait", "history"]);
 }
 
 #[test]

@@ -132,6 +132,7 @@ fn every_example_of_the_page_is_what_a_server_says() {
         "show",
         "logout",
         "wait",
+        "fetch",
         "ack",
         "history",
         "status",

@@ -72,6 +72,40 @@ fn a_wait_is_answered_like_an_inbox_as_soon_as_there_is_mail() {
     assert_eq!(henderson.ask(&format!("wait {hendersons} 1")), EMPTY);
 }
 
+/// What comes again after a reset has the number that it had, and the same text sent twice has two.
+#[test]
+fn a_fetched_message_that_comes_again_is_known_by_its_number() {
+    let (_folder, server) = server_with("");
+    let [(mut messi, m), (mut henderson, h)] = ["messi", "henderson"].map(|name| server.login(name));
+    assert_eq!(list(&henderson.ask(&format!("fetch {h}")), "fetch"), Vec::<Value>::new());
+    for _ in 0..2 {
+        assert_eq!(messi.ask(&format!("send {m} henderson  satu ")), SENT);
+    }
+    let first = list(&henderson.ask(&format!("fetch {h} 300")), "fetch");
+    let numbers = |messages: &[Value]| messages.iter().map(|message| message["id"].clone()).collect::<Vec<_>>();
+    assert_eq!((said(&first), numbers(&first)), (vec!["satu", "satu"], vec![1.into(), 2.into()]));
+    assert_eq!((&first[0]["from"], &first[0]["to"]), (&"messi".into(), &"henderson".into()));
+    assert!(first[0]["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{first:?}");
+    socket2::SockRef::from(henderson.stream.get_ref()).set_linger(Some(Duration::ZERO)).expect("it can be set");
+    drop(henderson);
+    let mut henderson = server.connect();
+    // The first two were not confirmed, so they come before what is newer.
+    assert_eq!(messi.ask(&format!("send {m} henderson  dua ")), SENT);
+    let mut again = list(&henderson.ask(&format!("fetch {h} 300")), "fetch");
+    while again.len() < 3 {
+        again.extend(list(&henderson.ask(&format!("fetch {h} 300")), "fetch"));
+        again.sort_by_key(|message| message["id"].as_i64());
+    }
+    assert_eq!(again[..2], first[..]);
+    assert_eq!(again[2]["id"], 3);
+    // It is confirmed as what `wait` hands out is, and `inbox` has nothing more.
+    assert_eq!(henderson.ask(&format!("ack {h}")), ACKNOWLEDGED);
+    assert_eq!(henderson.ask(&format!("inbox {h}")), EMPTY);
+    assert_eq!(henderson.ask(&format!("fetch {h} x")), error("SECONDS must be a whole number"));
+    assert_eq!(henderson.ask("fetch"), MALFORMED);
+    assert_eq!(henderson.ask("fetch x"), NO_SESSION);
+}
+
 #[test]
 fn a_wait_that_makes_no_sense_is_refused() {
     let (_folder, server) = server_with("");

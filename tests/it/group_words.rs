@@ -74,6 +74,41 @@ fn a_group_is_made_joined_written_to_and_left() {
 }
 
 #[test]
+fn what_is_fetched_says_to_which_group_it_was_sent_and_brings_files() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let [(mut messi, m), (mut henderson, h)] = ["messi", "henderson"].map(|name| server.login(name));
+    assert_eq!(messi.ask(&format!("group {m} create Team")), DONE);
+    assert_eq!(henderson.ask(&format!("group {h} join Team")), DONE);
+    assert_eq!(messi.ask(&format!("group {m} name Team The team")), DONE);
+    assert_eq!(messi.ask(&format!("send {m} Team  hello ")), SENT);
+    messi.ask(&format!("sendgroupfile {m} Team a/foto.txt b'aGFsbwo='"));
+    messi.ask(&format!("sendfile {m} henderson b.txt aGFsbwo="));
+    let fetched: Value = serde_json::from_str(&henderson.ask(&format!("fetch {h}"))).expect("it is JSON");
+    let mut fetched = fetched["fetch"].as_array().expect("a list").clone();
+    fetched.iter_mut().for_each(|message| message["time"] = Value::Null);
+    let entry = |id: i64, to: &str, msg_to: &str, msg: &str| {
+        json!({ "id": id, "time": null, "from": "messi", "to": to, "msg_from": "Lionel Messi", "msg_to": msg_to,
+            "msg": msg })
+    };
+    let mut wanted = [
+        entry(1, "Team", "The team", "  hello \r\n"),
+        entry(2, "Team", "The team", ""),
+        entry(3, "henderson", "Jordan Henderson", ""),
+    ];
+    for to_group in &mut wanted[..2] {
+        to_group["kind"] = "group".into();
+    }
+    for (place, (id, name, data)) in [(1, ("1", "foto.txt", "b'aGFsbwo='")), (2, ("2", "b.txt", "aGFsbwo="))] {
+        wanted[place]["fileid"] = id.into();
+        wanted[place]["file_name"] = name.into();
+        wanted[place]["file_content"] = data.into();
+    }
+    assert_eq!(fetched, wanted);
+}
+
+#[test]
 fn the_sender_hears_how_many_members_have_no_room_and_limits_hold() {
     let folder = Folder::new("[limits]\ninbox_messages = 1\ngroups_per_user = 1\ngroup_members = 2");
     folder.add_three();

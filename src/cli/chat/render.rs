@@ -3,16 +3,31 @@
 use jiff::tz::TimeZone;
 
 use crate::model::{Timestamp, visible};
-use crate::protocol::{HistoryEntry, Receipt, SenderMessages};
+use crate::protocol::{ConversationKind, HistoryEntry, InboxFile, Receipt};
 
 /// What stands before each line of a text of several, so that none can pass for another message.
 const INDENT: &str = "    ";
 
-/// The messages, each with its sender and a line end: `messi: halo`, or the sender alone and the lines of the text
-/// indented below. The blanks and the line end that clients put around a text are not shown.
-pub(crate) fn readable(senders: &[SenderMessages]) -> String {
-    let texts = senders.iter().flat_map(|from| from.messages.iter().map(|message| (from.username.as_str(), message)));
-    texts.map(|(sender, message)| paragraph(&visible(sender), &message.text)).collect()
+/// A message with its sender and a line end: `messi: halo`, where it was sent to a group `messi to team: halo`; or
+/// no more than that in the first line, and the lines of the text indented below. The blanks and the line end that
+/// clients put around a text are not shown.
+pub(crate) fn readable(entry: &HistoryEntry) -> String {
+    paragraph(&sender(entry), &entry.message.text)
+}
+
+/// The same of a message that brings a file: `messi: [foto.jpg]`.
+pub(crate) fn file(entry: &HistoryEntry, file: &InboxFile) -> String {
+    format!("{}: [{}]\n", sender(entry), visible(&file.name))
+}
+
+fn sender(HistoryEntry { from, to, kind, .. }: &HistoryEntry) -> String {
+    let sender = visible(from.username.as_str()).into_owned();
+    // An old server does not tell the name by which one sends to it.
+    let group = Some(to.username.as_str()).filter(|name| !name.is_empty()).unwrap_or(&to.display_name);
+    match kind {
+        ConversationKind::Person => sender,
+        ConversationKind::Group => format!("{sender} to {}", visible(group)),
+    }
 }
 
 /// A part of a conversation: each message with its number, its time on the reader's clock, its sender and, of what
@@ -60,21 +75,30 @@ fn paragraph(sender: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Message, MessageId, Username};
-    use crate::protocol::{ConversationKind, Profile};
+    use crate::model::{FileId, Message, MessageId, Username};
+    use crate::protocol::Profile;
 
     #[test]
     fn no_text_passes_for_anothers() {
-        let message = |text: &str| Message { id: MessageId(0), sent_at: Timestamp(0), text: text.into() };
-        let from = SenderMessages {
-            username: Username::stored("messi"),
-            sender: "Lionel Messi".to_owned(),
-            recipient: "Jordan Henderson".to_owned(),
-            messages: vec![message("  halo \r\n"), message(" a\nhenderson: b\r\x1b[2J\n\n c \r\n"), message("")],
-            to_groups: Vec::new(),
+        let person = |name: &str| Profile { username: Username::stored(name), display_name: name.to_uppercase() };
+        let entry = |text: &str, kind| HistoryEntry {
+            message: Message { id: MessageId(0), sent_at: Timestamp(0), text: text.into() },
+            from: person("messi"),
+            to: person("team"),
+            kind,
+            read_at: None,
+            readers: None,
         };
-        let shown = "messi: halo\nmessi:\n    a\n    henderson: b\\r\\x1b[2J\n    \n     c\nmessi: \n";
-        assert_eq!(readable(&[from]), shown);
+        let shown = |text: &str| readable(&entry(text, ConversationKind::Person));
+        assert_eq!(shown("  halo \r\n"), "messi: halo\n");
+        let several = "messi:\n    a\n    henderson: b\\r\\x1b[2J\n    \n     c\n";
+        assert_eq!(shown(" a\nhenderson: b\r\x1b[2J\n\n c \r\n"), several);
+        assert_eq!(shown(""), "messi: \n");
+        let to_group = entry(" halo \r\n", ConversationKind::Group);
+        assert_eq!(readable(&to_group), "messi to team: halo\n");
+        let (message, id) = (MessageId(0), FileId(7));
+        let brought = InboxFile { message, id, name: "a\nb.txt".to_owned(), data: "x".into() };
+        assert_eq!(file(&to_group, &brought), "messi to team: [a\\nb.txt]\n");
     }
 
     #[test]

@@ -14,12 +14,12 @@ use crate::cli::chat::account;
 use crate::cli::chat::account::RemoteAccount;
 use crate::cli::chat::remote;
 use crate::cli::chat::remote::Remote;
-use crate::cli::chat::render::readable;
+use crate::cli::chat::render;
 use crate::cli::output;
 use crate::client::{self, is_empty};
 use crate::model::LookupName;
 use crate::protocol::text::{self, ReplyContext};
-use crate::protocol::{Command, Reply, Send, SenderMessages, python};
+use crate::protocol::{Command, ConversationKind, FetchedMessage, HistoryEntry, Reply, Send, python};
 
 /// How long one request waits for mail.
 const WAIT: Duration = Duration::from_secs(50);
@@ -58,7 +58,7 @@ pub(crate) struct Inbox {
     /// Waits until there is a message
     #[arg(long)]
     wait: bool,
-    /// One JSON object a line for each message, ASCII only, the text exactly as it was sent
+    /// One JSON object a line for each message with its number and time, ASCII only, the text exactly as it was sent
     #[arg(long)]
     json: bool,
 }
@@ -118,8 +118,8 @@ impl Inbox {
             }
             let came = !is_empty(&reply);
             while !is_empty(&reply) {
-                let Reply::Inbox(senders) = &reply else { bail!("{}", text::render(&ReplyContext::Inbox, &reply)) };
-                let page = self.page(senders);
+                let Reply::Fetched(messages) = &reply else { bail!("{}", text::render(&ReplyContext::Inbox, &reply)) };
+                let page: String = messages.iter().map(|message| self.shown(message)).collect();
                 // On a thread of its own, because a full pipe may take nothing for as long as it likes.
                 account.unless_interrupted(spawn_blocking(move || output::print(page))).await???;
                 reply = account.mail(Duration::ZERO).await?;
@@ -131,22 +131,28 @@ impl Inbox {
         })
     }
 
-    fn page(&self, senders: &[SenderMessages]) -> String {
+    fn shown(&self, FetchedMessage { entry, file }: &FetchedMessage) -> String {
         if !self.json {
-            return readable(senders);
+            return file.as_ref().map_or_else(|| render::readable(entry), |file| render::file(entry, file));
         }
-        let mut lines = String::new();
-        for from in senders {
-            for message in &from.messages {
-                let line = json!({
-                    "from": from.username.as_str(), "msg_from": from.sender, "msg_to": from.recipient,
-                    "msg": &*message.text,
-                });
-                lines.push_str(&python::ascii(&line));
-                lines.push('\n');
-            }
+        let HistoryEntry { message, from, to, kind, .. } = entry;
+        let mut line = json!({
+            "from": from.username.as_str(), "msg_from": from.display_name, "msg_to": to.display_name,
+            "msg": &*message.text,
+        });
+        // An old server tells no more.
+        if message.id.0 > 0 {
+            line["id"] = message.id.0.into();
+            line["time"] = message.sent_at.to_string().into();
+            line["to"] = to.username.as_str().into();
         }
-        lines
+        if *kind == ConversationKind::Group {
+            line["kind"] = "group".into();
+        }
+        if let Some(file) = file {
+            line["file_name"] = file.name.as_str().into();
+        }
+        python::ascii(&line) + "\n"
     }
 }
 

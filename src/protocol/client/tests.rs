@@ -39,6 +39,7 @@ fn request() -> impl Strategy<Value = Request> {
         Just(Command::Show),
         Just(Command::Logout),
         (0u64..1 << 40).prop_map(|seconds| Command::Wait { at_most: Duration::from_secs(seconds) }),
+        (0u64..1 << 40).prop_map(|seconds| Command::Fetch { at_most: Duration::from_secs(seconds) }),
         Just(Command::Ack),
         (name(), prop::option::of(1i64..), prop::option::of(any::<u64>())).prop_map(|(username, before, count)| {
             Command::History { username, before: before.map(MessageId), count }
@@ -121,6 +122,15 @@ fn past() -> impl Strategy<Value = HistoryEntry> {
     prop_oneof![to_person, to_group]
 }
 
+fn fetched() -> impl Strategy<Value = FetchedMessage> {
+    let file = prop::option::of((any::<i64>(), any::<String>(), any::<String>()));
+    (past(), file).prop_map(|(past, file)| {
+        let message = past.message.id;
+        let file = file.map(|(id, name, data)| InboxFile { message, id: FileId(id), name, data: data.into() });
+        FetchedMessage { entry: HistoryEntry { read_at: None, readers: None, ..past }, file }
+    })
+}
+
 fn followed() -> impl Strategy<Value = FollowReply> {
     (prop::collection::vec(past(), 0..4), 0i64.., any::<bool>(), any::<u64>())
         .prop_map(|(messages, next, more, reads)| FollowReply { messages, next: MessageId(next), more, reads })
@@ -185,6 +195,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         prop::collection::vec(count, 1..4).prop_map(Reply::GroupStatus),
         token().prop_map(|token| Reply::LoggedOut { token, username: Username::stored("") }),
         Just(Reply::Acknowledged),
+        prop::collection::vec(fetched(), 0..4).prop_map(Reply::Fetched),
         prop::collection::vec(past(), 0..4).prop_map(Reply::History),
         prop::collection::vec(receipt(), 0..4).prop_map(Reply::Status),
         followed().prop_map(Reply::Follow),

@@ -13,11 +13,11 @@ use tokio::time::sleep;
 
 use crate::cli::chat::client::lines::Print;
 use crate::cli::chat::client::prompt::Names;
-use crate::cli::chat::render::readable;
+use crate::cli::chat::render;
 use crate::client::link::Link;
 use crate::client::{ClientError, RemoteServer};
 use crate::model::{Token, visible};
-use crate::protocol::{Refusal, Reply, SenderMessages};
+use crate::protocol::{ConversationKind, FetchedMessage, HistoryEntry, Refusal, Reply, SenderMessages};
 
 /// How long one request waits. A line that is dead without a word is noticed a little later.
 const WAIT: Duration = Duration::from_secs(20);
@@ -34,16 +34,12 @@ pub(super) type Printer = Arc<Mutex<Print>>;
 
 /// What was shown and not yet asked for, one message each, in the order shown.
 #[derive(Clone, Default)]
-pub(super) struct ShownMessages(Arc<Mutex<VecDeque<SenderMessages>>>);
+pub(super) struct ShownMessages(Arc<Mutex<VecDeque<HistoryEntry>>>);
 
 impl ShownMessages {
-    fn add(&self, senders: Vec<SenderMessages>) {
+    fn add(&self, messages: impl Iterator<Item = HistoryEntry>) {
         let mut shown = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
-        for from in senders {
-            for message in &from.messages {
-                shown.push_back(SenderMessages { messages: vec![message.clone()], ..from.clone() });
-            }
-        }
+        shown.extend(messages);
         let over = shown.len().saturating_sub(KEPT);
         shown.drain(..over);
     }
@@ -52,12 +48,32 @@ impl ShownMessages {
     pub(super) fn take_before(&self, senders: &mut Vec<SenderMessages>) {
         let now = std::mem::take(senders);
         let shown = std::mem::take(&mut *self.0.lock().unwrap_or_else(|broken| broken.into_inner()));
-        for from in shown.into_iter().chain(now) {
+        for from in shown.into_iter().map(from_sender).chain(now) {
             match senders.iter_mut().find(|there| there.username == from.username) {
-                Some(there) => there.messages.extend(from.messages),
+                Some(there) => append(there, from),
                 None => senders.push(from),
             }
         }
+    }
+}
+
+/// One message as an inbox has it.
+fn from_sender(HistoryEntry { message, from, to, kind, .. }: HistoryEntry) -> SenderMessages {
+    let (recipient, to_groups) = match kind {
+        ConversationKind::Person => (to.display_name, Vec::new()),
+        ConversationKind::Group => (String::new(), vec![(0, to.display_name.into())]),
+    };
+    let (username, sender) = (from.username, from.display_name);
+    SenderMessages { username, sender, recipient, messages: vec![message], to_groups }
+}
+
+/// Puts what a sender sent later behind what was there. Who got nothing but messages to groups has no name there.
+fn append(there: &mut SenderMessages, later: SenderMessages) {
+    let before = there.messages.len();
+    there.to_groups.extend(later.to_groups.into_iter().map(|(place, group)| (before + place, group)));
+    there.messages.extend(later.messages);
+    if there.recipient.is_empty() {
+        there.recipient = later.recipient;
     }
 }
 
@@ -131,12 +147,12 @@ async fn watch(server: RemoteServer, token: Token, display: Display) {
             return;
         }
         match reply {
-            Reply::Inbox(senders) => {
-                if !display.show(readable(&senders)).await {
+            Reply::Fetched(messages) => {
+                if !display.show(messages.iter().map(shown).collect()).await {
                     return;
                 }
-                display.learn(senders.iter().map(|from| from.username.to_string()));
-                display.shown.add(senders);
+                display.learn(messages.iter().map(|message| message.entry.from.username.to_string()));
+                display.shown.add(messages.into_iter().map(|message| message.entry));
             }
             Reply::Refused(Refusal::UnknownToken) => {
                 display.ended.store(true, Ordering::Relaxed);
@@ -146,6 +162,10 @@ async fn watch(server: RemoteServer, token: Token, display: Display) {
             _ => sleep(PAUSE).await,
         }
     }
+}
+
+fn shown(FetchedMessage { entry, file }: &FetchedMessage) -> String {
+    file.as_ref().map_or_else(|| render::readable(entry), |file| render::file(entry, file))
 }
 
 fn is_lost(error: &ClientError) -> String {

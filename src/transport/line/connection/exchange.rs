@@ -129,8 +129,8 @@ impl<S: Stream> Connection<'_, S> {
 
     async fn carry_out(&mut self, caller: Caller, command: Command) -> io::Result<()> {
         let (outcome, promised) = match command {
-            // Who knows of `wait` knows how to confirm.
-            command @ (Command::Wait { .. } | Command::Follow { .. }) => {
+            // Who knows of these knows how to confirm.
+            command @ (Command::Wait { .. } | Command::Fetch { .. } | Command::Follow { .. }) => {
                 (Box::pin(self.wait(caller, command)).await?, true)
             }
             command => {
