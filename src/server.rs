@@ -29,7 +29,7 @@ use crate::transport::web::{self, Web};
 /// How long to wait when the process has no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// Descriptors that are kept from connections, for the files that are opened while the server runs.
-const RESERVE: u64 = 16;
+const KEPT_DESCRIPTORS: u64 = 16;
 /// What the system takes of replies ahead of what it can send, in bytes.
 const UNSENT: u32 = 16 << 10;
 /// How often a silent peer is asked for a sign of life before it is gone.
@@ -234,7 +234,7 @@ async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     // The system gives the lowest number that is free.
     let lowest = listener.as_fd().try_clone_to_owned()?;
     let (most, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if u64::try_from(lowest.as_raw_fd()).is_ok_and(|lowest| lowest + RESERVE >= most) {
+    if u64::try_from(lowest.as_raw_fd()).is_ok_and(|lowest| lowest + KEPT_DESCRIPTORS >= most) {
         return Err(nix::errno::Errno::EMFILE.into());
     }
     drop(lowest);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-/// An ear for mail. Of several who listen for the same mailbox, one hears of each delivery and then has to look; if it
-/// cannot, it passes the word on. Dropped unheard, it passes it on by itself.
+/// Waits for mail. Several may wait for the same mailbox. One of them hears of each message that is put in, and has to
+/// look. If it cannot, it calls [`Arrival::pass_on`]; when it is dropped before it has heard, the next one hears.
 pub struct Arrival {
     notify: Arc<Notify>,
     notified: Pin<Box<OwnedNotified>>,
@@ -24,7 +24,7 @@ impl Arrival {
         self.notified.as_mut().await;
     }
 
-    /// Lets another look in this one's place.
+    /// Another one looks in this one's place.
     pub fn pass_on(self) {
         self.notify.notify_one();
     }

@@ -1,5 +1,5 @@
-//! Holds on messages that were handed out. Nobody else gets these messages until the hold is confirmed or ends. It ends
-//! with its connection, or with its session, except by a logout. Lives in memory only.
+//! Leases of messages that were handed out. Nobody else gets these messages until the lease is confirmed or ends. It ends
+//! with its connection. It also ends with its session, but not by a logout. It is only in memory.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,8 +55,8 @@ impl Lease {
         self.session = Some((session, number, leases.clone()));
     }
 
-    /// The reader has them: takes them off the queue. Returns at once; a crash before it is durable delivers again.
-    /// Where the session has ended, they wait again already and this does nothing.
+    /// The reader has the messages: they leave the queue. Returns at once. After a crash before this is durable, the
+    /// reader gets them again. Does nothing where the session has ended: then the messages wait again already.
     pub fn confirm(self) {
         if let Some(hold) = self.held.take() {
             hold.confirm();

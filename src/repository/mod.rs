@@ -143,7 +143,7 @@ pub struct AddressedMessage {
 pub struct Delivery {
     /// By sender, in the order of their first message ever; each in the order sent.
     pub senders: Vec<(UserId, Vec<AddressedMessage>)>,
-    /// The hold on these messages; `None` where there are none.
+    /// The lease of these messages; `None` where there are none.
     pub lease: Option<Lease>,
 }
 

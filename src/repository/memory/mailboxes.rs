@@ -1,6 +1,6 @@
-//! Who has what waiting, and who holds it, in memory: the short tail of the message log by recipient, the leases, and
-//! how much more lies on disk. Nothing here touches the disk; a backend calls in after its commits, and the rules of
-//! delivery (nothing twice without a fault, nothing lost, older before newer) are kept here alone.
+//! The unread messages of each user, in memory: the short tail of the message log by recipient, the leases, and how much
+//! more lies on disk. Nothing here touches the disk. A backend calls in after its commits. The rules of delivery
+//! (nothing twice without a fault, nothing lost, older before newer) are kept here alone.
 //!
 //! A message is in one of four places: `waiting` here, `held` by a lease, on disk only, or read.
 
@@ -20,7 +20,7 @@ use crate::repository::UnreadTotals;
 use crate::repository::arrivals::Arrival;
 use crate::repository::memory::mailboxes::account::{Held, Mailbox, Sender};
 pub(crate) use crate::repository::memory::mailboxes::reading::OldestUnread;
-pub(crate) use crate::repository::memory::mailboxes::room::{InboxLimits, Reservation};
+pub(crate) use crate::repository::memory::mailboxes::room::{InboxLimits, MailboxRoom};
 pub(crate) use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadMessage};
 
 /// What [`Mailboxes::take`] found.
@@ -97,18 +97,18 @@ impl Mailboxes {
         self.inner.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// To make room for messages that are about to be written.
-    pub(crate) fn reserve(&self) -> Reservation<'_> {
-        Reservation { caps: self.caps, inner: self.inner() }
+    /// The room of all mailboxes, for messages that are about to be written.
+    pub(crate) fn room(&self) -> MailboxRoom<'_> {
+        MailboxRoom { caps: self.caps, inner: self.inner() }
     }
 
     /// Gives back the room of a message that was not written.
-    pub(crate) fn unreserve(&self, recipient: UserId, share: impl Into<Address>, bytes: u64) {
+    pub(crate) fn give_back_room(&self, recipient: UserId, share: impl Into<Address>, bytes: u64) {
         self.inner().forget(recipient, share.into(), UnreadAmount { messages: 1, bytes });
     }
 
-    /// Takes in messages that were written; room was reserved for each.
-    pub(crate) fn deliver(&self, messages: impl Iterator<Item = (UserId, UnreadMessage)>) {
+    /// Takes in messages that were written. Each has taken its room before.
+    pub(crate) fn put(&self, messages: impl Iterator<Item = (UserId, UnreadMessage)>) {
         let mut inner = self.inner();
         for (recipient, message) in messages {
             let mailbox = inner.boxes.entry(recipient).or_default();
@@ -144,7 +144,7 @@ impl Mailboxes {
             inner.total.add(one);
         }
         drop(inner);
-        self.deliver(messages.into_iter());
+        self.put(messages.into_iter());
     }
 
     /// Notes the sender of a message that was read before this process began.

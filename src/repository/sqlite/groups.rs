@@ -1,5 +1,5 @@
-//! Groups: answered from memory, changed by the writer. And messages to them, of which one may be thousands of
-//! deliveries.
+//! Groups: answered from memory, changed by the writer. And messages to groups, each of which may be put into thousands
+//! of mailboxes.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl SqliteRepository {
         queued.await.map_err(|_| stopped())?
     }
 
-    /// Sends messages one job after the other, so that none is too many deliveries.
+    /// Sends messages one job after the other, so that no job has too many copies.
     pub(super) async fn send_in_parts(
         &self,
         messages: PerMessage<NewMessage>,

@@ -140,7 +140,7 @@ impl Repository for SqliteRepository {
                     return Ok(Delivery::default());
                 }
             }
-            let delivery = self.deliver(recipient, &taken, want).await.map_err(logged)?;
+            let delivery = self.fetch(recipient, &taken, want).await.map_err(logged)?;
             Ok(Delivery { lease: (!lease.is_empty()).then_some(lease), ..delivery })
         })
     }

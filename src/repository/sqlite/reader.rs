@@ -172,7 +172,7 @@ impl SqliteRepository {
     }
 
     /// Fetches from the message log what is not in memory, and puts all in the order of the reply.
-    pub(super) async fn deliver(
+    pub(super) async fn fetch(
         &self,
         recipient: UserId,
         taken: &[UnreadMessage],

@@ -103,7 +103,7 @@ struct Batch {
 /// What a batch did, to be told once it is committed.
 struct Done {
     stored: Vec<TailMessage>,
-    delivered: Vec<(UserId, UnreadMessage)>,
+    copies: Vec<(UserId, UnreadMessage)>,
     /// Whose inboxes have no room for a message of a group. They see it where they look back.
     missed: Vec<UserId>,
     queued: Vec<PerMessage<SendResult>>,
@@ -253,18 +253,18 @@ impl Writer {
     }
 
     async fn try_commit(&mut self, batch: &Batch, confirmed: &[(UserId, Vec<UnreadMessage>)]) -> Result<Done, Failure> {
-        let PackedSends { rows, stored, delivered, missed, queued, full } = self.pack(&batch.sends);
+        let PackedSends { rows, stored, copies, missed, queued, full } = self.pack(&batch.sends);
         let keys = send_keys::new_keys(&batch.sends, &queued);
         let result = self.write(rows, &full, &keys, confirmed, &batch.changes).await;
         if result.is_err() {
-            for (recipient, message) in &delivered {
-                self.shared.mailboxes.unreserve(*recipient, message.share(), message.bytes);
+            for (recipient, message) in &copies {
+                self.shared.mailboxes.give_back_room(*recipient, message.share(), message.bytes);
             }
             for message in &stored {
                 self.shared.stored.subtract(message.sender, StoredAmount::one(message.bytes));
             }
         }
-        Ok(Done { stored, delivered, missed, queued, full, changed: result? })
+        Ok(Done { stored, copies, missed, queued, full, changed: result? })
     }
 
     async fn write(
@@ -326,13 +326,13 @@ impl Writer {
             note.write(MessageId(self.next_id - 1), pages);
         }
         self.tail_bytes += done.stored.iter().map(|message| message.bytes).sum::<u64>();
-        self.tail_copies += done.delivered.len() as u64;
+        self.tail_copies += done.copies.len() as u64;
         self.full.apply(done.full);
         let senders = done.stored.iter().map(|message| message.sender);
-        let told = senders.chain(done.delivered.iter().map(|(recipient, _)| *recipient)).chain(done.missed);
+        let told = senders.chain(done.copies.iter().map(|(recipient, _)| *recipient)).chain(done.missed);
         self.shared.followers.tell(told);
         self.tail.extend(done.stored);
-        self.shared.mailboxes.deliver(done.delivered.into_iter());
+        self.shared.mailboxes.put(done.copies.into_iter());
         let (changed, events): (Vec<_>, Vec<_>) = done.changed.into_iter().unzip();
         if !events.is_empty() {
             self.note_who_left(&events);

@@ -24,16 +24,16 @@ impl InboxLimits {
     }
 }
 
-/// Makes room for many messages at once; nobody else gets at the mailboxes meanwhile.
-pub(crate) struct Reservation<'a> {
+/// The room of all mailboxes. Nobody else reads or changes a mailbox while this is there.
+pub(crate) struct MailboxRoom<'a> {
     pub(super) caps: InboxLimits,
     pub(super) inner: MutexGuard<'a, Inner>,
 }
 
-impl Reservation<'_> {
-    /// Makes room for one of a sender or of a group. `false`: the recipient's mailbox is gone or full, or they have too
-    /// much of it.
-    pub(crate) fn room(&mut self, recipient: UserId, share: impl Into<Address>, bytes: u64) -> bool {
+impl MailboxRoom<'_> {
+    /// Takes the room of one message, on the share of its sender or of its group. `false`: the recipient's mailbox is
+    /// gone or full, or the share is used up.
+    pub(crate) fn take(&mut self, recipient: UserId, share: impl Into<Address>, bytes: u64) -> bool {
         let sender = share.into();
         let inner = &mut *self.inner;
         if !inner.removed.is_empty() && inner.removed.contains(&recipient) {
@@ -52,7 +52,7 @@ impl Reservation<'_> {
         true
     }
 
-    /// Gives back the room of one.
+    /// Gives back the room of one message.
     pub(crate) fn give_back(&mut self, recipient: UserId, share: Address, bytes: u64) {
         self.inner.forget(recipient, share, UnreadAmount { messages: 1, bytes });
     }

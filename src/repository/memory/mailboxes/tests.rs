@@ -1,4 +1,4 @@
-//! The mailboxes against a plain model, and the disk played by a set: any order of deliveries, leases, evictions, loads
+//! The mailboxes against a plain model, and the disk played by a set: any order of sends, leases, evictions, loads
 //! from older views of the disk, failed commits and restarts. Nothing lost, nothing twice, nothing out of order.
 
 mod cases;
@@ -252,15 +252,15 @@ impl World {
         let (share, share_bytes) = self.share(to, from);
         let (free, free_bytes) = (CAPS.messages - messages, CAPS.bytes - text);
         let fits = !self.removed[to] && share < free && share_bytes + bytes <= free_bytes;
-        assert_eq!(self.boxes.reserve().room(user(to), UserId(from), bytes), fits);
+        assert_eq!(self.boxes.room().take(user(to), UserId(from), bytes), fits);
         if !fits {
             return;
         }
         if !written {
-            return self.boxes.unreserve(user(to), UserId(from), bytes);
+            return self.boxes.give_back_room(user(to), UserId(from), bytes);
         }
         let logged = Logged { recipient: to, sender: from, bytes, read: false, counted: true };
-        self.boxes.deliver([(user(to), Self::waiting(self.next, &logged))].into_iter());
+        self.boxes.put([(user(to), Self::waiting(self.next, &logged))].into_iter());
         self.log.insert(self.next, logged);
         self.next += 1;
     }

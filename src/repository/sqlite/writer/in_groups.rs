@@ -1,4 +1,4 @@
-//! What messages to groups mean for the writer: one of them may be thousands of deliveries.
+//! What messages to groups mean for the writer: one of them may be put into thousands of mailboxes.
 
 use std::iter::Peekable;
 
@@ -6,9 +6,10 @@ use super::{Batch, Job, Writer};
 use crate::repository::memory::event::Event;
 use crate::repository::memory::groups::GroupEvent;
 
-/// How many mailboxes a commit puts messages into at the most, unless it is one message: nobody else gets at the
-/// mailboxes meanwhile.
+/// How many copies of messages one commit puts into mailboxes at the most. A single message may have more. Nobody else
+/// can use a mailbox meanwhile.
 pub(crate) const COPIES_TOGETHER: usize = 16_384;
+
 impl Writer {
     /// What is committed together.
     pub(super) fn batch(&mut self, jobs: &mut Peekable<impl Iterator<Item = Job>>, closing: &mut bool) -> Batch {

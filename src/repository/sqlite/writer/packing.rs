@@ -9,7 +9,7 @@ use tracing::error;
 use super::Writer;
 use crate::model::{Address, GroupId, MessageId, UserId};
 use crate::repository::memory::groups::Groups;
-use crate::repository::memory::mailboxes::{Reservation, UnreadMessage};
+use crate::repository::memory::mailboxes::{MailboxRoom, UnreadMessage};
 use crate::repository::memory::stored::Charging;
 use crate::repository::sqlite::checksum::{BYTES, Content};
 use crate::repository::sqlite::full_inboxes::{FullChanges, FullInboxes};
@@ -30,7 +30,7 @@ pub(super) struct PackedSends {
     /// Each message once.
     pub stored: Vec<TailMessage>,
     /// Each message once for each who gets it.
-    pub delivered: Vec<(UserId, UnreadMessage)>,
+    pub copies: Vec<(UserId, UnreadMessage)>,
     /// Members who had no room, each once for each message.
     pub missed: Vec<UserId>,
     /// What is to be answered.
@@ -47,7 +47,7 @@ struct Packing<'a> {
     has_room: bool,
     groups: RwLockReadGuard<'a, Groups>,
     full: &'a FullInboxes,
-    reserve: Reservation<'a>,
+    mailbox_room: MailboxRoom<'a>,
     charging: Charging<'a>,
     packed: PackedSends,
 }
@@ -64,12 +64,12 @@ impl Writer {
             has_room: self.shared.has_room.load(Ordering::Relaxed),
             groups: self.shared.groups(),
             full: &self.full,
-            reserve: self.shared.mailboxes.reserve(),
+            mailbox_room: self.shared.mailboxes.room(),
             charging: self.shared.stored.charging(),
             packed: PackedSends {
                 rows: JsonbRows::with_capacity(count, bytes),
                 stored: Vec::with_capacity(count),
-                delivered: Vec::with_capacity(count),
+                copies: Vec::with_capacity(count),
                 missed: Vec::new(),
                 queued: Vec::with_capacity(sends.len()),
                 full: FullChanges::default(),
@@ -90,13 +90,13 @@ impl Packing<'_> {
             return SendResult::NoSpace;
         }
         let id = MessageId(self.next_id + self.packed.rows.rows() as i64);
-        let before = self.packed.delivered.len();
+        let before = self.packed.copies.len();
         let not_delivered = match message.to {
-            Address::User(recipient) => usize::from(!self.deliver(recipient, message, id)),
+            Address::User(recipient) => usize::from(!self.copy_to(recipient, message, id)),
             Address::Group(group) if !self.groups.is_member(group, message.sender) => return SendResult::NotAMember,
-            Address::Group(group) => self.deliver_to_group(group, message, id),
+            Address::Group(group) => self.copy_to_members(group, message, id),
         };
-        if not_delivered > 0 && self.packed.delivered.len() == before {
+        if not_delivered > 0 && self.packed.copies.len() == before {
             return SendResult::InboxFull;
         }
         let bytes = message.text.len() as u64 + self.attached;
@@ -113,7 +113,7 @@ impl Packing<'_> {
             self.charging.give_back(message.sender, bytes);
             return SendResult::Unfit;
         }
-        let copies = copies(self.packed.delivered.len() - before);
+        let copies = copies(self.packed.copies.len() - before);
         self.packed.stored.push(TailMessage { id, sender: message.sender, to: message.to, bytes, copies });
         if let Address::Group(group) = message.to {
             self.note_full(group, message.sender, id, before, not_delivered);
@@ -121,25 +121,25 @@ impl Packing<'_> {
         SendResult::Stored { id, not_delivered }
     }
 
-    /// Puts a message among those that a member or recipient gets. `false`: the mailbox has no room.
-    fn deliver(&mut self, recipient: UserId, message: &NewMessage, id: MessageId) -> bool {
+    /// Makes the copy of a message for one person. `false`: the mailbox has no room.
+    fn copy_to(&mut self, recipient: UserId, message: &NewMessage, id: MessageId) -> bool {
         let bytes = message.text.len() as u64 + self.attached;
         let content = Some((message.sent_at, message.text.clone()));
         let unread = UnreadMessage { id, sender: message.sender, to: message.to, bytes, content };
-        let has_room = self.reserve.room(recipient, unread.share(), bytes);
+        let has_room = self.mailbox_room.take(recipient, unread.share(), bytes);
         if has_room {
-            self.packed.delivered.push((recipient, unread));
+            self.packed.copies.push((recipient, unread));
         }
         has_room
     }
 
     /// The same for all members but the sender; gives how many have no room.
-    fn deliver_to_group(&mut self, group: GroupId, message: &NewMessage, id: MessageId) -> usize {
+    fn copy_to_members(&mut self, group: GroupId, message: &NewMessage, id: MessageId) -> usize {
         let mut not_delivered = 0;
         for place in 0..self.groups.members(group).len() {
             let member = self.groups.members(group)[place].user;
             if member != message.sender {
-                not_delivered += usize::from(!self.deliver(member, message, id));
+                not_delivered += usize::from(!self.copy_to(member, message, id));
             }
         }
         not_delivered
@@ -147,11 +147,11 @@ impl Packing<'_> {
 
     /// Notes whose inboxes are full. Those who got the message are in the order of their numbers, as all members are.
     fn note_full(&mut self, group: GroupId, sender: UserId, id: MessageId, before: usize, not_delivered: usize) {
-        for (member, _) in &self.packed.delivered[before..] {
+        for (member, _) in &self.packed.copies[before..] {
             self.packed.full.had_room(self.full, (group, *member), id);
         }
         if not_delivered > 0 {
-            let got = &self.packed.delivered[before..];
+            let got = &self.packed.copies[before..];
             for member in self.groups.members(group).iter().map(|member| member.user).filter(|user| *user != sender) {
                 if got.binary_search_by_key(&member, |(user, _)| *user).is_err() {
                     self.packed.full.had_no_room(self.full, (group, member), id);
@@ -163,8 +163,8 @@ impl Packing<'_> {
 
     /// Nobody gets the last message, which is not written.
     fn take_back(&mut self, before: usize) {
-        for (recipient, message) in self.packed.delivered.drain(before..) {
-            self.reserve.give_back(recipient, message.share(), message.bytes);
+        for (recipient, message) in self.packed.copies.drain(before..) {
+            self.mailbox_room.give_back(recipient, message.share(), message.bytes);
         }
     }
 }

@@ -138,7 +138,7 @@ impl<S: Stream> Connection<'_, S> {
                     self.handed_out.acknowledged();
                 }
                 if may_have_a_long_reply(&command) {
-                    self.reserve();
+                    self.charge_reply();
                 }
                 match may_take_long(&command) {
                     true => (Box::pin(self.unless_gone(caller, command)).await?, false),

@@ -34,7 +34,7 @@ impl<S: Stream> Connection<'_, S> {
 
     /// Sets memory aside for a reply that may be long, as much as its account may have; the reply gets no longer than
     /// that.
-    pub(super) fn reserve(&mut self) {
+    pub(super) fn charge_reply(&mut self) {
         self.peer.reply_bytes = LEAST_TEXT as u64;
         if let Some(holder) = self.slot.holder() {
             let mut charge = self.settings.memory.replies.charge(Payer::Account(holder.user));

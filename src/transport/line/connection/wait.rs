@@ -18,7 +18,7 @@ impl<S: Stream> Connection<'_, S> {
         // It has been carried out.
         self.long_line = None;
         // Nothing is set aside while nothing comes; a reply for which there is no room then waits in the queue.
-        self.reserve();
+        self.charge_reply();
         self.out_charge = None;
         let (service, peer) = (self.service, self.peer.clone());
         service.attend(&peer, caller, command, self.no_more_use()).await

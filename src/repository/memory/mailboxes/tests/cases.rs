@@ -62,8 +62,8 @@ fn cost_of_release_and_load(many: i64) -> Duration {
     let me = user(0);
     let message = |id| UnreadMessage { id: MessageId(id), sender: UserId(2), to: me.into(), bytes: 1, content: None };
     for id in 1..=many {
-        assert!(boxes.reserve().room(me, UserId(2), 1));
-        boxes.deliver([(me, message(id))].into_iter());
+        assert!(boxes.room().take(me, UserId(2), 1));
+        boxes.put([(me, message(id))].into_iter());
     }
     let begun = processor_time();
     let take = |messages| match boxes.take(me, messages, u64::MAX) {
@@ -93,7 +93,7 @@ fn what_goes_back_and_what_is_loaded_costs_the_same_however_much_waits() {
 #[test]
 fn a_flooder_leaves_room_for_everybody_else() {
     let boxes = Mailboxes::new(InboxLimits { messages: 1000, bytes: 1 << 30 }, &UnreadTotals::new(), MessageId(0));
-    let room = |sender| boxes.reserve().room(user(0), UserId(sender), 1);
+    let room = |sender| boxes.room().take(user(0), UserId(sender), 1);
     let flood = |sender| (0..2000).filter(|_| room(sender)).count();
     assert_eq!(flood(1), 500, "one has half");
     assert!(room(100), "and whoever comes is let in");
