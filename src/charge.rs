@@ -1,5 +1,5 @@
-//! Who is charged for what. Whatever one connection, one account or one address can make the server hold has a share, a
-//! deadline, and is given back when its cause ends. All of it is here:
+//! Who is charged for what. Everything that one connection, account or address can make the server hold has a share and
+//! a deadline. It is given back when its cause ends. This is the whole list:
 //!
 //! - A connection: its address ([`network`]) is charged, up to `limits.connections_per_address`. The deadline is
 //!   `limits.peer_timeout`, and it makes room for another one while it shows no living token. It is given back when the
@@ -51,11 +51,11 @@ pub const READ: usize = 64 << 10;
 pub const READ_UNAUTHENTICATED: usize = 4 << 10;
 /// No further request is taken while more than this is unwritten, in bytes.
 pub const UNREAD: usize = 8 << 10;
-/// Bytes of replies that a connection may have unwritten at nobody's charge.
+/// Bytes of unwritten replies that a connection may have without a charge.
 pub const UNCHARGED: usize = 32 << 10;
 /// How long the head of a request of HTTP may be, in bytes; as much of an answer is written in one go.
 pub const HTTP_HEAD: usize = 16 << 10;
-/// What a body may have at nobody's charge, in bytes, and how long that of a stranger may be.
+/// How many bytes of a body are not charged. A stranger's body may not be longer.
 pub const HTTP_SHORT_BODY: usize = 4 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub(crate) struct PayerTotals {
 }
 
 impl PayerTotals {
-    /// What `payer` has.
+    /// Bytes that `payer` has taken.
     pub(crate) fn of(&self, payer: Payer) -> usize {
         self.by_payer.get(&payer).copied().unwrap_or(0)
     }
@@ -125,17 +125,18 @@ pub struct Memory {
     pub lines: Arc<Pool>,
     /// For replies beyond [`UNCHARGED`] that were not written.
     pub replies: Arc<Pool>,
-    /// For the turns of those who have many requests at once, or send what is none.
+    /// The turns of connections with many requests at once, or with bytes that hold no request.
     pub reading: Arc<Turns<Payer>>,
-    /// For the turns of pieces of long replies to become bytes, each on a thread that serves nobody.
+    /// The turns in which pieces of long replies are rendered, on threads that serve no connections.
     pub rendering: Arc<Turns<Payer>>,
-    /// For the turns of lists to be made for which many accounts are looked at, or which the disk has.
+    /// The turns of requests that look at many accounts or read the disk.
     pub lists: Arc<Turns<Payer>>,
 }
 
 /// How many go on at once of those.
 const READ_AT_ONCE: usize = 1;
-/// How many pieces of long replies become bytes at once. One, so that most processors are left to those who serve.
+/// How many pieces of long replies are rendered at once. One, so that most processors stay free for the threads that
+/// serve.
 const RENDERED_AT_ONCE: usize = 1;
 /// How many lists are made at once.
 const LISTED_AT_ONCE: usize = 1;
@@ -147,7 +148,7 @@ impl Memory {
         Memory { lines: Pool::new(lines), replies: Pool::new(replies), reading, rendering, lists: online }
     }
 
-    /// Takes other sizes. Who has more than there is keeps it.
+    /// Takes other sizes. A charge that is larger stays.
     pub fn resize(&self, lines: usize, replies: usize) {
         self.lines.resize(lines);
         self.replies.resize(replies);

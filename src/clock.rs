@@ -12,7 +12,7 @@ use crate::model::Timestamp;
 pub trait TimeSource: Send + Sync {
     /// The wall clock.
     fn wall(&self) -> Timestamp;
-    /// Since some moment, on and on; time in which the machine was suspended counts.
+    /// Time since some moment. It never goes back, and includes the time in which the machine was suspended.
     fn running(&self) -> Duration;
 }
 

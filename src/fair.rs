@@ -1,4 +1,5 @@
-//! Queues in which turns go round: whoever queues many items delays only himself. Knows nothing of what waits.
+//! Queues that serve each owner in turn: an owner who queues many items delays only himself. Knows nothing about the
+//! items.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -7,19 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// A queue of items that belong to somebody; `Path` says to whom.
+/// A queue of items. Each belongs to an owner, which `Path` names.
 pub(crate) trait FairQueue {
     type Item;
-    /// Whose it is: at each level a key, and what is below it.
+    /// The owner of an item: a key at each level.
     type Path;
 
     fn push(&mut self, path: Self::Path, item: Self::Item);
     /// The next whose turn it is.
     fn pop(&mut self) -> Option<Self::Item>;
     fn len(&self) -> usize;
-    /// Takes out the newest of whoever has the most waiting.
+    /// Takes out the newest item of the owner with the most items.
     fn pop_of_the_most(&mut self) -> Option<Self::Item>;
-    /// Makes room for one more of `path` by taking out the newest of somebody who has more waiting than that would be.
+    /// Makes room for one more item of `path`. Takes out the newest item of an owner who has more items than `path`
+    /// would have.
     fn displace(&mut self, path: &Self::Path) -> Option<Self::Item>;
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -168,7 +170,7 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         Arc::new(Turns { at_once, state: Mutex::new(state) })
     }
 
-    /// Waits for a turn of `key`. Whoever stops waiting, loses it to the next.
+    /// Waits for a turn of `key`. If the caller stops waiting, the next one gets the turn.
     pub async fn take(self: &Arc<Turns<K>>, key: K) -> Turn<K> {
         let mine = {
             let mut state = self.state();

@@ -1,5 +1,5 @@
-//! What the tests, the benches and the fuzz targets use of the program: nobody else should, because it changes with
-//! every version. What other programs use is [`client`](crate::client).
+//! What the tests, the benches and the fuzz targets use. Other programs should not, because it changes with every
+//! version. They can use [`client`](crate::client).
 
 #![allow(missing_docs, reason = "the items say it where they stand")]
 

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::WIRE;
 use crate::repository::sqlite::known_schema;
 
-/// A program: its version, where it is from, and what it can work with.
+/// A program: its version, its commit, and the schema and the wire that it knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Release {
     /// The version of the crate.
     pub version: String,
-    /// The commit that it was built from, with `-dirty` where its files had been changed. None where nobody knew, and
-    /// in a debug build.
+    /// The commit that it was built from, with `-dirty` where its files had been changed. None when it was not known,
+    /// and in a debug build.
     pub commit: Option<String>,
     /// The newest schema of the database that it knows.
     pub schema: i64,

@@ -1,5 +1,5 @@
-//! Listens, lets connections in as far as the limits allow, and sees them out at the end. Binding and signals are the
-//! caller's; this takes a listener that is there and a token that says when to stop.
+//! Accepts connections as far as the limits allow, and ends them at the stop. The caller binds and handles signals.
+//! This gets an open listener and a token that says when to stop.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,19 +32,17 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 const KEPT_DESCRIPTORS: u64 = 16;
 /// What the system takes of replies ahead of what it can send, in bytes.
 const UNSENT: u32 = 16 << 10;
-/// How often a silent peer is asked for a sign of life before it is gone.
+/// How many times TCP asks a silent peer whether it lives. Without an answer the peer counts as gone.
 const KEEPALIVE_RETRIES: u32 = 4;
 
 /// What is spoken at a listener.
 ///
-/// It is no trait. What the two have in common is below them and above them: both are given a stream, a slot and the
-/// token of the stop, and both ask the service's methods and get an `Outcome`. Between that nothing is alike. Lines
-/// have replies in order and bytes that prove their arrival; HTTP has hyper, and confirms by requests of its own.
+/// It is no trait, because the two have little in common. Both get a stream, a slot and the token of the stop. Both
+/// call the service's methods and get an `Outcome`. But lines have replies in order, and bytes prove that these
+/// arrived. HTTP is served by hyper, and a client confirms by a request.
 #[derive(Clone)]
 pub(crate) enum Spoken {
-    /// Lines, in a dialect.
     Lines(fn(&ConnectionSettings) -> Dialect),
-    /// HTTP.
     Http(Arc<Web>),
 }
 
@@ -75,7 +73,7 @@ impl Server {
         Server { service, settings, connections, tasks: TaskTracker::new(), stop, turned_away: Arc::default() }
     }
 
-    /// Takes other limits, and settings made from the former ones. Connections that are there keep what they have.
+    /// Takes other limits, and settings made from the former ones. Existing connections keep theirs.
     pub(crate) fn set_limits(
         &self,
         limits: ConnectionLimits,
@@ -96,7 +94,7 @@ impl Server {
         self.turned_away.get()
     }
 
-    /// Accepts connections until the stop, in the clear or in TLS.
+    /// Accepts connections until the stop, with TLS or without.
     pub(crate) async fn listen(&self, listener: TcpListener, spoken: Spoken, tls: Option<Arc<Tls>>) {
         loop {
             let accepted = tokio::select! {
@@ -215,7 +213,7 @@ async fn serve_http(
     }
 }
 
-/// Shakes hands, unless the server stops before that; says in the log what came of it.
+/// Does the TLS handshake, unless the server stops before that. Logs the result.
 async fn accept_tls(tls: &Tls, stream: TcpStream, address: IpAddr, stop: &CancellationToken) -> Option<Accepted> {
     let accepted = tokio::select! {
         accepted = tls.accept(stream, address) => accepted,

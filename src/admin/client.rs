@@ -16,7 +16,7 @@ use crate::release::Release;
 /// Why a question has no answer: a line for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
-    /// Nobody serves the database, or a chatd without such a socket.
+    /// No server runs on the database, or one without such a socket.
     #[error("{0}: no server listens")]
     NoServer(PathBuf),
     /// The socket is not that of the database's owner.

@@ -1,10 +1,9 @@
-//! The administrator's own way into a running server: a Unix socket beside the database, for its owner and root alone.
-//! It is open whatever the ports are crowded with, and what it is asked the server itself carries out, so that no
-//! second process writes to the database.
+//! How an administrator reaches a running server: a Unix socket beside the database, for its owner and root only. It
+//! works also when the ports are crowded. The server itself carries out what is asked there, so no second process
+//! writes to the database.
 //!
-//! One question a connection, a line of JSON of bounded length, and one reply of the same kind; both name the version
-//! of the protocol. [`execute`] answers a question from any store, so a command without a server answers it in the same
-//! way.
+//! A connection carries one question and one reply. Each is a line of JSON of bounded length, and names the version of
+//! the protocol. [`execute`] answers a question from any store. So a command that finds no server gets the same answer.
 
 pub(crate) mod client;
 mod groups;

@@ -1,4 +1,4 @@
-//! Where the administrator's socket is: beside the database, whatever the length of its path.
+//! The path of the administrator's socket: beside the database, also when that path is very long.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,7 +15,6 @@ const ADDRESS_BYTES: usize = 107;
 /// The longest name of a socket in a directory that is named as `/proc/self/fd/1234567890`, in bytes.
 const NAME_BYTES: usize = ADDRESS_BYTES - "/proc/self/fd/1234567890/".len();
 
-/// The socket of a database.
 pub(crate) fn socket_of(database: &Path) -> PathBuf {
     let file = database.file_name().unwrap_or(OsStr::new("chat.db"));
     let mut name = file.to_owned();

@@ -1,10 +1,10 @@
-//! What is asked and answered on the administrator's socket.
+//! The questions and answers on the administrator's socket.
 
 use serde::{Deserialize, Serialize};
 
 use crate::release::Release;
 
-/// The version of the protocol; both ends name theirs and take no other.
+/// The version of the protocol. Both ends send theirs and accept no other.
 pub(crate) const VERSION: u32 = 1;
 /// The longest question, in bytes, with its line end.
 pub(crate) const QUESTION_BYTES: usize = 1 << 20;
@@ -86,14 +86,14 @@ pub(crate) enum AdminCommand {
     Group(GroupQuestion),
     /// Some of the room that is free inside the database goes back to the disk.
     GiveBack,
-    /// What the database holds goes into a file, of which the server says nothing until it is whole.
+    /// Copies the database into a file. The reply comes when the file is complete.
     Snapshot {
         /// The process that has made the file, empty, beside the database.
         process: u32,
     },
 }
 
-/// What is asked of groups.
+/// Questions about groups.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum GroupQuestion {
@@ -139,7 +139,7 @@ pub(crate) enum GroupQuestion {
 pub(crate) struct AdminResponse {
     /// The [`VERSION`] of the server.
     pub version: u32,
-    /// Which program answers; that of who asks may be newer. Older ones do not say.
+    /// Which program answers. The one that asks may be newer. Older programs do not say this.
     #[serde(default)]
     pub server: Option<Release>,
     /// The reply, or a line that says why there is none.
@@ -150,7 +150,7 @@ pub(crate) struct AdminResponse {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AdminReply {
     Done {
-        /// To how many sessions, or how many messages went with it.
+        /// How many sessions it ended, or how many messages it removed.
         count: u64,
     },
     /// Whether the name was free.
@@ -236,12 +236,12 @@ pub(crate) struct ListedSession {
     /// What its user calls it, or the browser that it was opened in.
     #[serde(default)]
     pub label: String,
-    /// What it is good for, where it is no login.
+    /// Its scope, if it is no login.
     #[serde(default)]
     pub scope: Option<String>,
 }
 
-/// Names the command alone: hashes of passwords are nobody's to read in a log.
+/// Shows only the name of the command: the log must not have hashes of passwords.
 impl std::fmt::Debug for AdminCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = match self {

@@ -95,7 +95,7 @@ impl AdminSocket {
         if let Ok((stream, _)) = self.listener.accept().await {
             return Ok(stream);
         }
-        // With the spare ones given up there is a descriptor, and nobody of this thread takes it in between.
+        // Closing the spare ones frees a descriptor, and nothing else on this thread takes it meanwhile.
         self.spares.give_up();
         let again = poll_fn(|context| Poll::Ready(self.listener.poll_accept(context))).await;
         self.spares.fill();
@@ -134,7 +134,7 @@ struct Spares(Mutex<Vec<File>>);
 const SPARES: usize = 4;
 
 impl Spares {
-    /// Takes as many as there are to be had.
+    /// Takes all that wait.
     fn fill(&self) {
         let mut spares = self.files();
         while spares.len() < SPARES
@@ -155,12 +155,12 @@ impl Spares {
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        // Nobody is kept from anything by a socket that stays.
+        // A socket that stays does no harm.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// The owner of the process, and root. The mode of the socket says so too; not every system heeds that.
+/// The owner of the process, and root. The mode of the socket says this, too, but some systems ignore it.
 fn is_allowed(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == geteuid().as_raw())
 }

@@ -1,6 +1,6 @@
-//! Argon2id on threads of its own: a hash takes tens of milliseconds and tens of megabytes, so a bounded number run at
-//! once, a bounded number wait, and the rest are told at once that the server is busy. Who has logged in before waits
-//! in a queue of their own, and in both queues turns go round, so that no crowd of unknown users keeps anybody out.
+//! Argon2id on its own threads. A hash takes tens of milliseconds and tens of megabytes. So a bounded number of logins
+//! run at once, a bounded number wait, and the others hear at once that the server is busy. Users who have logged in
+//! before wait in a second queue. Both queues serve each address in turn, so a crowd of unknown users keeps nobody out.
 //! Knows no account and no address.
 
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ pub struct Cost {
 /// Cheaper than OWASP's minimum for argon2id is worth a warning.
 pub(crate) const OWASP_MINIMUM: Cost = Cost { memory_kib: 19 * 1024, iterations: 2, parallelism: 1 };
 
-/// Argon2 takes no such cost, for the reason given.
+/// Argon2 does not allow this cost; the text says why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadCost(String);
@@ -52,17 +52,17 @@ pub enum Verdict {
     Wrong,
 }
 
-/// In which queue a login waits, and with whom it shares its turns there.
+/// In which queue a login waits, and with which others it shares a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Whoever tries has logged in to this account from this address before.
+    /// This address has logged in to this account before.
     pub known: bool,
     /// A network of addresses, or where it is known the pair of account and address.
     pub network: u64,
     pub address: u64,
 }
 
-/// A password to be looked at, and who waits for what comes of it.
+/// A password to check, and where to send the result.
 struct QueuedLogin {
     attempt: Vec<String>,
     hash: Option<String>,
@@ -95,7 +95,7 @@ struct SharedQueues {
 struct Queues {
     known: WaitingLogins,
     strangers: WaitingLogins,
-    /// The last turn was that of one who is known.
+    /// The last turn went to a known one.
     was_known: bool,
     closed: bool,
 }
@@ -165,9 +165,9 @@ impl Passwords {
         Ok(Passwords { queue: Arc::new(Open(shared)) })
     }
 
-    /// Compares an attempt with a PHC string; `None` where there is no account takes as long and is wrong. An attempt
-    /// may have several spellings, the one in which new passwords are stored first; each costs a hash. Nothing is
-    /// compared once nobody waits for it.
+    /// Compares an attempt with a PHC string. `None` means that there is no account: the comparison takes the same time
+    /// and fails. An attempt may have several spellings. The first is the one in which new passwords are stored. Each
+    /// spelling costs a hash. When nobody waits any more, nothing is compared.
     pub async fn verify(&self, attempt: Vec<String>, hash: Option<String>, share: Share) -> Result<Verdict, Busy> {
         self.ask(attempt, hash, None, share).await
     }
@@ -213,7 +213,7 @@ impl Passwords {
         let mut queues = self.queue.0.queues();
         let queue = if share.known { &mut queues.known } else { &mut queues.strangers };
         let path = (share.network, (share.address, ()));
-        // Who is displaced hears that the server is busy, because the end of its channel goes.
+        // When its channel is dropped, a displaced login hears that the server is busy.
         if queue.len() >= *most && queue.displace(&path).is_none() {
             return Err(Busy);
         }

@@ -1,10 +1,10 @@
-//! How often one may try to log in: counted by address and by account and address, before the password is looked at.
-//! A right password gives its attempt back, so only wrong ones are held up, and they wait; nobody is ever locked out.
-//! Knows no account and no socket: names are what was typed.
+//! How often somebody may try to log in. Attempts are counted by address, and by account and address, before the
+//! password is checked. A right password gives its attempt back, so only wrong ones have to wait. Nobody is ever locked
+//! out. Knows no account and no socket: a name is the text that was typed.
 //!
-//! Plain buckets, and not the `governor` crate: that one has no way to give an attempt back, one rate a limiter where
-//! this wants two, and a keyed store that grows with the number of its keys. Here the tables have the size they were
-//! made with, whoever comes; when one is full, the bucket that holds the least is forgotten.
+//! These are plain buckets and not the `governor` crate. That crate cannot give an attempt back. It has one rate for
+//! each limiter, and two are needed here. Its store grows with the number of keys. Here the tables never grow. When one
+//! is full, the bucket that holds the least is forgotten.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::charge::network;
 
-/// Wrong attempts that are let through; 0 for any number.
+/// Wrong attempts that are allowed; 0 for any number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// In any minute.
@@ -26,7 +26,7 @@ pub struct Rate {
     pub per_hour: u32,
 }
 
-/// What is let through.
+/// What is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
     /// From one address: an IPv4 address, or an IPv6 network of 64 bits.
@@ -71,7 +71,7 @@ struct Book {
     /// Pairs of account and address with a right login, and when it last was. Apart from `spent`, so that others
     /// cannot push them out.
     known: Table<Micros>,
-    /// Attempts whose password is being looked at.
+    /// Attempts whose password is being checked.
     in_hand: HashMap<RateKey, InHand>,
 }
 
@@ -92,7 +92,7 @@ struct InHand {
 #[derive(Debug, PartialEq, Eq)]
 enum ThrottleVerdict {
     Pass,
-    /// Others are in hand that may give their attempts back.
+    /// Other attempts are being checked and may be given back.
     Wait(RateKey),
     Refuse(Micros),
 }
@@ -110,8 +110,8 @@ impl Throttle {
         self.book().rates = rates;
     }
 
-    /// Counts an attempt, or says how long to wait for the next one that passes. Where all that may pass are in hand,
-    /// waits until one of them turns out right, so that any number of right logins get through.
+    /// Counts an attempt, or says how long to wait before the next one is allowed. When all allowed attempts are being
+    /// checked, waits until one of them is right. So any number of right logins pass.
     pub async fn attempt(&self, address: IpAddr, name: &str) -> Result<Attempt<'_>, Duration> {
         let wide = self.wide_key(address);
         let (address, pair) = self.keys(address, name);
@@ -179,9 +179,8 @@ impl Attempt<'_> {
         self.known
     }
 
-    /// With whom the attempt shares what it costs: where it is known, with others of the same account from the same
-    /// address; else with all of its network, an IPv4 one of 24 bits or an IPv6 one of 48, and within it with its
-    /// address.
+    /// With which attempts this one shares its turns. A known one shares with others of the same account and address.
+    /// Others share with all of their network (24 bits of IPv4, 48 bits of IPv6), and within it with their address.
     pub fn share(&self) -> (u64, u64) {
         if self.known { (self.pair, self.address) } else { (self.wide, self.address) }
     }
@@ -193,7 +192,7 @@ impl Attempt<'_> {
         self.given_back = true;
     }
 
-    /// Nobody looked at the password: gives the attempt back.
+    /// The password was not checked: gives the attempt back.
     pub fn unchecked(mut self) {
         self.given_back = true;
     }
@@ -206,7 +205,7 @@ impl Drop for Attempt<'_> {
 }
 
 impl Book {
-    /// Whether one more attempt passes all of these; if so, it is counted and in hand.
+    /// Whether all of these buckets allow one more attempt. If so, the attempt is counted.
     fn ask(&mut self, wanted: &[(RateKey, Rate)], now: Micros) -> ThrottleVerdict {
         let (mut wait, mut busy) = (0, None);
         for (key, rate) in wanted {
@@ -233,8 +232,8 @@ impl Book {
         }
     }
 
-    /// An attempt is no more in hand. Those who waited for it ask again: one where it left its place to one, all where
-    /// it did not, because they may have to be refused.
+    /// An attempt has been checked. Those who wait try again: one of them, if the attempt was given back; all, if it
+    /// was not, because they may have to be refused.
     fn done(&mut self, counted: &[(RateKey, Rate)], given_back: bool) {
         for (key, rate) in counted {
             if let Some(spent) = self.spent.get_mut(*key).filter(|_| given_back) {

@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 
 use super::{Payer, PayerTotals};
 
-/// Bytes that payers share. Each may have as many as then stay free, and its fair part of the whole in any case: where
-/// that is not free, the oldest charge of whoever has the most is cut. Only who is alone may have more, and that once.
+/// Bytes that payers share. A payer may have as many as then stay free, and always its fair part of the whole. If that
+/// part is not free, the oldest charge of the payer with the most is cut. A payer that is alone may have more, but only
+/// once.
 #[derive(Debug)]
 pub struct Pool {
     state: Mutex<ChargeState>,
@@ -34,7 +35,7 @@ struct ChargeEntry {
     cut: Arc<Cut>,
 }
 
-/// Whether a charge was cut, and who wants to know.
+/// Whether a charge was cut, and the tasks that wait for this.
 #[derive(Debug, Default)]
 pub(crate) struct Cut {
     is_cut: AtomicBool,
@@ -65,7 +66,7 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes another size. Who has more than there is keeps it.
+    /// Takes another size. A charge that is larger stays.
     pub(super) fn resize(&self, size: usize) {
         self.state().size = size;
     }
@@ -75,7 +76,7 @@ impl Pool {
         self.charge_with(payer, Arc::default())
     }
 
-    /// The same, of which `cut` tells whether it was cut.
+    /// The same. `cut` says whether the charge has been cut.
     pub(crate) fn charge_with(self: &Arc<Pool>, payer: Payer, cut: Arc<Cut>) -> Charge {
         Charge { pool: self.clone(), payer, number: None, cut }
     }

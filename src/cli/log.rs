@@ -23,7 +23,7 @@ use crate::ops::log_queue::{LogQueue, Sink};
 /// How long the end of the program waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The log's level, to be changed while the program runs.
+/// The log's level. It can change while the program runs.
 pub(super) struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
 /// The way of log lines, to be kept until the end of the program, which waits for the last of them.
@@ -125,7 +125,7 @@ impl Write for QueueWriter {
     }
 }
 
-/// Standard error, under a descriptor of its own: whoever waits for it holds no lock that others want.
+/// Standard error, with its own descriptor. A thread that waits for it holds no lock that others need.
 struct Stderr(File);
 
 impl Sink for Stderr {

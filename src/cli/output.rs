@@ -1,6 +1,6 @@
-//! All that commands write to standard output and standard error. Nothing here panics, whatever the streams are: a pipe
-//! without a reader, a full disk, closed. Nothing gets to a terminal that it would obey: line ends and tabs aside,
-//! controls are spelled out. Knows no command.
+//! Commands print to standard output and standard error only through this file. Nothing here panics when a stream is a
+//! pipe without a reader, a full disk, or closed. Control characters other than line ends and tabs are spelled out, so
+//! that no terminal obeys them. Knows no command.
 
 use std::fmt::Display;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::model::visible_lines;
 /// Whether standard output was closed when the program began.
 static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// What was to be printed could not be printed.
+/// The text could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unprinted {
     /// There is no standard output.
@@ -28,13 +28,13 @@ pub(super) enum Unprinted {
 }
 
 impl Unprinted {
-    /// The reader of the pipe has had enough, and wants to hear no complaint.
+    /// The reader of the pipe has closed it. It needs no message.
     pub(super) fn is_quiet(&self) -> bool {
         matches!(self, Unprinted::Failed(why) if why.kind() == ErrorKind::BrokenPipe)
     }
 }
 
-/// To be called once, before anything is printed.
+/// Call it once, before anything is printed.
 pub(super) fn start(was_closed: bool) {
     WAS_CLOSED.store(was_closed, Ordering::Relaxed);
 }
@@ -45,7 +45,7 @@ pub(super) fn print(text: impl Display) -> Result<(), Unprinted> {
     write(&text.to_string())
 }
 
-/// Says what a command has done. It stays done if this fails.
+/// Says what a command has done. A failure here does not undo it.
 pub(super) fn done(text: impl Display) {
     match write(&text.to_string()) {
         Err(why) if !why.is_quiet() => {
@@ -55,20 +55,20 @@ pub(super) fn done(text: impl Display) {
     }
 }
 
-/// A line on standard error for the person who reads it. If that fails there is nobody to tell.
+/// Writes a line to standard error. If that fails, nobody can be told.
 pub(super) fn note(text: impl Display) {
     // One write, so that lines of several processes do not mix.
     let line = format!("{text}\n");
     let _ = io::stderr().write_all(visible_lines(&line).as_bytes());
 }
 
-/// Tells the terminal itself something: the program's own sequence, never a text. A terminal that is gone needs none.
+/// Sends the terminal a control sequence of the program, never a text. Nothing happens when the terminal is gone.
 pub(super) fn control(sequence: &'static [u8]) {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(sequence).and_then(|()| stdout.flush());
 }
 
-/// Fails where [`print()`] is sure to fail: to be asked before a step that cannot be taken back.
+/// Fails when [`print()`] is sure to fail. Call it before a step that cannot be undone.
 pub(super) fn require() -> Result<(), Unprinted> {
     if WAS_CLOSED.load(Ordering::Relaxed) { Err(Unprinted::Closed) } else { Ok(()) }
 }
@@ -87,7 +87,7 @@ pub(super) async fn print_around<T, E: From<Unprinted>>(
     match step.await {
         Ok(result) => Ok((result, write(rest))),
         Err(error) => {
-            // The line that was begun ends here; why there is no more of it is said on standard error.
+            // Ends the line that was begun. The reason goes to standard error.
             let _ = write_all("\n");
             Err(error)
         }

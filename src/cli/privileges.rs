@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::Context;
 use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 
-/// Where root runs the command, becomes the owner of the directory that holds `database`, for good. To be called before
-/// there are other threads.
+/// When root runs the command, the process becomes the owner of the directory that holds `database`, and stays that
+/// user. Call it before there are other threads.
 pub(crate) fn become_owner_of(database: &Path) -> anyhow::Result<()> {
     if !geteuid().is_root() {
         return Ok(());

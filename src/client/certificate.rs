@@ -10,8 +10,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
 
-/// The certificate of the server at this address, and those that vouch for it. Takes no longer than `limit` for each
-/// step.
+/// The certificate chain of the server at this address. Each step takes at most `limit`.
 pub fn shown_at(address: SocketAddr, limit: Duration) -> io::Result<Vec<CertificateDer<'static>>> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())

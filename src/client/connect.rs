@@ -1,5 +1,5 @@
-//! The way to a server: every address of its name is tried, as RFC 8305 says, before one deadline. What was tried is in
-//! the error. Knows nothing of what is said afterwards.
+//! Connects to a server. Tries every address of its name, as RFC 8305 says, before one deadline. The error says what
+//! was tried. Knows nothing about requests.
 
 use std::fmt;
 use std::io;
@@ -43,7 +43,7 @@ pub enum NoConnection {
     /// The name has no address.
     #[error("the name cannot be resolved: {0}")]
     Name(io::Error),
-    /// Whoever knows the addresses of names did not answer.
+    /// The resolver did not answer.
     #[error("the name was not resolved within {0} s")]
     NameTimedOut(u64),
     /// None of the addresses let us in.
@@ -61,7 +61,7 @@ pub enum NoConnection {
          or to its TLS port"
     )]
     NotTls,
-    /// Nobody whom we trust vouches for the server.
+    /// The certificate is of an authority that is not trusted here.
     #[error(
         "the certificate is of an authority that is not trusted here: if it is yours, name its file with --tls-ca \
          (CHATD_TLS_CA)"
@@ -130,11 +130,11 @@ pub(super) async fn shake_hands(
     shaken.map_err(|_| NoConnection::TlsTimedOut(deadline.limit.as_secs()))?.map_err(|error| {
         match error.get_ref().and_then(|source| source.downcast_ref()) {
             Some(rustls::Error::InvalidMessage(_)) => NoConnection::NotTls,
-            // Another authority may have the name of one that is trusted here; then its signature gives it away.
+            // Another authority may have the same name as one that is trusted here. Then the signature is wrong.
             Some(rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature,
             )) => NoConnection::UnknownAuthority,
-            // rustls has no name of its own for it.
+            // rustls has no variant for it.
             Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
                 if other.to_string() == "CaUsedAsEndEntity" =>
             {

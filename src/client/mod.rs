@@ -50,18 +50,17 @@ use crate::transport::stream::{PeerState, Stream};
 const REPLY: Duration = Duration::from_secs(60);
 /// How much longer than it was asked to wait for mail a server may take.
 const LATE: Duration = Duration::from_secs(10);
-/// A connection on which nothing was said for so long is asked whether it lives, again and again with this pause
-/// between.
+/// After this time without bytes, TCP asks the other end whether it lives, and repeats this with the pause below.
 const QUIET: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 const ASK_TIMES: u32 = 3;
 /// How long the other end may take to acknowledge bytes.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
-/// How long the end of a session may take that was opened at a port for people.
+/// How long the logout may take after a login at a text port.
 const GRACE: Duration = Duration::from_secs(5);
 /// A longer reply is no reply of a chat server, in bytes.
 const REPLY_BYTES: usize = 256 << 20;
-/// How often an inbox is asked for where the server cannot tell by itself.
+/// How often to ask for the inbox when the server cannot wait for mail.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Where a server listens.
@@ -143,7 +142,7 @@ impl From<io::Error> for ClientError {
 pub struct RemoteServer {
     /// Where it listens.
     pub address: ServerAddress,
-    /// Whom to trust, where what is said is to be encrypted.
+    /// The trusted authorities, if the connection must be encrypted.
     pub tls: Option<TlsConnector>,
 }
 
@@ -179,8 +178,8 @@ impl RemoteServer {
     }
 }
 
-/// Sends what is said at once, and makes TCP notice that the other end is gone without a word, as it is after a change
-/// of the network. A socket that takes no options still carries bytes.
+/// Sends small requests at once. Makes TCP notice when the other end disappears without a packet, as after a change of
+/// the network. A socket that refuses the options still works.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let socket = SockRef::from(stream);
@@ -199,7 +198,7 @@ impl ClientConnection {
         }
     }
 
-    /// Asks, and waits for the reply. After [`ClientError::Lost`] the connection is of no use any more.
+    /// Asks, and waits for the reply. After [`ClientError::Lost`] the connection cannot be used any more.
     pub async fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
         self.call_within(request, REPLY).await
     }
@@ -220,7 +219,7 @@ impl ClientConnection {
         }
     }
 
-    /// All of the reply must be read, its last byte too: a server takes unread bytes for an unread reply.
+    /// Reads the whole reply, also its last byte. For a server, unread bytes mean an unread reply.
     async fn exchange(&mut self, line: &[u8]) -> Result<Vec<u8>, ClientError> {
         self.stream.write_all(line).await?;
         self.stream.flush().await?;
@@ -244,8 +243,8 @@ impl ClientConnection {
         Ok(reply)
     }
 
-    /// The text port, which people use, has given a session to this connection, and nobody would ever end it. Whoever
-    /// else is there takes it for nonsense like what came before. The connection is of no use any more.
+    /// The text port has opened a session for this connection, and nobody else would end it. A server of another kind
+    /// ignores the line. The connection cannot be used any more.
     async fn log_out_of_text_port(&mut self) {
         let ended = async {
             self.stream.write_all(b"logout\r\n").await?;
@@ -319,8 +318,8 @@ impl ClientConnection {
     }
 }
 
-/// Whether a reply is the beginning of a TLS record: an alert, or a handshake (RFC 8446, section 5.1). No reply in the
-/// clear begins with a control character.
+/// Whether a reply is the beginning of a TLS record: an alert, or a handshake (RFC 8446, section 5.1). No unencrypted
+/// reply begins with a control character.
 fn begins_tls(reply: &[u8]) -> bool {
     matches!(reply, [21 | 22, 3, ..])
 }

@@ -1,4 +1,4 @@
-//! What the settings must be: each by itself, and then together. Every mistake is told with its remedy.
+//! What the settings must be: each by itself, and then together. Every message names the remedy.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -112,7 +112,7 @@ fn no_host(word: &str) -> bool {
     name.is_empty() || !name.chars().all(is_name) || port.parse::<u16>().is_err()
 }
 
-/// A word that is no level would be taken for the name of a part of the program, and all the rest be silent.
+/// The filter takes an unknown word for the name of a module, and then logs nothing else.
 fn no_level(level: &str) -> Option<String> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     for directive in level.split(',') {
@@ -126,7 +126,7 @@ fn no_level(level: &str) -> Option<String> {
     EnvFilter::try_new(level).err().map(|error| error.to_string().replace('\n', " "))
 }
 
-/// What is wrong with the settings together: the settings of which at least one must change, and why.
+/// Mistakes that several settings make together: the settings, at least one of which must change, and the reason.
 pub(super) fn together(config: &Config) -> Vec<(&'static [&'static str], String)> {
     let Config { server, web, password, limits, .. } = config;
     let mut wrong = Vec::new();

@@ -1,5 +1,4 @@
-//! Where the settings come from: defaults, a file, the environment, flags, in this order. All mistakes of all of them
-//! are told at once.
+//! Reads the settings from defaults, a file, the environment and flags, in this order. Reports all mistakes at once.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ pub struct LoadedConfig {
     pub config: Config,
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
-    /// Nobody named the file, it was found in the working directory.
+    /// No flag named the file. It was found in the working directory.
     pub file_unasked: bool,
     /// The settings that do not have their defaults because file, environment or flags say so.
     pub set: BTreeSet<String>,
@@ -27,7 +26,7 @@ pub struct LoadedConfig {
 }
 
 const PREFIX: &str = "CHATD_";
-/// Variables of ours that are no settings: the file's name, and what the client takes.
+/// Variables that are no settings: the name of the file, and those of the client.
 const OTHER_VARIABLES: [&str; 7] = [
     "CHATD_CONFIG",
     "CHATD_CONNECT",
@@ -45,7 +44,7 @@ pub fn load(asked: Option<&Path>, flags: &[String]) -> Result<LoadedConfig, BadC
     Ok(loaded)
 }
 
-/// The same for one who wants to find more mistakes: a setting with a mistake has its default, or a rule is broken.
+/// The same for a caller that looks for more mistakes. A setting with a mistake has its default, or a rule is broken.
 pub(crate) fn read(asked: Option<&Path>, flags: &[String]) -> Result<(LoadedConfig, Vec<String>), BadConfig> {
     let mut sources = Sources { known: keys(), ..Sources::default() };
     if let Some(state) = std::env::var_os("STATE_DIRECTORY") {
@@ -208,7 +207,7 @@ impl Sources {
     }
 }
 
-/// A value of which only the text is known, in the type that its setting has.
+/// Converts a text to the type of its setting.
 fn typed(key: &str, text: &str) -> Value {
     let is_number = Range::of(key).is_some_and(|range| !range.is_time());
     let is_switch = defaults().get(key).is_some_and(Value::is_bool);
@@ -269,7 +268,7 @@ mod tests {
         assert_eq!(loaded.config.session.idle_expiry, Span::seconds(7200));
         assert!(load(Some(&file), &["limits.conections=7".to_owned()]).is_err());
         assert!(load(Some(&file), &["limits.connections=many".to_owned()]).is_err());
-        // What a flag replaces is nobody's mistake any more.
+        // A flag replaces the value, so the mistake in the file does not count.
         std::fs::write(&file, "[limits]\nconnections = \"many\"\n").expect("it can be written");
         assert!(load(Some(&file), &[]).is_err());
         let loaded = load(Some(&file), &["limits.connections=7".to_owned()]).expect("all is in order");

@@ -62,7 +62,7 @@ pub struct ServerConfig {
     pub tls_certificate: PathBuf,
     /// Its key (PEM).
     pub tls_key: PathBuf,
-    /// Passwords may cross a network in the clear.
+    /// Passwords may cross a network without TLS.
     pub allow_plaintext: bool,
     /// Threads that speak with clients.
     pub threads: usize,
@@ -143,7 +143,7 @@ impl Default for PasswordConfig {
     }
 }
 
-/// Wrong logins that are let through before they have to wait; 0: any number.
+/// Wrong logins that are allowed before they have to wait; 0: any number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ThrottleConfig {

@@ -1,5 +1,5 @@
-//! Which settings file is read, and whether one that merely lies in the working directory may be: whoever could write
-//! it could choose where root keeps passwords.
+//! Which settings file is read, and whether one in the working directory may be read: a person who can write it chooses
+//! where root keeps passwords.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -26,7 +26,7 @@ pub(super) struct FoundFile {
 
 /// The file that was asked for, that of `$CHATD_CONFIG`, `./chat.toml`, `/etc/chatd/chat.toml`, or none.
 pub(super) fn find(asked: Option<&Path>) -> Result<Option<FoundFile>, BadConfig> {
-    // An empty variable counts as none, as all others of ours do.
+    // An empty variable counts as none, as for all variables of chatd.
     let variable = std::env::var_os(VARIABLE).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
     if let Some(path) = asked.map(Path::to_owned).or(variable) {
         let bytes = File::open(&path).and_then(read).map_err(|error| unreadable(&path, &error))?;
@@ -102,7 +102,7 @@ mod tests {
             let why = judge(file, directory, me).expect_err("others can write there").to_string();
             assert!(why.contains("chmod go-w") && why.contains("--config"), "{why}");
         }
-        // What root owns is good for everybody; what a user owns is not good for another.
+        // Everybody may use a file of root. Only its owner may use a file of a user.
         assert_eq!(judge(0o644, 0o755, other).is_ok(), me.is_root());
     }
 }

@@ -23,9 +23,9 @@ enum Bounds {
 const DAY: u64 = 24 * 60 * 60;
 /// The longest time that anything is kept: a hundred years.
 const CENTURY: Span = Span::seconds(36_500 * DAY);
-/// Sockets give half of `limits.peer_timeout` to TCP_KEEPIDLE, of which the kernel takes 32,767 seconds at the most.
+/// Half of `limits.peer_timeout` goes to TCP_KEEPIDLE. The kernel allows at most 32,767 seconds there.
 const PEER_TIMEOUT: Span = Span::seconds(18 * 60 * 60);
-/// Each of the four signs of life that are asked for has a second at least.
+/// TCP asks the peer four times, with at least a second for each.
 const SHORTEST_PEER_TIMEOUT: Span = Span::seconds(8);
 const MILLISECOND: Span = Span(Duration::from_millis(1));
 const NONE: Span = Span::seconds(0);

@@ -85,7 +85,7 @@ impl FileSpelling {
         }
     }
 
-    /// The word that these pieces are, each of which has the size of a piece but the last.
+    /// The text of these pieces. All but the last have the full size of a piece.
     pub fn word<'a>(self, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
         let (before, behind) = self.around();
         let mut word = before.as_bytes().to_vec();
@@ -105,7 +105,6 @@ impl FileSpelling {
 pub struct FileWord<'a> {
     /// How it is written.
     pub spelling: FileSpelling,
-    /// What is inside.
     inside: &'a str,
 }
 

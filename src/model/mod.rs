@@ -98,7 +98,8 @@ impl std::str::FromStr for Timestamp {
     }
 }
 
-/// A session token: a UUID v4 from the operating system's generator. Whoever has it is the user; mute in `Debug`.
+/// A session token: a UUID v4 from the operating system's generator. Whoever has it acts as the user. `Debug` does not
+/// show it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Token(Uuid);
 
@@ -151,7 +152,7 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-/// Whom a message is for. Accounts and groups have their names, and their numbers, from the same set.
+/// The target of a message. Accounts and groups share one set of names and one set of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
     /// One account.

@@ -42,7 +42,7 @@ impl Username {
             return Err(BadUsername::Length);
         }
         let name = UsernameCasePreserved::enforce(name).map_err(|_| BadUsername::Characters)?;
-        // The normal form may hold what was not allowed ("=" and a combining stroke are "≠"), so it is asked again.
+        // The normal form may hold what was not allowed ("=" and a combining stroke are "≠"), so it is checked again.
         if UsernameCasePreserved::enforce(&*name).as_ref() != Ok(&name) {
             return Err(BadUsername::Characters);
         }
@@ -64,7 +64,7 @@ impl Username {
     pub fn folded(&self) -> String {
         match UsernameCaseMapped::enforce(self.as_str()) {
             Ok(folded) => folded.into_owned(),
-            // The bidi rule may refuse what it allowed before case mapping; such a name folds to itself.
+            // The bidi rule may refuse what it allowed before case mapping; then only the letters become lower case.
             Err(_) => self.0.to_lowercase(),
         }
     }
@@ -93,9 +93,9 @@ impl fmt::Display for Username {
 pub struct LookupName(String);
 
 impl LookupName {
-    /// Brings `name` into the normal form of names. What cannot be a name stays as it came, and is nobody's.
+    /// Brings `name` into the normal form of names. A text that cannot be a name stays unchanged; no account has it.
     pub fn of(name: &str) -> LookupName {
-        // ASCII is its own normal form, and a longer text is not looked at, because nobody may have such a name.
+        // ASCII is its own normal form. A longer text is not checked: no account has such a name.
         if name.is_ascii() || name.len() > USERNAME_BYTES {
             return LookupName(name.to_owned());
         }
@@ -128,7 +128,7 @@ pub enum BadLabel {
     Characters,
 }
 
-/// Why no account may be as it is wanted.
+/// Why an account cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAccount {
     /// Its name.
@@ -145,8 +145,8 @@ pub enum BadAccount {
     Country(BadLabel),
 }
 
-/// A display name or a country, as others are shown it: 1 to 128 characters, none of which ends a line, is obeyed by a
-/// terminal, or turns the direction of writing.
+/// A display name or a country, as others see it. It has 1 to 128 characters. No character ends a line, controls a
+/// terminal, or changes the direction of writing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Label(String);
 

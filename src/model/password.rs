@@ -47,7 +47,8 @@ impl Password {
         Password(text.to_owned())
     }
 
-    /// In which forms an attempt may have been stored: as new passwords are, and where that is another, as it came.
+    /// The forms in which an attempt may have been stored: as new passwords are stored, and, if that is different,
+    /// unchanged.
     pub fn spellings(&self) -> Vec<String> {
         match prepare(&self.0) {
             Ok(prepared) if prepared != self.0 => vec![prepared, self.0.clone()],
@@ -67,7 +68,8 @@ impl fmt::Debug for Password {
     }
 }
 
-/// The text as RFC 8265 prepares it. What its tables do not know yet, such as new emoji, is only normalised.
+/// The text as RFC 8265 prepares it. Characters that its tables do not know yet, such as new emoji, are only
+/// normalised.
 fn prepare(text: &str) -> Result<String, BadPassword> {
     match OpaqueString::enforce(text) {
         Ok(prepared) => Ok(prepared.into_owned()),

@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub(crate) enum PushHost {
     /// Over https, at a public address.
     Name(String),
-    /// On this machine, in the clear.
+    /// On this machine, without TLS.
     Local(SocketAddr),
 }
 

@@ -14,9 +14,9 @@ pub enum Scope {
     Send,
     /// To read, and to say what was read.
     Read,
-    /// To do all that is done with messages and groups; not to see to the account.
+    /// To do everything with messages and groups, but not to change the account.
     All,
-    /// To have its texts sent to one recipient, by its own address alone.
+    /// To send to one recipient, with a secret address and no other login.
     Hook,
 }
 

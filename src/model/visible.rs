@@ -1,4 +1,4 @@
-//! Other people's text as a terminal may have it: nothing that moves the cursor, changes colours, rings, or turns the
+//! Makes other people's text safe for a terminal: it cannot move the cursor, change colours, ring, or change the
 //! direction of writing. Pure; knows no terminal.
 
 use std::borrow::Cow;

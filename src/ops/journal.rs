@@ -65,7 +65,8 @@ impl<F: Sink> Sink for Journal<F> {
                 return Ok(());
             }
         }
-        // It is gone, or the entry is too long for it: the journal's other entrance, or whatever standard error is now.
+        // The socket is gone, or the entry is too long for it: uses the journal's other interface, or the present
+        // standard error.
         self.fallback.write(text_of(entry))
     }
 }
@@ -147,7 +148,7 @@ fn text_of(entry: &[u8]) -> &[u8] {
     &text[..text.len().min(usize::try_from(length).map_or(0, |length| length + 1))]
 }
 
-/// Name, line end, length, value, line end: the form that takes any value, line ends of its own too.
+/// Name, line end, length, value, line end. In this form a value may have line ends.
 fn put(entry: &mut Vec<u8>, name: &str, value: &str) {
     entry.extend_from_slice(name.as_bytes());
     entry.push(b'\n');

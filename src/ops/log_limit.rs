@@ -71,7 +71,7 @@ impl LogLimit {
         false
     }
 
-    /// Logs how many lines were left out since the last call, by kind. To be called every second or so.
+    /// Logs how many lines were left out since the last call, by kind. Call it about once a second.
     pub(crate) fn tell(&self) {
         for (words, lines) in self.take_left_out() {
             warn!(like = words, lines, "lines of the log were left out");

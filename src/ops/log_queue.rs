@@ -1,8 +1,8 @@
-//! Lines of the log on their way: a bounded queue, and a thread that writes them. Who logs never waits for who reads.
-//! When the queue is full, lines are dropped and counted, and the count is logged. Knows no format.
+//! A bounded queue for lines of the log, and a thread that writes them. A program that logs never waits for one that
+//! reads. When the queue is full, lines are dropped and counted, and the count is logged. Knows no format.
 //!
-//! tracing-appender's non-blocking writer does nearly this. It prints to standard output when it cannot end in time,
-//! and nobody hears of what it dropped; both are wrong here.
+//! tracing-appender's non-blocking writer does nearly this. But it prints to standard output when it cannot end in
+//! time, and it does not report the lines that it dropped.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) const THREAD: &str = "log";
 
 thread_local! {
-    /// Whether this thread writes the log. What it logs itself is how many lines are missing, and always has room.
+    /// Whether this thread writes the log. Its own lines say how many are missing, and always have room.
     static WRITES: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -73,7 +73,7 @@ impl LogQueue {
         Ok(queue)
     }
 
-    /// Takes a line, or drops it where there is no room. Waits for nobody.
+    /// Takes a line, or drops it when the queue is full. Never waits.
     pub(crate) fn push(&self, line: Vec<u8>) {
         let mut state = self.state();
         let bytes = state.bytes + line.len() + LINE;

@@ -1,5 +1,5 @@
-//! Numbers that are cheap enough to keep for every request, and the text in which Prometheus reads them. Knows neither
-//! what is counted nor who asks.
+//! Numbers that are cheap enough to count for every request, and their text for Prometheus. Knows neither what is
+//! counted nor who asks.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -31,7 +31,7 @@ impl Counter {
 pub struct Tally(Vec<(&'static str, Counter)>);
 
 impl Tally {
-    /// For these words and no others, so that each is shown from the start, as 0.
+    /// Counts these words and no others. So each is shown from the start, as 0.
     pub fn of(words: &[&'static str]) -> Tally {
         Tally(words.iter().map(|word| (*word, Counter::default())).collect())
     }

@@ -1,5 +1,5 @@
-//! What systemd hands to a service and wants to hear from it: listeners that outlive the process, when it is ready,
-//! when it stops, and that it is alive. Without systemd all of this does nothing. Knows nothing of what is served.
+//! The service's side of systemd: takes over listeners that outlive the process, and tells systemd when it is ready,
+//! when it stops, and that it is alive. Without systemd this does nothing. Knows nothing about requests.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -28,7 +28,7 @@ pub(crate) fn alive() {
     tell(&[NotifyState::Watchdog]);
 }
 
-/// How often [`alive`] is to be said at the least, if anybody listens.
+/// How often [`alive`] must be called at least. `None` when systemd does not watch.
 pub(crate) fn alive_every() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero())
 }

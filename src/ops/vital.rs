@@ -1,5 +1,5 @@
-//! The threads and tasks that the program must not go on without. All threads of the program are started here, so that
-//! none dies without notice: whoever serves waits for [`death`]. Knows nothing of what they do.
+//! The threads and tasks without which the program must not go on. All threads of the program are started here, so that
+//! none dies unnoticed: a server waits for [`death`]. Knows nothing about their work.
 
 use std::future::Future;
 use std::io;

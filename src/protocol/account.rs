@@ -6,7 +6,7 @@ use super::Profile;
 use super::python::texts;
 use crate::model::{Label, LookupName, Password, SessionId, Timestamp};
 
-/// What can be asked of one's own account and of the list of accounts.
+/// Commands about one's own account and about the list of accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountCommand {
     /// Another password, which ends the other sessions.
@@ -26,7 +26,7 @@ pub enum AccountCommand {
     People(LookupName),
 }
 
-/// What is heard of it.
+/// The replies to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountReply {
     /// The new password holds, and the other sessions have ended.

@@ -25,7 +25,7 @@ pub struct Unwritable;
 /// Why a text is no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// A refusal in words that no server of ours has.
+    /// A refusal in words that no chatd has.
     #[error("{0}")]
     Words(Foreign),
     /// Nothing that a server of this protocol says.
@@ -202,7 +202,7 @@ fn past(read: PastRead) -> Result<HistoryEntry, Unreadable> {
     Ok(HistoryEntry { message, from, to, kind: kind(read.kind.as_deref())?, read_at, readers })
 }
 
-/// Where nothing is said of a group, a person is meant.
+/// Without a group it is a person.
 fn kind(said: Option<&str>) -> Result<ConversationKind, Unreadable> {
     match said {
         None => Ok(ConversationKind::Person),

@@ -26,7 +26,7 @@ pub enum Dialect {
 pub struct Dialogue {
     /// The session that the connection has logged in with.
     session: Option<Token>,
-    /// Of the requests that have no reply yet.
+    /// The requests that have no reply yet.
     echoes: VecDeque<ReplyContext>,
 }
 
@@ -59,7 +59,7 @@ impl Dialect {
         }
     }
 
-    /// The token that a long line shows at its beginning, or why the line gets no further.
+    /// The token at the beginning of a long line, or why the line is refused.
     pub fn parse_head(&self, head: &[u8]) -> Result<Token, Refusal> {
         match self {
             Dialect::Json => json::parse_head(head),
@@ -104,7 +104,7 @@ impl Dialect {
         }
     }
 
-    /// Appends what is said in the place of a reply that was to be rendered, or was rendered and taken back.
+    /// Appends a refusal in place of a reply. The reply was not rendered, or it was taken back.
     pub fn render_instead(&self, refusal: Refusal, out: &mut Vec<u8>) {
         match self {
             Dialect::Json | Dialect::Family(_) => json::render(&refusal.into(), out),

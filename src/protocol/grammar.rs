@@ -170,7 +170,7 @@ impl Parameter for Key {
     }
 }
 
-/// What is asked of groups, and of which.
+/// A command about groups, and the name of the group.
 struct GroupWords;
 
 impl Parameter for GroupWords {

@@ -1,8 +1,8 @@
-//! What is said of groups.
+//! Commands and replies about groups.
 
 use crate::model::{Label, LookupName, MessageId, Password, Timestamp};
 
-/// What can be asked of groups. Names need not be anybody's.
+/// Commands about groups. A name need not be in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupCommand {
     /// Make a group; with a password, nobody joins without it.

@@ -1,4 +1,4 @@
-//! Messages as they are told of, and that a refusal is a reply.
+//! Messages as replies show them. A refusal is a reply, too.
 
 use std::sync::Arc;
 

@@ -26,8 +26,7 @@ pub fn parse(line: &[u8]) -> Result<Request, Refusal> {
     grammar::read(line, name, &mut words)
 }
 
-/// The token that a long line shows at its beginning, or why the line gets no further: only a command with a
-/// token may be long.
+/// The token at the beginning of a long line, or why the line is refused: only a command with a token may be long.
 pub fn parse_head(head: &[u8]) -> Result<Token, Refusal> {
     parse(whole(head).as_bytes())?.token.ok_or(Refusal::LineTooLong)
 }

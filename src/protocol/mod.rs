@@ -38,7 +38,7 @@ use crate::model::{
 /// what came with which.
 pub const WIRE: u32 = 3;
 
-/// A request: what is asked, and the token that was shown with it.
+/// A request: a command, and the token that was shown with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// `None` where the command needs none.
@@ -195,7 +195,7 @@ pub enum Reply {
     Members(Vec<Username>),
     /// The asker's latest messages to a group, oldest first.
     GroupStatus(Vec<GroupReadCount>),
-    /// What is said of one's own account, or of the list of accounts.
+    /// A reply about one's own account, or about the list of accounts.
     Account(AccountReply),
     /// What only a word of the family is answered with.
     Family(FamilyReply),
@@ -203,7 +203,7 @@ pub enum Reply {
     Refused(Refusal),
 }
 
-/// Why a request was not carried out: all that a client can ever hear of it.
+/// Why a request was not carried out. A client learns nothing more than this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// No such command.
@@ -226,7 +226,7 @@ pub enum Refusal {
     InboxFull,
     /// `send`: the sender has stored as much as one may.
     StoredFull,
-    /// What is to be the key of a message is none.
+    /// The key of the message is no valid key.
     BadKey,
     /// `group create`: an account or a group has the name.
     GroupExists,
@@ -271,7 +271,7 @@ pub enum Refusal {
         /// So many.
         most: u64,
     },
-    /// A parameter that is to be a number is none.
+    /// A parameter must be a number and is none.
     NotANumber(Number),
     /// The line is longer than the server takes.
     LineTooLong,

@@ -24,7 +24,7 @@ impl Number {
     pub const ALL: [Number; 7] =
         [Number::Seconds, Number::BeforeId, Number::Count, Number::AfterId, Number::Reads, Number::UptoId, Number::Id];
 
-    /// What is said of a word that is none.
+    /// The refusal of a word that is no number.
     pub(super) fn wanted(self) -> &'static str {
         match self {
             Number::Seconds => "SECONDS must be a whole number",

@@ -21,7 +21,7 @@ pub(super) trait Spell {
 pub(super) enum Step {
     /// Something short, which was appended.
     Item,
-    /// The text of a message, to be escaped. All that stands before it was appended.
+    /// The text of a message, still to be escaped. All before it has been appended.
     Text(Arc<str>),
     /// The last one, which was appended.
     Over,
@@ -88,7 +88,7 @@ impl Place {
 pub(super) struct Cursor {
     has_begun: bool,
     place: Place,
-    /// The text in hand, and how many bytes of it were escaped.
+    /// The present text, and how many of its bytes have been escaped.
     text: Option<(Arc<str>, usize)>,
 }
 

@@ -125,7 +125,7 @@ impl Formatter for PythonStyle {
     }
 }
 
-/// A string in that style, of which only a part is written.
+/// A string in that style that is only partly written.
 struct PartOfString;
 
 impl Formatter for PartOfString {

@@ -29,9 +29,9 @@ pub enum ReplyContext {
     /// A command to which "Error, not authorized" is said before the login: `inbox`, and all commands that the text
     /// protocol does not have.
     Inbox,
-    /// A command of which it says "belum melakukan autentifikasi".
+    /// A command that answers "belum melakukan autentifikasi".
     Show,
-    /// The same, with words of its own at the end.
+    /// The same, with other words at the end.
     Logout,
     /// Nothing that was understood.
     Unknown,
@@ -63,7 +63,7 @@ pub fn parse(line: &[u8], session: Option<Token>) -> (ReplyContext, Result<Reque
     (echo, request)
 }
 
-/// The token that a long line shows at its beginning or that its connection has, or why the line gets no further.
+/// The token at the beginning of a long line, or that of its connection, or why the line is refused.
 pub fn parse_head(head: &[u8], session: Option<Token>) -> Result<Token, Refusal> {
     // The cut may have gone through a character of the text.
     let whole = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
@@ -209,7 +209,7 @@ mod tests {
         render(&echo, &reply.into())
     }
 
-    /// What is shown when `line` is typed and gets no further.
+    /// What is shown when `line` is refused by the grammar.
     fn refusal(line: &str, session: Option<Token>) -> String {
         let (echo, request) = parse(line.as_bytes(), session);
         render(&echo, &request.expect_err("the line gets no further").into())

@@ -26,9 +26,7 @@ pub(super) fn sent_to_some(not_delivered: u64) -> String {
 /// The value of a reply.
 #[derive(Debug)]
 pub(super) enum Value<'a> {
-    /// A string.
     Text(Cow<'a, str>),
-    /// A number.
     Number(u64),
     /// A list of strings.
     Names(&'a [Username]),

@@ -1,5 +1,5 @@
-//! What a method of the store gives. A store that has the answer in memory gives it at once, without an allocation; one
-//! that asks a disk or a network gives work that is still to be done. Who awaits it need not know which.
+//! The answer of a method of the store. If the store has it in memory, it is there at once, without an allocation. If
+//! the store asks a disk or a network, it is a future. The caller awaits both in the same way.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ impl<'a, T> Answer<'a, T> {
     }
 }
 
-/// Neither variant depends on where it lies: what comes is in a box of its own.
+/// Neither variant depends on its address in memory: the future is in a box.
 impl<T> Unpin for Answer<'_, T> {}
 
 impl<T> Future for Answer<'_, T> {

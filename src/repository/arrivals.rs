@@ -1,4 +1,4 @@
-//! Those who wait for mail, and how they hear of it.
+//! How connections that wait for mail are woken.
 
 use std::pin::Pin;
 use std::sync::Arc;

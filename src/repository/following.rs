@@ -1,4 +1,4 @@
-//! What is asked by who keeps a place in the message log of his own, and what he gets.
+//! Questions of clients that keep a place in the message log, and their answers.
 
 use super::StoredMessage;
 use crate::model::{Address, MessageId};

@@ -16,7 +16,7 @@ pub struct Group {
     pub display_name: Box<str>,
     /// Who may remove members, and the group.
     pub owner: UserId,
-    /// Gone for everybody but the readers of what was sent to it.
+    /// Removed. Only readers of its old messages still see it.
     pub removed: bool,
     /// When it was made.
     pub created_at: Timestamp,
@@ -111,8 +111,8 @@ pub trait GroupRepository {
     fn add_group(&self, group: NewGroup, limits: GroupLimits) -> Answer<'_, GroupResult>;
     /// An account joins a group; it gets what is sent to it from now on.
     fn join(&self, group: GroupId, user: UserId, limits: GroupLimits) -> Answer<'_, GroupResult>;
-    /// An account leaves a group; it keeps what it has got. The last one who leaves takes the group away, and after the
-    /// owner the member of the longest standing has it.
+    /// An account leaves a group and keeps the messages that it has got. When the owner leaves, the oldest member
+    /// becomes the owner. When the last member leaves, the group is removed.
     fn leave(&self, group: GroupId, user: UserId) -> Answer<'_, GroupResult>;
     /// Gives a group another display name.
     fn rename_group(&self, group: GroupId, display_name: Label) -> Answer<'_, GroupResult>;

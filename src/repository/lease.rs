@@ -25,7 +25,7 @@ struct HeldMessages {
 
 /// Messages that were handed out, as the store that did it knows them.
 pub(crate) trait Hold: Send {
-    /// They were read. Becomes durable by and by; until then they stay leased.
+    /// The messages were read. This becomes durable with a later commit. Until then nobody else gets them.
     fn confirm(self: Box<Self>);
     /// They may not have been read.
     fn release(self: Box<Self>);
@@ -49,7 +49,7 @@ impl Lease {
         Lease { held: Arc::new(HeldMessages { recipient, count, hold }), session: None }
     }
 
-    /// Has it end with a session, at the latest.
+    /// The lease also ends when this session ends.
     pub(crate) fn end_with(&mut self, session: SessionId, leases: &Arc<Leases>) {
         let number = leases.note(session, Arc::downgrade(&self.held));
         self.session = Some((session, number, leases.clone()));
@@ -105,7 +105,7 @@ impl Leases {
         self.by_session.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// These sessions have ended: what was handed out in their name waits again.
+    /// These sessions have ended: the messages of their leases wait again.
     pub(crate) fn end(&self, sessions: impl Iterator<Item = SessionId>) {
         for session in sessions {
             // Not under the lock: to release wakes others.

@@ -86,7 +86,7 @@ pub struct NewSession {
 pub struct NewMessage {
     /// Who sends.
     pub sender: UserId,
-    /// Whose queue it goes to, or to the queues of whose members.
+    /// The account, or the group whose members get it.
     pub to: Address,
     /// Now.
     pub sent_at: Timestamp,
@@ -123,9 +123,9 @@ pub struct InboxQuery {
     pub messages: usize,
     /// Stop before the texts are longer than this together, but give one message at least.
     pub bytes: u64,
-    /// Name every sender who ever wrote, with nothing after it where all was read.
+    /// Name every sender who ever wrote, also those whose mail was all read.
     pub drained_senders: bool,
-    /// In whose name; the lease ends with it.
+    /// The session that asks; the lease ends with it.
     pub session: Option<SessionId>,
 }
 
@@ -184,12 +184,11 @@ pub struct Removed {
 /// How room is given back to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Not at all: it is only looked how much there is.
+    /// Gives nothing back, only looks how much there is.
     None,
-    /// All of it, with pauses in which others write; in turns of some seconds, so it is to be asked for until none is
-    /// left.
+    /// All of it, in parts of some seconds, between which others write. Ask again until none is left.
     Steady,
-    /// What is not likely to be used again soon, by and by.
+    /// Slowly, and only what is not likely to be used again soon.
     Slow,
 }
 
@@ -273,14 +272,14 @@ pub trait Repository: GroupRepository + AccountRepository + PushRepository + Fil
     fn end_sessions(&self, sessions: Vec<SessionId>) -> Answer<'_, u64>;
     /// Ends the sessions not used since `unused_since` and notes when the others were used.
     fn tidy_sessions(&self, unused_since: Timestamp) -> Answer<'_, u64>;
-    /// Whether a session lives, be it idle for too long. From memory.
+    /// Whether a session lives. It may be idle for too long. From memory.
     fn is_open(&self, session: SessionId) -> bool;
     /// Tells of each session that ends from now on, whatever ends it.
     fn ended_sessions(&self) -> broadcast::Receiver<EndedSession>;
 
     /// Queues messages, each on its own: one that is refused spoils no other. Same order as asked.
     fn send(&self, messages: PerMessage<NewMessage>) -> Answer<'_, PerMessage<SendResult>>;
-    /// Queues a message under a key of its sender's. Where that sender has stored one under the same key in the last
+    /// Queues a message with a key of its sender. If this sender has stored a message with the same key in the last
     /// seven days, nothing is queued, and the answer is that message.
     fn send_once(&self, message: NewMessage, key: SendKey) -> Answer<'_, SendResult>;
     /// Hands out what waits for `recipient` and is leased to nobody, oldest first.
@@ -294,7 +293,7 @@ pub trait Repository: GroupRepository + AccountRepository + PushRepository + Fil
     /// A part of what two people wrote to each other, or of what was written to a group while one was in it, oldest
     /// first. Changes nothing.
     fn conversation(&self, one: UserId, other: Address, page: HistoryQuery) -> Answer<'_, Vec<StoredMessage>>;
-    /// What became of the newest messages of `sender` to `recipient`, oldest first, at most so many.
+    /// Whether the newest messages of `sender` to `recipient` were read: at most so many, oldest first.
     fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<StoredReceipt>>;
 
     /// Hears of each message that `user` sends or receives from now on, and of each that is read.

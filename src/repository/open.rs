@@ -7,7 +7,7 @@ use super::{OpenError, Repository, StoreOptions};
 
 /// A store that was opened.
 pub struct Store {
-    /// To be asked.
+    /// The store itself.
     pub repository: Arc<dyn Repository>,
     /// Whether it was made when it was opened.
     pub is_new: bool,

@@ -3,12 +3,12 @@
 use super::Answer;
 use crate::model::{SessionId, UserId};
 
-/// A browser that wants to be told, as long as its session lives.
+/// A browser with notifications. They end with its session.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PushSubscription {
     /// Of the session that asked for it.
     pub session: SessionId,
-    /// Where its push service is told. Who knows it can ring.
+    /// The address at its push service. Whoever knows it can send a notification.
     pub address: String,
     /// The browser's public key, a point of P-256.
     pub key: [u8; 65],
@@ -22,7 +22,7 @@ pub struct PushSubscription {
 pub trait PushRepository {
     /// The key that signs what is pushed; `new`, where there is none yet.
     fn push_key(&self, new: Vec<u8>) -> Answer<'_, Vec<u8>>;
-    /// The accounts of which a browser wants to be told.
+    /// The accounts that have a browser with notifications.
     fn push_users(&self) -> Answer<'_, Vec<UserId>>;
     /// An account's browsers that want to be told, the oldest first. From disk.
     fn push_subscriptions(&self, user: UserId) -> Answer<'_, Vec<PushSubscription>>;

@@ -17,7 +17,7 @@ pub struct User {
     pub disabled: bool,
     /// May administer over HTTP.
     pub administrator: bool,
-    /// Gone for everybody but the recipients of what it sent.
+    /// Removed. Only the recipients of its messages still see it.
     pub removed: bool,
     pub created_at: Timestamp,
 }
@@ -93,6 +93,6 @@ pub struct StoredSession {
 pub struct EndedSession {
     /// Its place in the order of logins.
     pub id: SessionId,
-    /// Its user asked for it on the wire; else it was revoked, expired, or made room for another one.
+    /// A logout ended it. Otherwise it was revoked, expired, or evicted.
     pub logged_out: bool,
 }

@@ -1,5 +1,5 @@
-//! Files that are sent, as the store gives and takes them. One goes in piece by piece, and then with messages that
-//! bring it to their recipients; one that no message brings is removed after a day.
+//! Files in the store. A file is stored piece by piece. Then messages bring it to their recipients. A file that no
+//! message brings is removed after a day.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ pub trait FileRepository {
     fn add_file_piece(&self, file: FileId, place: u32, data: Arc<[u8]>) -> Answer<'_, ()>;
     /// Removes a file, unless a message brings it.
     fn remove_file(&self, file: FileId) -> Answer<'_, ()>;
-    /// Queues messages that bring a file of so many bytes, which count for each as its text does.
+    /// Queues messages that bring a file of so many bytes. For each message these bytes count as its text does.
     fn send_file(
         &self,
         messages: PerMessage<NewMessage>,

@@ -8,9 +8,9 @@ use crate::model::{Label, LookupName, Password, SessionId, UserId};
 use crate::protocol::{AccountCommand, AccountReply, OwnSession, Person, Profile, Refusal, Reply};
 use crate::repository::{PasswordChange, StoredSession};
 
-/// How often the password is looked at for one change, where the account has another hash each time it was.
+/// How many times one change checks the password, when the account gets another hash meanwhile each time.
 const LOOKS: usize = 3;
-/// How many accounts one answer tells of, at the most.
+/// How many accounts one answer has at the most.
 const TOLD_OF: usize = 100;
 
 /// Says whether a connection has shown a token of this account's.
@@ -28,7 +28,7 @@ impl Service {
         self.presence.get().is_some_and(|is_connected| is_connected(user))
     }
 
-    /// The same by name; nobody's is none that is connected.
+    /// The same by name. A name that nobody has is not connected.
     pub(crate) async fn is_online_named(&self, name: &str) -> bool {
         let user = self.repository.user_named(name).await.ok().flatten();
         user.is_some_and(|user| self.is_online(user.id))

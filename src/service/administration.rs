@@ -17,7 +17,7 @@ pub(crate) struct NewAccount {
     pub administrator: bool,
 }
 
-/// What is to be changed of an account.
+/// A change of an account.
 #[derive(Default)]
 pub(crate) struct AccountSettings {
     pub display_name: Option<Label>,
@@ -43,7 +43,7 @@ impl Service {
         Ok(self.repository.accounts(UserId(0)).await.map_err(unavailable)?.is_empty())
     }
 
-    /// Hashes are made where logins are looked at, and in turn with them.
+    /// Hashes are made on the threads that check logins, and in the same queues.
     async fn with_hash(&self, peer: &Peer, account: NewAccount) -> Result<NewUser, Refusal> {
         let NewAccount { name, display_name, country, password, administrator } = account;
         let password_hash = self.hashed(peer, name.as_str(), &password).await?;

@@ -27,7 +27,7 @@ pub(crate) enum Need {
     Read,
     /// Something else that is done with people and groups.
     Other,
-    /// To see to the account: for this one has to be logged in.
+    /// To change the account: this needs a login.
     Login,
 }
 
@@ -74,7 +74,7 @@ pub enum Caller {
     Scoped(Authenticated),
     /// Somebody whose token is that of no living session.
     Dead,
-    /// Somebody of whom the store could not say who it is.
+    /// The store could not say who it is.
     Unknown,
 }
 
@@ -137,12 +137,12 @@ impl Caller {
         }
     }
 
-    /// What the caller hears of a request that changed nothing about its session.
+    /// The outcome of a request that did not change the caller's session.
     pub(super) fn hears(&self, reply: Reply) -> Outcome {
         Outcome { reply, token: self.token(), lease: None }
     }
 
-    /// What the caller hears of a request that was refused.
+    /// The outcome of a request that was refused.
     pub(super) fn is_refused(&self, refusal: Refusal) -> Outcome {
         match refusal {
             // The session may have ended since the request was authenticated.
@@ -158,11 +158,11 @@ pub struct Outcome {
     pub reply: Reply,
     /// Whether the token that the client showed, or has now, is a living one.
     pub token: TokenState,
-    /// To be confirmed when the client has the reply; dropped, the messages wait again.
+    /// Confirm it when the client has the reply. When it is dropped, the messages wait again.
     pub lease: Option<Lease>,
 }
 
-/// What is heard of a line that got no further than its grammar.
+/// The outcome of a line that the grammar refused.
 impl From<Refusal> for Outcome {
     fn from(refusal: Refusal) -> Outcome {
         let token = match refusal {

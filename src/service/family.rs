@@ -17,7 +17,7 @@ use crate::repository::{HistoryQuery, NewMessage, SendResult};
 pub(super) const AT_ONCE: usize = 256;
 /// How much text goes to the store at once, in bytes, unless a single message is longer.
 const BYTES_AT_ONCE: usize = 8 << 20;
-/// How many accounts are looked at to list them, at the most.
+/// How many accounts a list looks at, at the most.
 const ACCOUNTS: usize = 10_000;
 
 impl Service {
@@ -71,7 +71,7 @@ impl Service {
         tally.reply().map(|reply| caller.hears(reply))
     }
 
-    /// What is to be queued for a group, or for each of a list of people.
+    /// The messages for a group, or for each of a list of people.
     pub(super) async fn addressed(
         &self,
         peer: &Peer,

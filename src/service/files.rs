@@ -14,7 +14,7 @@ use crate::protocol::family::FileRecipients;
 use crate::protocol::{FamilyReply, InboxFile, Refusal, Reply, Send};
 use crate::repository::{FileQuery, NewFile, NewMessage, SentFile};
 
-/// How many files are told of at once, at the most.
+/// How many files one reply has at the most.
 const LISTED: usize = 1_000;
 
 impl Service {

@@ -1,6 +1,5 @@
-//! `follow`, `conversations` and `read`, for who keeps his own place in the message log, of people and of groups.
-//! Nothing is leased here, so all sessions of an account see all its messages; what `read` names leaves the queue for
-//! everybody.
+//! `follow`, `conversations` and `read`, for clients that keep their own place in the message log. Nothing is leased
+//! here, so all sessions of an account see all its messages. What `read` names leaves the queue of all of them.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -66,7 +65,7 @@ impl Service {
         }
     }
 
-    /// Hears of what happens from now on, and then looks at what there is.
+    /// First waits for events from now on, then looks at what is there.
     pub(crate) async fn look_for_more(
         &self,
         peer: &Peer,
@@ -166,7 +165,7 @@ impl Service {
         Ok(caller.hears(Reply::Read(messages as u64)))
     }
 
-    /// A message of `me`'s as it is told of.
+    /// A message of `me`, as a reply shows it.
     pub(super) async fn entry(&self, me: &User, stored: StoredMessage) -> Result<HistoryEntry, Refusal> {
         let StoredMessage { message, sender, to, read_at, readers } = stored;
         let (from, to_whom) = (self.profile(me, sender.into()).await?, self.profile(me, to).await?);

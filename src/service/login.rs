@@ -10,7 +10,7 @@ use crate::model::{Label, Password, Token, UserId};
 use crate::protocol::{Refusal, Reply};
 use crate::repository::{NewSession, User};
 
-/// How often a password is looked at for one login, where the account has another hash each time it was.
+/// How many times one login checks the password, when the account gets another hash meanwhile each time.
 const LOOKS: usize = 3;
 
 /// No account has this number.
@@ -86,8 +86,8 @@ impl Service {
         attempt: &Attempt<'_>,
     ) -> Result<PasswordCheck, Refusal> {
         let user = self.repository.user_named(username).await.map_err(unavailable)?;
-        // The password of an account that is shut is not looked at: right or wrong, the answer and its cost are those
-        // of an account that is not there. The store is asked in any case, because that takes time, too.
+        // The password of a disabled account is not checked. Right or wrong, the answer and its cost are those of an
+        // account that does not exist. The store is asked in any case, because that takes time, too.
         let account = user.as_ref().filter(|user| !user.disabled).map_or(NOBODY, |user| user.id);
         let hash = self.repository.password_hash(account).await.map_err(unavailable)?;
         let (network, address) = attempt.share();

@@ -58,7 +58,7 @@ pub struct Rules {
     pub inbox_reply_messages: usize,
     /// How long a `wait` lasts at the most.
     pub wait_at_most: Duration,
-    /// How many messages one reply to `history` or `status` tells of at the most.
+    /// How many messages one reply to `history` or `status` has at the most.
     pub history_messages: usize,
     /// How large groups may become.
     pub groups: GroupLimits,
@@ -130,7 +130,7 @@ impl Service {
         &self.throttle
     }
 
-    /// Takes new rules; requests in hand keep the old ones.
+    /// Takes new rules. Present requests keep the old ones.
     pub fn set_rules(&self, rules: Rules) {
         self.registrations.set_rates(register::rates(rules));
         *self.rules.write().unwrap_or_else(|broken| broken.into_inner()) = rules;
@@ -280,7 +280,7 @@ impl Service {
         Err(refusal)
     }
 
-    /// What is to be queued, if the sender may.
+    /// The message to queue, if the sender may send it.
     async fn accept(&self, peer: &Peer, caller: &Caller, send: Send) -> Result<NewMessage, Refusal> {
         self.must_be_open(caller)?;
         let Authenticated { session, at, .. } = caller.user()?;
@@ -298,7 +298,7 @@ impl Service {
         self.repository.is_open(session)
     }
 
-    /// Tells of each session that ends from now on.
+    /// Gives each session that ends from now on.
     pub fn ended_sessions(&self) -> broadcast::Receiver<EndedSession> {
         self.repository.ended_sessions()
     }

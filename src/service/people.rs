@@ -5,7 +5,7 @@ use super::{Caller, Peer, PerMessage, Service, unavailable};
 use crate::model::{MessageId, SendKey, Timestamp, UserId};
 use crate::protocol::{HistoryEntry, Person, Refusal, Send};
 
-/// How many accounts one question looks at and how many it tells of, at the most.
+/// How many accounts one request looks at, and how many its reply has, at the most.
 const LOOKED_AT: usize = 10_000;
 const TOLD_OF: usize = 50;
 

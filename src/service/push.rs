@@ -1,5 +1,5 @@
-//! Who is to be told that something waits, and of what. A browser that wants to be told does so in the name of its
-//! session, and no longer than that lives.
+//! Which browsers get a notification, and about what. A browser asks for notifications in a session. They end with this
+//! session.
 
 use super::{Caller, Following, Service, unavailable};
 use crate::model::{MessageId, UserId};
@@ -30,7 +30,7 @@ impl Service {
         self.repository.remove_push_subscription(user, address).await.map_err(unavailable)
     }
 
-    /// The accounts of which a browser wants to be told.
+    /// The accounts that have a browser with notifications.
     pub(crate) async fn push_users(&self) -> Result<Vec<UserId>, repository::Error> {
         self.repository.push_users().await
     }
@@ -40,7 +40,7 @@ impl Service {
         self.repository.push_subscriptions(user).await
     }
 
-    /// An ear for what happens to an account, and the last message that there is.
+    /// Waits for events of an account. Also gives the last message that there is.
     pub(crate) async fn listen_for(&self, user: UserId) -> Result<(Following, MessageId), repository::Error> {
         let following = self.repository.follow(user).await?;
         Ok((following, self.repository.last_message(user).await?))

@@ -1,5 +1,5 @@
-//! Tokens for programs, and hooks: made and ended by who is logged in. The store has only their hashes, so each is told
-//! once.
+//! Tokens for programs, and hooks. A logged-in user makes and ends them. The store has only their hashes, so each is
+//! shown once.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::repository::{Grant, NewMessage, NewToken, StoredSession};
 
 /// How many tokens and hooks one account may have.
 const TOKENS: usize = 100;
-/// Who logged in so long ago is asked for the password before a token is made: the browser may have been left alone.
+/// After this time since the login, a new token needs the password: somebody else may use the browser.
 const FRESH: Duration = Duration::from_secs(300);
 
 /// A token or hook that somebody wants.
@@ -77,7 +77,7 @@ impl Service {
         let logins = logins.map_err(unavailable)?;
         let own = logins.iter().find(|login| login.id == session.id).ok_or(Refusal::UnknownToken)?;
         let age = at.0 - own.created_at.0;
-        // A login that lies ahead tells of a clock that jumped.
+        // A login in the future means that the clock jumped.
         if u64::try_from(age).is_ok_and(|age| Duration::from_millis(age) < FRESH) {
             return Ok(());
         }
@@ -115,7 +115,6 @@ impl Service {
         Ok(is_own && self.repository.end_sessions(vec![id]).await.map_err(unavailable)? > 0)
     }
 
-    /// The hook that has this secret.
     pub(crate) async fn hook(&self, secret: HookSecret) -> Result<Session, Refusal> {
         let steady = self.repository.clock().steady();
         let found = self.repository.session(secret.hash(), steady, steady).await.map_err(unavailable)?;

@@ -29,7 +29,7 @@ impl Service {
                 Ok(user) => (user.token, user.session.user.id),
                 Err(refusal) => return Ok(refused(caller.is_refused(refusal), heard)),
             };
-            // First it is made sure that an arrival is heard of, so that none falls between looking and waiting.
+            // Listens first and looks then, so that no message comes unnoticed in between.
             let arrival = self.repository.arrival(user).await.map_err(unavailable);
             let looked = self.hand_out(peer, &caller, told).await;
             let (mut arrival, looked) = match arrival.and_then(|arrival| Ok((arrival, looked?))) {

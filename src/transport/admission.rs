@@ -20,11 +20,11 @@ use crate::model::{SessionId, UserId};
 pub struct ConnectionLimits {
     /// In all.
     pub total: usize,
-    /// From one address, or from one IPv6 network of 64 bits.
+    /// From one IPv4 address, or from one IPv6 network of 64 bits.
     pub per_address: usize,
     /// That have shown a token of one account.
     pub per_account: usize,
-    /// Of those who have not shown a living token.
+    /// Connections that have not shown a living token.
     pub unauthenticated: usize,
 }
 
@@ -39,7 +39,7 @@ pub struct Connections {
 struct AdmissionState {
     limits: ConnectionLimits,
     total: usize,
-    /// By network, and of those who are authenticated also by account.
+    /// By network. Those that are authenticated are counted by account, too.
     counts: PayerTotals,
     unauthenticated: HashMap<u64, Arc<Record>>,
     authenticated: HashMap<u64, (Arc<Record>, Holder)>,
@@ -55,7 +55,7 @@ struct Record {
     network: Payer,
     /// When the peer last said something, in milliseconds since the start; [`BUSY`] while it waits for us.
     heard: AtomicU64,
-    /// How far the login is, of which a token was shown: one of the four below.
+    /// The state of the token that was shown: one of the four below.
     login: AtomicU8,
     ended: Notify,
     task: OnceLock<AbortHandle>,
@@ -104,7 +104,7 @@ pub struct Slot {
 #[derive(Debug)]
 pub struct Eviction(Arc<Record>);
 
-/// By which one hears of the end of the session whose token a connection has shown.
+/// Signals the end of the session whose token a connection has shown.
 #[derive(Debug)]
 pub(crate) struct LoginWatch(Arc<Record>);
 
@@ -205,7 +205,7 @@ impl Connections {
         self.state().counts.of(Payer::Account(user)) > 0
     }
 
-    /// The sessions of which a token was shown.
+    /// The sessions whose tokens were shown.
     pub fn sessions(&self) -> Vec<SessionId> {
         self.state().by_session.keys().copied().collect()
     }
@@ -273,7 +273,7 @@ impl AdmissionState {
 }
 
 impl Slot {
-    /// How to be evicted, once it is known which task has the slot.
+    /// How to evict the connection, as soon as it is known which task has the slot.
     pub fn eviction(&self) -> Eviction {
         Eviction(self.record.clone())
     }

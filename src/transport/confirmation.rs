@@ -1,7 +1,7 @@
-//! What one connection has handed out, and what proves that it arrived. A TCP acknowledgement proves only that the
-//! peer's kernel has the bytes; but a peer that closes with unread bytes sends a reset, and one that read all sends an
-//! end. Knows no bytes and no clock of its own; `tests/it/repository.rs` goes through the table in `docs/PROTOCOL.md`,
-//! with a store, because a lease is a store's.
+//! The leases that one connection has handed out, and what proves that they arrived. A TCP acknowledgement proves only
+//! that the peer's kernel has the bytes. But a peer that closes with unread bytes sends a reset, and one that has read
+//! all sends an end. Knows no bytes and no clock. `tests/it/repository.rs` tests the table in `docs/PROTOCOL.md`, with
+//! a store, because a store makes the leases.
 
 use std::time::Duration;
 

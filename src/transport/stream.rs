@@ -1,5 +1,5 @@
-//! What a connection's session needs of the byte stream beneath it: bytes, and what TCP knows of the peer; and
-//! listeners that were there before the process. Has unsafe code, for what no safe library here offers.
+//! What a connection needs from its byte stream: bytes, and what TCP knows about the peer. Also takes over listeners
+//! that were open before the process began. Has unsafe code for what no safe library offers.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -63,9 +63,9 @@ fn ioctl_count(socket: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<u64> 
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// A listener that the service manager left open at `fd`, made ready for the runtime. To be called once for each.
+/// A listener that the service manager passes on at `fd`, made ready for the runtime. Call it once for each.
 pub(crate) fn inherited_listener(fd: RawFd) -> io::Result<std::net::TcpListener> {
-    // SAFETY: the service manager passes the descriptor on for this process to own, and nothing else here knows of it.
+    // SAFETY: the service manager gives the descriptor to this process, and nothing else here uses it.
     let listener = std::net::TcpListener::from(unsafe { OwnedFd::from_raw_fd(fd) });
     if !SockRef::from(&listener).is_listener()? {
         return Err(io::Error::other(format!("descriptor {fd} is no listening socket")));

@@ -1,5 +1,5 @@
-//! TLS on the server's side: a certificate that can be changed while the server runs, and an encrypted stream as the
-//! session wants it. Knows nothing of what is said.
+//! TLS on the server's side: a certificate that can change while the server runs, and an encrypted stream for a
+//! connection. Knows nothing about requests.
 
 mod handshake;
 mod identity;
@@ -75,7 +75,7 @@ fn is_text(first: u8) -> bool {
     first.is_ascii_graphic() || first.is_ascii_whitespace()
 }
 
-/// Whether a connection in the clear begins as a TLS handshake does (RFC 8446, section 5.1).
+/// Whether the first bytes on a port without TLS are a TLS handshake (RFC 8446, section 5.1).
 pub(crate) fn begins_handshake(bytes: &[u8]) -> bool {
     matches!(bytes, [22, 3, ..])
 }
@@ -83,7 +83,7 @@ pub(crate) fn begins_handshake(bytes: &[u8]) -> bool {
 /// A TLS connection.
 pub(crate) struct TlsStream {
     inner: Box<tokio_rustls::server::TlsStream<Records>>,
-    /// The last read was filled to the brim, so there may be more that was decrypted already.
+    /// The last read filled the buffer, so there may be more bytes that are decrypted already.
     more: bool,
 }
 
@@ -133,7 +133,7 @@ impl Stream for TlsStream {
     }
 }
 
-/// The TCP stream beneath, with an eye on where records end: half a record is read but gives nothing yet.
+/// The TCP stream below. It notes where records end: half a record is read, but gives no bytes yet.
 struct Records {
     tcp: TcpStream,
     place: RecordCursor,

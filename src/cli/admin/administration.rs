@@ -1,5 +1,5 @@
-//! How `chatd user` and `chatd session` get done: by the running server, where there is one, and else in the database
-//! itself, of which only what is needed is read.
+//! Carries out `chatd user` and `chatd session`. If a server runs, the server does it. If not, the command works on the
+//! database itself and reads only what it needs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::repository::sqlite::{Role, database_path};
 use crate::repository::{Repository, RoomInside, Store};
 
-/// How long a server may take for one step.
+/// How long a server may take for one reply.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The way to accounts and sessions.
@@ -38,7 +38,7 @@ impl<'a> Administration<'a> {
         Ok(Administration { role: Role::Founder, ..Administration::new(config)? })
     }
 
-    /// Has one thing done or told.
+    /// Asks one question and gives the reply.
     pub(crate) async fn ask(&mut self, command: AdminCommand) -> anyhow::Result<AdminReply> {
         if self.offline.is_none() {
             match client::ask(&self.database, command.clone(), LIMIT) {
@@ -58,7 +58,7 @@ impl<'a> Administration<'a> {
         }
     }
 
-    /// Has something done; gives how many sessions or messages it was about.
+    /// Carries out one command. Gives how many sessions or messages it changed.
     pub(crate) async fn carry_out(&mut self, command: AdminCommand) -> anyhow::Result<u64> {
         match self.ask(command).await? {
             AdminReply::Done { count } => Ok(count),
@@ -99,8 +99,7 @@ impl<'a> Administration<'a> {
         }
     }
 
-    /// Has all room that is free inside the database given back to the disk, as far as that can be done beside a
-    /// server.
+    /// Gives all free room inside the database back to the disk, as far as this is possible while a server runs.
     pub(crate) async fn give_back(&mut self) -> anyhow::Result<RoomInside> {
         let mut sum = 0;
         loop {
@@ -115,7 +114,7 @@ impl<'a> Administration<'a> {
         }
     }
 
-    /// To be called in the end.
+    /// Call it at the end.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         match self.offline {
             Some(repository) => Ok(repository.close().await?),

@@ -65,8 +65,7 @@ pub(crate) enum Db {
 impl Db {
     pub(crate) fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
         let database = database_path(&config.database.url)?;
-        // Root reads and writes files of its own where it is told to; SQLite leaves the owner of the database's as it
-        // is.
+        // Root may name files that only root can use. SQLite keeps the owner of the database's files.
         match self {
             Db::Backup { file } => runtime(1)?.block_on(back_up(config, &database, file))?,
             Db::Restore { file } => {
@@ -105,7 +104,7 @@ async fn prune(config: &Config, database: &Path, compact: bool) -> anyhow::Resul
     repository.close().await?;
     output::done(format_args!("{messages} messages removed"));
     if compact {
-        // By the server, where one runs: then no other process keeps messages from being written.
+        // A running server does it itself, so that no other process holds up its writes.
         let mut administration = Administration::new(config)?;
         room = administration.give_back().await?;
         administration.close().await?;

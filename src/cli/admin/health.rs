@@ -32,7 +32,7 @@ pub(crate) struct Health {
     json: bool,
 }
 
-/// A token that is nobody's: the answer comes from the service, not only from the parser.
+/// No session has this token. So the answer comes from the service, and not only from the parser.
 const QUESTION: &[u8] = b"show 00000000-0000-0000-0000-000000000000\r\n";
 const ANSWER: &[u8] = b"{\"status\": \"ERROR\", \"message\": \"Informasi tidak ditemukan\"}\r\n\r\n";
 
@@ -91,8 +91,8 @@ fn as_json(answer: &HealthAnswer, certificate: Option<&str>) -> String {
     .to_string()
 }
 
-/// Asks at the socket beside the database; gives where that is, and which program answers. No error: there is none for
-/// who asks.
+/// Asks at the socket beside the database. Gives its path, and which program answers. `Err(None)`: this user has no
+/// such socket.
 fn ask_as_administrator(config: &Config, limit: Duration) -> Result<(PathBuf, Option<Release>), Option<NoAnswer>> {
     let database = database_path(&config.database.url).map_err(|_| None)?;
     // A server answers its own user; root, who may be anybody, asks as that one.
@@ -118,7 +118,7 @@ fn certificate(config: &Config, limit: Duration) -> Option<String> {
     })
 }
 
-/// A server that listens on every address is asked on this machine's own.
+/// A server that listens on every address is asked on loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

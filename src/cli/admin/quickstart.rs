@@ -101,7 +101,7 @@ impl Quickstart {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Where nobody can be asked, all answers are flags.
+    /// Without a terminal, flags must give all answers.
     fn is_complete(&self) -> anyhow::Result<()> {
         let is_here = self.address.as_deref().is_some_and(|given| given.is_empty() || given == "localhost");
         let answers = [

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long it may take to copy all of its database.
 const COPY: Duration = Duration::from_secs(24 * 3600);
 
-/// A snapshot of a database. `None`: nobody serves it, or none can be had; then the database itself is to be read.
+/// A snapshot of a database. `None`: no server runs, or it cannot make one. Then read the database itself.
 pub(super) async fn of(database: &Path, options: &StoreOptions) -> Result<Option<Snapshot>, OpenError> {
     let without = |why: &dyn std::fmt::Display| {
         let what = "the database itself is read, and its WAL grows until that is done";
@@ -36,7 +36,7 @@ pub(super) async fn of(database: &Path, options: &StoreOptions) -> Result<Option
     let command = AdminCommand::Snapshot { process: std::process::id() };
     let (answer, answered) = oneshot::channel();
     let path = database.to_owned();
-    // On a thread that nobody waits for, because the command may be interrupted.
+    // On another thread, because the command may be interrupted meanwhile.
     thread::spawn(move || drop(answer.send(ask(&path, command, COPY))));
     match answered.await {
         Ok(Ok(AdminReply::Done { .. })) => Ok(Some(snapshot)),

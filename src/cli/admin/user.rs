@@ -215,7 +215,7 @@ fn list(mut users: Vec<ListedAccount>, as_json: bool) -> anyhow::Result<()> {
     Ok(output::print(lines)?)
 }
 
-/// A password that is to be stored.
+/// A password that will be stored.
 struct NewPassword {
     text: Password,
     /// Nobody knows it before it is printed.

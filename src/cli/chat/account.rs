@@ -1,5 +1,5 @@
-//! A user at a server, for one run of a command: with the session that `chatd login` kept, or with one that the run
-//! opens and ends again, whatever comes of it.
+//! A user at a server, for one run of a command. The run uses the session that `chatd login` kept. If there is none, it
+//! opens a session and ends it again, also after an error.
 
 use std::io;
 use std::process::ExitCode;
@@ -21,15 +21,15 @@ use crate::model::{LookupName, Password, Token};
 use crate::protocol::text::{self, ReplyContext};
 use crate::protocol::{Command, Refusal, Reply, Request};
 
-/// How long the end of a session may take that has to be ended although something went wrong.
+/// How long the logout may take after something went wrong.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Somebody wants the command to end.
+/// A signal has ended the command.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("ended by signal {0}")]
 pub(crate) struct Interrupted(u8);
 
-/// The signals that end a command. Each is listened for from the first session on that is to be ended.
+/// The signals that end a command. They are caught from the moment when the command opens a session.
 struct EndSignals {
     interrupt: Signal,
     terminate: Signal,
@@ -75,8 +75,7 @@ pub(crate) fn run(
         let result = work(&mut account).await;
         account.end(result).await
     });
-    // A thread that still waits for somebody to take what it prints, or for a name to be resolved, ends with the
-    // process.
+    // A thread may still wait for a full pipe or for a name to be resolved. It ends with the process.
     runtime.shutdown_background();
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -88,8 +87,8 @@ pub(crate) fn run(
     }
 }
 
-/// Who is meant where the command line names nobody: the one kept with the server, or that of the environment, or the
-/// one who logged in last.
+/// The user when the command line names none: the one kept with the server, or that of the environment, or the one who
+/// logged in last.
 fn known_user(target: &Target) -> anyhow::Result<Option<String>> {
     let kept = target.user.clone();
     match kept.map_or_else(remote::user, |user| Ok(Some(user)))? {
@@ -98,8 +97,8 @@ fn known_user(target: &Target) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// Who one is at the server, and the session: the one that was kept, or else a new one, which is kept. What is not
-/// known the terminal is asked for.
+/// The user and the session: the one that was kept, or a new one, which is then kept. Asks the terminal for what is not
+/// known.
 pub(crate) fn session(target: &Target, kept_as: Option<&str>) -> anyhow::Result<(String, Token)> {
     let user = match known_user(target)? {
         Some(user) => user,
@@ -161,7 +160,7 @@ impl RemoteAccount {
         self.ask(async |link, token| link.mail(token, patience).await).await
     }
 
-    /// Waits for something, but not if the command is to end.
+    /// Waits for something, unless a signal ends the command.
     pub(crate) async fn unless_interrupted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
         unless_interrupted(&mut self.signals, work).await
     }
@@ -212,8 +211,8 @@ impl RemoteAccount {
         }
     }
 
-    /// The session to ask with. Where a password is at hand none need be kept, so it does not matter then if what is
-    /// kept cannot be read.
+    /// The session for requests. With a password no kept session is needed, so it does not matter then if the file
+    /// cannot be read.
     fn token(&self) -> anyhow::Result<Option<Token>> {
         match (self.opened, self.logins.token(&self.user)) {
             (Some(opened), _) => Ok(Some(opened)),
@@ -222,7 +221,7 @@ impl RemoteAccount {
         }
     }
 
-    /// A session has ended. It need not be forgotten where it cannot be, if a password is at hand.
+    /// A session has ended: forgets it. With a password it does not matter if the file cannot be removed.
     fn forget(&mut self, token: Token) -> anyhow::Result<()> {
         if self.opened == Some(token) {
             self.opened = None;
@@ -256,7 +255,7 @@ impl RemoteAccount {
         interrupted.map_or(Ok(token), |interrupted| Err(interrupted.into()))
     }
 
-    /// Ends the session that this run has opened. What went wrong before is what is told of.
+    /// Ends the session that this run has opened. An earlier error is the one that is reported.
     async fn end(mut self, result: anyhow::Result<()>) -> anyhow::Result<()> {
         let Some(token) = self.opened else {
             if result.is_ok() {

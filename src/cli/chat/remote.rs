@@ -1,5 +1,5 @@
-//! Where the server is and who asks: flags and environment. The client needs no settings file; a password is never an
-//! argument, because other users of the machine can read those.
+//! Reads the server and the user from flags and environment. The client needs no settings file. A password is never an
+//! argument, because other users of the machine can read arguments.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -35,7 +35,7 @@ pub(crate) struct Remote {
     tls_ca: Option<PathBuf>,
 }
 
-/// A server that is meant, how to speak with it, and who one is there.
+/// A server, how to connect to it, and the user there.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub address: ServerAddress,
@@ -46,7 +46,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The way to it.
+    /// The server and its TLS.
     pub(crate) fn server(&self) -> Result<RemoteServer, BadConfig> {
         let connector = || tls::connector(self.authorities.as_deref()).map_err(|why| BadConfig::new(why.to_string()));
         Ok(RemoteServer { address: self.address.clone(), tls: self.encrypted.then(connector).transpose()? })
@@ -76,7 +76,7 @@ impl Remote {
         self.kept_as.as_deref()
     }
 
-    /// What is meant.
+    /// The target of all other commands.
     pub(crate) fn target(&self) -> Result<Target, BadConfig> {
         let Some(name) = &self.kept_as else { return self.named() };
         if self.names_something() {
@@ -89,7 +89,7 @@ impl Remote {
         Target::of(name, kept)
     }
 
-    /// What is meant by who logs in: also a server that is not kept yet, and what is to be changed of one that is.
+    /// The target of `chatd login`. The server need not be kept yet. Flags change one that is.
     pub(crate) fn target_of_login(&self) -> Result<Target, BadConfig> {
         let Some(name) = &self.kept_as else { return self.named() };
         let kept = servers::read(name)?.map(|kept| Target::of(name, kept)).transpose()?;
@@ -112,7 +112,7 @@ impl Remote {
             Some(file) => Some(file.clone()),
             None => variable("CHATD_TLS_CA")?.map(PathBuf::from),
         };
-        // Nobody names whom to trust and means to speak in the clear.
+        // A user who names authorities wants TLS.
         let encrypted = match variable("CHATD_TLS")?.as_deref() {
             _ if self.tls || self.tls_ca.is_some() => true,
             None => authorities.is_some(),
@@ -135,7 +135,7 @@ impl Remote {
     }
 }
 
-/// Who is meant where nobody is named.
+/// The user of the environment.
 pub(crate) fn user() -> Result<Option<String>, BadConfig> {
     variable("CHATD_USER")
 }
@@ -162,7 +162,7 @@ pub(crate) fn ask_password(user: &str) -> anyhow::Result<Password> {
     Ok(Password::attempt(&typed))
 }
 
-/// Asks the terminal who one is. Takes one line and no more, because a password may have been typed behind it.
+/// Asks the terminal for the user name. Reads exactly one line, because a password may follow that was typed ahead.
 pub(crate) fn ask_user() -> anyhow::Result<String> {
     let hint = "no terminal to ask who you are: `chatd login USER`, or CHATD_USER";
     let mut terminal = File::options().read(true).write(true).open("/dev/tty").context(hint)?;

@@ -106,9 +106,8 @@ impl SendMessage {
 }
 
 impl Inbox {
-    /// A page is printed before the next is asked for, and asking for the next is what takes a page off the server's
-    /// queue. So whatever goes wrong in between, a full disk or a closed pipe or the end of this process, leaves the
-    /// messages there.
+    /// Prints a page before it asks for the next. Only the next request confirms a page. So after a full disk, a closed
+    /// pipe or a kill in between, the messages are still on the server.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         output::require()?;
         account::run(&self.remote.target()?, None, async |account| {

@@ -42,7 +42,7 @@ pub(crate) fn keep(name: &str, server: &KeptServer) -> anyhow::Result<()> {
     tokens::write(&folder.join(file_name(name)), toml::to_string(server)?.trim_end())
 }
 
-/// What is said of a name under which nothing is kept.
+/// The error for a name under which no server is kept.
 pub(crate) fn unknown(name: &str) -> BadConfig {
     let names = names();
     let others = if names.is_empty() { String::new() } else { format!(" (there are: {})", names.join(", ")) };

@@ -1,4 +1,4 @@
-//! What a server does by itself, by and by: ends idle sessions, removes old messages, and shows that it is alive.
+//! Regular tasks of a server: it ends idle sessions, removes old messages, and shows that it is alive.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -54,7 +54,7 @@ pub(crate) async fn give_back(repository: Arc<dyn Repository>) {
     }
 }
 
-/// Says each day what is to be said of the certificate; the start and each reload say it themselves.
+/// Logs each day when the certificate expires soon or has expired. The start and each reload do this themselves.
 pub(crate) async fn watch_certificate(tls: Arc<Tls>) {
     let day = Duration::from_secs(24 * 60 * 60);
     let mut daily = interval_at(Instant::now() + day, day);

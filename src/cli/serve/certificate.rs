@@ -1,4 +1,4 @@
-//! The certificate of the server: read, judged, told of. Its end is told early enough that somebody can renew it.
+//! Reads and checks the certificate of the server. Warns early enough that somebody can renew it.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use tracing::{error, warn};
 use crate::config::{BadConfig, Config, Listen};
 use crate::transport::tls::{Tls, TlsIdentity, Validity};
 
-/// So many days before the end somebody should hear of it: a certificate of 90 days is renewed 30 days before.
+/// How many days before the end the warnings begin. A certificate of 90 days is normally renewed 30 days before.
 const EARLY_DAYS: i64 = 21;
 const DAY: i64 = 24 * 60 * 60;
 
@@ -31,14 +31,14 @@ pub(crate) fn configured(config: &Config, inherited: bool) -> Result<Option<TlsI
     }
 }
 
-/// What somebody should hear of a certificate.
+/// An error or a warning about a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
     Error(String),
     Warning(String),
 }
 
-/// What is to be said at this moment, if anything.
+/// What to log about the certificate at this moment. `None`: nothing is wrong.
 pub(crate) fn notice(validity: Validity, now: SystemTime) -> Option<Notice> {
     let left = validity.seconds_left(now);
     if now < validity.begin {
@@ -58,7 +58,7 @@ pub(crate) fn notice(validity: Validity, now: SystemTime) -> Option<Notice> {
     }
 }
 
-/// Logs what is to be said.
+/// Logs the notice of this moment, if there is one.
 pub(crate) fn tell(identity: &TlsIdentity, now: SystemTime) {
     match notice(identity.validity(), now) {
         Some(Notice::Error(text)) => error!("{text}"),
@@ -67,8 +67,8 @@ pub(crate) fn tell(identity: &TlsIdentity, now: SystemTime) {
     }
 }
 
-/// What comes after the certificate in force, where TLS is served and the settings still name one. An expired one does
-/// not take the place of one that is still good.
+/// The certificate for a reload to take over. `None`: TLS is not served, or the settings name no certificate. An
+/// expired certificate does not replace one that is still good.
 pub(crate) fn successor(
     files: &(PathBuf, PathBuf),
     tls: Option<&Tls>,

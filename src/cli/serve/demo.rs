@@ -22,7 +22,7 @@ const TEXT_PORT: u16 = 8890;
 /// Where the page is, unless the settings name a port.
 const WEB_PORT: u16 = 8080;
 
-/// Keeps the demonstration to this machine and to a database of its own, and says which settings that overrides.
+/// Limits the demo to this machine and to its own database. Says which settings this overrides.
 pub(super) fn confine(loaded: &mut LoadedConfig) {
     let before = loaded.config.clone();
     let Config { server, web, database, .. } = &mut loaded.config;
@@ -82,7 +82,6 @@ pub(super) fn print_invitation(page: SocketAddr, text_port: SocketAddr) {
          inbox\n\n\
          Ctrl-C stops it; what was sent is in chat-demo.db."
     );
-    // On a thread of its own, because a terminal that was stopped by Ctrl-S takes nothing; the server serves all the
-    // same.
+    // On its own thread: when Ctrl-S has stopped the terminal, this waits, and the server still serves.
     let _ = vital::spawn("invitation", move || output::done(text));
 }

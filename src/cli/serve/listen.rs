@@ -38,7 +38,7 @@ impl Served {
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub served: Served,
-    /// As the log tells of it.
+    /// Its name in the log.
     pub words: &'static str,
     /// The setting that has its address.
     pub setting: &'static str,
@@ -51,7 +51,7 @@ pub(super) struct Endpoint {
     rule: fn(&Config, SocketAddr) -> Result<(), BadConfig>,
 }
 
-/// The JSON port comes last: when the log tells of it, all are there.
+/// The JSON port comes last: when the log names it, all listeners are open.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         served: Served::Text,
@@ -156,8 +156,8 @@ impl Inherited {
         Ok(open)
     }
 
-    /// Says once which were passed on for nothing. systemd keeps them open, so their clients would wait for ever: they
-    /// are sent away.
+    /// Logs once which sockets are not served. systemd keeps them open, so their clients would wait for ever. The
+    /// server closes such connections.
     pub(super) fn turn_away_the_rest(self) -> anyhow::Result<Vec<JoinHandle<()>>> {
         if self.0.is_empty() {
             return Ok(Vec::new());
@@ -186,8 +186,8 @@ async fn turn_away(listener: TcpListener) {
     }
 }
 
-/// Connections that wait to be accepted. tokio's own 128 are too few for a crowd that comes back after a restart:
-/// whoever does not fit tries again a second later.
+/// How many connections may wait to be accepted. tokio's default of 128 is too few when many clients come back after a
+/// restart: the others try again only a second later.
 const BACKLOG: u32 = 4096;
 
 impl Endpoint {
@@ -196,7 +196,7 @@ impl Endpoint {
         (self.address)(config)
     }
 
-    /// A new listener. What no retry mends is a bad setting.
+    /// A new listener. An error that no retry can remove is a bad setting.
     pub(super) fn bind(&self, address: SocketAddr) -> anyhow::Result<TcpListener> {
         let listen = || {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };

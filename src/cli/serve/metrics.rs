@@ -1,5 +1,4 @@
-//! The page that Prometheus reads, on a port of its own that only this machine reaches: what an operator would be woken
-//! for.
+//! The page for Prometheus, on its own port that only this machine can reach. It has the numbers for alerts.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,7 +44,7 @@ pub(super) struct MetricsSources {
 }
 
 impl MetricsSources {
-    /// Answers until it is aborted. Who is silent makes way for who comes, so that nobody keeps Prometheus out.
+    /// Answers until it is aborted. A silent connection is closed for a new one, so that nobody keeps Prometheus out.
     pub(super) async fn serve(self, listener: TcpListener) {
         let router = self.router();
         let mut connections: VecDeque<(AbortHandle, Arc<AtomicBool>)> = VecDeque::new();

@@ -51,8 +51,9 @@ pub(super) struct Serve {
     demo: bool,
 }
 
-/// How long the last connections may take to end: as long as each may wait, and what it takes to see to all of them.
-/// Who has not ended then, be it that its peer does not read, is cut off; what it had in hand waits for the next start.
+/// How long the last connections may take to end: the longest wait of one, and the time to handle all of them. A
+/// connection that has not ended then is cut off, for example when its peer does not read. Its messages wait for the
+/// next start.
 const DRAIN: Duration = assemble::LINGER.saturating_add(Duration::from_secs(1));
 
 impl Serve {

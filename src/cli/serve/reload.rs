@@ -23,7 +23,6 @@ pub(super) struct Reload<L> {
     /// What the server was started with.
     pub started_with: Config,
     pub live: watch::Sender<LiveSettings>,
-    /// The log.
     pub level: LogLevel,
     pub service: Arc<Service>,
     pub server: Server,

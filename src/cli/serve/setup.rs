@@ -20,7 +20,6 @@ pub(super) fn print_link((scheme, address): (&'static str, SocketAddr), web: &Ar
          {scheme}://{host}/#setup={secret}\n\n\
          It works once, on this machine or over https. `chatd user add` makes accounts, too."
     );
-    // On a thread of its own, because a terminal that was stopped by Ctrl-S takes nothing; the server serves all the
-    // same.
+    // On its own thread: when Ctrl-S has stopped the terminal, this waits, and the server still serves.
     let _ = vital::spawn("setup", move || output::done(text));
 }

@@ -1,7 +1,7 @@
-//! The words that the servers and clients of one course have given this wire since 2020. They are a small grammar
-//! beside the first one: each word asks what a command of ours asks or one of [`FamilyCommand`], and has its own way
-//! to spell the reply (`spelling`). A word that the first grammar knows is not looked for here, so existing clients
-//! notice nothing. `docs/PROTOCOL.md` has the words.
+//! The words that the servers and clients of one course have added to this wire since 2020. They are a second, small
+//! grammar. Each word stands for a command of chatd or for a [`FamilyCommand`], and spells the reply in its own way
+//! (`spelling`). The first grammar has its words first, so existing clients notice nothing. `docs/PROTOCOL.md` has the
+//! words.
 
 mod reply;
 pub(super) mod spelling;
@@ -27,7 +27,7 @@ pub enum FamilyCommand {
     Register(Registration),
     /// Make a group.
     CreateGroup {
-        /// What it is to be called.
+        /// The name for it.
         group: LookupName,
         /// Its password, or with commas the names of its members.
         third: Option<String>,
@@ -54,7 +54,7 @@ pub enum FamilyCommand {
     Download {
         /// Its number; `None`: the newest of that name.
         id: Option<FileId>,
-        /// Whose it is to be.
+        /// The recipients.
         sender: Option<LookupName>,
         /// What it is called.
         name: String,
@@ -136,7 +136,7 @@ impl FamilyDialogue {
         request
     }
 
-    /// The token that a long line shows at its beginning or that the connection has, or why the line gets no further.
+    /// The token at the beginning of a long line, or that of the connection, or why the line is refused.
     pub(super) fn parse_head(&self, head: &[u8]) -> Result<Token, Refusal> {
         self.read(json::whole(head).as_bytes()).1?.token.ok_or(Refusal::LineTooLong)
     }

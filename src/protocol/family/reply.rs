@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::model::{FileId, MessageId, Username};
 use crate::protocol::SenderMessages;
 
-/// The answer to a [`FamilyCommand`](super::FamilyCommand) that has one of its own.
+/// The answers that only a [`FamilyCommand`](super::FamilyCommand) has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FamilyReply {
     /// Who is logged in, in the order of their oldest living session.

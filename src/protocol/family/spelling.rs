@@ -25,7 +25,6 @@ pub(in crate::protocol) enum Part {
     Named,
     /// Messages by sender, as in an inbox.
     Log,
-    /// The name of a file.
     FileName,
     /// The bytes of a file, as they came.
     FileData,
@@ -35,7 +34,7 @@ pub(in crate::protocol) enum Part {
     People(&'static [PersonKey]),
 }
 
-/// What is told of a person.
+/// What a reply says about a person.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::protocol) enum PersonKey {
     Username,
@@ -198,7 +197,7 @@ impl Spell for FamilySpelling {
     }
 }
 
-/// Appends the next part of what is said of files.
+/// Appends the next part of a list of files.
 fn file(part: &Part, reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
     match (part, reply) {
         (Part::FileName, Reply::Family(FamilyReply::File { name, .. })) => {
@@ -211,7 +210,7 @@ fn file(part: &Part, reply: &Reply, at: &mut Place, out: &mut Vec<u8>) -> Step {
     }
 }
 
-/// One of the people of a reply, as far as it tells of them.
+/// One of the people of a reply, with what it says about them.
 struct Listed<'a> {
     username: &'a str,
     display_name: &'a str,

@@ -133,7 +133,7 @@ impl Parameter for Count {
     }
 }
 
-/// Reads a word of digits. A number too large to be counted with is as good as the largest.
+/// Reads a word of digits. A number that is too large counts as the largest.
 fn number(word: &str, what: Number) -> Result<u64, Refusal> {
     match !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
         true => Ok(word.parse().unwrap_or(u64::MAX)),
@@ -141,7 +141,7 @@ fn number(word: &str, what: Number) -> Result<u64, Refusal> {
     }
 }
 
-/// A number too large for a message is as good as the last.
+/// A number that is too large for a message counts as the last.
 fn message_id(number: u64) -> MessageId {
     MessageId(i64::try_from(number).unwrap_or(i64::MAX))
 }

@@ -1,6 +1,6 @@
-//! What was committed, as the directory takes it over. A backend makes events of its own commits, and of what the
-//! change feed names of other processes' commits; an event says how something is now, so that to take it over twice
-//! does no harm.
+//! What was committed, in the form in which the directory takes it over. A backend makes events from its own commits,
+//! and from the change feed for commits of other processes. An event has the new state, so it does no harm to take it
+//! over twice.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ pub(crate) struct SessionRecord {
     pub token: TokenHash,
     /// When it was last used, as far as the database knows.
     pub last_used_at: Timestamp,
-    /// From where it was opened, where that is an IP address.
+    /// The address from which it was opened, if that is an IP address.
     pub address: Option<IpAddr>,
     /// What it is good for, where it is no login.
     pub grant: Option<Grant>,
@@ -62,7 +62,7 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// It, or those of which it consists.
+    /// The event, or the events in it.
     pub(crate) fn each(self) -> Vec<Event> {
         match self {
             Event::Several(events) => events.into_iter().flat_map(Event::each).collect(),

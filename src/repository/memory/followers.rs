@@ -1,5 +1,5 @@
-//! Those who follow the message log, and how they hear that there is more of it. All of one account hear of each
-//! message that it sent or received, and of each that was read; what it is they look up.
+//! Wakes those who follow the message log. All followers of an account are woken for each message that it sent or
+//! received, and for each that was read. They then read the message log.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,7 @@ struct FollowedAccount {
     reads: AtomicU64,
 }
 
-/// An ear for one account's messages. It hears of all that happens after it was made.
+/// Waits for events of one account. It is woken by each event after it was made.
 pub struct Following {
     followed: Arc<FollowedAccount>,
     notified: Pin<Box<OwnedNotified>>,
@@ -54,8 +54,8 @@ impl Followers {
         self.each(users, |followed| followed.notify.notify_waiters());
     }
 
-    /// These messages were read, each list by an account. Who wrote to a group is not told of each reader: there may be
-    /// thousands.
+    /// These messages were read, each list by one account. The writer of a message to a group is not woken for each
+    /// reader: there may be thousands.
     pub(crate) fn tell_of_reading(&self, read: &[(UserId, Vec<UnreadMessage>)]) {
         for (reader, messages) in read {
             let own = messages.iter().filter(|message| message.to == (*reader).into());

@@ -120,12 +120,12 @@ impl Mailboxes {
         }
     }
 
-    /// Hears of mail that comes for `recipient` from now on, or comes back.
+    /// Waits for mail that comes for `recipient` from now on, or comes back.
     pub(crate) fn arrival(&self, recipient: UserId) -> Arrival {
         Arrival::new(self.inner().boxes.entry(recipient).or_default().arrival.get_or_insert_default().clone())
     }
 
-    /// Has all who wait for `recipient`'s mail look, because some of them may not any more.
+    /// Wakes all who wait for `recipient`'s mail, because some of them may not read it any more.
     pub(crate) fn let_all_look(&self, recipient: UserId) {
         if let Some(arrival) = self.inner().boxes.get(&recipient).and_then(|mailbox| mailbox.arrival.as_ref()) {
             arrival.notify_waiters();
@@ -327,14 +327,14 @@ impl Mailboxes {
         }
     }
 
-    /// Forgets all that waited for an account that is gone, and takes nothing for it any more.
+    /// Forgets the mail of an account that is gone, and accepts no more for it.
     pub(crate) fn remove(&self, recipient: UserId) {
         let mut inner = self.inner();
         inner.removed.insert(recipient);
         if let Some(mailbox) = inner.boxes.remove(&recipient) {
             mailbox.tell_who_waits();
             inner.total.subtract(mailbox.unread);
-            // To free so many takes milliseconds, and nobody has to wait for that.
+            // To free many messages takes milliseconds. Nobody has to wait for that.
             drop(inner);
             drop(mailbox);
         }

@@ -46,7 +46,7 @@ impl AccountChange {
 
 async fn change_password(db: &mut SqliteConnection, change: PasswordChange) -> sqlx::Result<(u64, Event)> {
     let PasswordChange { user, session, checked, password_hash } = change;
-    // Who was thrown out while the hash was made changes nothing any more.
+    // A session that ended while the hash was made changes nothing any more.
     let sql = "UPDATE user SET password_hash = ?2
                WHERE id = ?1 AND removed_at IS NULL AND disabled = 0 AND password_hash = ?3
                    AND EXISTS (SELECT 1 FROM session WHERE id = ?4 AND user = ?1)";

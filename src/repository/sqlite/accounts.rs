@@ -1,5 +1,5 @@
-//! Accounts and sessions as the disk has them: all of them, once, when a server starts; those that the change feed
-//! names; and a page of them for an administrator. Writes nothing.
+//! Reads accounts and sessions from the disk: all of them once when a server starts, those that the change feed names,
+//! and a page of them for an administrator. Writes nothing.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ pub(super) async fn last_change(db: &mut WalConnection) -> Result<i64, Failure> 
     db.row(LAST_CHANGE, |row| row.get(0)).await
 }
 
-/// What the feed tells of since the change `seen`.
+/// What the feed has after the change `seen`.
 pub(super) struct Followed {
     /// What was changed, as it is now.
     pub events: Vec<Event>,
@@ -143,7 +143,7 @@ pub(super) async fn follow(db: &mut WalConnection, seen: i64) -> Result<Followed
         Ok(())
     })
     .await?;
-    // Nobody of ours deletes an account's row; where it is gone, so is the account.
+    // chatd never deletes the row of an account. When the row is gone, the account is gone.
     events.extend(users.into_iter().map(|id| Event::UserRemoved(UserId(id))));
     named(db, SESSIONS, &mut sessions, |row, gone| {
         if let Some(record) = session(row)? {

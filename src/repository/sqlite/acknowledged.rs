@@ -1,6 +1,6 @@
-//! How far what was acknowledged goes, noted outside the WAL after each commit and before the answer, in the lock file.
-//! The note is written and not brought to the disk: it outlives the process for certain, and the machine only by
-//! chance, but it is never ahead of what is on the disk. A start compares it with what it finds.
+//! Notes the last acknowledged message outside the WAL, in the lock file, after each commit and before the answer. The
+//! note is not flushed to the disk. So it survives when the process is killed; after a power cut it may be old. It is
+//! never ahead of the disk. A start compares it with the messages that it finds.
 
 use std::fmt;
 use std::fs::File;
@@ -58,8 +58,8 @@ impl Acknowledged {
         Ok(found.salts == wal::DAMAGED || found.salts == noted.salts && found.frames < noted.frames)
     }
 
-    /// Says what is lost, where the next message would have the number `next_id`. Gives how many messages; their
-    /// numbers are not given out again.
+    /// Logs what is lost. `next_id` is the number of the next message. Gives how many messages are lost; their numbers
+    /// are not used again.
     pub(super) fn tell_loss(&self, next_id: &mut MessageId, is_cut_short: bool) -> u64 {
         let (acknowledged, found) = (self.last.0, next_id.0 - 1);
         let lost = u64::try_from(acknowledged.saturating_sub(found)).unwrap_or(0);

@@ -40,7 +40,7 @@ impl<'a> Backup<'a> {
             return Err(failed(to, IS_THERE));
         }
         unfinished::clear(to);
-        // Whoever sees the name sees the whole: until then it has another.
+        // The copy gets this name when it is complete. Until then it has another one.
         let unfinished = Unfinished::of(to).map_err(|e| failed(to, e))?;
         Ok(Backup { database, to, options, unfinished })
     }
@@ -75,7 +75,7 @@ impl<'a> Backup<'a> {
     }
 }
 
-/// A file that is there, as SQLite is told of it: <https://sqlite.org/uri.html>.
+/// The URI of a file that exists, in SQLite's form: <https://sqlite.org/uri.html>.
 fn to_be_written(name: &str) -> String {
     let escaped = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     // What comes after two slashes would be taken for a host.

@@ -1,5 +1,5 @@
 //! The changes that are not messages: accounts, sessions, retention. Each is a few statements inside the writer's
-//! transaction, of which only the first can be refused, and the event that it comes to after the commit.
+//! transaction, and an event for the time after the commit. Only the first statement can be refused.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub(super) enum Change {
     Push(PushChange),
     /// A file comes or goes.
     File(FileChange),
-    /// A login, and when the account's other sessions were last used, where the database has not heard of it.
+    /// A login, and those last uses of the account's other sessions that the database does not have yet.
     OpenSession(NewSession, Vec<(SessionId, Timestamp)>),
     EndSessions(Vec<SessionId>),
     /// Ends a session because its user asks for it.
@@ -92,7 +92,7 @@ pub(super) struct Moment {
 }
 
 impl Change {
-    /// Whether it may change accounts or sessions in a way that the change feed tells of.
+    /// Whether the change feed may get rows from it.
     pub(super) fn is_fed(&self) -> bool {
         !matches!(
             self,
@@ -288,11 +288,11 @@ async fn prune(
     (after, look_at): (i64, i64),
     read_by_all: &str,
 ) -> sqlx::Result<(Changed, Event)> {
-    // What was read while the clock was ahead was read now at the latest.
+    // A message that was read while the clock was ahead counts as read now.
     let ahead = "UPDATE receipt SET delivered_at = ?3 WHERE id > ?1 AND id <= ?1 + ?2 AND delivered_at > ?3 + 3600000";
     sqlx::query(ahead).bind(after).bind(look_at).bind(now.0).execute(&mut *db).await?;
-    // To remove much text takes long, and nobody can send meanwhile. When a member read a message of a group is not
-    // known, so its time is that of the sending.
+    // To remove much text takes long, and nobody can send meanwhile. For messages of groups, the time of reading is not
+    // known, so the time of sending counts.
     let old = "SELECT id FROM (
                    SELECT m.id, sum(octet_length(m.text)) OVER (ORDER BY m.id) - octet_length(m.text) AS before
                    FROM message m LEFT JOIN receipt r ON r.id = m.id
@@ -308,8 +308,8 @@ async fn prune(
     let amounts = "SELECT sender, count(*), sum(octet_length(text) + ifnull(attached, 0)) FROM message
                    WHERE id IN (SELECT value FROM json_each(?1)) GROUP BY sender";
     let amounts: Vec<(i64, i64, i64)> = sqlx::query_as(amounts).bind(Json(&ids)).fetch_all(&mut *db).await?;
-    // What the index still says of them, or will say, does no harm; it goes when nothing of its run is left. Who wrote
-    // what is not indexed yet is noted here, because after a crash nobody could tell any more.
+    // Entries of the index for these messages do no harm. They go when nothing of their run is left. The senders of
+    // messages that are not in the index yet are noted here, because after a crash they would not be known.
     for sql in [
         "UPDATE stored SET messages = stored.messages - gone.messages, bytes = stored.bytes - gone.bytes
          FROM (SELECT sender, count(*) AS messages, sum(octet_length(text) + ifnull(attached, 0)) AS bytes FROM message

@@ -1,6 +1,6 @@
-//! How long SQLite's log is, as the writer and the checkpointer know it. The checkpointer copies the log into the
-//! database while commits go on, and never quite catches up; only a checkpoint that does lets the WAL begin anew. So
-//! when the WAL has grown long the writer does the small rest itself.
+//! The length of the WAL, as the writer and the checkpointer know it. The checkpointer copies the WAL into the database
+//! while commits go on, and never copies the very last pages. The WAL begins anew only when all are copied. So when the
+//! WAL is long, the writer copies the small rest itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,9 +10,9 @@ use super::direct::{Failure, WalConnection};
 
 /// A log of this many pages is worth a checkpoint.
 const WORTH: u64 = 500;
-/// With this many pages the writer is asked to do the rest, so that the WAL can begin anew.
+/// With this many pages the writer has to copy the rest, so that the WAL can begin anew.
 const LONG: u64 = 4_000;
-/// With this many, whatever the checkpointer does, the writer tries to do it all: pages.
+/// With this many pages the writer tries to copy all, whatever the checkpointer does.
 const BACKSTOP: u64 = 16_000;
 
 /// What the checkpointer and the writer tell each other.
@@ -36,7 +36,7 @@ impl CheckpointState {
         is_worth_it.then(|| self.pages.swap(0, Ordering::Relaxed))
     }
 
-    /// Takes note of what the checkpoint that took off so many pages came to: the length of the WAL, if it was done.
+    /// Notes the result of the checkpoint that took so many pages: the length of the WAL, if it succeeded.
     pub(super) fn end(&self, pages: u64, length: Option<u64>) {
         match length {
             Some(length) => self.length.store(length, Ordering::Relaxed),

@@ -1,9 +1,9 @@
-//! Copies SQLite's log into the database beside the writer, on a connection of its own, so that a commit does not wait
-//! some milliseconds whenever the WAL has grown by a thousand pages. While commits keep coming, such a checkpoint never
-//! quite catches up, and only one that does lets the WAL begin anew; so when the WAL has grown long the writer does the
-//! small rest itself. Measured: the WAL stays below 30 MB, and the longest wait of a commit falls by two thirds. SQLite
-//! has the database file brought to the disk only by a checkpoint that catches up, with all that was copied before it,
-//! so here that is done each time; what is left for the writer then takes 0.4 to 2 ms in place of 5 to 10.
+//! Copies the WAL into the database on its own connection, beside the writer. Without this, a commit waits some
+//! milliseconds each time the WAL has grown by a thousand pages. While commits go on, such a checkpoint never copies
+//! the very last pages, and the WAL begins anew only when all are copied. So when the WAL is long, the writer copies
+//! the small rest itself. Measured: the WAL stays below 30 MB, and the longest wait of a commit falls by two thirds.
+//! SQLite flushes the database file only in a checkpoint that copies all. So this thread flushes it each time. What is
+//! left for the writer then takes 0.4 to 2 ms instead of 5 to 10.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::checkpoint::checkpoint;
 use super::direct::{Failure, WalConnection};
 use super::shared::Shared;
 
-/// How often the WAL is looked at.
+/// How often it checks how long the WAL is.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// Checkpoints until `stop`, on a thread of its own. It needs nobody: without it the writer does it all.
+/// Makes checkpoints until `stop`, on its own thread. When this thread is not there, the writer makes all of them.
 pub(super) async fn run(mut db: WalConnection, shared: &Shared, stop: CancellationToken) {
     let mut look = interval(EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

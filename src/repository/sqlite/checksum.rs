@@ -1,5 +1,5 @@
-//! The checksums of messages and of their index. SQLite notices damage to the form of a database, and none to what is
-//! written in it: of single bits that were flipped in texts it served all.
+//! The checksums of messages and of their index. SQLite notices damage to the structure of a database, but not to its
+//! content: in a test it served every text in which one bit was changed.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use tracing::error;
 use crate::model::{MessageId, UserId};
 use crate::ops::metrics::Counter;
 
-/// What is read in the place of a text that is damaged.
+/// What a reader gets in place of a damaged text.
 pub(super) const NOTICE: &str =
     "[This message is damaged on the server's disk. Its text may be in a backup: ask the administrator.]";
 
@@ -71,7 +71,7 @@ impl Unchecked {
     }
 }
 
-/// Each damaged message is told of once. So many are remembered.
+/// The log names each damaged message once. So many are remembered.
 const REMEMBERED: usize = 100_000;
 
 /// What was found damaged since the start.
@@ -89,8 +89,8 @@ impl Damage {
         Damage { unchecked, database, told: Mutex::default(), messages: Counter::default() }
     }
 
-    /// These messages, each with its recipient, were read and are not what was stored. Fails where the disk is gone:
-    /// what is read of it then says nothing of what lies there.
+    /// Reports that these messages, each with its recipient, are damaged. Fails when the disk is gone: then a wrong
+    /// read proves nothing.
     pub(super) fn tell_all(&self, messages: &[(UserId, MessageId)]) -> io::Result<()> {
         if messages.iter().all(|(_, id)| self.told().contains(id)) {
             return Ok(());

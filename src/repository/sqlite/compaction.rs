@@ -1,5 +1,5 @@
-//! Room inside the database that goes back to the disk: a little at a time beside everything else, from a database that
-//! keeps the account of its pages that this needs. One of an older chatd keeps none until it was made anew once.
+//! Gives free room inside the database back to the disk, a little at a time. The database needs SQLite's page map for
+//! this. A database of an older chatd has no such map until it is rebuilt once.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The files that chatd itself keeps beside a database. Whoever may write in the directory could have put a link in the
-//! place of one, so none is followed, and what is opened must be a plain file of the caller's or of root's.
+//! The files that chatd itself keeps beside a database. Somebody else may be able to write in the directory and put a
+//! link there. So links are not followed, and each file must be a plain file of the caller or of root.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};

@@ -1,6 +1,6 @@
-//! Messages as they are on the disk, by their numbers. Many of them come in one row of JSON, because each row that sqlx
-//! hands over costs a few µs: its thread and ours wake each other. Texts come as bytes, because a damaged one may be no
-//! text. Where SQLite cannot read one of several messages, each is read by itself. Writes nothing.
+//! Reads messages from the disk by their numbers. Many come in one row of JSON, because each row of sqlx costs a few µs
+//! for two wake-ups of threads. Texts come as bytes, because a damaged text may be no UTF-8. When SQLite cannot read
+//! one of several messages, each is read by itself. Writes nothing.
 
 use std::pin::Pin;
 
@@ -43,7 +43,7 @@ impl StoredRow {
     pub(super) fn content(&self) -> Content<'_> {
         Content {
             id: self.id,
-            // No number of ours, so that no checksum is right.
+            // No message has this number, so no checksum fits.
             sender: self.sender.unwrap_or(-1),
             target: self.target.unwrap_or(-1),
             sent_at: self.sent_at.unwrap_or(-1),

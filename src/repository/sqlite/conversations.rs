@@ -1,6 +1,5 @@
-//! With whom somebody has exchanged messages, newest first, and how far each has read. The index of conversations has
-//! them by pair, and what was sent to a group under the group alone; the tail has those of the last messages. Changes
-//! nothing.
+//! The conversations of an account, newest first, and how far each side has read. The index of conversations has them
+//! by pair; for a group it has one entry. The tail has those of the last messages. Changes nothing.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -39,7 +38,7 @@ const NEWEST: &str = ") SELECT other, (SELECT abs(iif(json_valid(messages), mess
 /// How many others one query looks at.
 const OTHERS: i64 = 1_000;
 
-/// The newest message of each conversation that may be told of: so many, newest first.
+/// The newest message of each conversation in the answer: so many, newest first.
 struct Newest {
     before: i64,
     most: usize,
@@ -164,8 +163,8 @@ impl SqliteRepository {
         Ok(history::conversation(&self.readers, &self.shared.damage, user, other, newest).await?.pop())
     }
 
-    /// Up to where `reader` has read all that `sender` wrote, where `newest` is the newest message of the two. How far
-    /// a group has read is asked of each message.
+    /// Up to which message `reader` has read all that `sender` wrote. `newest` is the newest message of the two. For a
+    /// group, each message is asked who has read it.
     async fn read_to(&self, reader: Address, sender: UserId, newest: MessageId) -> Result<MessageId, Error> {
         let Address::User(reader) = reader else { return Ok(MessageId(0)) };
         match self.shared.mailboxes.oldest_unread(reader, sender) {

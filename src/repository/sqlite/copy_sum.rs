@@ -1,5 +1,5 @@
-//! The SHA-256 of a copy, in a file beside it that `sha256sum -c` reads, too. A bit of the copy that has changed since
-//! is found by it, wherever it is.
+//! The SHA-256 of a copy, in a file beside it that `sha256sum -c` can read, too. It shows every bit of the copy that
+//! has changed since.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -59,7 +59,7 @@ impl CopySum {
     pub(crate) fn write(&self, copy: &Path) -> Result<(), OpenError> {
         let path = path_of(copy);
         let name = copy.file_name().unwrap_or_default().to_string_lossy();
-        // As sha256sum has it: who breaks lines in names is marked.
+        // As in sha256sum: a name with a line end is marked.
         let (mark, name) = match name.contains(['\\', '\n']) {
             true => ("\\", name.replace('\\', "\\\\").replace('\n', "\\n")),
             false => ("", name.into_owned()),

@@ -41,8 +41,8 @@ impl Room {
         Ok(Room { on_disk, for_wal, for_database: for_database.saturating_add(inside) })
     }
 
-    /// Whether messages are taken, where `least` is to be left. What is free inside the database is room for messages,
-    /// but not for the WAL, through which they come there.
+    /// Whether messages are accepted when `least` bytes must stay free. Free room inside the database can hold
+    /// messages, but it cannot hold the WAL, which every message needs first.
     pub(super) fn suffices(&self, least: u64) -> bool {
         self.for_database >= least.max(LEAST) && self.for_wal >= least.clamp(LEAST, FOR_WAL)
     }
@@ -61,7 +61,7 @@ pub(super) async fn free_inside(db: &mut WalConnection) -> Result<u64, Failure> 
 
 const RESERVE: &str = ".reserve";
 
-/// Space set aside, so that on a full disk what was read can still be taken off the queue.
+/// The reserve: on a full disk, messages that were read can still leave the queue.
 #[derive(Debug)]
 pub(super) struct DiskReserve {
     path: PathBuf,
@@ -74,12 +74,12 @@ const FOR_WAL: u64 = 8 << 20;
 
 /// How much is set aside: SQLite's log between two checkpoints fits in.
 const RESERVE_BYTES: usize = 8 << 20;
-/// What of it is left for a start on a disk that is still full: SQLite then makes files of its own.
+/// What stays of the reserve for a start on a disk that is still full, because SQLite makes files then.
 const KEPT_BYTES: u64 = 256 << 10;
 /// With less than this SQLite may not be able to open a database.
 const NEEDED_TO_START: u64 = 1 << 20;
 
-/// Before a database is opened on a full disk, what was set aside is given back.
+/// Frees the reserve before a database is opened on a full disk.
 pub(super) fn make_room_to_start(database: &Path) {
     if free_bytes(database).is_ok_and(|free| free < NEEDED_TO_START)
         && fs::remove_file(companion_path(database, RESERVE)).is_ok()

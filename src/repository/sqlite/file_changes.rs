@@ -28,7 +28,8 @@ const ADD: &str = "INSERT INTO file (sender, name, media_type, spelling, bytes, 
 const ADD_PIECE: &str = "INSERT INTO file_piece (file, place, data) VALUES (?1, ?2, ?3)";
 const UNSENT_ONE: &str =
     "SELECT id FROM file WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE message.file = file.id)";
-/// Of whose messages neither sender nor recipient lives. A few, because others wait.
+/// Files for which neither sender nor recipient of their messages exists any more. A few at a time, because others
+/// wait.
 const UNUSED: &str = "SELECT id FROM file WHERE created_at < ?1 AND NOT EXISTS (
         SELECT 1 FROM message m JOIN user u ON u.id IN (m.sender, m.target) AND u.removed_at IS NULL WHERE m.file = file.id)
     LIMIT 4";

@@ -1,4 +1,4 @@
-//! The files of a database before SQLite opens them: whether it is one of ours, and who may read it.
+//! Checks the files of a database before SQLite opens them: whether chatd made the database, and who may read it.
 
 use std::fs;
 use std::io::{self, Read};
@@ -57,7 +57,7 @@ pub(super) fn look(database: &Path) -> Result<FoundDatabase, OpenError> {
     Ok(FoundDatabase::Database)
 }
 
-/// Makes the directory of a database that is to be made; its own and nobody else's to read.
+/// Makes the directory for a new database. Only its owner can read it.
 pub(super) fn make_directory(database: &Path) -> Result<(), OpenError> {
     let directory = directory_of(database);
     if directory.is_dir() {
@@ -70,8 +70,8 @@ pub(super) fn make_directory(database: &Path) -> Result<(), OpenError> {
     missing.iter().try_for_each(|made| sync_directory_of(made).map_err(|e| failed(made, e)))
 }
 
-/// Whoever owns the directory can put any file in the place of the database's, so a server keeps none in the
-/// directory of another user, and root none where anybody else may write.
+/// The owner of a directory can replace any file in it. So a server does not use the directory of another user, and
+/// root uses none in which others may write.
 pub(super) fn check_directory(database: &Path) -> Result<(), OpenError> {
     let directory = directory_of(database);
     let metadata = fs::metadata(directory).map_err(|e| failed(directory, e))?;
@@ -93,7 +93,7 @@ pub(super) fn check_directory(database: &Path) -> Result<(), OpenError> {
     Err(OpenError::Refused { path: directory.to_owned(), why })
 }
 
-/// Whoever may rename a directory on the way to that of the database can put another one in its place.
+/// A user who may rename a directory in the path of the database can replace it by another one.
 fn check_ways_to(directory: &Path) -> Result<(), OpenError> {
     for above in directory.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
         let metadata = fs::metadata(above).map_err(|e| failed(above, e))?;

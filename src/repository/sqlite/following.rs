@@ -1,7 +1,7 @@
-//! What one account sent and received after a message, in the order of the message log, for who keeps his own place in
-//! it; of its groups all that was sent while it was in them. The writer alone numbers messages, in the order of its
-//! commits, so whoever has seen a number has seen all below it. Looks at the runs that have something of the account,
-//! and then at the tail; changes nothing.
+//! What an account sent and received after a message, in the order of the message log. For its groups, this is what was
+//! sent while it was a member. The writer gives the numbers in the order of its commits. So a client that has seen a
+//! number has seen all below it. Reads the runs that have something for the account, and then the tail. Changes
+//! nothing.
 
 use sqlx::SqliteConnection;
 use sqlx::types::Json;
@@ -40,7 +40,7 @@ const RUN_BEFORE: &str = "SELECT coalesce(max(last), 0) FROM run WHERE last < ?1
 const RUNS: i64 = 64;
 const TURNS: usize = 16;
 
-/// The last message of the message log, whose-ever.
+/// The last message of the message log, of any account.
 pub(super) async fn last_message(readers: &Readers, account: UserId) -> sqlx::Result<MessageId> {
     let mut reader = readers.turn(account).await?;
     let (_, end): (i64, i64) = sqlx::query_as(ENDS).fetch_one(reader.db()).await?;
@@ -136,7 +136,7 @@ async fn numbers(readers: &Readers, damage: &Damage, user: UserId, page: FollowQ
     // After that, so that whoever joins meanwhile gets nothing up to this end.
     let groups = OwnGroups::of(reader.db(), user, page.after).await?;
     let recipients: Vec<i64> = [user.0].into_iter().chain(groups.numbers()).collect();
-    // Of a place that this message log has not reached yet, the database knows nothing: it may be an older copy.
+    // The place may be after the end of this message log, when the database is an older copy.
     let mut found = Numbers { ids: Vec::new(), looked_to: page.after.0.clamp(0, end), end, groups };
     for _ in 0..TURNS {
         if found.looked_to >= watermark {

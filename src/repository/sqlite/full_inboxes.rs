@@ -1,5 +1,5 @@
-//! Members of groups whose inboxes are full: from which message on each gets nothing. On the disk that is noted when it
-//! begins and when it ends, so it costs the same however many messages come between.
+//! Members of groups whose inboxes are full, and from which message on each gets nothing. The disk has only the
+//! beginning and the end of such a time, so it costs the same for any number of messages.
 
 use rustc_hash::FxHashMap;
 

@@ -1,4 +1,4 @@
-//! The changes of groups and of who is in them, each inside the writer's transaction.
+//! Changes of groups and of their members, each inside the writer's transaction.
 
 use sqlx::SqliteConnection;
 
@@ -10,7 +10,6 @@ use crate::repository::{Group, GroupLimits, GroupResult, NewGroup};
 /// A change of a group to be made.
 #[derive(Clone)]
 pub(crate) enum GroupChange {
-    /// A new group.
     Add(NewGroup, GroupLimits),
     /// Somebody joins.
     Join(GroupId, UserId, GroupLimits),
@@ -167,7 +166,7 @@ async fn is_in(db: &mut SqliteConnection, id: GroupId, user: UserId) -> sqlx::Re
 
 async fn put_in(db: &mut SqliteConnection, id: GroupId, user: UserId) -> sqlx::Result<CurrentMember> {
     let since = last_message(db).await?;
-    // Who comes back before anything was sent goes on where he left.
+    // An account that comes back before a message was sent continues its old membership.
     let sql = "INSERT INTO membership (grp, member, since, read_to) VALUES (?1, ?2, ?3, ?3)
                ON CONFLICT DO UPDATE SET until = NULL, full_from = NULL";
     sqlx::query(sql).bind(id.0).bind(user.0).bind(since.0).execute(db).await?;

@@ -34,7 +34,6 @@ const AHEAD: &str = "SELECT json_group_array(json_array(grp, member, id)) FROM r
 
 /// The part of a group in which something may wait for a member.
 pub(crate) struct UnreadPart {
-    /// The group.
     pub group: GroupId,
     /// The first message that may wait.
     pub from: i64,
@@ -93,14 +92,14 @@ pub(crate) async fn when_in_group(
     Ok(rows.into_iter().map(|(since, until)| (MessageId(since), MessageId(until.unwrap_or(i64::MAX)))).collect())
 }
 
-/// The groups of which somebody has messages.
+/// The groups from which an account has messages.
 pub(crate) struct OwnGroups {
     /// From after a message up to another.
     times: Vec<(GroupId, i64, i64)>,
 }
 
 impl OwnGroups {
-    /// Those of which he may have something that came after a message.
+    /// Those from which it may have messages after this one.
     pub(crate) async fn of(db: &mut SqliteConnection, member: UserId, after: MessageId) -> sqlx::Result<OwnGroups> {
         let Json(times): Json<Vec<(i64, i64, Option<i64>)>> =
             sqlx::query_scalar(OWN).bind(member.0).bind(after.0).fetch_one(db).await?;

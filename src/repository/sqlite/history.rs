@@ -1,7 +1,6 @@
-//! Looking back: what two people wrote to each other and what became of it, from the newest down. Reads the tail of the
-//! log, and then the parts of the conversation that the index has, each of which names the one before: the cost goes
-//! with what is found, not with what others have written meanwhile, and has a bound where nothing is found. Changes
-//! nothing.
+//! The messages of two people and whether they were read, newest first. Reads the tail of the message log, and then the
+//! parts of the conversation in the index. Each part names the one before. So the cost depends on what is found, not on
+//! what others have written. It is bounded when nothing is found. Changes nothing.
 
 use std::cmp::Reverse;
 
@@ -17,9 +16,8 @@ use crate::repository::{GroupReceipt, HistoryQuery, StoredMessage, StoredReceipt
 
 /// How many parts of a conversation one turn reads at the most.
 const PARTS: i64 = 64;
-/// How many parts are read in all. So many are full of messages that are not wanted only where one of two has written
-/// for very long without the other, where retention has left nothing of what they wrote for very long, or where the
-/// looking begins at a number that is no message of theirs.
+/// How many parts are read in all. More are needed only in rare cases: one of the two has written for very long without
+/// the other, retention has removed a very long part, or the search begins at a number that is no message of theirs.
 const ALL_PARTS: i64 = 512;
 /// In how many runs the part that has a message is looked for, where the message is not one of theirs.
 const RUNS: i64 = 256;
@@ -188,7 +186,7 @@ pub(crate) async fn group_receipts(
 /// Who looks back, and how far.
 pub(super) struct ConversationScan<'a> {
     readers: &'a Readers,
-    /// In whose turns.
+    /// The account whose turns are used.
     from: UserId,
     to: Address,
     /// What the other wrote, too.

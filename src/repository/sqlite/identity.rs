@@ -1,5 +1,6 @@
-//! Which files a server has open, to be compared with what lies at their paths: a database that is removed, renamed or
-//! replaced under a running server takes what is written, and nobody finds it again.
+//! Which files a server has open, and whether the same files are at their paths. When somebody removes, renames or
+//! replaces the database of a running server, the server goes on writing into the old file, and nobody finds that
+//! again.
 
 use std::fmt;
 use std::fs;
@@ -44,8 +45,8 @@ impl DatabaseIdentity {
         Ok(DatabaseIdentity([file?, wal?, shm?]))
     }
 
-    /// What has become of these files, where other ones lie at their paths now. What cannot be looked at has not
-    /// changed.
+    /// What happened to these files, when other files are at their paths now. A path that cannot be read counts as
+    /// unchanged.
     pub(super) fn change(&self, database: &Path) -> Option<String> {
         for (suffix, had) in SUFFIXES.iter().zip(self.0) {
             let path = companion_path(database, suffix);

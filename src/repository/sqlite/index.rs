@@ -56,7 +56,7 @@ pub(super) struct IndexRun {
     correspondents: IntoIter<Correspondent>,
     /// Conversations and their messages, as JSON.
     conversations: IntoIter<(ConversationKey, String)>,
-    /// Bytes that are to be written with each message that is committed meanwhile.
+    /// Bytes to write with each message that is committed meanwhile.
     pace: usize,
     /// Bytes that should have been written by now.
     owed: usize,
@@ -75,9 +75,9 @@ pub(super) struct Tail {
 
 /// An average text; the tail is bounded in bytes by that.
 const TEXT: u64 = 256;
-/// The tail is indexed when it is in this many times as many mailboxes as it has messages at the most.
+/// The tail is also indexed when it has this many copies for each message of a full tail.
 const COPIES: u64 = 16;
-/// Less than this is not worth a statement of its own, in bytes.
+/// A slice has at least this many bytes, because each costs a statement.
 const SLICE: usize = 8 << 10;
 /// What is written at once when no message waits, in bytes.
 const LONG_SLICE: usize = 32 << 10;
@@ -188,8 +188,7 @@ impl IndexRun {
         mail == 0 && sent == 0 && self.correspondents.len() == 0 && self.conversations.len() == 0
     }
 
-    /// Whether a slice is to be written with a commit of so many messages; where there are none, with all the time
-    /// there is.
+    /// Whether to write a slice with a commit of so many messages. With no messages, a long slice is due.
     pub(super) fn is_due(&mut self, messages: usize) -> bool {
         self.owed = match messages {
             0 => LONG_SLICE,
@@ -228,8 +227,9 @@ impl IndexRun {
         Ok(())
     }
 
-    /// Moves the watermark to the end of the run, all of which is written, and counts what of it is unread. `groups`
-    /// are those of the run, with all who may have got something. Gives who may have mail in the run.
+    /// Moves the watermark to the end of the run and counts its unread messages. All of the run is written. `groups`
+    /// are the groups of the run, with everybody who may have got a message. Gives the accounts that may have mail in
+    /// the run.
     pub(crate) async fn finish(
         &self,
         db: &mut WalConnection,
@@ -268,7 +268,7 @@ impl IndexRun {
         Ok(users)
     }
 
-    /// How far members have read, also those for whom nothing came: no mark lies behind for longer than a run.
+    /// The read marks of members, also of those who got no message: no mark is older than one run.
     fn read_marks(&self, mailboxes: &Mailboxes, groups: &[(GroupId, Vec<UserId>)]) -> Vec<ReadMark> {
         let marks = groups.iter().flat_map(|(group, users)| users.iter().map(|user| (*group, *user)));
         let marks = marks.map(|(group, user)| {

@@ -1,6 +1,6 @@
-//! Jumps of the wall clock, while a server runs and while none does. When sessions were last used is stored with the
-//! wall clock, so it moves with that: then nothing ends for a jump. When messages were read is shown to people and
-//! stays as it is; there the jumps are remembered, and what lies between their ends does not count.
+//! Jumps of the wall clock, while a server runs and while none runs. The last uses of sessions are stored in wall clock
+//! time. They move with a jump, so that no session ends for it. The times at which messages were read are shown to
+//! people and stay unchanged. For them the jumps are stored, and the time inside a jump does not count.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
 /// While a server runs, a smaller difference is none: the clock is corrected all the time.
 pub(super) const NOTICED: i64 = 10 * SECOND;
-/// Between two servers so much may well have gone by. More may be time, or a clock that was set: nobody can tell.
+/// So much time may pass between two servers. With more, it is not known whether time has passed or the clock was set.
 const OFF: i64 = 7 * 24 * HOUR;
 
 /// The clock as the last server saw it; before there was such a note, the newest time that is stored.

@@ -1,5 +1,5 @@
-//! Messages that are sent under a key of the sender's. One request under a key is carried out at a time; the next
-//! finds the message of the first.
+//! Messages that are sent with a key. Requests with the same key are carried out one after the other; the next finds
+//! the message of the first.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -44,7 +44,8 @@ impl SqliteRepository {
         let (in_hand, place) = (self.keys_in_hand.clone(), (message.sender, key.clone()));
         let now = self.shared.time.now();
         let work = KeyedSend { message, key, now, reader: self.logins.clone(), jobs: self.jobs.clone() };
-        // Whoever asks may go and ask again elsewhere: the key stays in hand until the writer has answered.
+        // The client may go away and ask again on another connection. So the key stays noted until the writer has
+        // answered.
         let sent = tokio::spawn(async move {
             let lock = in_hand.locks().entry(place.clone()).or_default().clone();
             let held = lock.lock().await;

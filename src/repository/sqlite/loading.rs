@@ -1,4 +1,4 @@
-//! From an open database to a store: what the server has in memory is read, and what works for it is started.
+//! From an open database to a store: reads the image in memory, and starts the threads.
 
 use std::io;
 use std::path::Path;
@@ -38,8 +38,8 @@ use crate::repository::{OpenError, StoreOptions, UnreadTotals};
 /// How many jobs may wait for the writer before connections are held back.
 const QUEUE: usize = 8192;
 
-/// What a store has in memory, as the disk had it at one moment, and the connection that read it. A command's store has
-/// nothing in memory: only what it changes is read.
+/// The image of a store in memory, as the disk had it at one moment, and the connection that read it. The store of a
+/// command has no image: it reads only what it changes.
 struct Loaded {
     shared: Arc<Shared>,
     db: WalConnection,

@@ -1,6 +1,6 @@
-//! Who serves a database: one process at a time. Its number, the files that it has open and what it acknowledged last
-//! stand in the lock file, so that others can tell whether they look at the same ones, and the next server whether all
-//! is there.
+//! Only one process at a time serves a database. The lock file has the number of this process, its open files and the
+//! last acknowledged message. So other processes can tell whether they see the same files, and the next server can tell
+//! whether a message is missing.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -100,8 +100,8 @@ impl Lock {
         Ok(Lock { file, files, acknowledged, is_done_with, _database: None })
     }
 
-    /// Takes the lock of the file itself, whatever it is called. To be called before SQLite opens it, and the lock is
-    /// to be kept until SQLite has closed it: a process that closes any handle of a file loses SQLite's locks on it.
+    /// Takes the lock of the file itself, whatever its name. Call it before SQLite opens the file, and keep the lock
+    /// until SQLite has closed it: when a process closes any handle of a file, it loses SQLite's locks on that file.
     pub(super) fn hold(&mut self, database: &Path) -> Result<(), OpenError> {
         let file = match open_to_look(database) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -183,7 +183,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Whoever takes the lock next for a moment does not sign it.
+        // An admin command that takes the lock for a moment does not write its number into it.
         let _ = match self.is_done_with {
             false => LockNote::read(&self.file).and_then(|note| {
                 LockNote { pid: String::new(), files: self.files, ..note }.write(&self.file).map(drop)
@@ -193,7 +193,7 @@ impl Drop for Lock {
     }
 }
 
-/// Whether there is a process of this number. Who was killed has left its own, and serves no more.
+/// Whether a process with this number exists. A killed server has left its number, and does not serve any more.
 fn is_alive(pid: &str) -> bool {
     pid.parse().is_ok_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
 }

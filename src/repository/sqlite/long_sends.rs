@@ -1,6 +1,5 @@
-//! Long texts on their way to the writer. What is committed together is waited for together, so a hundred long texts at
-//! once would keep everybody's short ones waiting; one long text at a time goes into a commit, and turns go round by
-//! sender.
+//! Limits long texts on their way to the writer. All messages of a commit wait for the longest, so a hundred long texts
+//! together would hold up all short ones. So a commit has one long text at a time, and the senders take turns.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Who is and was in groups, and what each has read of them, as the disk has it. Writes nothing.
+//! Reads from the disk who is and was in groups, and what each member has read. Writes nothing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -26,7 +26,6 @@ const PAGE: i64 = 1_000;
 /// A member, from one message to another, and what he has read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Membership {
-    /// The member.
     pub member: i64,
     /// He gets what comes after this.
     pub since: i64,
@@ -98,7 +97,6 @@ impl Exceptions {
 /// All groups, and who gets what of the tail.
 #[derive(Debug, Default)]
 pub(crate) struct LoadedGroups {
-    /// The groups.
     pub groups: Groups,
     /// Whose inboxes are full.
     pub full: FullInboxes,

@@ -1,5 +1,5 @@
-//! The store in SQLite: what is asked often is answered from memory, what changes goes through the one writer, and what
-//! is older than the tail of the message log is read by a few read-only connections.
+//! The store in SQLite. Memory answers frequent questions. All changes go through one writer. A few read-only
+//! connections read what is older than the tail of the message log.
 
 mod account_changes;
 mod accounts;
@@ -110,7 +110,7 @@ pub struct SqliteRepository {
     is_new: bool,
     /// Messages that were acknowledged and that this start did not find.
     lost: u64,
-    /// Held for as long as the store is open, which is declared last because SQLite's files are to be closed before it.
+    /// Held while the store is open. It is the last field, because SQLite must close its files first.
     lock: Mutex<Option<Lock>>,
 }
 

@@ -1,5 +1,5 @@
-//! From a URL to a connection that writes: the database is there, is one of ours, is up to date, and is nobody else's
-//! to read; a server has it alone.
+//! From a URL to a connection that writes. Checks that the database exists, that chatd made it, that its schema is up
+//! to date, and that nobody else can read it. A server is the only one that has it open.
 
 use std::path::{Path, PathBuf};
 
@@ -94,8 +94,8 @@ pub(super) async fn open(url: &str, options: &StoreOptions, role: Role) -> Resul
     }
     let outdated = found.filter(|found| *found != schema::known_version());
     if let Some(found) = outdated {
-        // Before SQLite opens the database for good: whoever makes a copy opens and closes the file, too, and with any
-        // handle of a file that is closed the process loses all of SQLite's locks on it.
+        // This comes before SQLite opens the database for good. To make a copy opens and closes the file. When a
+        // process closes any handle of a file, it loses all of SQLite's locks on it.
         let copy = backup::before_migration(&database, found, options).await?;
         info!(?copy, "the database was copied before its schema is changed");
     }

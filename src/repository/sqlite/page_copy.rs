@@ -12,7 +12,7 @@ const MOST_TIMES: u64 = 8;
 /// For a small database.
 const PAGES_MORE: u64 = 10_000;
 
-/// A copy under way. To be dropped before the connection that it copies from is.
+/// A copy that is being made. Drop it before the connection that it copies from.
 pub(super) struct PageCopy {
     backup: Option<NonNull<ffi::sqlite3_backup>>,
     /// Closed after the copy.

@@ -1,5 +1,5 @@
-//! What grows with the number of accounts, sessions or messages and is done in pieces, so that others come in between:
-//! who is logged in, the end of idle sessions, retention.
+//! Work that grows with the number of accounts, sessions or messages: who is logged in, the end of idle sessions,
+//! retention. It is done in pieces, so that other work comes in between.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use super::{SqliteRepository, jumps, unread_log};
 use crate::model::{SessionId, Timestamp, Username};
 use crate::repository::Error;
 
-/// How many sessions are looked at in one go.
+/// How many sessions one step looks at.
 const PIECE: usize = 1_000;
 /// How often a session's use is written down.
 const NOTE_USE_AFTER: Duration = Duration::from_secs(3600);

@@ -1,4 +1,4 @@
-//! The changes of who is told, each inside the writer's transaction.
+//! Changes of which browsers get notifications, each inside the writer's transaction.
 
 use sqlx::SqliteConnection;
 
@@ -6,7 +6,7 @@ use crate::model::UserId;
 use crate::repository::PushSubscription;
 
 const NEW_KEY: &str = "INSERT INTO push_key (id, key) VALUES (1, ?1) ON CONFLICT DO NOTHING";
-/// Of a session that lives: it may have ended since it asked.
+/// Only for a session that lives: it may have ended since it asked.
 const ADD: &str = "INSERT INTO push (session, address, key, secret, with_text)
     SELECT id, ?2, ?3, ?4, ?5 FROM session WHERE id = ?1
     ON CONFLICT (address) DO UPDATE SET session = excluded.session, key = excluded.key, secret = excluded.secret,
@@ -16,7 +16,7 @@ const DROP_OLDEST: &str = "DELETE FROM push WHERE id IN (
     WHERE user = (SELECT user FROM session WHERE id = ?1) ORDER BY push.id DESC LIMIT -1 OFFSET ?2)";
 const REMOVE: &str = "DELETE FROM push WHERE address = ?2 AND session IN (SELECT id FROM session WHERE user = ?1)";
 
-/// A change of who is told.
+/// A change of which browsers get notifications.
 #[derive(Clone)]
 pub(super) enum PushChange {
     /// This key, where there is none.

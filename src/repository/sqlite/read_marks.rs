@@ -1,5 +1,5 @@
-//! How far each member of a group has read. A message to a group gets no receipt. A mark moves up instead, and what was
-//! read before an older message is noted until the mark has passed it.
+//! The read marks of the members of groups. A message to a group gets no receipt. Instead the mark moves up. A message
+//! that was read before an older one is noted until the mark has passed it.
 
 use super::direct::{Failure, WalConnection};
 

@@ -1,5 +1,5 @@
-//! The connections that read what is older than the tail of the message log. There are two, and turns go round by
-//! account: who asks for much waits behind himself. Each turn is bounded, so what takes long is done in several.
+//! The connections that read what is older than the tail of the message log. There are two. The accounts take turns, so
+//! an account that asks for much delays only itself. Each turn is bounded; long work takes several turns.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Readers {
         Ok(Readers { pool, turns: Turns::new(AT_ONCE as usize) })
     }
 
-    /// Waits for a turn of this account. Who stops waiting costs nothing any more.
+    /// Waits for a turn of this account. A caller that stops waiting costs nothing.
     pub(super) async fn turn(&self, account: UserId) -> sqlx::Result<Reader> {
         let turn = self.turns.take(account).await;
         Ok(Reader { connection: self.pool.acquire().await?, _turn: turn })

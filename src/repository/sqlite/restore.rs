@@ -1,5 +1,5 @@
-//! A copy in the place of a database. One step decides: once the note of it is on the disk the restore is finished by
-//! whoever opens the database next, and before that nothing has changed.
+//! Replaces a database by a copy. One step decides: before the note is on the disk, nothing has changed. After it,
+//! whoever opens the database next finishes the restore.
 
 use std::fs::{self, File};
 use std::io;

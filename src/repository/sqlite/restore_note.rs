@@ -1,5 +1,5 @@
-//! The note beside a database whose restore is decided and not finished. It is looked at before a database is opened,
-//! whatever for, so this file knows nothing of how a restore is done.
+//! The note beside a database whose restore has begun and is not finished. Everybody who opens a database reads it
+//! first, so this file does not depend on the restore itself.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub(super) fn is_unfinished(database: &Path) -> bool {
     companion_path(database, NOTE).symlink_metadata().is_ok()
 }
 
-/// What is to be said of a database whose restore is not finished, where it is only read.
+/// The message for a command that only reads a database whose restore is not finished.
 pub(super) fn check_unfinished(database: &Path) -> Result<(), OpenError> {
     if !is_unfinished(database) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! From a file to an open, checked, migrated connection, and what the server needs to know before it can answer.
+//! Opens a file, checks and migrates it, and reads what the server must know before it can answer.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -149,7 +149,7 @@ pub(super) async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<
 pub(super) async fn unchecked(connection: &mut SqliteConnection) -> sqlx::Result<Unchecked> {
     let sql = "SELECT last FROM unchecked WHERE complement = ~last";
     let last: Option<i64> = sqlx::query_scalar(sql).fetch_optional(connection).await?;
-    // Where that is damaged, no whole message is to be taken for a damaged one.
+    // When this table is damaged, a message that is whole must not count as damaged.
     Ok(Unchecked(MessageId(last.unwrap_or(i64::MAX))))
 }
 

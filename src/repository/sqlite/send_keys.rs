@@ -13,7 +13,7 @@ use crate::repository::{Error, NewMessage, PerMessage, SendResult};
 pub(super) const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const NOTE: &str = "INSERT OR REPLACE INTO send_key (id, sender, key, sent_at) VALUES (?1, ?2, ?3, ?4)";
-/// Of the oldest so many those that are over. More than are added, so that there are soon none.
+/// Removes those of the oldest keys that have expired. More are removed than are added, so none stays for long.
 const FORGET: &str = "DELETE FROM send_key WHERE sent_at < ?1 AND id IN (SELECT id FROM send_key ORDER BY id LIMIT ?2)";
 
 /// What is stored of a message that brings a file.
@@ -26,8 +26,8 @@ pub(super) struct Attached {
     pub bytes: u64,
 }
 
-/// Who waits for messages to be stored, under which key the first of them is sent, and which file all of them bring, if
-/// they do.
+/// Where to send the result of a send; the key of its first message, if it has one; and the file of its messages, if
+/// they bring one.
 pub(super) struct SendWaiter {
     pub key: Option<SendKey>,
     pub file: Option<Attached>,
@@ -41,7 +41,7 @@ impl SendWaiter {
     }
 }
 
-/// A key or a file to be noted, and the message that was sent under it or brings it.
+/// A key or a file to note, and the message that it belongs to.
 pub(super) struct NewKey<'a> {
     key: Option<&'a SendKey>,
     file: Option<Attached>,

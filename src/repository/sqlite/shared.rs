@@ -1,5 +1,5 @@
-//! What the writer, the checkpointer and those who ask have in common: the image in memory of what is committed,
-//! whether the disk has room, and whether it has failed. Writes nothing to the database.
+//! What the writer, the checkpointer and the readers share: the image in memory of what is committed, whether the disk
+//! has room, and whether it has failed. Writes nothing to the database.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -26,7 +26,7 @@ use crate::repository::memory::mailboxes::Mailboxes;
 use crate::repository::memory::stored::StoredTotals;
 use crate::repository::{EndedSession, Error};
 
-/// So many sessions may end before somebody who listens has heard of the first; else he hears that he missed some.
+/// How many ended sessions a slow listener may have waiting. With more, it learns that it missed some.
 const ENDED_SESSIONS: usize = 1024;
 
 pub(super) struct Shared {
@@ -36,20 +36,20 @@ pub(super) struct Shared {
     /// Who has what waiting.
     pub mailboxes: Mailboxes,
     pub time: Steady,
-    /// By how much the wall clock has jumped, as far as what is stored has followed it: what is stored of the use of
-    /// sessions is by so much more than what is in memory.
+    /// How much the wall clock has jumped, as far as the stored times have followed. The stored times of the use of
+    /// sessions are larger than those in memory by this much.
     pub ahead: AtomicI64,
     pub followers: Followers,
     pub damage: Damage,
     pub stored: StoredTotals,
-    /// Who holds what in the name of which session.
+    /// The leases of each session.
     pub leases: Arc<Leases>,
     /// Tells of sessions that end.
     pub ended_sessions: broadcast::Sender<EndedSession>,
     /// Space set aside for when the disk is full.
     pub reserve: DiskReserve,
     min_free_bytes: u64,
-    /// Room on the disk when it was last looked at.
+    /// Room on the disk at the last look.
     pub free_bytes: AtomicU64,
     /// What was free inside the database then.
     pub free_inside: AtomicU64,
@@ -115,7 +115,6 @@ impl Shared {
         self.directory.read().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Groups and who is in them.
     pub(crate) fn groups(&self) -> RwLockReadGuard<'_, Groups> {
         self.groups.read().unwrap_or_else(|broken| broken.into_inner())
     }
@@ -167,14 +166,14 @@ impl Shared {
             let (user, sessions) = (user.username.as_str(), sessions.iter().map(|id| id.0).collect::<Vec<_>>());
             info!(user, ?sessions, "too many sessions of one account: those that were not used for longest have ended");
         }
-        // Who logs out keeps what another connection was handed in the same session: on the wire that mail was read.
+        // After a logout, leases of other connections of the session stay: on this wire that mail counts as read.
         let without_leases = ended.sessions.iter().map(|(session, _)| *session).filter(|id| !logged_out.contains(id));
         self.leases.end(without_leases);
         for (id, _) in &ended.sessions {
             // Who does not listen need not hear it.
             let _ = self.ended_sessions.send(EndedSession { id: *id, logged_out: logged_out.contains(id) });
         }
-        // Who waits for mail in the name of a session that ended is told so at once.
+        // Wakes those who wait for mail in a session that has ended.
         ended.sessions.iter().for_each(|(_, user)| self.mailboxes.let_all_look(*user));
         self.followers.tell(ended.sessions.iter().map(|(_, user)| *user));
         ended.users.iter().for_each(|user| self.mailboxes.remove(*user));

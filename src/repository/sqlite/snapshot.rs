@@ -1,6 +1,6 @@
-//! What a database holds at one moment, as a file of its own beside it. The server makes it, some pages at a time
-//! between its commits; SQLite keeps the pages that were copied already up to date with what is committed meanwhile.
-//! Whoever reads the database itself for long keeps its WAL from beginning anew.
+//! The content of a database at one moment, as another file beside it. The server makes it, some pages at a time
+//! between its commits. SQLite keeps the copied pages up to date with later commits. A long read of the database itself
+//! would keep the WAL from beginning anew.
 
 use std::fs;
 use std::io::{self, ErrorKind};

@@ -1,4 +1,4 @@
-//! What accounts have stored, as the disk has it. Up to the watermark that is counted in a table; the tail is counted.
+//! How much accounts have stored. A table has the sums up to the watermark; the tail is counted here.
 
 use std::collections::HashSet;
 

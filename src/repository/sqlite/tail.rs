@@ -1,5 +1,4 @@
-//! The tail of the message log, as a server reads it once, when it starts. What is damaged keeps nobody else from his
-//! mail.
+//! Reads the tail of the message log once, when a server starts. A damaged message does not hold up the mail of others.
 
 use sqlx::SqliteConnection;
 use tracing::error;
@@ -75,8 +74,8 @@ async fn read_range(db: &mut SqliteConnection, after: i64, to: i64) -> sqlx::Res
 }
 
 impl TailRow {
-    /// What, and whether it was read; of a group, which knows better than this who has. A damaged message may name a
-    /// sender that nobody is; it then comes from its recipient, so that he hears of it.
+    /// The message, and whether it was read. For a group this is not known here. A damaged message may name a sender
+    /// that does not exist. It then comes from its recipient, so that he learns of it.
     pub(crate) fn waiting(self, directory: &Directory, groups: &Groups, damage: &Damage) -> (UnreadMessage, bool) {
         let id = MessageId(self.id);
         let mut sender = UserId(self.sender);

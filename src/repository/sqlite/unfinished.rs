@@ -18,7 +18,7 @@ const UNFINISHED: &str = ".unfinished-";
 /// A file under way. Unless it gets its name it goes.
 pub(super) struct Unfinished {
     pub(super) path: PathBuf,
-    /// Locked, so that nobody takes it for one that was left.
+    /// Locked, so that nobody takes it for an abandoned one.
     pub(super) file: File,
 }
 

@@ -1,4 +1,4 @@
-//! Whether a database is whole: for SQLite, for the schema, and for what chatd knows of its own tables.
+//! Checks a database: with SQLite's own checks, against the schema, and with what chatd knows about its tables.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,8 +47,8 @@ macro_rules! waiting {
     };
 }
 
-/// What must not be there, each as a query for how often it is. Which is what the tables promise each other: the writer
-/// checks none of it, because it keeps it.
+/// Contradictions between the tables, each as a query that counts them. The writer does not check these rules, because
+/// it never breaks them.
 const MUST_BE_NONE: [(&str, &str); 14] = [
     (
         "messages are missing in the index",
@@ -156,7 +156,7 @@ pub async fn verify(database: &Path, options: &StoreOptions) -> Result<DatabaseF
     verify_in(database, database, options).await
 }
 
-/// The same of a database of which there is a snapshot: that is read in its place.
+/// The same for a database that has a snapshot: the snapshot is read instead.
 pub(crate) async fn verify_snapshot(
     database: &Path,
     snapshot: &Snapshot,
@@ -184,7 +184,7 @@ async fn read(database: &Path, file: &Path, options: &StoreOptions) -> Result<Da
     found.map_err(|wrong| failed(database, format!("the database is damaged: {}", wrong.join("; "))))
 }
 
-/// A file that nobody has open is read without making the companions that SQLite makes else.
+/// If nobody has the file open, it is read without the files that SQLite would make beside it.
 fn open(database: &Path, options: &StoreOptions) -> SqliteConnectOptions {
     let at_rest = !companion_path(database, "-wal").exists();
     schema::connect_options(database, options).read_only(true).immutable(at_rest).disable_statement_logging()

@@ -1,6 +1,6 @@
-//! SQLite's WAL as it lies on the disk, before SQLite takes it over. SQLite takes it up to the first frame that is
-//! damaged and says nothing of the rest, so how far it went is noted with each commit, outside of it, and compared at
-//! the next start. The format: <https://sqlite.org/fileformat2.html#walformat>.
+//! Reads SQLite's WAL on the disk, before SQLite does. SQLite reads it up to the first damaged frame and reports
+//! nothing about the rest. So each commit notes its end outside the WAL, and the next start compares. The format:
+//! <https://sqlite.org/fileformat2.html#walformat>.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read};

@@ -1,8 +1,8 @@
-//! The one task that writes, on a thread of its own. It takes whatever jobs wait, commits them together, brings the
-//! image in memory up to date, and then answers each. Nobody can drop it: a dropped future is no cancelled write.
+//! The one task that writes, on its own thread. It takes all jobs that wait, commits them together, changes the image
+//! in memory, and then answers each. Nobody can drop this task: to drop a future does not cancel a write.
 //!
-//! It owns its connection and never uses `sqlx::Transaction`, which after one failed commit counts its depth wrongly
-//! and fails for ever; raw `BEGIN IMMEDIATE`, `COMMIT` and `ROLLBACK` recover.
+//! It owns its connection. It never uses `sqlx::Transaction`: after one failed commit that counts its depth wrongly and
+//! then always fails. Plain `BEGIN IMMEDIATE`, `COMMIT` and `ROLLBACK` recover.
 
 mod clock;
 mod feed;
@@ -52,7 +52,7 @@ pub(super) enum Job {
     Snapshot(u32, ReplySender<()>),
     /// Leases were confirmed; the mailboxes know which.
     Confirm,
-    /// Finish what is in hand and close the database.
+    /// Finish the present jobs and close the database.
     Close,
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Writer {
     full: FullInboxes,
     /// Something of a group may have been read before an older message.
     may_be_ahead: bool,
-    /// What other processes change; an admin command does not follow it.
+    /// The change feed, for changes of other processes. An admin command does not follow it.
     feed: Option<Feed>,
     /// Where it is noted what was acknowledged; a server's only.
     note: Option<AcknowledgedNote>,
@@ -104,7 +104,7 @@ struct Batch {
 struct Done {
     stored: Vec<TailMessage>,
     copies: Vec<(UserId, UnreadMessage)>,
-    /// Whose inboxes have no room for a message of a group. They see it where they look back.
+    /// Members whose inboxes have no room for a message of a group. They see it in the history.
     missed: Vec<UserId>,
     queued: Vec<PerMessage<SendResult>>,
     full: FullChanges,
@@ -162,7 +162,7 @@ impl Writer {
                 biased;
                 // First, because a runtime that is at its end has no clock.
                 more = self.jobs.take(&mut taken, BATCH_MAX) => more,
-                // What has begun goes on also when nobody asks for anything.
+                // Work that has begun goes on also when no job waits.
                 () = yield_now(), if self.run.is_some() || self.is_behind() || self.snapshots.is_wanted() => true,
                 _ = look.tick() => true,
             };
@@ -285,7 +285,7 @@ impl Writer {
         }
         if packed.rows() > 0 {
             self.shared.log.wrote(packed.len());
-            // A single statement is a transaction of its own.
+            // A single statement is a transaction by itself.
             self.db.execute(INSERT_MESSAGES, (packed.finish(), self.next_id)).await?;
         }
         if alone {
@@ -338,7 +338,7 @@ impl Writer {
             self.note_who_left(&events);
             self.shared.apply(events);
         }
-        // Whoever asked may have gone; what was done is done.
+        // The caller may have gone. The commit stays.
         for ((_, answer), queued) in batch.sends.into_iter().zip(done.queued) {
             answer.send(Ok(queued));
         }
@@ -352,7 +352,7 @@ impl Writer {
         let _ = self.db.execute("ROLLBACK", ()).await;
     }
 
-    /// Logs a failure once. `true`: it is the disk or another process, so trying the jobs one by one is no use.
+    /// Logs a failure once. `true`: it is the disk or another process, so it does not help to try the jobs one by one.
     async fn note_failure(&mut self, error: Failure) -> (Error, bool) {
         if self.shared.gives_up_after(&error) {
             return (Error::new(error), true);

@@ -43,7 +43,7 @@ pub struct ConnectionSettings {
     pub file_line: usize,
     /// Room for long lines and for long replies, all connections together.
     pub memory: Arc<Memory>,
-    /// A peer that takes no byte of a reply for this long is gone.
+    /// A peer that takes no byte of a reply for this long counts as gone.
     pub write_timeout: Duration,
     /// A peer that is slower than this with a long line or with taking replies, on the average and `write_timeout`
     /// aside, is waited for no longer; in bytes.
@@ -58,7 +58,7 @@ pub struct ConnectionSettings {
     pub family: Option<FamilySettings>,
 }
 
-/// How often the socket is asked whether the peer's TCP has acknowledged all.
+/// How often to check whether the peer's TCP has acknowledged all.
 const ACK_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(crate) use crate::transport::line::connection::turn_away::turn_away;
@@ -73,7 +73,7 @@ enum Over {
     NoTls,
 }
 
-/// What the server is told of a connection that is over.
+/// How a connection ended, for the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Usual,
@@ -216,7 +216,7 @@ impl<S: Stream> Connection<'_, S> {
         let mut read = pin!(incoming::read(stream, lines, most));
         let read = poll_fn(|context| {
             let read = read.as_mut().poll(context);
-            // Who is waited for takes nobody's turn.
+            // A connection that waits for its peer takes no turn.
             if read.is_pending() {
                 *in_this_turn = 0;
             }

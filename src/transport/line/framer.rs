@@ -132,7 +132,7 @@ impl Lines {
             self.searched -= self.start;
             self.start = 0;
         }
-        // By a half at a time, because doubling would take much more than is needed.
+        // Grows by a half each time, because doubling would take much more than is needed.
         if self.buffer.capacity() - self.buffer.len() < bytes.len() {
             self.buffer.reserve_exact(bytes.len().max(self.buffer.len() / 2));
         }
@@ -158,8 +158,8 @@ impl Lines {
         self.most = most;
     }
 
-    /// The line that needs admission, or is being collected, is thrown away, what is still to come of it too. Its
-    /// memory is given back when the next frame is asked for.
+    /// Throws away the line that needs admission or is being collected, also the rest that has not come yet. The next
+    /// call for a frame gives its memory back.
     pub fn discard(&mut self) {
         self.burst.text = true;
         self.state = Line::Discarded;

@@ -1,5 +1,5 @@
-//! Who the server is: reads a certificate and its key, says what is wrong with them and how long they are good. Opens
-//! no connection.
+//! The server's identity: reads a certificate and its key, says what is wrong with them, and until when they are valid.
+//! Opens no connection.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -79,7 +79,7 @@ impl TlsIdentity {
         if fs::metadata(key).is_ok_and(|file| file.permissions().mode() & 0o007 != 0) {
             warn!(path = ?key, "the key of the certificate is open to everybody on this machine");
         }
-        // One provider for the whole program, named, so that another crate's choice makes no difference.
+        // Names the crypto provider, so that it does not depend on other crates.
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret));

@@ -1,5 +1,5 @@
-//! The text protocol from the person's side: a line typed in, what is to be shown out. Keeps the session; knows
-//! neither terminal nor pipe.
+//! The text protocol on the client's side: takes a typed line, gives what to show. Keeps the session. Knows neither
+//! terminal nor pipe.
 
 use crate::client::link::Link;
 use crate::client::{ClientError, RemoteServer};

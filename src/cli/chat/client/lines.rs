@@ -47,7 +47,7 @@ pub(super) struct LineEditor {
 impl LineEditor {
     /// The reader, and what prints beside it.
     pub(super) fn open(runtime: &Runtime, words: PromptHelper) -> anyhow::Result<(LineEditor, Print)> {
-        // Without colours rustyline asks nobody how a line is to be shown.
+        // Without colours rustyline does not call the highlighter, which wraps the lines.
         let settings =
             rustyline::Config::builder().completion_type(CompletionType::List).color_mode(ColorMode::Forced).build();
         let mut editor = Editor::<PromptHelper, DefaultHistory>::with_config(settings)?;
@@ -81,7 +81,7 @@ impl LineEditor {
         self.read(prompt)
     }
 
-    /// Asks for a line of which nothing is shown.
+    /// Asks for a line and shows nothing of it.
     pub(super) fn password(&mut self, prompt: &str) -> anyhow::Result<Typed> {
         if let Some(password) = self.pasted.pop_front() {
             output::print(prompt)?;
@@ -98,7 +98,7 @@ impl LineEditor {
         typed
     }
 
-    /// Nobody is asked any more. `true`: something was typed behind the last answer.
+    /// No more lines are read. `true`: something was typed after the last answer.
     pub(super) fn end(&mut self) -> bool {
         let mut left = !self.pasted.is_empty();
         let mut ended = self.quiet.is_none();
@@ -148,7 +148,7 @@ impl LineEditor {
     }
 }
 
-/// What a key does that rustyline would take for an error, and forget what was typed behind it.
+/// What a key does. Without this rustyline takes the key for an error, and forgets what was typed after it.
 #[derive(Clone, Copy)]
 enum What {
     Abandon,
@@ -189,8 +189,8 @@ impl ConditionalEventHandler for BoundKey {
     }
 }
 
-/// What of a line is kept: of a login no more than the name, and nothing of what is no command, because it may be a
-/// mistyped login.
+/// The part of a line that the history keeps: of a login only the name. Nothing of a line that is no command, because
+/// it may be a mistyped login.
 fn worth_remembering(line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     match words.next()? {

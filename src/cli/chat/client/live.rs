@@ -121,13 +121,13 @@ impl Drop for Watch {
     }
 }
 
-/// The next request says that what came with the last one was shown, so it is not asked before that is true.
+/// The next request confirms the mail of the last reply. So it comes only after that mail was shown.
 async fn watch(server: RemoteServer, token: Token, display: Display) {
     let mut link = Link::new(server.clone());
     // How long until the next attempt, while the server cannot be reached.
     let mut lost: Option<Duration> = None;
     loop {
-        // What is heard at once proves that the server is back.
+        // An answer at once proves that the server is back.
         let patience = if lost.is_some() { Duration::ZERO } else { WAIT };
         let reply = match link.mail_once(token, patience).await {
             Ok(reply) => reply,
@@ -136,7 +136,7 @@ async fn watch(server: RemoteServer, token: Token, display: Display) {
                 if lost.is_none() && !display.show(is_lost(&error)).await {
                     return;
                 }
-                // What it holds was not shown, and a link that never was up tries but once.
+                // The mail of the old link was not shown. A new link tries to connect only once.
                 link = Link::new(server.clone());
                 sleep(pause).await;
                 lost = Some((pause * 2).min(LONGEST_PAUSE));

@@ -42,8 +42,8 @@ impl Client {
     }
 }
 
-/// Lines in, lines out, each shown before the next is read. `auth messi` takes the password of the environment.
-/// `false`: something that a line asked for was not done.
+/// Reads lines and prints answers, each before it reads the next line. `auth messi` takes the password of the
+/// environment. `false`: something that a line asked for was not done.
 async fn converse(mut conversation: Conversation) -> anyhow::Result<bool> {
     let mut all_worked = true;
     let mut input = io::stdin().lock();

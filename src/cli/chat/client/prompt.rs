@@ -1,10 +1,10 @@
-//! What the line editor shows and offers: the prompt and the line with line ends of ours where the terminal would wrap
-//! them, and what Tab completes.
+//! What the line editor shows: the prompt and the line, with our own line ends where the terminal would wrap them. And
+//! what Tab completes.
 //!
-//! A terminal joins what it has wrapped itself when the window gets wider. The editor does not know that, and would
-//! clear as many rows as there were before: those above the prompt, with messages in them. A line end of ours stays.
-//! Where the window gets narrower, the terminal wraps the prompt, and the editor begins it anew in the last of its
-//! rows: an empty row keeps that apart from what it was wrapped from.
+//! When the window gets wider, a terminal joins the rows that it has wrapped itself. The editor does not know this. It
+//! would clear as many rows as before, and so wipe messages above the prompt. Our own line ends stay. When the window
+//! gets narrower, the terminal wraps the prompt, and the editor draws it again in the last of these rows. An empty row
+//! separates the new prompt from the wrapped one.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -51,7 +51,7 @@ pub(super) struct PromptHelper {
     names: Names,
     /// The session of the prompt has ended.
     ended: Arc<AtomicBool>,
-    /// Nothing of the line is to be seen.
+    /// The line is not shown.
     unseen: Cell<bool>,
     width: GraphemeClusterMode,
     /// The column at which the prompt ends.
@@ -118,8 +118,8 @@ impl PromptHelper {
         self.on_screen.set(ScreenExtent { columns, widest });
     }
 
-    /// Takes over a new width of the terminal as soon as the editor has. It hears of it by a signal, and shows the line
-    /// anew then, if it has to; until then it goes by the old width.
+    /// Takes over a new width of the terminal as soon as the editor has done so. A signal tells the editor, and it then
+    /// draws the line again, if necessary. Until then it uses the old width.
     fn follow(&self, line: &str) {
         let ScreenExtent { columns, widest } = self.on_screen.get();
         let now = tty::columns();
@@ -183,8 +183,8 @@ impl Highlighter for PromptHelper {
         Cow::Owned(shown)
     }
 
-    /// Is asked before the line is shown, but not where it is shown again below a message: that is as it was. Some
-    /// changes are shown without [`Highlighter::highlight`].
+    /// The editor calls this before it shows the line, but not when it shows the same line again below a message. It
+    /// shows some changes without [`Highlighter::highlight`].
     fn highlight_char(&self, line: &str, _: usize, kind: CmdKind) -> bool {
         if kind == CmdKind::MoveCursor {
             return false;
@@ -221,8 +221,8 @@ impl Completer for PromptHelper {
 impl Hinter for PromptHelper {
     type Hint = String;
 
-    /// There are none, but the editor asks for one before it waits for the first key. The signal makes it end there;
-    /// keys that it has already come first.
+    /// There are no hints. But the editor asks for one before it waits for the first key. The signal makes it end
+    /// there. It handles the keys that it already has before that.
     fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
         if !line.is_empty() {
             self.typed.set(true);

@@ -1,4 +1,4 @@
-//! The client on a terminal: what is asked for, what is answered, and the end.
+//! The client on a terminal: prompt, answers, and the questions at the end.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,9 +35,9 @@ const LONG: Duration = Duration::from_secs(1);
 /// How long the end of the sessions may take.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Speaks with the person until they have enough.
+/// Carries out what the person types, until they leave.
 pub(super) fn converse(runtime: &Runtime, server: &RemoteServer) -> anyhow::Result<()> {
-    // Before anything else, so that what is typed meanwhile waits unseen.
+    // First of all, so that what is typed meanwhile waits and is not shown.
     let mut terminal = Terminal::open(runtime)?;
     let mut conversation = Conversation::new(server.clone());
     runtime.block_on(conversation.connect())?;
@@ -62,7 +62,7 @@ pub(super) fn converse(runtime: &Runtime, server: &RemoteServer) -> anyhow::Resu
             Some("help") => output::print(HELP)?,
             Some("exit" | "quit") => break,
             command => {
-                // It would tell of the end of the session as of something that nobody asked for.
+                // It would report the end of the session as if nobody had asked for it.
                 watch = watch.filter(|_| command != Some("logout"));
                 let shown = match terminal.carry_out(runtime, &mut conversation, &line)? {
                     Ok(answered) => terminal.take_in(answered, conversation.username()),
@@ -81,7 +81,7 @@ pub(super) fn converse(runtime: &Runtime, server: &RemoteServer) -> anyhow::Resu
     Ok(())
 }
 
-/// Says so when the answer takes long, because the server may be starting again.
+/// Says so when the answer takes long. The server may be starting again.
 async fn patiently<T>(work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     match timeout(LONG, &mut work).await {
@@ -107,7 +107,7 @@ impl Terminal {
         Ok(Terminal { lines, display, clock: TimeZone::system() })
     }
 
-    /// A session that is known to have ended is no more used.
+    /// Stops using a session that has ended.
     fn notice_end(&self, conversation: &mut Conversation, watch: &mut Option<Watch>) {
         if self.display.ended.load(Ordering::Relaxed)
             && let Some(watch) = watch.take()

@@ -1,5 +1,5 @@
-//! The terminal's modes. While the client runs, what is typed is neither shown nor gathered to lines by the terminal:
-//! it waits for the prompt, which shows it. Whatever ends or stops the client, the terminal gets its own modes back.
+//! The terminal's modes. While the client runs, the terminal neither shows what is typed nor collects it to lines. It
+//! waits for the prompt, which shows it. Whatever ends or stops the client, the terminal gets its former modes back.
 
 use std::io;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Quiet(Own);
 pub(super) struct Own(Arc<Termios>);
 
 impl Quiet {
-    /// From now on, and whatever signal comes.
+    /// From now on, and until a signal ends or stops the program.
     pub(super) fn begin(runtime: &Runtime) -> io::Result<Quiet> {
         let before = tcgetattr(io::stdin())?;
         let own = Own(Arc::new(before.clone()));

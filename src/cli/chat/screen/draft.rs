@@ -97,7 +97,7 @@ impl Draft {
         self.cursor = self.line_end();
     }
 
-    /// To the line above, as far to the right as that goes. `false`: there is none.
+    /// Moves to the line above, at the same column or at its end. `false`: there is none.
     pub(crate) fn up(&mut self) -> bool {
         let start = self.line_start();
         if start == 0 {

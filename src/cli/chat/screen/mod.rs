@@ -89,7 +89,7 @@ struct KeptOutbox {
 }
 
 impl KeptOutbox {
-    /// With what is to be sent that an earlier program has left.
+    /// Also with the messages that an earlier program has left unsent.
     fn take_up(state: &mut ChatState, logins: &Logins) -> (KeptOutbox, Vec<Effect>) {
         match logins.outbox_file(&state.me).and_then(|place| Ok(Outbox::open(&place)?)) {
             Ok((outbox, waiting)) => {

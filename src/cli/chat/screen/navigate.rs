@@ -1,4 +1,4 @@
-//! From one conversation to another, back and forth in one, and out. Pure.
+//! Moves between conversations and inside one, and ends the program. Pure.
 
 use crate::cli::chat::screen::draft::Draft;
 use crate::cli::chat::screen::event::Effect;

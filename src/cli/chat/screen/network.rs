@@ -23,7 +23,7 @@ const LATE: Duration = Duration::from_secs(10);
 /// How long to leave a server alone that cannot be reached: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// So many messages of a conversation are asked for at a time.
+/// How many messages of a conversation one request asks for.
 const PAGE: u64 = 100;
 
 /// One person at one server.
@@ -68,7 +68,7 @@ impl Network {
         }
     }
 
-    /// Tells of all that comes, until nobody listens or the session has ended.
+    /// Sends an event for all that comes, until nobody listens or the session has ended.
     pub(crate) async fn follow(self) {
         let (mut place, mut pause) = (None, FIRST_PAUSE);
         loop {
@@ -124,7 +124,7 @@ impl Network {
         }
     }
 
-    /// Tells of all conversations.
+    /// Sends an event with all conversations.
     async fn conversations(&self, link: &mut Link) -> Result<(), Trouble> {
         let mut before = None;
         loop {

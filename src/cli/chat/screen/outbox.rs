@@ -1,5 +1,6 @@
-//! What was typed and is not known to be stored, on the disk, so that it is sent even if the program is killed. A line
-//! of JSON for each message, and one when it is done with. Each has its key, under which the server stores it once.
+//! Messages that were typed and that the server may not have stored yet. They are in a file, so they are sent even if
+//! the program is killed. The file has a line of JSON for each message, and another line when it is stored. Each
+//! message has a key, with which the server stores it only once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -101,7 +102,7 @@ impl Outbox {
         }
     }
 
-    /// In one piece, so that a killed program leaves all of a line or nothing.
+    /// With one write, so that a killed program leaves a whole line or nothing.
     fn write(&mut self, line: &OutboxLine) -> io::Result<()> {
         let mut text = serde_json::to_string(line)?;
         text.push('\n');
@@ -160,7 +161,7 @@ mod tests {
             first.add(&message(key, at)).expect("it is written");
         }
         first.done("b").expect("it is written");
-        // Another program has one of its own, and takes nothing away from who lives.
+        // Another running program has its own outbox, and does not take over that of a living one.
         let (mut second, waiting) = Outbox::open(&place).expect("it opens");
         assert_eq!(waiting, []);
         second.add(&message("d", 2)).expect("it is written");

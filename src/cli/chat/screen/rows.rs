@@ -1,5 +1,5 @@
-//! The rows that show a conversation, from any row of it upwards, and the way from one row to another. Only what is
-//! asked for is laid out, however long the conversation is. Pure.
+//! The rows that show a conversation, from any row upwards, and the steps from one row to another. Lays out only the
+//! rows that are needed, however long the conversation is. Pure.
 
 use jiff::tz::TimeZone;
 use ratatui::style::{Color, Modifier, Style};

@@ -6,7 +6,7 @@ use crate::model::MessageId;
 /// Where a search goes.
 #[derive(Clone, Copy)]
 pub(crate) enum Direction {
-    /// From the hit there is, which may still be one.
+    /// Begins at the present hit, which may still fit.
     Here,
     Older,
     Newer,

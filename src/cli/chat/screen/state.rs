@@ -1,4 +1,4 @@
-//! What `chatd chat` knows and shows. Pure: no terminal, no network, no clock of its own.
+//! What `chatd chat` knows and shows. Pure: no terminal, no network, no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

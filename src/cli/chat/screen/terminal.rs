@@ -1,5 +1,5 @@
-//! The terminal of `chatd chat`: a screen of its own, keys as they come, and its own modes again whatever ends or stops
-//! the program.
+//! The terminal of `chatd chat`: the alternate screen, and keys as they come. The terminal gets its former modes back,
+//! whatever ends or stops the program.
 
 use std::io::{self, Stdout, Write};
 use std::panic;
@@ -106,7 +106,7 @@ pub(crate) fn keyboard() -> UnboundedReceiver<Event> {
     receiver
 }
 
-/// Which of the two ways to notify this terminal has: not both, lest it be told twice.
+/// Which of the two kinds of notification this terminal has. Only one is used, so that nobody is notified twice.
 fn shows_777() -> bool {
     let term = std::env::var("TERM").unwrap_or_default();
     std::env::var_os("VTE_VERSION").is_some() || term.starts_with("rxvt") || term.starts_with("foot")

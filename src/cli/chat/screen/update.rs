@@ -1,4 +1,4 @@
-//! What happens, and what comes of it: the state after it, and what is to be done outside. Keys are in
+//! Takes an event and gives the next state, and what the program must do outside. Keys are in
 //! [`crate::cli::chat::screen::keys`]. Pure.
 
 use std::collections::BTreeMap;

@@ -48,7 +48,7 @@ struct Areas {
     conversation: Rect,
     status: Rect,
     typing: Rect,
-    /// In the place of all but what is typed, with its status.
+    /// Shown instead of everything but the input line and its status.
     help: Rect,
 }
 
@@ -85,7 +85,6 @@ fn areas(state: &ChatState) -> Areas {
     }
 }
 
-/// Draws all of it.
 pub(crate) fn draw(state: &ChatState, frame: &mut Frame<'_>) {
     let areas = areas(state);
     frame.render_widget(Paragraph::new(title(state, areas.title.width)), areas.title);
@@ -237,7 +236,7 @@ fn help_rows(columns: usize) -> Vec<String> {
     lines.collect()
 }
 
-/// The last row with which the help may begin. The way out of it has a row of its own.
+/// The last row with which the help may begin. The hint how to leave it has its own row.
 pub(crate) fn last_of_help(state: &ChatState) -> usize {
     let area = areas(state).help;
     (help_rows(area.width.into()).len() + 1).saturating_sub(area.height.into())

@@ -1,4 +1,4 @@
-//! Which sessions were not used for long, and of which uses the database has not heard.
+//! Finds sessions that were not used for long, and uses that are not in the database yet.
 
 use super::{Directory, NONE};
 use crate::model::{SessionId, Timestamp};

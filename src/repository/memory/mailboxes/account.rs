@@ -75,7 +75,7 @@ impl Mailbox {
     /// Wakes one of those who wait for mail, or makes the next who waits look again.
     pub(super) fn tell_who_waits(&self) {
         if let Some(arrival) = &self.arrival {
-            // One is enough: it takes all messages, and is woken again for those that it leaves.
+            // One is enough: it takes all messages. Another one is woken for those that it leaves.
             arrival.notify_one();
         }
     }

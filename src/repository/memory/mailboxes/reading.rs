@@ -20,8 +20,8 @@ pub(crate) enum OldestUnread {
 }
 
 impl Mailboxes {
-    /// Whose mail, or that of which group, is not durably read, how many messages, and the oldest; `None`: first load
-    /// what lies on disk.
+    /// The senders and groups whose mail is not durably read: for each the number of messages and the oldest. `None`:
+    /// first load what lies on disk.
     pub(crate) fn unread_by_sender(&self, recipient: UserId) -> Option<BTreeMap<Address, (u64, MessageId)>> {
         let inner = self.inner();
         let mut unread = BTreeMap::new();

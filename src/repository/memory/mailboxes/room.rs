@@ -1,6 +1,6 @@
-//! How much unread mail a user may have, and what of it each sender may take: no more than there is still room for. So
-//! one sender fills half of a mailbox, and a second finds half of it free; whoever has not written yet is let in as
-//! long as there is room at all.
+//! How much unread mail a user may have, and how much of it each sender may take: no more than the room that is left.
+//! So one sender can fill half of a mailbox, and half stays free for others. A sender that has not written yet can
+//! write as long as there is any room.
 
 use std::sync::MutexGuard;
 

@@ -141,7 +141,7 @@ impl World {
         leases.chain(confirmed.iter().flat_map(|(_, m)| m.iter().map(|m| m.id))).collect()
     }
 
-    /// Unread and in nobody's hands, in order.
+    /// Unread and not leased, in order.
     fn free(&self, of: usize) -> Vec<MessageId> {
         let held = self.held();
         let unread = self.log.iter().filter(|(_, m)| m.recipient == of && !m.read);

@@ -1,5 +1,5 @@
-//! How the writer follows the commits of other processes: by the numbered changes that the feed has, so that a change
-//! costs what it changes, however many accounts and sessions there are.
+//! How the writer follows the commits of other processes: by the numbered changes in the feed. So the cost depends on
+//! the changes, and not on the number of accounts and sessions.
 
 use std::sync::atomic::Ordering;
 
@@ -22,7 +22,7 @@ const REMOVED_TOGETHER: i64 = 1_000;
 pub(super) struct Feed {
     /// The last change that is in memory.
     pub seen: i64,
-    /// There are more to be followed.
+    /// There are more changes to follow.
     pub behind: bool,
     /// SQLite's mark of other processes' commits.
     pub data_version: i64,
@@ -52,12 +52,13 @@ impl Writer {
         }
     }
 
-    /// Whether there is something to be followed.
+    /// Whether there are changes to follow.
     pub(super) fn is_behind(&self) -> bool {
         self.feed.as_ref().is_some_and(|feed| feed.behind)
     }
 
-    /// Brings the image in memory to what other processes committed: some of it, so that commits come in between.
+    /// Takes some of the commits of other processes over into the image in memory, so that our own commits come in
+    /// between.
     pub(super) async fn follow(&mut self) {
         let Some(feed) = self.feed.as_mut().filter(|feed| feed.behind) else { return };
         feed.behind = false;

@@ -55,7 +55,7 @@ impl Writer {
         aside(move || IndexRun::new(tail, size)).ok()
     }
 
-    /// Moves the watermark to the end of the run. `false`: that failed, and the run is to be done again.
+    /// Moves the watermark to the end of the run. `false`: that failed, and the run must be written again.
     async fn finish_run(&mut self) -> bool {
         let Some(run) = self.run.take() else { return false };
         let groups = self.groups_of(&run);
@@ -81,7 +81,7 @@ impl Writer {
     }
 }
 
-/// Work of some milliseconds that no commit is to wait for, on a thread of its own that stands back behind all others.
+/// Work of some milliseconds, on another thread of the lowest priority, so that no commit waits for it.
 fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
     vital::spawn("index", move || {
         // On Linux this is for the calling thread alone. Where it is not allowed, the thread is only less considerate.

@@ -1,5 +1,5 @@
-//! What is written of each message, in one statement for all of a commit: its row and its checksum. And who gets it:
-//! the members of a group are those who are in it between two commits.
+//! Makes the rows and checksums of all messages of a commit, for one statement. Also decides who gets each message. The
+//! members of a group do not change during a commit.
 
 use std::sync::RwLockReadGuard;
 use std::sync::atomic::Ordering;
@@ -33,16 +33,16 @@ pub(super) struct PackedSends {
     pub copies: Vec<(UserId, UnreadMessage)>,
     /// Members who had no room, each once for each message.
     pub missed: Vec<UserId>,
-    /// What is to be answered.
+    /// The answer to each job.
     pub queued: Vec<PerMessage<SendResult>>,
     /// Whose inboxes became full, or have room again.
     pub full: FullChanges,
 }
 
-/// Messages on their way into a commit; nobody else gets at mailboxes and charges meanwhile.
+/// Messages on their way into a commit. Nobody else can use mailboxes and charges meanwhile.
 struct Packing<'a> {
     next_id: i64,
-    /// What the messages of the job in hand are charged for beside their texts.
+    /// What each message of the present job is charged in addition to its text.
     attached: u64,
     has_room: bool,
     groups: RwLockReadGuard<'a, Groups>,

@@ -44,7 +44,7 @@ impl<S: Stream> Connection<'_, S> {
         let deadline = Instant::now() + self.settings.linger;
         let most = read_at_most(&self.slot);
         let Connection { stream, lines, handed_out, settings, .. } = self;
-        // To close with bytes unread would be a reset, which may destroy replies on their way to the peer.
+        // A close with unread bytes would send a reset. This could destroy replies that are on their way to the peer.
         while (!handed_out.is_empty() || stream.unread()? > 0) && Instant::now() < deadline {
             match timeout(deadline.saturating_duration_since(Instant::now()), read(stream, lines, most)).await {
                 // Alive, and its TCP has everything: whenever it reads on, it will find the replies.

@@ -57,8 +57,8 @@ impl<S: Stream> Connection<'_, S> {
         }
     }
 
-    /// Answers the requests that have arrived. Those `send`s that stand together are carried out together, which
-    /// is what makes pipelining worth its while. Gives a reason where the connection is to be closed.
+    /// Answers the requests that have arrived. Carries out consecutive `send`s together; this makes pipelining fast.
+    /// Gives a reason when the connection must be closed.
     pub(super) async fn answer_all(&mut self) -> io::Result<Option<Over>> {
         let mut sends = PerMessage::new();
         while let Some((at, request)) = self.next_request().await {
@@ -93,7 +93,7 @@ impl<S: Stream> Connection<'_, S> {
         Ok(None)
     }
 
-    /// Waits for another turn where this connection has had its own.
+    /// Waits for another turn when this connection has used its own.
     async fn count_in_turn(&mut self) {
         self.in_this_turn += 1;
         if self.in_this_turn > IN_A_TURN {

@@ -11,8 +11,7 @@ use crate::service::{Caller, Outcome};
 use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::stream::{PeerState, Stream};
 
-/// Whether a command may wait its turn for long, and changes nothing that the peer, once gone, would want to be
-/// changed.
+/// Whether a command may wait long for its turn, and need not be carried out when the peer is gone.
 pub(super) fn may_take_long(command: &Command) -> bool {
     use Command::{Auth, Conversations, History, Status};
     use FamilyCommand::{GroupLog, Register};
@@ -21,7 +20,7 @@ pub(super) fn may_take_long(command: &Command) -> bool {
         || makes_a_list(command)
 }
 
-/// Whether many accounts are looked at, or the disk has what is asked for: turns go round for that.
+/// Whether the command looks at many accounts or reads the disk: then it has to take turns.
 fn makes_a_list(command: &Command) -> bool {
     use AccountCommand::{People, Sessions};
     use FamilyCommand::{Accounts, OnlinePeople};

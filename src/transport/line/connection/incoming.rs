@@ -1,4 +1,4 @@
-//! What comes in: bytes as they are read, and the long lines, each of which takes memory in the name of an account.
+//! Reads bytes and long lines. The memory of a long line is charged to an account.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -77,7 +77,7 @@ impl ConnectionSettings {
 pub(super) fn charge_connection(slot: &mut Slot, service: &Service, caller: &Caller) -> Result<(), Refusal> {
     let Some(holder) = caller.holder().filter(|holder| !slot.belongs_to(holder)) else { return Ok(()) };
     slot.authenticate(holder).map_err(|_| Refusal::TooManyConnections)?;
-    // It may have ended before it was known that the connection is to hear of its end.
+    // The session may have ended before the connection began to listen for its end.
     if !service.is_open(holder.session) {
         slot.forget_token();
     }
@@ -85,7 +85,7 @@ pub(super) fn charge_connection(slot: &mut Slot, service: &Service, caller: &Cal
 }
 
 impl<S: Stream> Connection<'_, S> {
-    /// Room for a long line, of which so many bytes are held, if the token that it shows is a living one.
+    /// Room for a long line, of which so many bytes are here, if its token is a living one.
     pub(super) async fn admit(&mut self, token: Result<Token, Refusal>, held: usize) -> Result<LongLine, Refusal> {
         let caller = self.service.authenticate(Some(token?)).await;
         charge_connection(&mut self.slot, self.service, &caller)?;
@@ -98,7 +98,7 @@ impl<S: Stream> Connection<'_, S> {
         }
     }
 
-    /// Has the account pay for what there is of a long line by now.
+    /// Charges the account for the part of a long line that has come.
     pub(super) async fn charge_long_line(&mut self) -> io::Result<()> {
         let Some(long_line) = &mut self.long_line else { return Ok(()) };
         if !self.lines.is_long() {

@@ -1,5 +1,5 @@
-//! Replies that were not written yet, and the memory that they take in the name of an account. For a peer
-//! that does not read no more replies are made, and it is waited for no longer than the settings say.
+//! Replies that are not written yet, and their memory, which is charged to an account. While the peer does not read, no
+//! more replies are made. The settings limit how long the server waits for it.
 
 use std::future::poll_fn;
 use std::io;
@@ -67,8 +67,8 @@ impl<S: Stream> Connection<'_, S> {
         self.flush().await
     }
 
-    /// A reply may lie here for as long as the peer is slow to take it, so it is charged to the account; where there is
-    /// no room for it, the peer hears that the server is busy, and messages in it wait again.
+    /// A reply may stay here while a slow peer reads it, so it is charged to the account. When there is no room, the
+    /// peer hears that the server is busy, and the messages in the reply wait again.
     fn reply_if_there_is_room(&mut self, reply: &Reply) -> bool {
         let before = self.out.len();
         self.dialect.render(reply, &mut self.out);
