@@ -56,11 +56,14 @@ pub(crate) async fn give_back(repository: Arc<dyn Repository>) {
 
 /// Logs each day when the certificate expires soon or has expired. The start and each reload do this themselves.
 pub(crate) async fn watch_certificate(tls: Arc<Tls>) {
-    let day = Duration::from_secs(24 * 60 * 60);
-    let mut daily = interval_at(Instant::now() + day, day);
-    daily.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tell_every(Duration::from_secs(24 * 60 * 60), &tls).await;
+}
+
+async fn tell_every(period: Duration, tls: &Tls) {
+    let mut tick = interval_at(Instant::now() + period, period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        daily.tick().await;
+        tick.tick().await;
         certificate::tell(&tls.identity(), SystemTime::now());
     }
 }
@@ -76,6 +79,67 @@ pub(crate) async fn show_life(repository: Arc<dyn Repository>) {
         tick.tick().await;
         if repository.answers().await.is_ok() {
             systemd::alive();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Mutex, PoisonError};
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    /// The lines that were logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        fn count(&self, words: &str) -> usize {
+            let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            String::from_utf8_lossy(&lines).matches(words).count()
+        }
+    }
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_certificate_is_told_again_and_again() {
+        let mut parameters =
+            rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("the name can be in a certificate");
+        (parameters.not_before, parameters.not_after) =
+            (rcgen::date_time_ymd(2000, 1, 1), rcgen::date_time_ymd(2001, 1, 1));
+        let key = rcgen::KeyPair::generate().expect("a key can be made");
+        let folder = tempfile::tempdir().expect("a directory can be made");
+        let files = (folder.path().join("certificate"), folder.path().join("key"));
+        std::fs::write(&files.0, parameters.self_signed(&key).expect("it can be signed").pem())
+            .expect("it can be written");
+        std::fs::write(&files.1, key.serialize_pem()).expect("it can be written");
+        let tls = Tls::new(certificate::load(&files).expect("it was just made"), Duration::from_secs(60));
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let _logged = tracing::subscriber::set_default(
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish(),
+        );
+        let told_twice = async {
+            while lines.count("ERROR") < 2 || lines.count("the certificate expired on 2001-01-01") < 2 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = tell_every(Duration::from_millis(1), &tls) => {}
+            told = timeout(Duration::from_secs(60), told_twice) => told.expect("it is told twice"),
         }
     }
 }
