@@ -39,6 +39,17 @@ fn sent(server: &Server) -> Vec<String> {
     texts(&inbox)
 }
 
+/// Sends `satu`, and types `dua` and `tiga` when the server is away.
+fn type_while_away(messi: &mut Window, server: Server) {
+    messi.see("messi at ");
+    messi.terminal.type_in("/to henderson\rsatu\r");
+    messi.see("✓");
+    server.kill();
+    messi.see("not connected");
+    messi.terminal.type_in("dua\rtiga\r");
+    messi.see("2 messages wait");
+}
+
 fn say((client, token): &mut (Client, String), to: &str, text: &str) {
     client.ask(&format!("send {token} {to}  {text} "));
 }
@@ -67,13 +78,7 @@ fn what_is_typed_while_the_server_is_away_is_sent_once() {
     let (folder, server) = server();
     let address = server.address;
     let mut messi = Window::start(&command(&folder, &server, "messi"), 80, false);
-    messi.see("messi at ");
-    messi.terminal.type_in("/to henderson\rsatu\r");
-    messi.see("✓");
-    server.kill();
-    messi.see("not connected");
-    messi.terminal.type_in("dua\rtiga\r");
-    messi.see("2 messages wait");
+    type_while_away(&mut messi, server);
     let server = again(&folder, address);
     let rows = messi.see("messi at ");
     assert!(rows.iter().any(|row| row.contains("tiga")), "{rows:#?}");
@@ -132,13 +137,7 @@ fn what_is_typed_is_sent_once_although_the_program_is_killed() {
     let address = server.address;
     let command = command(&folder, &server, "messi");
     let mut messi = Window::start(&command, 80, false);
-    messi.see("messi at ");
-    messi.terminal.type_in("/to henderson\rsatu\r");
-    messi.see("✓");
-    server.kill();
-    messi.see("not connected");
-    messi.terminal.type_in("dua\rtiga\r");
-    messi.see("2 messages wait");
+    type_while_away(&mut messi, server);
     messi.terminal.kill();
     // Killed again, before and after the server is back: each message has its key.
     let mut messi = Window::start(&command, 80, false);

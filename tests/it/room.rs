@@ -150,8 +150,8 @@ async fn a_wal_that_grew_while_somebody_read_for_long_is_cut_again() {
     println!("the WAL had {grown} bytes, and has {}", length());
 }
 
-/// One user sends to himself, reads and confirms, until nothing more is taken from him; gives how many MiB it was.
-fn fill_up(server: &Server) -> usize {
+/// One user sends to himself, reads and confirms, until the server refuses more. Gives how many MiB it took.
+pub fn fill_up(server: &Server) -> usize {
     let (mut messi, token) = server.login("messi");
     let text = "x".repeat(1 << 20);
     let mut sent = 0;

@@ -12,6 +12,7 @@ use rusqlite::OpenFlags;
 
 use super::checker::Crowd;
 use super::power::Disk;
+use crate::room::fill_up;
 use crate::support::{Client, Folder, PATIENCE, SENT, Server, texts, unread_on_disk};
 
 const UNAVAILABLE: &str = "{\"status\": \"ERROR\", \"message\": \"the message store is unavailable, try again later\"}";
@@ -97,17 +98,8 @@ fn room_inside_the_database_is_room_for_messages() {
     folder.configure(&format!("[database]\n{}\nmin_free_bytes = 33554432\ntail_messages = 100", disk.url()));
     folder.add_three();
     let server = Server::start(&folder);
-    let (mut messi, token) = server.login("messi");
     let (mut henderson, other) = server.login("henderson");
-    let text = "x".repeat(1 << 20);
-    // One who keeps nothing for long, and yet fills the disk.
-    let mut sent = 0;
-    while messi.ask(&format!("send {token} messi {text}")) == SENT {
-        messi.ask(&format!("inbox {token}"));
-        messi.ask(&format!("ack {token}"));
-        sent += 1;
-        assert!(sent < 200, "the disk is small");
-    }
+    let sent = fill_up(&server);
     let message = format!("send {other} lineker hello");
     assert_eq!(henderson.ask(&message), UNAVAILABLE);
     folder.done(&["db", "prune", "--set", "delivery.keep_delivered=0s"], "");

@@ -1,9 +1,10 @@
 //! Connections, buffers, queues and sessions have ends, and what happens there.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::shares::with_little_room;
 use super::{resident_kib, server};
 use crate::support::{Client, EMPTY, NO_SESSION, PATIENCE, SENT, Server, texts};
 
@@ -175,16 +176,6 @@ fn who_takes_nothing_is_disconnected_and_his_mail_waits() {
         thread::sleep(Duration::from_millis(20));
     }
     println!("a reader who takes nothing: others have the mail after {} ms", begun.elapsed().as_millis());
-}
-
-/// A connection whose own system takes little of a reply that nobody reads, however fast it came.
-fn with_little_room(server: &Server) -> Client {
-    let socket =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket can be made");
-    socket.set_recv_buffer_size(16 << 10).expect("the option is there");
-    socket.connect(&server.address.into()).expect("the server listens");
-    socket.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
-    Client { stream: BufReader::new(socket.into()) }
 }
 
 #[test]
