@@ -1,5 +1,5 @@
-//! Where log lines go and which of them: the journal under systemd, else standard error; the level can change while the
-//! program runs. A server's lines are written by a thread of their own.
+//! Sends log lines to the journal under systemd, and otherwise to standard error. The level can change while the
+//! program runs. In a server another thread writes the lines.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -26,7 +26,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// The log's level. It can change while the program runs.
 pub(super) struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
-/// The way of log lines, to be kept until the end of the program, which waits for the last of them.
+/// Keep this until the end of the program. When it is dropped, it waits until the last lines are written.
 pub(super) struct LogWriter(Arc<LogQueue>);
 
 /// Logs as the settings say.
@@ -49,7 +49,7 @@ pub(super) fn start(settings: &LogConfig) -> anyhow::Result<(LogLevel, LogWriter
     Ok((LogLevel(handle), LogWriter(queue)))
 }
 
-/// Logs as an administrator's command does: what is wrong and nothing else.
+/// Logs for an administrator's command: only what is wrong.
 pub(super) fn start_quietly() {
     let lines = fmt().with_env_filter(EnvFilter::new("warn")).with_writer(io::stderr);
     // Its own complaint that a line cannot be written would be a panic.
@@ -77,8 +77,8 @@ impl Drop for LogWriter {
     }
 }
 
-/// A panic is a line of the log like others, and its thread waits for nobody who reads the log. The thread that writes
-/// the log says its own on standard error itself.
+/// A panic is a line of the log like others, and its thread does not wait for the reader of the log. A panic of the
+/// thread that writes the log goes directly to standard error.
 fn log_panics() {
     let to_stderr = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
@@ -91,7 +91,7 @@ fn log_panics() {
     }));
 }
 
-/// At a level that is a single word the libraries say what is wrong, and nothing of every statement and buffer.
+/// When the level is a single word, libraries log only what is wrong, and not each statement and buffer.
 fn filter(level: &str) -> Result<EnvFilter, BadConfig> {
     let directives = match level {
         "info" | "debug" | "trace" => format!("warn,chatd={level}"),
@@ -133,7 +133,7 @@ impl Sink for Stderr {
         while !line.is_empty() {
             match self.0.write(line) {
                 Ok(written) => line = &line[written..],
-                // Somebody who shares the terminal or the pipe has made it so.
+                // Another process that shares the terminal or the pipe has made it so.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE)?;
                 }

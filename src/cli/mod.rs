@@ -1,5 +1,5 @@
-//! The command line: what can be typed, what it prints, which exit status it ends with. `serve`, what administrators
-//! do, and what those who chat do.
+//! The command line: its commands, what they print, and their exit status. `serve`, the administrator's commands, and
+//! the chat commands.
 
 mod admin;
 mod chat;

@@ -1,4 +1,4 @@
-//! Whether this user may keep a database at a path: a start that may not is told whose the files are, and is not tried
+//! Whether this user may use a database at a path. If not, the error says who owns the files, and systemd does not try
 //! again.
 
 use std::os::unix::fs::MetadataExt;

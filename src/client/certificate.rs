@@ -1,4 +1,5 @@
-//! Which certificate a server shows. Trusts nobody and says nothing to it, so that also an expired one is seen.
+//! Reads the certificate that a server shows. Checks nothing, so that it sees an expired one, too, and sends no
+//! request.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};

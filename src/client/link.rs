@@ -1,5 +1,5 @@
-//! A connection that is made anew when it was lost, as by a restart of the server. Tokens outlive connections, so
-//! whoever has one goes on with it.
+//! A connection that connects again when it was lost, for example by a restart of the server. A token outlives the
+//! connection, so it can still be used.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ impl Link {
         Link { server, connection: None, was_up: false }
     }
 
-    /// Asks, over a new connection where the old one is gone. A request is said a second time only where that does
-    /// no harm; a message might arrive twice.
+    /// Asks. If the old connection is gone, makes a new one. Repeats a request only if this does no harm; a message
+    /// might arrive twice.
     pub async fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
         match self.call_once(request, REPLY).await {
             Err(ClientError::Lost(_)) if !matches!(request.command, Command::Send(_)) => {
@@ -76,8 +76,8 @@ impl Link {
         Ok(self.connection.insert(connection))
     }
 
-    /// The connection, for one request. Whoever stops waiting for its reply drops it, because that reply would be taken
-    /// for the one to the next request.
+    /// The connection, for one request. A caller that stops waiting for the reply drops the connection, because the
+    /// next request would get this reply.
     async fn take(&mut self) -> Result<ClientConnection, ClientError> {
         match self.connection.take().filter(ClientConnection::is_open) {
             Some(living) => Ok(living),

@@ -130,7 +130,7 @@ pub enum ClientError {
     Unreadable(#[from] Unreadable),
 }
 
-/// What went wrong stands in the text alone and is no source, so that whoever prints all causes says it once.
+/// The text has the cause, and the error has no source. So a program that prints all causes prints it once.
 impl From<io::Error> for ClientError {
     fn from(error: io::Error) -> ClientError {
         ClientError::Lost(error)
@@ -262,13 +262,13 @@ impl ClientConnection {
         matches!(self.tcp().peer_state(), Ok(PeerState::Open))
     }
 
-    /// Whether what was read last is still on its way to the person. While it is, a connection that ends in any way,
-    /// the death of the process included, ends with a reset, and the server keeps those messages.
+    /// Whether the last reply is still on its way to the person. While it is, any end of the connection, also the death
+    /// of the process, is a reset, and the server keeps those messages.
     pub fn hold(&self, held: bool) -> io::Result<()> {
         SockRef::from(self.tcp()).set_linger(held.then_some(Duration::ZERO))
     }
 
-    /// Ends the connection in good order: what was read last has reached the person.
+    /// Ends the connection in good order: the last reply has reached the person.
     pub async fn close(mut self) {
         // A server that is gone has kept what it did not see confirmed.
         if self.hold(false).is_ok() {

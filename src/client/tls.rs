@@ -1,4 +1,4 @@
-//! Whom the client trusts to be the server it asked for: the system's authorities, or those of one file.
+//! Which authorities the client trusts: the system's, or those of one file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

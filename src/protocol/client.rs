@@ -235,7 +235,7 @@ fn time(text: &str) -> Result<Timestamp, Unreadable> {
 fn from_sender((username, messages): (String, Vec<MessageRead>)) -> SenderMessages {
     let (sender, recipient) =
         messages.first().map(|message| (message.msg_from.clone(), message.msg_to.clone())).unwrap_or_default();
-    // The wire does not say which of them are groups: what was not sent to whom the first was is told apart.
+    // The wire does not say which of them are groups. Messages to another target than the first one's are told apart.
     let others = messages.iter().enumerate().filter(|(_, message)| message.msg_to != recipient);
     let to_groups = others.map(|(place, message)| (place, message.msg_to.as_str().into())).collect();
     let message = |message: MessageRead| Message { id: MessageId(0), sent_at: Timestamp(0), text: message.msg.into() };

@@ -1,5 +1,5 @@
-//! How one connection spells: the wire of the original server, which knows nothing of the connection, or the text
-//! protocol, in which a connection has a session and a reply is told with words of its request.
+//! How one connection spells requests and replies. The wire of the original server depends only on the line. In the
+//! text protocol the connection has a session, and a reply has words of its request.
 
 use std::collections::VecDeque;
 

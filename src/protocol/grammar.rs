@@ -46,7 +46,7 @@ macro_rules! grammar {
         pub(super) fn read<'a>(line: &str, name: &str, words: &mut impl Words<'a>) -> Result<Request, Refusal> {
             match name {
                 $($name => {
-                    // What is wrong with the parameters is told before what is wrong with the token.
+                    // A mistake in the parameters is reported before one in the token.
                     let token = $shown::read(words);
                     $(let $field = $parameter::read(words)?;)*
                     Ok(Request { token: token?, command: $($command)+ })

@@ -1,7 +1,7 @@
-//! What is said, with no spelling: requests, replies, refusals. A dialect ([`json`], [`text`]) cuts lines into words
-//! and turns replies into bytes; what a line of words means is in `grammar`, the same for all. A new command is a
-//! variant of [`Command`], a row in `grammar`, a method of the service and, if it is answered with something new, a
-//! variant of [`Reply`].
+//! Requests, replies and refusals, without their spelling. A dialect ([`json`], [`text`]) cuts lines into words and
+//! turns replies into bytes. `grammar` says what the words mean, the same for all dialects. A new command is a variant
+//! of [`Command`], a row in `grammar`, a method of the service and, if it is answered with something new, a variant of
+//! [`Reply`].
 
 mod account;
 pub mod client;
@@ -234,9 +234,9 @@ pub enum Refusal {
     BadGroupName,
     /// There is no such group.
     UnknownGroup,
-    /// Who was to be put into a group is in it.
+    /// The account is in the group already.
     AlreadyAMember,
-    /// The asker, or who was to be taken out, is not in the group.
+    /// The asker, or the account to take out, is not in the group.
     NotAMember,
     /// Only the owner of a group may do that.
     NotTheOwner,
@@ -277,9 +277,9 @@ pub enum Refusal {
     LineTooLong,
     /// Too much at once; nothing was done.
     Busy,
-    /// A long line came too slowly, and its memory is wanted by others; nothing was done.
+    /// A long line came too slowly, and others need its memory. Nothing was done.
     TooSlow,
-    /// The account has as many connections as one may have; nothing was done.
+    /// The account has as many connections as it may have. Nothing was done.
     TooManyConnections,
     /// The port speaks TLS, and the peer does not. Ends the connection.
     WantsTls,
@@ -295,7 +295,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Our words for what the original server never said; its own words belong to the dialects.
+    /// chatd's words for refusals that the original server did not have. The words of the original server are in the
+    /// dialects.
     pub fn words(self) -> Option<String> {
         Some(match self {
             Refusal::InboxFull => "the recipient's inbox is full".to_owned(),

@@ -1,5 +1,5 @@
-//! A reply becomes bytes, a long one in pieces: each is made when the one before it has been taken, so that the texts
-//! of a reply are held once and what they become never as a whole. Knows no dialect.
+//! Turns a reply into bytes, a long one in pieces. The next piece is made when the last one was taken. So the texts of
+//! a reply are in memory once, and their bytes never all together. Knows no dialect.
 
 use std::mem;
 use std::sync::Arc;

@@ -1,14 +1,13 @@
-//! The text protocol: what a person types and reads, one line each way. Shared by the text listener and `chatd
-//! client`, so that both say the same; knows nothing of sockets and terminals, and a reply comes without its line end.
+//! The text protocol: what a person types and reads, one line each way. The text listener and `chatd client` share it,
+//! so that both say the same. Knows nothing about sockets and terminals. A reply comes without its line end.
 //!
-//! What a person types is taken kindly where it cannot be mistaken: blanks (spaces and tabs) before and between
-//! command, name and password do not count, nor does anything after the last word that a command takes. The text of a
-//! message begins after the one blank that ends the name and goes up to the line end, and nothing in it is tidied. It
-//! travels as the original server sent it, with a space before and a space and CR LF after it. A message of nothing but
-//! blanks is a command with too few words.
+//! Input that is clear is accepted. Blanks (spaces and tabs) before and between command, name and password do not
+//! count, and neither do words after the last word of a command. The text of a message begins after the one blank that
+//! ends the name, and goes up to the line end. It is not changed. On the wire it has a space before it and a space and
+//! CR LF after it, as on the original server. A message that has only blanks is a command with too few words.
 //!
-//! Where a command stands in need of a session it is the one of the connection, or that of a token given right after
-//! the command: `send TOKEN henderson halo`. No name looks like a token, so there is no doubt which is meant.
+//! A command that needs a session uses that of the connection, or that of a token right after the command: `send TOKEN
+//! henderson halo`. No name looks like a token, so the two cannot be confused.
 
 use std::sync::Arc;
 
@@ -202,7 +201,7 @@ mod tests {
         Token::parse(TOKEN).expect("it is one")
     }
 
-    /// What is shown when `line` is typed by somebody who is logged in and the service says `reply`.
+    /// What is shown when a logged-in person types `line` and the service answers `reply`.
     fn dialogue(line: &str, reply: impl Into<Reply>) -> String {
         let (echo, request) = parse(line.as_bytes(), Some(token()));
         request.expect("the line is a request");

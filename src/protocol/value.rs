@@ -1,5 +1,5 @@
-//! What each reply says on the JSON port: its key, and its value. One arm a reply; all that spells or measures replies
-//! goes by the value.
+//! The key and the value of each reply on the JSON port. Each reply has one arm. All code that spells or measures
+//! replies uses this value.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -18,7 +18,7 @@ pub(super) const GROUP_CHANGED: &str = "Done";
 /// What stands under `kind` where a group is meant.
 pub(super) const GROUP: &str = "group";
 
-/// What a sender hears whose message some members of the group have no room for.
+/// The reply to a sender when some members of the group have no room for the message.
 pub(super) fn sent_to_some(not_delivered: u64) -> String {
     format!("Message Sent, but {not_delivered} members have no room for it")
 }

@@ -17,7 +17,7 @@ const TOLD_OF: usize = 100;
 pub(super) type Presence = Box<dyn Fn(UserId) -> bool + Send + Sync>;
 
 impl Service {
-    /// Takes the word of those who count connections on who is connected; before, nobody is.
+    /// Sets who says which accounts are connected. Before this, none is.
     pub(crate) fn set_presence(&self, is_connected: impl Fn(UserId) -> bool + Send + Sync + 'static) {
         // It is set once, when the program is put together.
         let _ = self.presence.set(Box::new(is_connected));
@@ -66,8 +66,8 @@ impl Service {
         Ok(caller.hears(Reply::Account(reply)))
     }
 
-    /// Gives the caller another password and ends the other sessions. Counted and held up as a login is, because who
-    /// has a token must not find out the password with it.
+    /// Gives the caller another password and ends the other sessions. Throttled like a login, so that a person with a
+    /// stolen token cannot find out the password.
     async fn change_password(
         &self,
         peer: &Peer,

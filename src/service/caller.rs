@@ -1,4 +1,4 @@
-//! Who asks, and what a request comes to. A request is authenticated once; everything after it goes by what that found.
+//! Who asks, and the outcome of a request. A request is authenticated once; everything else uses the result.
 
 use crate::charge::Holder;
 use crate::model::{Scope, Timestamp, Token};
@@ -18,7 +18,7 @@ pub enum TokenState {
     Unknown,
 }
 
-/// What a request wants to do, for those whose token is not good for everything.
+/// What a request wants to do. The token of a program may not allow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// To send.
@@ -127,7 +127,7 @@ impl Caller {
         }
     }
 
-    /// The caller as one who may do this, if the token is good for it.
+    /// The caller, if the token allows this.
     pub(crate) fn admit(self, need: Need) -> Caller {
         match self {
             Caller::Scoped(user) if user.session.grant.is_some_and(|grant| need.is_met_by(grant.scope)) => {
@@ -152,7 +152,7 @@ impl Caller {
     }
 }
 
-/// A reply, what it says of the token, and the hold on the messages in it.
+/// A reply, whether the token lives, and the lease of the messages in it.
 #[derive(Debug)]
 pub struct Outcome {
     pub reply: Reply,

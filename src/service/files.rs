@@ -1,5 +1,5 @@
-//! Files: sent with messages, stored once and piece by piece, and read by those to whom they were sent. No file of the
-//! server's disk is touched: a name is a text like others.
+//! Files: sent with messages, stored once in pieces, and read by their recipients. They are no files on the server's
+//! disk: the name of a file is only a text.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ impl Service {
         let file = self.repository.add_file(new).await.map_err(unavailable)?;
         let sent = self.send_pieces(caller, word, file, bytes, messages).await;
         if sent.is_err() {
-            // Else it lay there for a day, and nobody would be charged for it.
+            // Otherwise it would stay for a day, and nobody would be charged for it.
             self.repository.remove_file(file).await.map_err(unavailable)?;
         }
         debug!(address = %peer.address, bytes, "a file was sent");
@@ -124,7 +124,7 @@ impl Service {
             Some(sender) => Some(self.user_named(&sender).await.map_err(|_| Refusal::NoSuchFile)?),
             None => None,
         };
-        // A name opens no other folder, so the end of what was asked is what was meant.
+        // Only the part after the last slash counts, because a name cannot open another folder.
         let name = FileName::parse(&name).ok_or(Refusal::NoSuchFile)?.as_str().to_owned();
         let wanted = FileQuery { id, name: Some(name), sender, most: 1 };
         let found = self.repository.files_sent_to(me, wanted).await.map_err(unavailable)?;

@@ -151,7 +151,7 @@ impl Service {
         let me = session.user.id;
         let living = self.repository.recipient(username).await.map_err(unavailable)?;
         let mut senders: Vec<Address> = living.into_iter().collect();
-        // A removed account or group may have had the name before, and what was sent by it or to it waits still.
+        // A removed account or group may have had the same name, and its messages may still wait.
         for sender in self.repository.unread_senders(me).await.map_err(unavailable)? {
             if living != Some(sender) && self.name_of(sender).await?.is_some_and(|name| name.as_str() == username) {
                 senders.push(sender);

@@ -126,8 +126,8 @@ impl Service {
         Ok(members.iter().map(|member| profile(&member.user)).collect())
     }
 
-    /// A PHC string for the password of a new group. It counts as an attempt at a login of whoever asks, because it
-    /// costs as much; a right one, because nothing is found out by it.
+    /// A PHC string for the password of a new group. It counts as a login attempt of the caller, because it costs as
+    /// much. It counts as a right one, because the caller learns nothing.
     async fn hash_for_group(&self, peer: &Peer, asker: &User, password: &Password) -> Result<String, Refusal> {
         let new = Password::parse(password.reveal()).map_err(Refusal::BadNewPassword)?;
         let attempt = self.attempt(peer, asker.username.as_str(), Some(asker)).await?;

@@ -1,4 +1,4 @@
-//! The rules: a request and who asks in, a reply out. Sees no socket and no spelling. What it says OK to is durable.
+//! The rules: a request and its caller in, a reply out. Sees no socket and no spelling. OK means durable.
 
 mod account;
 mod administration;
@@ -48,7 +48,7 @@ pub(crate) use crate::repository::{
 pub struct Rules {
     /// A session ends when its token was not shown for this long.
     pub idle_expiry: Duration,
-    /// How many sessions a user may have; those go first that were not used for longest.
+    /// How many sessions a user may have. The one that was not used for longest ends first.
     pub sessions_per_user: usize,
     /// Whether an inbox names senders all of whose mail was read.
     pub drained_senders: bool,

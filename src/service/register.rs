@@ -35,8 +35,8 @@ pub(super) fn rates(rules: Rules) -> Rates {
 }
 
 impl Service {
-    /// Makes an account and logs in to it. Each attempt counts as a wrong login, whatever comes of it, so that nobody
-    /// finds out quickly which names there are.
+    /// Makes an account and logs in to it. Each attempt counts as a wrong login, also one that succeeds, so that nobody
+    /// can quickly find out which names exist.
     pub(super) async fn register(&self, peer: &Peer, wanted: Registration) -> Result<Outcome, Refusal> {
         let is_here = peer.address.is_loopback();
         match self.rules().register {

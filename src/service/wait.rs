@@ -51,7 +51,7 @@ impl Service {
     }
 }
 
-/// Who heard of mail and may not look, lets another look.
+/// A task that was woken and may not read the mail wakes another one.
 fn refused(outcome: Outcome, heard: Option<Arrival>) -> Outcome {
     if let Some(heard) = heard {
         heard.pass_on();

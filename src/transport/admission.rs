@@ -1,7 +1,7 @@
-//! Who is connected, counted: in all, from each address, of each account, and those who have not shown a living token
-//! ("unauthenticated"). Where there is no room, the unauthenticated connection that was silent for the longest goes;
-//! who has shown a token never does, because the clients in use do not come back by themselves. Knows no socket and no
-//! protocol.
+//! Counts connections: all, those from each address, those of each account, and those that have not shown a living
+//! token ("unauthenticated"). When there is no room, the unauthenticated connection that was silent for longest is
+//! evicted. Authenticated ones are never evicted, because the clients in use do not connect again by themselves. Knows
+//! no socket and no protocol.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -292,7 +292,7 @@ impl Slot {
         self.shown.as_ref() == Some(holder) && self.is_authenticated()
     }
 
-    /// The peer has said something, be it half a line, or has taken something.
+    /// The peer has sent something, maybe half a line, or has taken something.
     pub fn touch(&self) {
         if !self.is_authenticated() {
             self.record.heard.store(self.connections.now(), Ordering::Relaxed);
@@ -343,7 +343,7 @@ impl Slot {
         self.record.session_ended().await;
     }
 
-    /// For those who have to know when that session ends, and do not have the slot.
+    /// For tasks that must know when the session ends, and do not have the slot.
     pub(crate) fn watch_login(&self) -> LoginWatch {
         LoginWatch(self.record.clone())
     }

@@ -54,8 +54,7 @@ impl Unconfirmed {
         });
     }
 
-    /// Who asked for the last of them will ask again, say `ack` or end the stream when it has read: its silence says
-    /// nothing.
+    /// This client asks again, sends `ack` or ends the stream when it has read. Its silence proves nothing.
     pub fn require_explicit_ack(&mut self) {
         if let Some(last) = self.replies.last_mut() {
             last.promised = true;
@@ -70,7 +69,7 @@ impl Unconfirmed {
         }
     }
 
-    /// A request came that begins at `at`: who asks again has what was written before.
+    /// A request came that begins at `at`: so the peer has read what was written before.
     pub fn request(&mut self, at: u64) {
         self.confirm(|reply| reply.written_at.is_some() && reply.evidence_from <= at);
     }

@@ -33,7 +33,7 @@ impl<'a> Administration<'a> {
         Ok(Administration { config, database, role: Role::Admin, offline: None })
     }
 
-    /// For a command that may be the first: where there is no database it makes one, and says where.
+    /// For a command that may be the first: if there is no database, it makes one and says where.
     pub(crate) fn of_first_account(config: &'a Config) -> anyhow::Result<Administration<'a>> {
         Ok(Administration { role: Role::Founder, ..Administration::new(config)? })
     }
@@ -68,7 +68,7 @@ impl<'a> Administration<'a> {
 
     /// The living account whose name differs from this in no more than case.
     pub(crate) async fn account(&mut self, name: &str) -> anyhow::Result<Option<ListedAccount>> {
-        // To ask is no reason to make a database: what comes after may be refused.
+        // A question alone makes no database: the next step may be refused.
         if self.role == Role::Founder && self.offline.is_none() && !self.database.exists() {
             return Ok(None);
         }

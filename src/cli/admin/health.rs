@@ -41,7 +41,7 @@ struct HealthAnswer {
     /// The administrator's socket, or an address.
     from: String,
     took: Duration,
-    /// Which program it is; only the administrator is told, and an older chatd does not say.
+    /// Which program it is. Only the administrator's socket says this, and an older chatd does not.
     server: Option<Release>,
 }
 
@@ -95,7 +95,7 @@ fn as_json(answer: &HealthAnswer, certificate: Option<&str>) -> String {
 /// such socket.
 fn ask_as_administrator(config: &Config, limit: Duration) -> Result<(PathBuf, Option<Release>), Option<NoAnswer>> {
     let database = database_path(&config.database.url).map_err(|_| None)?;
-    // A server answers its own user; root, who may be anybody, asks as that one.
+    // A server answers only its own user. So root becomes that user before it asks.
     privileges::become_owner_of(&database).map_err(|_| None)?;
     match client::health(&database, limit) {
         Ok(server) => Ok((socket_of(&database), server)),

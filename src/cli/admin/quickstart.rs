@@ -231,7 +231,7 @@ fn pair(certificate: &Path, key: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     Ok(pair)
 }
 
-/// What a flag says, or else a person, who may try again.
+/// The answer of a flag, or of a person, who may try again.
 fn answer<T>(
     flag: Option<String>,
     parse: impl Fn(&str) -> anyhow::Result<T>,

@@ -282,13 +282,13 @@ fn yes_or_no(word: &str) -> Result<bool, String> {
     }
 }
 
-/// At once, while the command is still who started it: root may read what the owner of the database may not.
+/// Opens it at once, before root becomes another user: root can read files that the owner of the database cannot.
 pub(super) fn open_file(path: &str) -> io::Result<Arc<File>> {
     File::open(path).map(Arc::new)
 }
 
-/// The first line of a file or of standard input, without its end. A byte order mark would be a part of the password
-/// that nobody sees, so it is not taken.
+/// The first line of a file or of standard input, without its end. A byte order mark would be an invisible part of the
+/// password, so it is refused.
 pub(crate) fn first_line(from: impl Read) -> anyhow::Result<String> {
     let mut line = Vec::new();
     io::BufReader::new(from.take(64 * 1024)).read_until(b'\n', &mut line)?;

@@ -62,8 +62,8 @@ pub(crate) struct RemoteAccount {
     signals: Option<EndSignals>,
 }
 
-/// Does the work of a command, as the user named, or the one kept with the server, or that of the environment, or the
-/// one who logged in last; then ends the session that it opened.
+/// Does the work of a command and then ends the session that it opened. The user is the one named, or the one kept with
+/// the server, or that of the environment, or the one who logged in last.
 pub(crate) fn run(
     target: &Target,
     user: Option<&str>,
@@ -181,8 +181,8 @@ impl RemoteAccount {
         self.token()?.context("the login was not kept")
     }
 
-    /// Opens a session that is kept for later runs, in the place of the one that was kept before. With a name the
-    /// server is kept, too; without one this user is meant from now on where none is named.
+    /// Opens a session and keeps it for later runs, instead of the one that was kept before. With a name, the server is
+    /// kept, too. Without a name, this user becomes the default.
     pub(crate) async fn log_in_for_good(&mut self, password: Password, kept_as: Option<&str>) -> anyhow::Result<()> {
         self.logins.prepare()?;
         let before = self.logins.token(&self.user)?;
@@ -205,7 +205,7 @@ impl RemoteAccount {
         let token = self.logins.token(&self.user)?;
         let token = token.with_context(|| format!("{} is not logged in", self.user))?;
         match self.link.call(&Command::Logout.with(token)).await? {
-            // A session that ended before is as ended as it can be.
+            // The session may have ended before.
             Reply::LoggedOut { .. } | Reply::Refused(Refusal::UnknownToken) => self.logins.forget(&self.user),
             other => bail!("{}", text::render(&ReplyContext::Logout, &other)),
         }
@@ -245,7 +245,7 @@ impl RemoteAccount {
         pin!(login);
         let (reply, interrupted) = tokio::select! {
             reply = &mut login => (reply?, None),
-            // The server may have opened it already; who knows its token can end it.
+            // The server may have opened the session already. With its token it can be ended.
             interrupted = signals.next() => (timeout(GRACE, login).await.map_err(|_| interrupted)??, Some(interrupted)),
         };
         let Reply::LoggedIn { token } = reply else {
@@ -264,7 +264,7 @@ impl RemoteAccount {
             return result;
         };
         if result.is_err() {
-            // Mail that was not printed must not count as read, as it would if more were asked on that connection.
+            // Another request on this connection would confirm mail that was not printed.
             self.link = Link::new(self.server);
         }
         let ended = timeout(GRACE, self.link.call(&Command::Logout.with(token))).await;

@@ -168,8 +168,8 @@ fn input() -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A text as it travels: the lines of it with LF between them, for CR LF would end the request; no empty lines at the
-/// end; the blanks that the text protocol has around it. `None` for one with nothing in it.
+/// A text as the wire has it: lines with LF between them, because CR LF would end the request; no empty lines at the
+/// end; the blanks of the text protocol around it. `None` for an empty text.
 pub(crate) fn as_sent(text: &str) -> Option<String> {
     let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches('\r')).collect();
     let text = lines.join("\n");

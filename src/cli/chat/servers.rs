@@ -1,5 +1,5 @@
-//! Servers that `chatd login --as NAME` keeps: where each is, how to speak with it, who one is there. One file for each
-//! name, beside the tokens, which are kept by address and user.
+//! Servers that `chatd login --as NAME` keeps: the address, TLS, and the user. One file for each name, beside the
+//! tokens, which are kept by address and user.
 
 use std::path::PathBuf;
 

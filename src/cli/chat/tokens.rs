@@ -11,7 +11,7 @@ use anyhow::Context;
 use crate::client::ServerAddress;
 use crate::model::Token;
 
-/// Where the client keeps what it keeps. Made when it is first needed.
+/// The folder of the client's files. Made when it is first needed.
 pub(crate) fn folder() -> anyhow::Result<PathBuf> {
     let folder = place().context(NOWHERE)?;
     make(&folder)?;
@@ -33,7 +33,7 @@ pub(crate) fn make(folder: &Path) -> anyhow::Result<()> {
     made.with_context(|| folder.display().to_string())
 }
 
-/// The logins at one server. Where there is no place to keep any, there are none.
+/// The logins at one server. Without a folder there are none.
 pub(crate) struct Logins {
     folder: Option<PathBuf>,
 }
@@ -89,7 +89,7 @@ impl Logins {
     }
 }
 
-/// Whole or not at all, and for nobody else's eyes from the beginning.
+/// Writes the whole file or nothing. From the beginning only the owner can read it.
 pub(crate) fn write(file: &Path, line: &str) -> anyhow::Result<()> {
     let new = file.with_extension(format!("new-{}", std::process::id()));
     let written =

@@ -1,5 +1,5 @@
-//! What a start would fail at, without a start: the certificate, the addresses, the database, and what systemd lets the
-//! service write. Finds all of it at once and changes nothing.
+//! Finds what a start would fail at, without a start: the certificate, the addresses, the database, and where systemd
+//! lets the service write. Finds all mistakes at once and changes nothing.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -29,7 +29,7 @@ impl CheckFindings {
     }
 }
 
-/// What a reload would fail at: the rest of it is in use by the running server.
+/// What a reload would fail at. The running server uses everything else already.
 pub(crate) fn before_reload(loaded: &LoadedConfig) -> CheckFindings {
     let mut found = CheckFindings::default();
     match certificate::configured(&loaded.config, false) {
@@ -43,13 +43,13 @@ pub(crate) fn before_reload(loaded: &LoadedConfig) -> CheckFindings {
     found
 }
 
-/// What a start would fail at. Root acts as the service's user from here on, who is the owner of the database's
-/// directory. Addresses are not tried where a setting is wrong: it may have been one of them.
+/// What a start would fail at. From here on root acts as the service's user, who owns the database's directory.
+/// Addresses are not tried when a setting is wrong: it may have been one of them.
 pub(crate) fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Result<CheckFindings> {
     let config = &loaded.config;
     let database = sqlite::database_path(&config.database.url);
     let Ok(path) = &database else {
-        // Nobody owns it, so whoever asks goes on as who that is.
+        // There is no path, so there is no owner: the process stays the user that it is.
         let mut found = before_reload(loaded);
         found.add(database);
         if with_addresses {
@@ -95,7 +95,7 @@ fn addresses(config: &Config, held: &OwnAddresses, found: &mut CheckFindings, ru
     }
 }
 
-/// Where a server that runs on this database listens, and systemd for it: these addresses are in use and yet free.
+/// The addresses at which this database's server, or systemd for it, listens. They are in use, but this is no mistake.
 struct OwnAddresses(Vec<SocketAddr>);
 
 impl OwnAddresses {

@@ -129,8 +129,8 @@ impl Inherited {
         self.0.iter().any(|(name, _)| name == endpoint.socket)
     }
 
-    /// All listeners: for each endpoint all that systemd holds for it, else a new one where the settings want one. TLS
-    /// is served only with a certificate. What is left over is not served.
+    /// Opens all listeners. For each endpoint, takes all sockets that systemd holds for it. If there are none, opens a
+    /// new one, if the settings have an address. TLS is served only with a certificate. Other sockets are not served.
     pub(super) fn open(
         &mut self,
         config: &Config,

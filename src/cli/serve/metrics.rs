@@ -57,7 +57,7 @@ impl MetricsSources {
                     continue;
                 }
             };
-            // Those who came before are heard first, however many come at once.
+            // Older connections are served first, even when many come at once.
             yield_now().await;
             connections.retain(|(connection, _)| !connection.is_finished());
             if connections.len() >= AT_ONCE {

@@ -131,7 +131,7 @@ impl Serve {
         stop.cancel();
         upkeep.iter().for_each(|task| task.abort());
         let closed = stop_serving(listening, &server, &*repository).await;
-        // What panics during the stop has not done what it had to do.
+        // A task that panics during the stop has not finished its work.
         Ok(exit_status(failed.or(closed.err()).or_else(|| vital::first_death().map(panicked))))
     }
 
@@ -178,7 +178,7 @@ impl Serve {
     }
 }
 
-/// What no retry mends is told as a bad setting, so that nobody retries.
+/// An error that no retry can remove counts as a bad setting, so that systemd does not retry.
 fn for_good(error: OpenError) -> anyhow::Error {
     match error {
         OpenError::Url(_) | OpenError::Newer { .. } | OpenError::Foreign { .. } | OpenError::Refused { .. } => {
@@ -209,7 +209,7 @@ fn listen(server: &Server, listener: TcpListener, spoken: Spoken, tls: Option<Ar
     vital::spawn_task("listener", async move { server.listen(listener, spoken, tls).await })
 }
 
-/// Accepts nobody any more, lets the connections end, and closes the store.
+/// Accepts no more connections, lets the others end, and closes the store.
 async fn stop_serving(
     listening: Vec<JoinHandle<()>>,
     server: &Server,
@@ -251,8 +251,8 @@ impl ServerSignals {
         })
     }
 
-    /// Waits for the end, with a reload for each SIGHUP; gives what is wrong when it is the store that ends it, or the
-    /// death of a thread or task without which the server is none.
+    /// Waits for the end, with a reload for each SIGHUP. Gives the error if the store failed, or if a thread or task
+    /// died that the server needs.
     async fn wait(&mut self, repository: &dyn Repository, reload: impl Fn()) -> Option<repository::Error> {
         loop {
             tokio::select! {

@@ -1,5 +1,5 @@
-//! SIGHUP: reads the settings again and takes over what can change while the server runs. Either all of it or, when
-//! something is wrong with the file, nothing; the log says which.
+//! SIGHUP: reads the settings again and takes over those that can change while the server runs. If something is wrong
+//! with the file, it takes over nothing. The log says which.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -59,7 +59,7 @@ impl<L: Fn() -> Result<LoadedConfig, BadConfig>> Reload<L> {
         Ok(())
     }
 
-    /// Only [`LiveSettings`] gets here: what is not in it waits for the next start.
+    /// Takes over only what is in [`LiveSettings`]. Other settings wait for the next start.
     fn take_over(&self, live: LiveSettings) {
         self.service.set_rules(live.rules);
         self.service.throttle().set_rates(live.rates);

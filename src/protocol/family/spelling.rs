@@ -1,4 +1,4 @@
-//! How the replies to the family's words are spelled: each is a row of parts, as its clients read it.
+//! How the replies to the family's words are spelled: each is a list of parts, as the family's clients read it.
 
 use super::FamilyReply;
 use crate::protocol::Reply;

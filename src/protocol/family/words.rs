@@ -135,7 +135,7 @@ impl<'a> FamilyWords<'a> {
 
     fn request(&mut self, ask: Ask) -> Result<Request, Refusal> {
         let open = |command| Ok(Request { token: None, command });
-        // What is wrong with the parameters is told before what is wrong with the token.
+        // A mistake in the parameters is reported before one in the token.
         match ask {
             Ask::Login => {
                 return open(Command::Auth { username: self.name()?, password: self.password()? });

@@ -109,7 +109,7 @@ impl Directory {
         }
     }
 
-    /// Brings the image to what was committed; adds to `ended` what that ended.
+    /// Changes the image to what was committed. Adds the sessions that this ended to `ended`.
     pub(crate) fn apply(&mut self, event: Event, ended: &mut Ended) {
         match event {
             Event::Nothing | Event::MessagesRemoved(_) | Event::GroupsChanged(_) | Event::Several(_) => {}
@@ -161,7 +161,7 @@ impl Directory {
         let place = self.tokens.find(hash(token), |place| self.sessions[index(*place)].token == *token)?;
         let live = &self.sessions[index(*place)];
         let grant = self.grants.get(&live.id).copied();
-        // What was made for a program may rest for as long as it likes.
+        // A token for a program does not expire when it is not used.
         if grant.is_none() && live.last_use() < unused_since {
             return None;
         }
@@ -173,7 +173,7 @@ impl Directory {
         self.login(id).is_some()
     }
 
-    /// When an account's sessions were last used, where the database has not heard of it.
+    /// The last uses of an account's sessions that the database does not have yet.
     pub(crate) fn unstored_uses(&self, user: UserId) -> Vec<(SessionId, Timestamp)> {
         let Some(account) = self.numbered(user) else { return Vec::new() };
         let sessions = self.sessions_of(account).map(|session| &self.sessions[index(session)]);
@@ -261,7 +261,7 @@ impl Directory {
         }
     }
 
-    /// Adds a session; one that is there already keeps its use. One of nobody is left out.
+    /// Adds a session. One that is there already keeps its last use. One without an account is left out.
     fn open(&mut self, record: SessionRecord) {
         let SessionRecord { id, user, token, last_used_at, address, grant } = record;
         if let Some(at) = self.login(id) {

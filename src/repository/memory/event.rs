@@ -78,7 +78,7 @@ impl Event {
     }
 }
 
-/// What events have ended, for those who hold something in the name of it.
+/// What events have ended: sessions whose leases must end, too.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ended {
     /// Sessions, and whose they were.

@@ -67,7 +67,7 @@ struct Inner {
     total: UnreadAmount,
     /// Confirmed, and not yet durably so.
     confirmed: Vec<(UserId, Vec<UnreadMessage>)>,
-    /// Accounts that went while this process ran: what is still on its way to them goes nowhere.
+    /// Accounts that were removed while this process ran. Messages on their way to them are dropped.
     removed: HashSet<UserId>,
 }
 
@@ -175,7 +175,7 @@ impl Mailboxes {
         TakeResult::Leased(taken)
     }
 
-    /// The lock that whoever loads from disk must hold, so that two do not load the same.
+    /// The lock for a load from disk, so that two tasks do not load the same mail.
     pub(crate) fn load_lock(&self, recipient: UserId) -> Arc<AsyncMutex<()>> {
         self.inner().boxes.entry(recipient).or_default().load_lock.get_or_insert_default().clone()
     }
@@ -190,7 +190,7 @@ impl Mailboxes {
     }
 
     /// Puts in a piece of what was unread on disk; the pieces come oldest first, and after all of them
-    /// [`Mailboxes::end_load`]. In pieces, because nobody else gets at the mailboxes meanwhile.
+    /// [`Mailboxes::end_load`]. In pieces, because nobody else can use a mailbox meanwhile.
     pub(crate) fn load(&self, recipient: UserId, piece: impl Iterator<Item = UnreadMessage>) {
         let mut inner = self.inner();
         let first_watermark = inner.first_watermark;
@@ -227,7 +227,7 @@ impl Mailboxes {
         let mut inner = self.inner();
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return };
         for message in messages {
-            // What its reader has read on another connection meanwhile does not wait again.
+            // A message that was read on another connection meanwhile does not wait again.
             if mailbox.held.get(&message.id).is_some_and(|held| !held.is_confirmed) {
                 mailbox.held.remove(&message.id);
                 mailbox.waiting.put_back(message);

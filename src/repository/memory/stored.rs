@@ -1,5 +1,5 @@
-//! How much each account has stored: the messages that it sent, read or not, for as long as the message log has them.
-//! Who sends is charged and not who receives: nobody can use up what another may store.
+//! How much each account has stored: the messages that it sent, read or not, while the message log has them. The sender
+//! is charged and not the recipient. So nobody can use up the share of another account.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -46,7 +46,7 @@ impl StoredTotals {
         self.charges().get(&user).copied().unwrap_or(0)
     }
 
-    /// What was found at the start, or after another process has changed it, takes the place of what was known.
+    /// Replaces the amounts by those that were found at the start, or after another process has changed them.
     pub(crate) fn set(&self, user: UserId, charge: u64) {
         self.charges().insert(user, charge);
     }
@@ -71,7 +71,7 @@ impl StoredTotals {
     }
 }
 
-/// Charges for messages; nobody else gets at the charges meanwhile.
+/// Charges for messages. Nobody else can change charges meanwhile.
 pub(crate) struct Charging<'a> {
     most: u64,
     charges: MutexGuard<'a, FxHashMap<UserId, u64>>,

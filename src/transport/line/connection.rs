@@ -1,5 +1,5 @@
-//! One connection, from its first byte to its last. This loop alone reads, writes and closes; it takes requests out of
-//! the lines, asks the service, and judges by what comes back whether a reply has arrived.
+//! One connection, from its first byte to its last. Only this loop reads, writes and closes. It takes requests out of
+//! the lines, asks the service, and decides from the peer's bytes whether a reply has arrived.
 
 mod ending;
 mod exchange;

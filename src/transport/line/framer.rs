@@ -1,5 +1,5 @@
-//! Bytes in, lines out: where a request begins and ends, and how long it may be. Knows no command, no
-//! socket and no user; whoever reads the socket pushes in what came and takes out what is whole.
+//! Takes bytes and gives lines: where a request begins and ends, and how long it may be. Knows no command, no socket
+//! and no user. The connection pushes bytes in and takes whole lines out.
 
 mod telnet;
 
@@ -260,7 +260,7 @@ impl Lines {
         None
     }
 
-    /// Keeps no more memory than what was not given out needs, be it little more than nothing.
+    /// Keeps only the memory for bytes that were not given out yet.
     fn give_back_memory(&mut self) {
         if self.start == self.buffer.len() || self.buffer.capacity() > self.buffer.len() - self.start + MOST_UNUSED {
             self.buffer.drain(..self.start);

@@ -1,5 +1,5 @@
-//! The work of handshakes: a stranger makes the server compute a signature with a few bytes. It is done on a thread
-//! that serves nobody, a step at a time, and turns go round by address.
+//! The computing for handshakes: with a few bytes a stranger makes the server compute a signature. It runs on a thread
+//! that serves no connections, one step at a time. Addresses take turns.
 
 use std::io;
 use std::pin::Pin;

@@ -127,7 +127,7 @@ impl Conversation {
     }
 }
 
-/// What is shown in place of a reply that did not come.
+/// What is shown when no reply came.
 pub(super) fn failure(error: &ClientError) -> String {
     match error {
         ClientError::Unreadable(Unreadable::Words(words)) => format!("Error, {words}"),

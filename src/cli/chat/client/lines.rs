@@ -1,5 +1,5 @@
-//! The one reader of the terminal, for lines and for passwords. What is typed ahead, or comes in one piece with a line,
-//! stays in its buffer for the next question, whichever that is.
+//! The only reader of the terminal, for lines and for passwords. What is typed ahead, or arrives together with a line,
+//! stays in its buffer for the next question, of either kind.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
-//! Messages as they come: a second connection waits for them while the person types on the first. What was shown
-//! here is kept until the person says `inbox`, which shows it once more, as the text protocol has it. It also notices
-//! that the server cannot be reached any more, that it can again, and that the session has ended, and says so.
+//! Shows messages as they come: a second connection waits for them while the person types on the first. Keeps these
+//! messages until the person types `inbox`, which shows them once more, as in the text protocol. Also says when the
+//! connection is lost, when it is back, and when the session has ended.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use crate::protocol::{ConversationKind, FetchedMessage, HistoryEntry, Refusal, R
 
 /// How long one request waits. A line that is dead without a word is noticed a little later.
 const WAIT: Duration = Duration::from_secs(20);
-/// How long to leave a server alone that does not answer as it should.
+/// How long to wait after a wrong answer of the server.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long to leave a server alone that cannot be reached: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

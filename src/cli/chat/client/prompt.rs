@@ -57,7 +57,7 @@ pub(super) struct PromptHelper {
     /// The column at which the prompt ends.
     prompt_end: Cell<u16>,
     on_screen: Cell<ScreenExtent>,
-    /// What was wrapped by us is wrapped by the terminal, too, because the window has got narrower.
+    /// The terminal has wrapped our own rows, too, because the window has got narrower.
     is_torn: Cell<bool>,
     /// The line as the editor showed it last.
     line: RefCell<String>,
@@ -69,7 +69,7 @@ pub(super) struct PromptHelper {
 /// How much room the prompt and the line take, in columns.
 #[derive(Clone, Copy, Default)]
 struct ScreenExtent {
-    /// How wide the editor takes the terminal to be; 0: nothing is shown yet.
+    /// The width of the terminal in the editor's view; 0: nothing is shown yet.
     columns: u16,
     /// How wide the widest row is.
     widest: u16,
@@ -102,7 +102,7 @@ impl PromptHelper {
         self.typed.take()
     }
 
-    /// What is shown next stands below all that was shown before.
+    /// The next text is shown below all that was shown before.
     pub(super) fn begin(&self, unseen: bool) {
         self.unseen.set(unseen);
         self.on_screen.set(ScreenExtent::default());
@@ -165,7 +165,7 @@ impl Highlighter for PromptHelper {
         let prompt = ended.filter(fits).map_or(Cow::Borrowed(prompt), Cow::Owned);
         let ScreenExtent { columns, .. } = self.on_screen.get();
         self.on_screen.set(ScreenExtent { columns, widest: 0 });
-        // A prompt of the editor's own, as for a search, has what was typed in it.
+        // The editor's own prompt, as for a search, contains what was typed.
         let unseen = self.unseen.replace(self.unseen.get() && !default);
         let (mut shown, end) = self.wrapped(&prompt, 0, columns);
         self.unseen.set(unseen);

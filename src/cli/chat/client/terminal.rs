@@ -124,7 +124,7 @@ impl Terminal {
         line: &str,
     ) -> anyhow::Result<Result<Answered, ClientError>> {
         if let Some(name) = login_without_password(line.as_bytes())
-            // Ctrl-C and Ctrl-D here mean that they thought better of it.
+            // With Ctrl-C or Ctrl-D the person gives up the login.
             && let Typed::Line(password) = self.lines.password("Password: ")?
         {
             return Ok(runtime.block_on(patiently(conversation.log_in(name, Password::attempt(&password)))));

@@ -1,5 +1,5 @@
-//! `chatd chat`: a conversation that fills the screen. `state` is what is known, `update` how it changes, `view` what
-//! is seen of it; these are pure. `network` feeds events to it, `terminal` keys, and here the two meet.
+//! `chatd chat`: a conversation that fills the screen. `state` has what is known, `update` changes it, `view` shows it;
+//! these are pure. `network` sends events and `terminal` sends keys; this file joins them.
 
 mod command;
 mod draft;

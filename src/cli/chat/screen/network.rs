@@ -1,6 +1,6 @@
-//! The two connections of `chatd chat`. One follows the message log from where it was the last time, so that nothing is
-//! missed or shown twice. The other carries out what the person wants, in the order in which it was wanted; what the
-//! server may not have heard is said again until it is known that it has.
+//! The two connections of `chatd chat`. One follows the message log from its last place, so that no message is missed
+//! or shown twice. The other carries out what the person wants, in the same order. It repeats a request until it is
+//! certain that the server has got it.
 
 use std::time::Duration;
 

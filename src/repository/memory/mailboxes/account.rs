@@ -1,4 +1,4 @@
-//! The mailbox of one account, as memory knows it: what waits, what is held, and who sent it.
+//! The part of a mailbox that is in memory: what waits, what is leased, and who sent it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included};
@@ -46,7 +46,7 @@ pub(super) struct Held {
     pub to: Address,
     /// The length of its text.
     pub bytes: u64,
-    /// Somebody has it; only the disk does not know it yet.
+    /// Somebody has read it. Only the disk does not know this yet.
     pub is_confirmed: bool,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Sender {
 }
 
 impl Mailbox {
-    /// Wakes one of those who wait for mail, or makes the next who waits look again.
+    /// Wakes one of those who wait for mail. If nobody waits, the next one looks again.
     pub(super) fn tell_who_waits(&self) {
         if let Some(arrival) = &self.arrival {
             // One is enough: it takes all messages. Another one is woken for those that it leaves.
@@ -99,7 +99,7 @@ impl Mailbox {
         self.forget_idle_sender(share);
     }
 
-    /// Keeps no word of a sender of whom there is nothing to remember.
+    /// Forgets a sender for whom nothing is counted.
     pub(crate) fn forget_idle_sender(&mut self, sender: Address) {
         if self.senders.get(&sender).is_some_and(Sender::is_idle) {
             self.senders.remove(&sender);

@@ -1,5 +1,5 @@
-//! Reading by number: who follows the message log says up to which message of somebody he has read, and what is unread
-//! of it leaves the queue, be it leased to another connection or to none.
+//! Reading by number: a client that follows the message log says up to which message of a sender it has read. The
+//! unread ones among these leave the queue, also when another connection has leased them.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};

@@ -1,5 +1,5 @@
-//! The unread mail of one user that memory knows: what waits and what is held, in the order of the numbers. To put a
-//! message in and to take it out costs the same however many there are.
+//! The unread mail of one user in memory: what waits and what is leased, in the order of the numbers. To put a message
+//! in or to take it out costs the same for any number of messages.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound::{Excluded, Included, Unbounded};

@@ -1,5 +1,5 @@
-//! What is written of messages that were read. One of a person's own gets a receipt. Of those of a group only the mark
-//! moves up to which the member has read; what was read before an older one is noted until the mark has passed it.
+//! What is written when messages were read. A message to one person gets a receipt. For a message to a group the
+//! member's read mark moves up. A message that was read before an older one is noted until the mark has passed it.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ const UNCOUNT: &str = "UPDATE mailbox SET messages = messages - (value ->> 1), b
     FROM json_each(?1) WHERE user = value ->> 0";
 
 impl Writer {
-    /// Takes what was read off the queue. What is not indexed yet is not counted on disk either.
+    /// Takes messages that were read off the queue. Messages that are not indexed yet are not counted on the disk
+    /// either.
     pub(super) async fn write_confirmed(
         &mut self,
         confirmed: &[(UserId, Vec<UnreadMessage>)],
@@ -82,7 +83,7 @@ impl Writer {
         }
         move_read_marks(&mut self.db, &marks, self.may_be_ahead).await?;
         if !ahead.is_empty() {
-            // It stays so when the commit fails: to look for what is not there does no harm.
+            // This stays when the commit fails: to look for something that is not there does no harm.
             self.may_be_ahead = true;
             note_read_ahead(&mut self.db, &ahead).await?;
         }

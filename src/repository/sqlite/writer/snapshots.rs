@@ -1,5 +1,5 @@
-//! Copies of the database for commands that read all of it: one after the other, some pages after each commit, and one
-//! piece after the other while nobody wants anything else.
+//! Copies of the database for commands that read all of it. Makes one copy at a time: some pages after each commit, and
+//! more while no job waits.
 
 use std::collections::VecDeque;
 

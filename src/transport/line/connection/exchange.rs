@@ -102,8 +102,8 @@ impl<S: Stream> Connection<'_, S> {
         }
     }
 
-    /// Waits until it may go on, after many requests, or after a read that held none: of all who do that one at a time
-    /// goes on, once others had their turn. Who waits for that is a silent one.
+    /// Waits for a turn after many requests, or after a read that held no request. Of all connections that do so, one
+    /// at a time goes on. A connection that waits here counts as silent.
     pub(super) async fn take_turn(&mut self) {
         let address = Payer::at(self.peer.address);
         let payer = self.slot.holder().map_or(address, |holder| Payer::Account(holder.user));
@@ -112,8 +112,8 @@ impl<S: Stream> Connection<'_, S> {
         yield_now().await;
     }
 
-    /// Finds out who asks, and whose the connection is. Who asks again has read what was written before; but who shows
-    /// a token that is good for nothing proves nothing.
+    /// Finds out who asks, and which account has the connection. A request proves that the peer has read the replies
+    /// before it. A request with a token that is not living proves nothing.
     async fn authenticate(&mut self, at: u64, request: Result<Request, Refusal>) -> Result<(Caller, Request), Refusal> {
         let request = request.inspect_err(|_| self.handed_out.request(at))?;
         let caller = self.service.authenticate(request.token).await;

@@ -1,6 +1,6 @@
-//! A long reply becomes bytes in pieces, each when the peer has taken the one before it, so that its texts are held
-//! once and what they become never as a whole. Pieces are made on another thread, so that those who serve go on with
-//! others, and turns go round by account.
+//! Renders a long reply in pieces. The next piece is made when the peer has taken the last one. So the texts are in
+//! memory once, and their bytes never all together. Another thread makes the pieces, so that the threads that serve are
+//! free for others. Accounts take turns.
 
 use std::io;
 use std::mem;

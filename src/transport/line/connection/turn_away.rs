@@ -1,4 +1,4 @@
-//! A peer that speaks TLS where nobody does, or the reverse, is told so, and that is all it is told.
+//! Tells a peer that it speaks TLS on a port without TLS, or the reverse, and ends the connection.
 
 use std::io;
 use std::time::Duration;

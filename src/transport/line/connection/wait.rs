@@ -1,4 +1,4 @@
-//! A connection whose client waits: it sits still, and sees meanwhile whether anybody is still there to read.
+//! A connection whose client waits. It checks meanwhile whether the client is still there.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::service::{Caller, Outcome};
 use crate::transport::line::connection::{Connection, ConnectionEvent};
 use crate::transport::stream::Stream;
 
-/// Who sends more than this behind a `wait`, in bytes, does not want to wait.
+/// A client that sends more bytes than this after a `wait` does not want to wait.
 const BEHIND: usize = READ;
 
 impl<S: Stream> Connection<'_, S> {
