@@ -1,5 +1,5 @@
-//! The unread messages of each user, in memory: the short tail of the message log by recipient, the leases, and how much
-//! more lies on disk. Nothing here touches the disk. A backend calls in after its commits. The rules of delivery
+//! The unread messages of each user, in memory: the short tail of the message log by recipient, the leases, and how
+//! much more lies on disk. Nothing here touches the disk. A backend calls in after its commits. The rules of delivery
 //! (nothing twice without a fault, nothing lost, older before newer) are kept here alone.
 //!
 //! A message is in one of four places: `waiting` here, `held` by a lease, on disk only, or read.
