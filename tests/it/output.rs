@@ -5,10 +5,13 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
 
 use rusqlite::Connection;
 
-use crate::support::{EMPTY, Folder, Server, texts};
+use crate::support::{EMPTY, Folder, PATIENCE, Server, texts};
 
 /// What becomes of what a command prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,8 +142,17 @@ fn a_made_up_password_whose_reader_went_away_is_taken_back() {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("chatd starts");
         let mut stdout = child.stdout.take().expect("it was piped");
         let mut head = vec![0; format!("password of {}: ", arguments[2]).len()];
-        stdout.read_exact(&mut head).expect("it begins to print before it stores");
-        drop(stdout);
+        let (sender, has_begun) = mpsc::channel();
+        thread::spawn(move || {
+            let is_read = stdout.read_exact(&mut head).is_ok();
+            drop(stdout);
+            sender.send(is_read)
+        });
+        let has_begun = has_begun.recv_timeout(PATIENCE);
+        if has_begun != Ok(true) {
+            child.kill().expect("it waits for the database");
+        }
+        assert_eq!(has_begun, Ok(true), "it begins to print before it stores");
         held.execute_batch("ROLLBACK").expect("it was begun");
         let output = child.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&output.stderr);
@@ -166,8 +178,9 @@ fn mail_stays_on_the_server_where_there_is_no_standard_output() {
         assert_eq!(output.status.code(), Some(1), "{stdout:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
     // The reset of the last connection may still be on its way to the server.
-    let mut inbox = EMPTY.to_owned();
+    let (mut inbox, begun) = (EMPTY.to_owned(), Instant::now());
     while inbox == EMPTY {
+        assert!(begun.elapsed() < PATIENCE, "the message was lost");
         inbox = messi.ask(&format!("inbox {token}"));
     }
     assert_eq!(texts(&inbox), ["halo"]);
