@@ -177,11 +177,7 @@ impl Network {
                         break;
                     }
                     Err(Trouble::Refused(reply)) => {
-                        let context = match &effect {
-                            Effect::Send { with, .. } => ReplyContext::Send(with.clone()),
-                            _ => ReplyContext::Inbox,
-                        };
-                        if self.is_refused(&effect, text::render(&context, &reply)).is_err() {
+                        if self.is_refused(&effect, Self::why_refused(&effect, &reply)).is_err() {
                             return;
                         }
                         break;
@@ -192,6 +188,17 @@ impl Network {
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+        }
+    }
+
+    /// Why the server does not do it, in words of this screen where those of the document are not enough.
+    fn why_refused(effect: &Effect, reply: &Reply) -> String {
+        match (effect, reply) {
+            (Effect::Send { with, .. }, Reply::Refused(Refusal::UnknownRecipient)) => {
+                format!("nobody has the name {with}, and no group")
+            }
+            (Effect::Send { with, .. }, reply) => text::render(&ReplyContext::Send(with.clone()), reply),
+            (_, reply) => text::render(&ReplyContext::Inbox, reply),
         }
     }
 

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use unicode_segmentation::UnicodeSegmentation;
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::cli::chat::screen::state::{Anchor, ChatConversation, ChatState, ItemKey};
 use crate::model::{MessageId, Timestamp, visible};
@@ -81,6 +81,12 @@ impl<'a> Layout<'a> {
     /// Nothing is below that row.
     pub(crate) fn is_end(&self, anchor: &Anchor) -> bool {
         self.after(&anchor.item).is_none() && anchor.row + 1 == self.item(&anchor.item).len()
+    }
+
+    /// The row of a message that has this in it, which is in lower case; `None`: no row has all of it.
+    pub(crate) fn row_with(&self, id: MessageId, wanted: &str) -> Option<usize> {
+        let has = |row: &Line<'_>| row.spans.last().is_some_and(|text| text.content.to_lowercase().contains(wanted));
+        self.stored(id).iter().position(has)
     }
 
     /// The row at the bottom of the window. What it was kept by may be gone, or have fewer rows now.
@@ -286,7 +292,7 @@ pub(crate) fn fitted(text: &str, columns: usize) -> String {
 pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(2);
     let (mut rows, mut row, mut width) = (Vec::new(), String::new(), 0);
-    for word in text.split_word_bounds() {
+    for word in words(text) {
         let wide = word.width();
         if width + wide <= columns {
             row.push_str(word);
@@ -316,6 +322,23 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     rows
 }
 
+/// The pieces between which a row may end: at blanks, and before each ideograph. What stands after a word without a
+/// blank between them, as a comma does, stays with it.
+fn words(text: &str) -> Vec<&str> {
+    let is_ideograph = |c: char| c.is_alphanumeric() && c.width() == Some(2);
+    let mut words: Vec<&str> = Vec::new();
+    let mut begin = 0;
+    for (place, piece) in text.split_word_bound_indices() {
+        let is_blank = |text: &str| text.ends_with(char::is_whitespace);
+        if is_blank(piece) || is_blank(&text[begin..place]) || piece.starts_with(is_ideograph) {
+            words.push(&text[begin..place]);
+            begin = place;
+        }
+    }
+    words.push(&text[begin..]);
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -329,6 +352,9 @@ mod tests {
         assert_eq!(wrap("halo apa kabar", 9), ["halo apa", "kabar"]);
         assert_eq!(wrap("a abcdefghij b", 4), ["a ab", "cdef", "ghij", "b"]);
         assert_eq!(wrap("你好你好", 5), ["你好", "你好"]);
+        assert_eq!(wrap("on Sunday, do not", 9), ["on", "Sunday,", "do not"]);
+        assert_eq!(wrap("abc \\u202eab", 10), ["abc", "\\u202eab"]);
+        assert_eq!(wrap("ab 你好，你", 7), ["ab 你", "好，你"]);
         assert_eq!(wrap("👩‍👩‍👧👩‍👩‍👧", 2), ["👩‍👩‍👧", "👩‍👩‍👧"]);
     }
 

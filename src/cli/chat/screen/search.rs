@@ -1,6 +1,8 @@
 //! A search in the open conversation: upwards from the end, through older messages as they come. Pure.
 
+use crate::cli::chat::screen::rows::Layout;
 use crate::cli::chat::screen::state::{Anchor, ChatState, ItemKey, Older, ShownMessage};
+use crate::cli::chat::screen::view;
 use crate::model::MessageId;
 
 /// Where a search goes.
@@ -34,9 +36,7 @@ pub(crate) fn look(state: &mut ChatState, direction: Direction) {
         Some(id) => {
             search.hit = Some(id);
             state.note = None;
-            if let Some(open) = state.opened_mut() {
-                open.bottom = Some(Anchor { item: ItemKey::Stored(id), row: usize::MAX });
-            }
+            show(state, id, &query);
         }
         None if goes_on => state.note = Some("looking in older messages".to_owned()),
         None if query.is_empty() => {
@@ -46,6 +46,17 @@ pub(crate) fn look(state: &mut ChatState, direction: Direction) {
         None if matches!(direction, Direction::Newer) => state.note = Some("there is no newer one".to_owned()),
         None if search.hit.is_some() => state.note = Some("there is no older one".to_owned()),
         None => state.note = Some("it is not in this conversation".to_owned()),
+    }
+}
+
+/// Brings all of a message into the window, or the row with what was looked for where the message is longer.
+fn show(state: &mut ChatState, id: MessageId, query: &str) {
+    let (columns, height) = view::conversation_size(state);
+    let Some(open) = state.opened() else { return };
+    let found = Layout::new(state, open, columns).row_with(id, query);
+    let row = found.map_or(usize::MAX, |row| (row + height).saturating_sub(1));
+    if let Some(open) = state.opened_mut() {
+        open.bottom = Some(Anchor { item: ItemKey::Stored(id), row });
     }
 }
 

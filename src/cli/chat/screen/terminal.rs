@@ -7,6 +7,7 @@ use std::thread;
 
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::buffer::{Buffer, Cell, CellDiffOption};
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{
     self, DisableBracketedPaste, DisableFocusChange, DisableMouseCapture, EnableBracketedPaste, EnableFocusChange,
@@ -29,6 +30,8 @@ const NOTIFICATION: usize = 200;
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
     mouse: bool,
+    /// What was drawn last.
+    shown: Buffer,
 }
 
 impl Screen {
@@ -40,7 +43,7 @@ impl Screen {
             before(panicked);
         }));
         enter(mouse)?;
-        Ok(Screen { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))?, mouse })
+        Ok(Screen { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))?, mouse, shown: Buffer::default() })
     }
 
     /// Columns and rows.
@@ -50,11 +53,19 @@ impl Screen {
     }
 
     pub(crate) fn draw(&mut self, state: &ChatState) -> io::Result<()> {
-        self.terminal.draw(|frame| view::draw(state, frame)).map(drop)
+        let Screen { terminal, shown, .. } = self;
+        terminal.draw(|frame| {
+            view::draw(state, frame);
+            let drawn = frame.buffer_mut().clone();
+            draw_whole_rows(shown, frame.buffer_mut());
+            *shown = drawn;
+        })?;
+        Ok(())
     }
 
     /// The next drawing draws all of it.
     pub(crate) fn forget(&mut self) -> io::Result<()> {
+        self.shown = Buffer::default();
         self.terminal.clear()
     }
 
@@ -77,6 +88,22 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         leave();
+    }
+}
+
+/// Has a changed row drawn whole where a character in it is of unknown width: terminals do not agree on emoji that are
+/// made of several, and what one of them draws too wide would stand there for ever.
+fn draw_whole_rows(before: &Buffer, next: &mut Buffer) {
+    let columns = usize::from(next.area.width).max(1);
+    let same_size = before.area == next.area;
+    for (number, row) in next.content.chunks_mut(columns).enumerate() {
+        let old = if same_size { &before.content[number * columns..][..columns] } else { &[] };
+        let is_of_unknown_width = |cell: &Cell| !cell.symbol().is_ascii() && cell.symbol().chars().count() > 1;
+        if old != row && old.iter().chain(row.iter()).any(is_of_unknown_width) {
+            for cell in row {
+                cell.set_diff_option(CellDiffOption::AlwaysUpdate);
+            }
+        }
     }
 }
 

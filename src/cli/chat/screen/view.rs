@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::cli::chat::screen::rows::{Layout, fitted, when, wrap};
 use crate::cli::chat::screen::state::{ChatConversation, ChatState, LineState};
-use crate::model::visible;
+use crate::model::{Timestamp, visible};
 
 /// A line that shows the help while it is nothing more.
 pub(crate) const HELP: &str = "?";
@@ -39,7 +39,7 @@ Esc             back            Ctrl-C, Ctrl-D  leave
 /quit           leave
 //text          a text that begins with /
 
-✓ stored   ✓✓ read   … not sent yet   ! refused";
+✓ stored  ✓✓ read  … waits  ! refused";
 
 /// Where everything stands.
 struct Areas {
@@ -166,7 +166,10 @@ fn status(state: &ChatState, width: u16) -> Line<'static> {
         (None, LineState::Up) => {
             let past = state.opened().is_some_and(|open| open.bottom.is_some());
             let place = if past { ", not at the end (Esc)" } else { "" };
-            (format!("{} at {}{unsent}{place}, ? is help", visible(&state.me), state.address), Color::Reset)
+            let said = |at: &str| format!("{}{at}{unsent}{place}, ? is help", visible(&state.me));
+            let whole = said(&format!(" at {}", state.address));
+            // In a narrow window the address is left out.
+            (if whole.width() < width { whole } else { said("") }, Color::Reset)
         }
     };
     let style = if colour == Color::Reset { bar() } else { tint(state, bar(), colour) };
@@ -188,7 +191,11 @@ fn list(state: &ChatState, area: Rect, frame: &mut Frame<'_>) {
     let rows = state.conversations.iter().skip(first).take(height).map(|there| {
         let is_open = Some(&there.name) == state.open.as_ref();
         let unread = if there.unread > 0 { format!(" ({})", there.unread) } else { String::new() };
-        let at = if there.newest.0.0 > 0 { when(there.newest.0, state.now, &state.clock) } else { String::new() };
+        let at = match there.newest.0 {
+            _ if !is_open && !there.draft.is_empty() => "draft".to_owned(),
+            Timestamp(0) => String::new(),
+            newest => when(newest, state.now, &state.clock),
+        };
         let right = format!("{unread} {at:>6} ");
         let name = fitted(&format!(" {}", visible(&there.name)), width.saturating_sub(right.width()));
         let mut style = Style::new();
@@ -230,8 +237,11 @@ fn typing(state: &ChatState, area: Rect, frame: &mut Frame<'_>) {
 fn help_rows(columns: usize) -> Vec<String> {
     let lines = HELP_TEXT.lines().flat_map(|line| match line.width() <= columns {
         true => vec![line.to_owned()],
-        // In a narrow window blanks that make columns take too much of it.
-        false => wrap(&line.split_whitespace().collect::<Vec<_>>().join(" "), columns),
+        // In a narrow window there is no room for columns: each key has rows of its own.
+        false => {
+            let parts: Vec<&str> = line.split("  ").map(str::trim).filter(|part| !part.is_empty()).collect();
+            parts.chunks(2).flat_map(|pair| wrap(&pair.join(": "), columns)).collect()
+        }
     });
     lines.collect()
 }
@@ -248,7 +258,7 @@ fn help(state: &ChatState, area: Rect, frame: &mut Frame<'_>) {
     let rows = help_rows(area.width.into());
     let is_cut = rows.len() > height;
     let mut shown: Vec<Line<'_>> = rows.into_iter().skip(from).take(height).map(Line::raw).collect();
-    let way_out = if is_cut { "Esc takes this away, PageDown and PageUp turn it" } else { "Esc takes this away" };
+    let way_out = if is_cut { "Esc takes this away, PageDown turns it" } else { "Esc takes this away" };
     shown.push(Line::styled(fitted(way_out, area.width.into()), tint(state, bar(), Color::Yellow)));
     frame.render_widget(Clear, area);
     frame.render_widget(Paragraph::new(Text::from(shown)), area);
