@@ -1,8 +1,11 @@
 //! `chatd chat`: the whole screen, on a pseudo terminal. Two of it talk while the server is killed; longer:
 //! `CHATD_TALK=1000 CHATD_TALK_KILLS=10 cargo test --release --test it chat::two -- --nocapture`
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -165,6 +168,79 @@ fn what_is_typed_is_sent_once_although_the_program_is_killed() {
         (all.as_slice(), sent(&server).as_slice()),
         (["satu", "dua", "tiga"].map(String::from).as_slice(), &[][..])
     );
+}
+
+/// What was typed and not sent is on the disk before it is on the screen.
+#[test]
+fn what_was_being_typed_is_there_again_although_the_program_is_killed() {
+    let (folder, server) = server();
+    let command = command(&folder, &server, "messi");
+    let start = |seen: &str| {
+        let mut messi = Window::start(&command, 80, false);
+        messi.see("messi at ");
+        messi.see(seen);
+        messi
+    };
+    let mut messi = start("");
+    messi.terminal.type_in("/to henderson\r//setengah\x1b\rkalimat 😀");
+    messi.see("  kalimat 😀");
+    messi.terminal.kill();
+    let drafts = drafts(&folder);
+    assert_eq!(drafts.len(), 1, "{drafts:?}");
+    let mode = fs::metadata(&drafts[0]).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut messi = start("draft");
+    messi.terminal.type_in("/to henderson\r");
+    messi.see("> //setengah");
+    messi.see("  kalimat 😀");
+    messi.terminal.type_in("!\r");
+    messi.see("✓");
+    messi.terminal.kill();
+    let mut messi = start("henderson");
+    messi.see_no_more("draft");
+    messi.terminal.type_in("/to henderson\r");
+    messi.see("kalimat 😀!");
+    messi.see_no_more("> //setengah");
+    // Who leaves in order finds it again, too.
+    messi.terminal.type_in("besok");
+    messi.see("> besok");
+    messi.terminal.type_in("\x03");
+    assert_eq!(messi.terminal.end(), Some(0));
+    let mut messi = start("draft");
+    messi.terminal.type_in("/to henderson\r");
+    messi.see("> besok");
+    messi.terminal.type_in("\x15");
+    messi.see_no_more("> besok");
+    assert_eq!(self::drafts(&folder), Vec::<PathBuf>::new());
+    assert_eq!(sent(&server), ["/setengah\nkalimat 😀!"]);
+}
+
+/// The files of drafts that messi's programs have.
+fn drafts(folder: &Folder) -> Vec<PathBuf> {
+    let sessions = folder.path().join("messi/chatd/sessions");
+    let servers = fs::read_dir(sessions).expect("it is there").map(|entry| entry.expect("it is listed").path());
+    let files = servers.flat_map(|server| fs::read_dir(server).expect("it is there"));
+    let files = files.map(|entry| entry.expect("it is listed").path());
+    files.filter(|path| path.to_string_lossy().contains("drafts")).collect()
+}
+
+/// This terminal draws a family of emoji wider than others do.
+#[test]
+fn nothing_is_left_of_an_emoji_that_the_terminal_draws_wider_than_expected() {
+    let (folder, server) = server();
+    let mut lineker = server.login("lineker");
+    let mut messi = Window::start(&command(&folder, &server, "messi"), 80, false);
+    messi.see("messi at ");
+    say(&mut lineker, "messi", "keluarga 👩‍👩‍👧");
+    messi.terminal.type_in("/to lineker\r");
+    messi.see("keluarga 👩");
+    for number in 0..60 {
+        say(&mut lineker, "messi", &format!("{number}."));
+    }
+    messi.see("59.");
+    messi.see_no_more("keluarga");
+    let rows = messi.rows();
+    assert!(!rows.iter().any(|row| row.contains('👩') || row.contains('👧')), "{rows:#?}");
 }
 
 /// A way to a server on which replies to `sendkey` are lost, and the connection with each.

@@ -92,12 +92,14 @@ impl Logins {
 /// Writes the whole file or nothing. From the beginning only the owner can read it.
 pub(crate) fn write(file: &Path, line: &str) -> anyhow::Result<()> {
     let new = file.with_extension(format!("new-{}", std::process::id()));
-    let written =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(|mut open| {
-            writeln!(open, "{line}")?;
-            fs::rename(&new, file)
-        });
-    written.with_context(|| file.display().to_string())
+    replace(file, &new, line).with_context(|| file.display().to_string())
+}
+
+/// The same by way of a file that nobody else writes meanwhile.
+pub(crate) fn replace(file: &Path, new: &Path, line: &str) -> io::Result<()> {
+    let mut open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(new)?;
+    open.write_all(format!("{line}\n").as_bytes())?;
+    fs::rename(new, file)
 }
 
 /// The first line of a file; `None` where there is none.

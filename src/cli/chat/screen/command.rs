@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::cli::chat::screen::draft::Draft;
+use crate::cli::chat::screen::draft_file::Drafts;
 use crate::cli::chat::screen::event::Effect;
 use crate::cli::chat::screen::navigate::{begin_search, leave, open};
 use crate::cli::chat::screen::outbox::WaitingMessage;
@@ -24,12 +26,17 @@ pub(crate) fn enter(state: &mut ChatState, effects: &mut Vec<Effect>) {
         return;
     }
     state.shows_list = false;
-    let text = if typed.starts_with("//") { &typed[1..] } else { &typed };
-    let text = text.trim_matches('\n').trim_end();
+    let text = meant(&typed);
     if text.trim().is_empty() {
         return;
     }
     send(state, text, effects);
+}
+
+/// The message that a typed text is.
+fn meant(typed: &str) -> &str {
+    let text = if typed.starts_with("//") { &typed[1..] } else { typed };
+    text.trim_matches('\n').trim_end()
 }
 
 fn send(state: &mut ChatState, text: &str, effects: &mut Vec<Effect>) {
@@ -43,8 +50,13 @@ fn send(state: &mut ChatState, text: &str, effects: &mut Vec<Effect>) {
     state.sort();
 }
 
-/// Takes up what an earlier program left in its outbox.
-pub(crate) fn take_up(state: &mut ChatState, waiting: Vec<WaitingMessage>, now: Timestamp) -> Vec<Effect> {
+/// Takes up what an earlier program left in its outbox, and what was typed in it and not sent.
+pub(crate) fn take_up(
+    state: &mut ChatState,
+    waiting: Vec<WaitingMessage>,
+    drafts: &Drafts,
+    now: Timestamp,
+) -> Vec<Effect> {
     let mut effects = Vec::new();
     for waits in waiting {
         let refused = waits.is_old(now).then(|| "it was typed long ago and may have been sent".to_owned());
@@ -54,6 +66,18 @@ pub(crate) fn take_up(state: &mut ChatState, waiting: Vec<WaitingMessage>, now: 
             effects.push(Effect::Send { with: with.clone(), key: key.clone(), text: text.clone() });
         }
         state.conversation(&with).outbox.push(OutboxMessage { key, text, stored: None, refused });
+    }
+    for (with, text) in drafts {
+        let draft = Draft::of(text);
+        if with.is_empty() {
+            state.draft = draft;
+            continue;
+        }
+        let conversation = state.conversation(with);
+        // A program that was killed just after Enter leaves a text in both places.
+        if conversation.outbox.iter().all(|message| &*message.text != meant(text)) {
+            conversation.draft = draft;
+        }
     }
     state.sort();
     effects

@@ -3,6 +3,7 @@
 
 mod command;
 mod draft;
+mod draft_file;
 mod event;
 mod keys;
 mod navigate;
@@ -86,6 +87,8 @@ struct KeptOutbox {
     outbox: Option<Outbox>,
     /// Why something is not kept.
     trouble: Option<String>,
+    /// As far as is known: the person is told once when they are not.
+    drafts_are_kept: bool,
 }
 
 impl KeptOutbox {
@@ -94,17 +97,43 @@ impl KeptOutbox {
         match logins.outbox_file(&state.me).and_then(|place| Ok(Outbox::open(&place)?)) {
             Ok((outbox, waiting)) => {
                 state.keeps_outbox = true;
-                let effects = command::take_up(state, waiting, Timestamp::now());
-                (KeptOutbox { outbox: Some(outbox), trouble: None }, effects)
+                let effects = command::take_up(state, waiting, outbox.drafts.kept(), Timestamp::now());
+                (KeptOutbox { outbox: Some(outbox), trouble: None, drafts_are_kept: true }, effects)
             }
             Err(why) => {
-                (KeptOutbox { outbox: None, trouble: Some(format!("nothing typed is kept: {why:#}")) }, Vec::new())
+                let trouble = Some(format!("nothing typed is kept: {why:#}"));
+                (KeptOutbox { outbox: None, trouble, drafts_are_kept: false }, Vec::new())
             }
         }
     }
 
     /// Notes what waits, before it is sent, and what waits no more.
-    fn note(&mut self, effect: &Effect) {
+    fn note(&mut self, state: &ChatState, effects: &[Effect]) {
+        for effect in effects {
+            // What is taken back is a draft before it waits no more, and what waits is a draft no more before it is
+            // sent: killed between the two, the next program has the text once.
+            if matches!(effect, Effect::Done { .. } | Effect::Quit) {
+                self.note_drafts(state);
+            }
+            self.note_effect(effect);
+            if matches!(effect, Effect::Send { .. }) {
+                self.note_drafts(state);
+            }
+        }
+    }
+
+    /// Notes what is typed and not sent.
+    fn note_drafts(&mut self, state: &ChatState) {
+        let Some(outbox) = &mut self.outbox else { return };
+        let kept = outbox.drafts.keep(state.drafts());
+        if self.drafts_are_kept {
+            let trouble = kept.as_ref().err().map(|why| format!("what is typed is not kept on the disk: {why}"));
+            self.trouble = trouble.or(self.trouble.take());
+        }
+        self.drafts_are_kept = kept.is_ok();
+    }
+
+    fn note_effect(&mut self, effect: &Effect) {
         let Some(outbox) = &mut self.outbox else { return };
         let noted = match effect {
             Effect::Send { with, key, text } => outbox.add(&WaitingMessage {
@@ -190,6 +219,7 @@ async fn converse(
         carry_out(effect, &mut screen, &wanted)?;
     }
     loop {
+        outbox.note_drafts(state);
         state.note = outbox.trouble.take().or(state.note.take());
         state.now = Timestamp::now();
         screen.draw(state)?;
@@ -213,8 +243,9 @@ async fn converse(
         let mut first = Some(first);
         for _ in 0..AT_ONCE {
             let Some(event) = first.take().or_else(|| at_hand(&mut keys, &mut news)) else { break };
-            for effect in update(state, event) {
-                outbox.note(&effect);
+            let effects = update(state, event);
+            outbox.note(state, &effects);
+            for effect in effects {
                 if !carry_out(effect, &mut screen, &wanted)? {
                     return Ok(ExitCode::SUCCESS);
                 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::chat::screen::draft_file::DraftFile;
 use crate::model::Timestamp;
 
 /// The server knows a key for seven days. Who sends again after that may send twice.
@@ -47,10 +48,12 @@ pub(crate) struct Outbox {
     file: File,
     /// The keys of what waits. With the last one the file is empty again.
     waiting: BTreeSet<String>,
+    /// What is typed and not sent.
+    pub(crate) drafts: DraftFile,
 }
 
 impl Outbox {
-    /// The first that nobody else has, and what waits in it and in those of programs that are gone.
+    /// The first that nobody else has, with what waits and the drafts in it and in those of programs that are gone.
     pub(crate) fn open(place: &Path) -> io::Result<(Outbox, Vec<WaitingMessage>)> {
         let mut own: Option<Outbox> = None;
         let mut all = Vec::new();
@@ -70,13 +73,14 @@ impl Outbox {
             match &mut own {
                 None => {
                     let keys = waiting.iter().map(|waits| waits.key.clone()).collect();
-                    own = Some(Outbox { file, waiting: keys });
+                    own = Some(Outbox { file, waiting: keys, drafts: DraftFile::open(&path)? });
                 }
                 Some(own) => {
                     for waits in &waiting {
                         own.add(waits)?;
                     }
                     file.set_len(0)?;
+                    own.drafts.take_over(&path)?;
                 }
             }
             all.extend(waiting);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use crate::cli::chat::screen::draft::Draft;
+use crate::cli::chat::screen::draft_file::Drafts;
 use crate::model::{MessageId, Timestamp};
 
 /// All of it.
@@ -194,6 +195,13 @@ impl ChatState {
             0
         });
         &mut self.conversations[place]
+    }
+
+    /// What is typed and not sent, in all conversations.
+    pub(crate) fn drafts(&self) -> Drafts {
+        let texts = self.conversations.iter().map(|conversation| (&*conversation.name, conversation.draft.text()));
+        let texts = texts.chain([("", self.draft.text())]).filter(|(_, text)| !text.is_empty());
+        texts.map(|(with, text)| (with.to_owned(), text.to_owned())).collect()
     }
 
     /// What is being typed.

@@ -5,6 +5,7 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use unicode_width::UnicodeWidthStr;
 
+use super::draft_file::Drafts;
 use super::event::ConversationNews;
 use super::state::ShownMessage;
 use super::*;
@@ -90,8 +91,8 @@ fn a_narrow_window_shows_the_list_or_a_conversation() {
         " henderson           2 unread elsewhere",
         "────── Thursday, 26 November 2026 ──────",
         "henderson 01:53",
-        "  jadi latihan besok? https://",
-        "  example.org/stadion",
+        "  jadi latihan besok?",
+        "  https://example.org/stadion",
         "─────── Friday, 27 November 2026 ───────",
         "messi 02:48 ✓✓",
         "  Jadi. Jam berapa?",
@@ -152,6 +153,8 @@ fn all_of_the_help_can_be_read_in_every_window() {
             press(&mut state, KeyCode::Down);
             read += &screen(&state).join(" ");
         }
+        let narrow = ["Enter: send ", "Alt-Enter: a new line ", "Ctrl-Home, Ctrl-End: its beginning, its end "];
+        assert!(columns > 40 || narrow.iter().all(|row| read.contains(row)), "{read}");
         for word in ["Alt-Enter", "Ctrl-F", "/drop", "/quit", "//text", "! refused", "Esc takes this away"] {
             assert!(read.contains(word), "{columns} x {rows}: {word} is nowhere");
         }
@@ -200,7 +203,7 @@ fn what_an_earlier_program_left_is_sent_unless_it_may_have_been_sent_long_ago() 
         text: format!("teks {key}"),
         at: NOW - age * 24 * 60 * MINUTE,
     };
-    let effects = command::take_up(&mut state, vec![waits("a", 8), waits("b", 1)], Timestamp(NOW));
+    let effects = command::take_up(&mut state, vec![waits("a", 8), waits("b", 1)], &Drafts::new(), Timestamp(NOW));
     let sent = |effect: &Effect| matches!(effect, Effect::Send { key, .. } if key == "b");
     assert!(effects.len() == 1 && effects.iter().all(sent), "{effects:?}");
     navigate::open(&mut state, "henderson");
@@ -214,4 +217,53 @@ fn what_an_earlier_program_left_is_sent_unless_it_may_have_been_sent_long_ago() 
     let stored = ChatEvent::Stored { with: "henderson".to_owned(), key: "b".to_owned(), id: MessageId(12) };
     assert!(update(&mut state, stored).contains(&Effect::Done { key: "b".to_owned() }));
     assert_eq!(state.unsent(), 0);
+}
+
+#[test]
+fn drafts_that_an_earlier_program_left_are_there_and_the_list_says_so() {
+    let mut state = state(80, 14);
+    let waits = WaitingMessage {
+        key: "a".to_owned(),
+        with: "henderson".to_owned(),
+        text: "/teks".to_owned(),
+        at: NOW - MINUTE,
+    };
+    let drafts = [("henderson", "//teks\n"), ("team", "besok"), ("", "/to")];
+    let drafts: Drafts = drafts.into_iter().map(|(with, text)| (with.to_owned(), text.to_owned())).collect();
+    command::take_up(&mut state, vec![waits], &drafts, Timestamp(NOW));
+    let shown = screen(&state).join("\n");
+    assert!(shown.contains(" team          (2)  draft ") && shown.contains("> /to"), "{shown}");
+    navigate::open(&mut state, "team");
+    let shown = screen(&state).join("\n");
+    assert!(shown.contains("> besok") && !shown.contains("draft"), "{shown}");
+    navigate::open(&mut state, "henderson");
+    assert_eq!(state.typing().text(), "", "it is on its way already");
+    let left: Vec<(String, String)> = state.drafts().into_iter().collect();
+    assert_eq!(left, [("", "/to"), ("team", "besok")].map(|(with, text)| (with.to_owned(), text.to_owned())));
+}
+
+#[test]
+fn a_search_shows_the_row_that_was_found_also_in_a_message_longer_than_the_window() {
+    let mut state = state(80, 8);
+    navigate::open(&mut state, "henderson");
+    let lines: Vec<String> = (0..30).map(|number| format!("baris {number}.")).collect();
+    let messages = vec![
+        (MessageId(1), message("henderson", 9, &lines.join("\n"))),
+        (MessageId(3), message("henderson", 5, "baris akhir")),
+    ];
+    update(&mut state, ChatEvent::Page { with: "henderson".to_owned(), messages, last: true });
+    for (wanted, row) in [("BARIS 2.", 1), ("baris 28.", 4), ("akhir", 5)] {
+        navigate::begin_search(&mut state, wanted);
+        let shown = screen(&state);
+        assert!(shown[row].contains(&wanted.to_lowercase()), "{wanted}: {shown:#?}");
+    }
+}
+
+#[test]
+fn a_narrow_status_leaves_out_the_address_before_anything_else() {
+    let mut state = state(40, 8);
+    open(&mut state);
+    assert_eq!(screen(&state)[6], " messi at 127.0.0.1:8889, ? is help");
+    press(&mut state, KeyCode::PageUp);
+    assert_eq!(screen(&state)[6], " messi, not at the end (Esc), ? is help");
 }
