@@ -1,7 +1,7 @@
 //! The stream of events: what arrives by itself, and goes on after a break.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
 
@@ -23,13 +23,24 @@ pub struct Event {
 
 impl Stream {
     pub fn open(page: &Page, token: &str, query: &str, headers: &str) -> Stream {
-        let mut stream = TcpStream::connect(page.address).expect("it listens");
+        let (stream, head) = Stream::ask(page.address, token, query, headers);
+        assert!(head.to_lowercase().contains("x-accel-buffering: no"), "{head}");
+        assert!(head.to_lowercase().contains("cache-control: no-store"), "{head}");
+        stream
+    }
+
+    /// By way of a proxy, which keeps what is said to it alone.
+    pub fn through(proxy: SocketAddr, token: &str) -> Stream {
+        Stream::ask(proxy, token, "", "").0
+    }
+
+    fn ask(address: SocketAddr, token: &str, query: &str, headers: &str) -> (Stream, String) {
+        let mut stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
         write!(
             stream,
-            "GET /api/v1/events{query} HTTP/1.1\r\nHost: {}\r\nSec-Fetch-Site: same-origin\r\n\
-             Cookie: __Host-chatd={token}\r\n{headers}\r\n",
-            page.address
+            "GET /api/v1/events{query} HTTP/1.1\r\nHost: {address}\r\nSec-Fetch-Site: same-origin\r\n\
+             Cookie: __Host-chatd={token}\r\n{headers}\r\n"
         )
         .expect("it is taken");
         let mut stream = Stream { lines: BufReader::new(stream) };
@@ -38,9 +49,7 @@ impl Stream {
             assert_ne!(stream.lines.read_line(&mut head).expect("a head comes"), 0, "{head}");
         }
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        assert!(head.to_lowercase().contains("x-accel-buffering: no"), "{head}");
-        assert!(head.to_lowercase().contains("cache-control: no-store"), "{head}");
-        stream
+        (stream, head)
     }
 
     /// The next line of the body, without what the chunks put around it; `None` at its end.

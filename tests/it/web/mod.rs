@@ -2,6 +2,7 @@
 //!
 //! - `push`: browsers that are told with the page closed
 //! - `admin`: the first account by a link, and who may administer
+//! - `behind`: nginx and HAProxy in front of it
 //! - `rules`: what no other page, name, proxy or peer can do
 //! - `conversations`: messages, read marks, people, sessions
 //! - `crowd`: many streams
@@ -13,6 +14,7 @@
 //! - `listener`: addresses, TLS, stop, reload, and the files of the page
 
 mod admin;
+mod behind;
 mod conversations;
 mod crowd;
 mod curl;
