@@ -34,7 +34,8 @@ impl Clock {
         self.0.as_ref().map_or_else(Timestamp::now, |source| source.wall())
     }
 
-    fn running(&self) -> Duration {
+    /// Since some moment, on and on.
+    pub(crate) fn running(&self) -> Duration {
         let system = || clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
         self.0.as_ref().map_or_else(system, |source| source.running())
     }

@@ -25,7 +25,7 @@ use crate::auth::password::Cost;
 use crate::clock::Clock;
 use crate::config::{BadConfig, Config, LoadedConfig};
 use crate::release::Release;
-use crate::repository::sqlite::{self, Role};
+use crate::repository::sqlite::Role;
 use crate::repository::{self, OpenError, Store, StoreOptions};
 
 /// A persistent chat service: one binary, an embedded database, a line protocol over TCP.
@@ -184,7 +184,9 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn administer(loaded: LoadedConfig) -> anyhow::Result<Config> {
     log::start_quietly();
     say_what_is_used(&loaded)?;
-    privileges::become_owner_of(&sqlite::database_path(&loaded.config.database.url)?)?;
+    if let Some(file) = repository::file_of(&loaded.config.database.url)? {
+        privileges::become_owner_of(&file)?;
+    }
     Ok(loaded.config)
 }
 
@@ -192,8 +194,12 @@ fn administer(loaded: LoadedConfig) -> anyhow::Result<Config> {
 /// database.
 fn say_what_is_used(loaded: &LoadedConfig) -> anyhow::Result<()> {
     warn_about(loaded);
-    let database = absolute(&sqlite::database_path(&loaded.config.database.url)?);
-    output::note(format_args!("chatd: database {}, {}", database.display(), settings_file(loaded)));
+    let url = &loaded.config.database.url;
+    let database = match repository::file_of(url)? {
+        Some(file) => absolute(&file).display().to_string(),
+        None => repository::shown(url),
+    };
+    output::note(format_args!("chatd: database {database}, {}", settings_file(loaded)));
     Ok(())
 }
 

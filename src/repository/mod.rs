@@ -11,6 +11,8 @@ mod groups;
 pub(crate) mod lease;
 pub(crate) mod memory;
 mod open;
+mod open_error;
+pub(crate) mod postgres;
 mod push;
 mod records;
 mod sent_files;
@@ -27,6 +29,8 @@ pub(crate) use self::lease::Hold;
 pub use self::lease::Lease;
 pub(crate) use self::memory::followers::Following;
 pub use self::open::{Store, open};
+pub(crate) use self::open_error::OpenError;
+pub(crate) use self::open::{file_of, reach, shown};
 pub use self::push::{PushRepository, PushSubscription};
 pub(crate) use self::records::{AddUserResult, EndedSession, Session, StoredSession, User};
 pub use self::records::{Grant, NewUser};
@@ -35,7 +39,6 @@ pub use self::sent_files::{FileQuery, FileRepository, NewFile, ReceivedFile, Sen
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -350,49 +353,6 @@ pub struct StoreOptions {
     pub tail_messages: usize,
     /// What time it is.
     pub clock: Clock,
-}
-
-/// What a URL begins with; the rest may have a password in it.
-fn kind(url: &str) -> String {
-    url.split_once("://").map_or("it names no kind of database".to_owned(), |(kind, _)| format!("{kind}://"))
-}
-
-/// Why a store could not be opened: one line for the person at the terminal.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The URL names no backend that is built in.
-    #[error("database.url: {}: only sqlite://PATH is supported", kind(.0))]
-    Url(String),
-    #[error("{path}: the database is in use by another chatd, process {pid}")]
-    InUse {
-        path: PathBuf,
-        /// The other's process number, or `?`.
-        pid: String,
-    },
-    /// There is no such database, and it is not to be made.
-    #[error("{0}: there is no database here yet: `chatd serve` or `chatd user add` makes it")]
-    Missing(PathBuf),
-    /// Not a database of chatd's.
-    #[error("{path}: {why}; the file was left as it is")]
-    Foreign { path: PathBuf, why: String },
-    /// Something is in the way that somebody has to see to.
-    #[error("{path}: {why}")]
-    Refused {
-        path: PathBuf,
-        /// What it is, and the remedy.
-        why: String,
-    },
-    #[error(
-        "{path}: the database has schema {found}, this chatd knows up to {known}: install a newer chatd; the file was left as it is"
-    )]
-    Newer {
-        path: PathBuf,
-        found: i64,
-        /// The newest that this program knows.
-        known: i64,
-    },
-    #[error("{path}: {why}")]
-    Failed { path: PathBuf, why: String },
 }
 
 /// Counts by user, as the backends keep them.

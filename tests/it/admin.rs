@@ -240,13 +240,14 @@ fn config_check_finds_all_that_a_start_would_fail_at_and_changes_nothing() {
     folder.configure(&format!(
         "[server]\nlisten = \"{taken}\"\ntls_listen = \"{taken}\"\n\
          tls_certificate = \"none.crt\"\ntls_key = \"none.key\"\n\
-         [database]\nurl = \"postgres://chat:secret@db/chat\""
+         [database]\nurl = \"mysql://chat:secret@db/chat\""
     ));
     let found = check(&folder, &[]);
     assert_eq!(found.len(), 5, "{found:?}");
     assert!(found[0].starts_with("server.tls_certificate: none.crt: No such file"), "{found:?}");
     assert!(found[1].starts_with("server.tls_key: none.key: No such file"), "{found:?}");
-    assert!(found[2] == "database.url: postgres://: only sqlite://PATH is supported", "{found:?}");
+    let only = "only sqlite://PATH and postgres://USER@HOST/DATABASE are supported";
+    assert_eq!(found[2], format!("database.url: mysql://: {only}"), "{found:?}");
     assert!(found[3].starts_with("server.tls_listen: ") && found[4].starts_with("server.listen: "), "{found:?}");
 
     folder.configure(&format!("[server]\nlisten = \"{taken}\"\n[metrics]\nlisten = \"{taken}\""));

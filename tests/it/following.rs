@@ -160,6 +160,20 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 30, ..ProptestConfig::default() })]
+    #[test]
+    fn a_follower_sees_all_that_is_his_and_nothing_else_on_postgres(
+        steps in prop::collection::vec(step(), 1..60), after in 0..30i64, messages in 1..9usize
+    ) {
+        for nodes in [1, 2] {
+            if let Some(place) = Place::postgres(nodes) {
+                crate::stores::run(walk(place, steps.clone(), after, messages));
+            }
+        }
+    }
+}
+
 /// Eight send at once while the index is written all the time, and one of them follows: each message once, in the order
 /// of the numbers, and none that comes later has a number below one that was seen.
 async fn no_cursor_passes_a_message_that_comes_later(place: Place) {

@@ -342,21 +342,35 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 300, ..ProptestConfig::default() })]
     #[test]
     fn each_member_gets_each_message_once(steps in prop::collection::vec(step(), 20..60)) {
-        block_on(async {
-            let mut world = World::new(Place::sqlite()).await;
-            for step in steps {
-                world.step(step).await;
-            }
-            world.check().await;
-            world.step(Step::Crash).await;
-            world.check().await;
-            world.verify().await;
-            world.check().await;
-            world.drain().await;
-            world.check().await;
-            world.verify().await;
-        });
+        block_on(walk(Place::sqlite(), steps));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 30, ..ProptestConfig::default() })]
+    #[test]
+    fn each_member_gets_each_message_once_on_postgres(steps in prop::collection::vec(step(), 20..60)) {
+        for nodes in [1, 2] {
+            if let Some(place) = Place::postgres(nodes) {
+                crate::stores::run(walk(place, steps.clone()));
+            }
+        }
+    }
+}
+
+async fn walk(place: Place, steps: Vec<Step>) {
+    let mut world = World::new(place).await;
+    for step in steps {
+        world.step(step).await;
+    }
+    world.check().await;
+    world.step(Step::Crash).await;
+    world.check().await;
+    world.verify().await;
+    world.check().await;
+    world.drain().await;
+    world.check().await;
+    world.verify().await;
 }
 
 /// A group with a reader whose inbox is full: the others get all, and he what there was room for, whatever happens.

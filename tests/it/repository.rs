@@ -14,7 +14,7 @@ use chatd::internals::repository::{
     StoreOptions,
 };
 use chatd::internals::transport::confirmation::{QUIET_AFTER_END, Unconfirmed};
-use chatd::model::{Label, MessageId, SessionId, Timestamp, UserId, Username};
+use chatd::model::{Label, MessageId, Timestamp, UserId, Username};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -87,7 +87,7 @@ pub fn texts(delivery: &Delivery) -> Vec<&str> {
 
 /// When this is answered, the writer has done all that it was given before.
 pub async fn settle(repository: &impl Opened) {
-    repository.store().end_session(SessionId(0)).await.expect("the store works");
+    repository.store().confirmed().await.expect("the store works");
 }
 
 /// In memory where there is such a file system: hundreds of commits are made, and what is proven is not fsync.
@@ -270,17 +270,31 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 30, max_shrink_iters: 300, ..ProptestConfig::default() })]
     #[test]
     fn nothing_is_lost_or_handed_out_twice(steps in prop::collection::vec(step(), 20..60)) {
-        block_on(async {
-            let mut world = World::new(Place::sqlite()).await;
-            for step in steps {
-                world.step(step).await;
-            }
-            world.check_count().await;
-            world.step(Step::Crash).await;
-            world.check_count().await;
-            world.drain().await;
-        });
+        block_on(walk(Place::sqlite(), steps));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 30, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_is_lost_or_handed_out_twice_on_postgres(steps in prop::collection::vec(step(), 20..60)) {
+        for nodes in [1, 2] {
+            if let Some(place) = Place::postgres(nodes) {
+                crate::stores::run(walk(place, steps.clone()));
+            }
+        }
+    }
+}
+
+async fn walk(place: Place, steps: Vec<Step>) {
+    let mut world = World::new(place).await;
+    for step in steps {
+        world.step(step).await;
+    }
+    world.check_count().await;
+    world.step(Step::Crash).await;
+    world.check_count().await;
+    world.drain().await;
 }
 
 async fn mail_is_in_order_on_both_sides_of_the_watermark(place: Place) {

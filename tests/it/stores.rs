@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::internals::repository::{self, Repository, StoreOptions};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
+use crate::cluster::Cluster;
 use crate::repository::{crash, quick_folder};
 
 /// Makes a test of each of these functions for each kind of store.
@@ -19,6 +22,24 @@ macro_rules! on_every_store {
                 crate::stores::run(super::$test(crate::stores::Place::sqlite()));
             })+
         }
+
+        mod on_postgres {
+            $(#[test]
+            fn $test() {
+                if let Some(place) = crate::stores::Place::postgres(1) {
+                    crate::stores::run(super::$test(place));
+                }
+            })+
+        }
+
+        mod on_two_nodes {
+            $(#[test]
+            fn $test() {
+                if let Some(place) = crate::stores::Place::postgres(2) {
+                    crate::stores::run(super::$test(place));
+                }
+            })+
+        }
     };
 }
 pub(crate) use on_every_store;
@@ -27,6 +48,8 @@ pub(crate) use on_every_store;
 pub enum Place {
     /// A directory of its own.
     Sqlite(tempfile::TempDir),
+    /// A database of its own, and how many nodes have it open beside each other.
+    Postgres(&'static Cluster, String, usize),
 }
 
 /// What can be asked as a store.
@@ -63,11 +86,22 @@ impl Deref for Nodes {
     type Target = dyn Repository;
 
     fn deref(&self) -> &(dyn Repository + 'static) {
+        if self.open.len() > 1 {
+            // What one node was given before is done before another is asked: it is not said when that is, else.
+            block_in_place(|| Handle::current().block_on(self.settled()));
+        }
         &*self.open[self.next.fetch_add(1, Ordering::Relaxed) % self.open.len()]
     }
 }
 
 impl Nodes {
+    async fn settled(&self) {
+        for node in &self.open {
+            // One that was closed has settled all.
+            let _ = node.confirmed().await;
+        }
+    }
+
     /// An orderly stop of all.
     pub async fn stop(self) {
         for node in self.open {
@@ -81,15 +115,27 @@ impl Place {
         Place::Sqlite(quick_folder())
     }
 
+    /// `None` where no PostgreSQL is installed.
+    pub fn postgres(nodes: usize) -> Option<Place> {
+        let cluster = Cluster::get()?;
+        Some(Place::Postgres(cluster, cluster.database(), nodes))
+    }
+
     fn url(&self) -> String {
         match self {
+            Place::Postgres(_, url, _) => url.clone(),
             Place::Sqlite(folder) => format!("sqlite://{}", folder.path().join("chat.db").display()),
         }
     }
 
     pub async fn open(&self, options: &StoreOptions) -> Nodes {
-        let store = repository::open(&self.url(), options, Role::Server).await.expect("it opens");
-        Nodes { open: vec![store.repository], next: AtomicUsize::new(0) }
+        let count = if let Place::Postgres(_, _, nodes) = self { *nodes } else { 1 };
+        let mut open = Vec::new();
+        for _ in 0..count {
+            let store = repository::open(&self.url(), options, Role::Server).await.expect("it opens");
+            open.push(store.repository);
+        }
+        Nodes { open, next: AtomicUsize::new(0) }
     }
 
     /// An orderly stop, and a start.
@@ -107,6 +153,13 @@ impl Place {
                 nodes.stop().await;
                 drop(former);
             }
+            // As if the nodes had stood still for an hour: what they held is others', and they hear it with their next
+            // beat.
+            Place::Postgres(cluster, url, _) => {
+                nodes.settled().await;
+                cluster.sql_at(url, "UPDATE node SET beat_at = beat_at - interval '1 hour'");
+                nodes.stop().await;
+            }
         }
         self.open(options).await
     }
@@ -118,6 +171,13 @@ impl Place {
             Place::Sqlite(folder) => {
                 let found = sqlite::verify::verify(&folder.path().join("chat.db"), options).await;
                 Some(found.expect("it is whole").unread)
+            }
+            Place::Postgres(cluster, url, _) => {
+                let unread = cluster
+                    .sql_at(url, "SELECT coalesce(sum(received - read), 0) FROM mailbox JOIN hand USING (account)");
+                let found = "SELECT count(*) FROM hand CROSS JOIN LATERAL unread_mail(account)";
+                assert_eq!(cluster.sql_at(url, found), unread, "as many are unread as are counted");
+                Some(unread.parse().expect("a number"))
             }
         }
     }

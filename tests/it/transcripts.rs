@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cluster::{Cluster, on};
 use crate::support::{Folder, NO_SESSION, PATIENCE, Server};
 
 /// As the original server was: it did not know the words of the family.
@@ -161,14 +162,25 @@ pub fn replay(case: &Value, address: SocketAddr) -> Result<(), String> {
 pub fn replay_all(cases: &[(String, Value)], settings: impl Fn(&Value) -> String + Sync) -> Vec<String> {
     let template = Folder::new("");
     template.add_three();
+    let folder = |_, case: &Value| {
+        let folder = Folder::new(&settings(case));
+        fs::copy(template.database(), folder.database()).expect("no server holds it");
+        folder
+    };
+    replay_each(cases, folder)
+}
+
+/// The same, each against a server in a folder that is made for it.
+fn replay_each(cases: &[(String, Value)], make: impl Fn(usize, &Value) -> Folder + Sync) -> Vec<String> {
     let (next, failed) = (AtomicUsize::new(0), std::sync::Mutex::new(Vec::new()));
     // Much of a replay is waiting for nothing to come, so more run at once than there are cores.
     thread::scope(|scope| {
         for _ in 0..12 {
             scope.spawn(|| {
-                while let Some((file, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let folder = Folder::new(&settings(case));
-                    fs::copy(template.database(), folder.database()).expect("no server holds it");
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((file, case)) = cases.get(place) else { break };
+                    let folder = make(place, case);
                     let server = Server::start(&folder);
                     if let Err(why) = replay(case, server.address) {
                         failed.lock().expect("no test panics with it").push(format!("{file}: {}: {why}", case["case"]));
@@ -192,6 +204,19 @@ fn held() -> Vec<(String, Value)> {
 #[test]
 fn every_recorded_dialogue_holds_byte_for_byte() {
     let failed = replay_all(&held(), |_| SETTINGS.to_owned());
+    assert!(failed.is_empty(), "{} differ:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn every_recorded_dialogue_holds_byte_for_byte_on_postgres() {
+    let Some(cluster) = Cluster::get() else { return };
+    let template = cluster.database();
+    Folder::new(&on(&template)).add_three();
+    let make = |place, _: &Value| {
+        let settings = format!("{SETTINGS}\n{}", on(&cluster.copy(&template, &format!("dialogue{place}"))));
+        Folder::new(&settings)
+    };
+    let failed = replay_each(&held(), make);
     assert!(failed.is_empty(), "{} differ:\n{}", failed.len(), failed.join("\n"));
 }
 

@@ -12,8 +12,8 @@ use crate::admin::execute;
 use crate::admin::protocol::{AdminCommand, AdminReply, ListedAccount, ListedSession};
 use crate::cli::{open, output};
 use crate::config::Config;
-use crate::repository::sqlite::{Role, database_path};
-use crate::repository::{Repository, RoomInside, Store};
+use crate::repository::sqlite::Role;
+use crate::repository::{Repository, RoomInside, Store, file_of, shown};
 
 /// How long a server may take for one reply.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -21,7 +21,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The way to accounts and sessions.
 pub(crate) struct Administration<'a> {
     config: &'a Config,
-    database: PathBuf,
+    /// `None`: it is on servers, and no command asks a node.
+    database: Option<PathBuf>,
     role: Role,
     /// Opened where no server runs.
     offline: Option<Arc<dyn Repository>>,
@@ -29,7 +30,7 @@ pub(crate) struct Administration<'a> {
 
 impl<'a> Administration<'a> {
     pub(crate) fn new(config: &'a Config) -> anyhow::Result<Administration<'a>> {
-        let database = database_path(&config.database.url)?;
+        let database = file_of(&config.database.url)?;
         Ok(Administration { config, database, role: Role::Admin, offline: None })
     }
 
@@ -41,15 +42,17 @@ impl<'a> Administration<'a> {
     /// Asks one question and gives the reply.
     pub(crate) async fn ask(&mut self, command: AdminCommand) -> anyhow::Result<AdminReply> {
         if self.offline.is_none() {
-            match client::ask(&self.database, command.clone(), LIMIT) {
-                Err(NoAnswer::NoServer(_)) => {
+            match self.database.as_deref().map(|file| client::ask(file, command.clone(), LIMIT)) {
+                None | Some(Err(NoAnswer::NoServer(_))) => {
                     let Store { repository, is_new } = open(self.config, self.role).await?;
                     if is_new {
-                        output::note(format_args!("chatd: made a new database, {}", self.database.display()));
+                        let url = || shown(&self.config.database.url);
+                        let made = self.database.as_ref().map_or_else(url, |file| file.display().to_string());
+                        output::note(format_args!("chatd: made a new database, {made}"));
                     }
                     self.offline = Some(repository);
                 }
-                answer => return Ok(answer?),
+                Some(answer) => return Ok(answer?),
             }
         }
         match &self.offline {
@@ -69,7 +72,8 @@ impl<'a> Administration<'a> {
     /// The living account whose name differs from this in no more than case.
     pub(crate) async fn account(&mut self, name: &str) -> anyhow::Result<Option<ListedAccount>> {
         // A question alone makes no database: the next step may be refused.
-        if self.role == Role::Founder && self.offline.is_none() && !self.database.exists() {
+        if self.role == Role::Founder && self.offline.is_none() && self.database.as_ref().is_some_and(|it| !it.exists())
+        {
             return Ok(None);
         }
         match self.ask(AdminCommand::Account { name: name.to_owned() }).await? {

@@ -17,8 +17,8 @@ use crate::repository::sqlite::backup::Backup;
 use crate::repository::sqlite::copy_sum::{self, CopySum};
 use crate::repository::sqlite::restore::BackupCopy;
 use crate::repository::sqlite::verify::DatabaseFindings;
-use crate::repository::sqlite::{Role, compaction, database_path, restore as replacement, verify as verification};
-use crate::repository::{OpenError, Pace, RoomInside};
+use crate::repository::sqlite::{Role, compaction, restore as replacement, verify as verification};
+use crate::repository::{OpenError, Pace, RoomInside, file_of, shown};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Db {
@@ -64,7 +64,7 @@ pub(crate) enum Db {
 
 impl Db {
     pub(crate) fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
-        let database = database_path(&config.database.url)?;
+        let Some(database) = file_of(&config.database.url)? else { return self.run_on_servers(config) };
         // Root may name files that only root can use. SQLite keeps the owner of the database's files.
         match self {
             Db::Backup { file } => runtime(1)?.block_on(back_up(config, &database, file))?,
@@ -84,6 +84,26 @@ impl Db {
             Db::Prune { compact } => {
                 privileges::become_owner_of(&database)?;
                 runtime(1)?.block_on(prune(config, &database, *compact))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What can be done from here with a database on servers.
+    fn run_on_servers(&self, config: &Config) -> anyhow::Result<ExitCode> {
+        let database = PathBuf::from(shown(&config.database.url));
+        match self {
+            Db::Migrate => runtime(1)?.block_on(migrate(config, &database))?,
+            Db::Prune { compact: false } => runtime(1)?.block_on(prune(config, &database, false))?,
+            Db::Prune { compact: true } => {
+                bail!("PostgreSQL's own vacuum makes room: `chatd db prune` without --compact")
+            }
+            Db::Backup { .. } => bail!("PostgreSQL is copied by its own tools: pg_basebackup, and WAL archiving"),
+            Db::Restore { .. } => {
+                bail!("PostgreSQL is restored by its own tools: from what pg_basebackup made, and the archived WAL")
+            }
+            Db::Verify { .. } => {
+                bail!("PostgreSQL is verified by its own tools: pg_amcheck, and pg_verifybackup for copies")
             }
         }
         Ok(ExitCode::SUCCESS)

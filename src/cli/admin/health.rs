@@ -19,7 +19,7 @@ use crate::cli::serve::certificate::{Notice, date, notice};
 use crate::client::certificate::shown_at;
 use crate::config::Config;
 use crate::release::Release;
-use crate::repository::sqlite::database_path;
+use crate::repository::file_of;
 use crate::transport::tls::Validity;
 
 #[derive(Debug, Args)]
@@ -94,7 +94,7 @@ fn as_json(answer: &HealthAnswer, certificate: Option<&str>) -> String {
 /// Asks at the socket beside the database. Gives its path, and which program answers. `Err(None)`: this user has no
 /// such socket.
 fn ask_as_administrator(config: &Config, limit: Duration) -> Result<(PathBuf, Option<Release>), Option<NoAnswer>> {
-    let database = database_path(&config.database.url).map_err(|_| None)?;
+    let database = file_of(&config.database.url).ok().flatten().ok_or(None)?;
     // A server answers only its own user. So root becomes that user before it asks.
     privileges::become_owner_of(&database).map_err(|_| None)?;
     match client::health(&database, limit) {

@@ -15,7 +15,7 @@ use super::listen::ENDPOINTS;
 use crate::cli::privileges;
 use crate::cli::{options, runtime, storage};
 use crate::config::{BadConfig, Config, LoadedConfig, SYSTEM_FILE};
-use crate::repository::sqlite;
+use crate::repository::{self, sqlite};
 
 #[derive(Debug, Default)]
 pub(crate) struct CheckFindings {
@@ -47,7 +47,10 @@ pub(crate) fn before_reload(loaded: &LoadedConfig) -> CheckFindings {
 /// Addresses are not tried when a setting is wrong: it may have been one of them.
 pub(crate) fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Result<CheckFindings> {
     let config = &loaded.config;
-    let database = sqlite::database_path(&config.database.url);
+    let database = match repository::file_of(&config.database.url) {
+        Ok(None) => return on_servers(loaded, with_addresses),
+        file => file.map(Option::unwrap_or_default),
+    };
     let Ok(path) = &database else {
         // There is no path, so there is no owner: the process stays the user that it is.
         let mut found = before_reload(loaded);
@@ -74,6 +77,16 @@ pub(crate) fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyho
         Ok(()) => found.add(runtime.block_on(sqlite::schema_of(path, &options(config)))),
         Err(bad) => found.mistakes.extend_from_slice(bad.mistakes()),
     }
+    Ok(found)
+}
+
+/// What a start would fail at where the database is on servers.
+fn on_servers(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Result<CheckFindings> {
+    let (mut found, runtime) = (before_reload(loaded), runtime(1)?);
+    if with_addresses {
+        addresses(&loaded.config, &OwnAddresses(Vec::new()), &mut found, &runtime);
+    }
+    found.add(runtime.block_on(repository::reach(&loaded.config.database.url)));
     Ok(found)
 }
 

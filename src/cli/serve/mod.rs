@@ -38,7 +38,7 @@ use crate::config::{BadConfig, Config, LoadedConfig};
 use crate::ops::log_queue::LogQueue;
 use crate::ops::systemd;
 use crate::ops::vital;
-use crate::repository::sqlite::{Role, database_path};
+use crate::repository::sqlite::Role;
 use crate::repository::{self, OpenError, Repository};
 use crate::server::{Dialect, Server, Spoken};
 use crate::transport::tls::Tls;
@@ -83,9 +83,11 @@ impl Serve {
         let mut signals = ServerSignals::new()?;
         let settings_file = settings_file(&loaded);
         let config = loaded.config;
-        storage::can_write(&database_path(&config.database.url).map_err(for_good)?)?;
+        if let Some(file) = repository::file_of(&config.database.url).map_err(for_good)? {
+            storage::can_write(&file)?;
+        }
         let repository = open(&config, Role::Server).await.map_err(for_good)?.repository;
-        info!(database = config.database.url, "{settings_file}");
+        info!(database = repository::shown(&config.database.url), "{settings_file}");
         if self.demo {
             demo::add_accounts(&*repository, &config).await?;
         }
@@ -190,7 +192,8 @@ fn for_good(error: OpenError) -> anyhow::Error {
 
 /// The administrator's own way in. Without it commands go to the database themselves, so a server goes on without it.
 fn open_admin_socket(config: &Config, repository: &Arc<dyn Repository>) -> Option<JoinHandle<()>> {
-    let database = database_path(&config.database.url).ok()?;
+    // Where the database is on servers, commands go to these, and all nodes hear what they change.
+    let database = repository::file_of(&config.database.url).ok().flatten()?;
     match AdminSocket::open(&database) {
         Ok(socket) => {
             info!(path = %socket.path().display(), "listening for administrators");

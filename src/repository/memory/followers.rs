@@ -67,6 +67,20 @@ impl Followers {
         }
     }
 
+    /// Something of these accounts' was read, or by them.
+    pub(crate) fn tell_reads(&self, users: impl IntoIterator<Item = UserId>) {
+        self.each(users, |followed| {
+            followed.reads.fetch_add(1, Ordering::Relaxed);
+            followed.notify.notify_waiters();
+        });
+    }
+
+    /// Everybody looks again, because something may have been missed.
+    pub(crate) fn tell_all(&self) {
+        let users: Vec<UserId> = self.users().keys().copied().collect();
+        self.tell_reads(users);
+    }
+
     fn each(&self, accounts: impl IntoIterator<Item = UserId>, tell: impl Fn(&FollowedAccount)) {
         let users = self.users();
         if !users.is_empty() {

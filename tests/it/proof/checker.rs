@@ -113,6 +113,11 @@ impl Crowd {
 
     /// `senders` and `readers` go to work at this server, until they are stopped or it is gone.
     pub fn work(&self, address: SocketAddr, senders: usize, readers: usize) -> AtWork {
+        self.work_at([address, address], senders, readers)
+    }
+
+    /// The same at two servers: some send at the first and change the groups, and the others read at the second.
+    pub fn work_at(&self, [address, other]: [SocketAddr; 2], senders: usize, readers: usize) -> AtWork {
         let enough = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         // Two connections of one user have no order between them.
@@ -125,7 +130,7 @@ impl Crowd {
             let (crowd, enough) = (self.clone(), enough.clone());
             threads.push(thread::spawn(move || {
                 while !enough.load(Ordering::Relaxed) {
-                    if crowd.read(address, number, &enough).is_none() {
+                    if crowd.read(other, number, &enough).is_none() {
                         return;
                     }
                 }
@@ -133,7 +138,7 @@ impl Crowd {
         }
         for user in 0..FOLLOWERS.min(self.tokens.len()) {
             let (crowd, enough) = (self.clone(), enough.clone());
-            threads.push(thread::spawn(move || _ = crowd.follow(address, user, &enough)));
+            threads.push(thread::spawn(move || _ = crowd.follow(other, user, &enough)));
         }
         let (crowd, stop) = (self.clone(), enough.clone());
         threads.push(thread::spawn(move || _ = crowd.join_and_leave(address, &stop)));

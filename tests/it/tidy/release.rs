@@ -49,7 +49,7 @@ fn what_is_typed_and_pulled_is_of_this_version() {
 #[test]
 fn every_schema_has_its_way_up_and_back() {
     let told: Vec<String> = table(&read("CHANGELOG.md"), "## Schemas").into_iter().map(|row| row[0].clone()).collect();
-    let migrations = files_below(&root().join("migrations"), &["sql"]);
+    let migrations = files_below(&root().join("migrations/sqlite"), &["sql"]);
     let number = |file: &std::path::PathBuf| {
         let name = file.file_name().expect("it is a file").to_str().expect("our names are ASCII");
         name.split('_').next().expect("it has a number").trim_start_matches('0').to_owned()
