@@ -2,13 +2,15 @@
 //! installed, what needs it says SKIPPED.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::fs::chown;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,56 @@ use crate::support::PATIENCE;
 /// Ends the server when the tests' process is gone, whatever ended that: then nobody holds the other end of its input.
 const UNTIL_THE_END: &str =
     "\"$@\" </dev/null & server=$!; read -r line; kill -QUIT $server; wait $server; rm -rf \"$0\"";
+
+/// What PostgreSQL calls its socket.
+const SOCKET: &str = ".s.PGSQL.5432";
+
+/// A way to the server that loses an answer when it is told to: the server has done what it was asked, and who asked
+/// hears nothing but the end of the connection.
+pub struct LossyWay {
+    folder: tempfile::TempDir,
+    losses: Arc<AtomicUsize>,
+}
+
+impl LossyWay {
+    fn to(server: PathBuf) -> LossyWay {
+        let way = LossyWay { folder: quick_folder(), losses: Arc::default() };
+        let listener = UnixListener::bind(way.folder.path().join(SOCKET)).expect("the path is free");
+        let losses = way.losses.clone();
+        // It ends with the process.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = UnixStream::connect(&server) else { continue };
+                let both = || (client.try_clone().expect("a handle"), server.try_clone().expect("a handle"));
+                let (there, back) = (both(), both());
+                thread::spawn(move || pump(there.0, there.1, || false));
+                let (losses, seen) = (losses.clone(), losses.load(Ordering::Relaxed));
+                thread::spawn(move || pump(back.1, back.0, || losses.load(Ordering::Relaxed) > seen));
+            }
+        });
+        way
+    }
+
+    /// The URL of a database on this way.
+    pub fn url(&self, url: &str) -> String {
+        format!("postgres:///{}?host={}&user=chat", name_in(url), self.folder.path().display())
+    }
+
+    /// The next answer on each connection is lost, and the connection with it.
+    pub fn lose(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn pump(mut from: UnixStream, mut to: UnixStream, is_lost: impl Fn() -> bool) {
+    let mut piece = vec![0; 1 << 16];
+    while let Ok(read) = from.read(&mut piece) {
+        if read == 0 || is_lost() || to.write_all(&piece[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
 
 /// A PostgreSQL server.
 pub struct Cluster {
@@ -130,13 +182,13 @@ impl Cluster {
         self.url(name)
     }
 
-    /// Removes a database.
-    pub fn remove(&self, url: &str) {
-        self.sql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", name_in(url)));
-    }
-
     fn url(&self, name: &str) -> String {
         format!("postgres:///{name}?host={}&user=chat", self.folder.display())
+    }
+
+    /// A way to the server on which answers can be lost.
+    pub fn lossy_way(&self) -> LossyWay {
+        LossyWay::to(self.folder.join(SOCKET))
     }
 
     /// What SQL says in the database of this name.

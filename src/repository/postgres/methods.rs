@@ -111,6 +111,7 @@ impl PostgresRepository {
     async fn leave_cluster(&self) -> Result<(), Error> {
         self.is_closed.store(true, Ordering::Relaxed);
         drop(self.sends.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.writer.close();
         self.writer.wait().await;
         self.settled().await.or_else(|error| if self.settling.is_none() { Ok(()) } else { Err(error) })?;
         self.stop.cancel();
