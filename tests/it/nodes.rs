@@ -107,7 +107,7 @@ fn a_node_that_stood_still_confirms_nothing_that_is_anothers_now() {
     one.freeze();
     // The other takes over when the database's clock says that the first is dead.
     let begun = Instant::now();
-    let mut holder = loop {
+    let holder = loop {
         let mut client = other.connect();
         let reply = client.ask(&inbox);
         if reply != EMPTY {
@@ -121,10 +121,10 @@ fn a_node_that_stood_still_confirms_nothing_that_is_anothers_now() {
     // The next request on its connection says that the reply came: too late, it is not this node's any more.
     assert!(henderson.ask(&format!("show {hendersons}")).contains("OK"));
     assert_eq!(henderson.ask(&inbox), EMPTY, "the other node's reader has it");
-    // That one has not said that it came.
-    holder.stream.get_mut().shutdown(std::net::Shutdown::Both).expect("it is open");
-    drop(holder);
+    // That one's reader has not said that it came.
+    other.kill();
     assert_eq!(texts(&until_not(&one, &inbox, EMPTY)), ["text"]);
+    drop(holder);
     // The node that stood still is one again: it takes and hands out.
     assert_eq!(one.connect().ask(&format!("send {messis} henderson again")), SENT);
 }
@@ -242,7 +242,7 @@ fn commands_work_on_servers_and_say_what_is_not_theirs() {
         serde_json::from_str(&folder.done(&["user", "list", "--json"], "")).expect("it is JSON");
     assert_eq!(listed.as_array().map(Vec::len), Some(3));
     assert!(folder.done(&["session", "list"], "").contains("messi"));
-    let health = folder.run(&["--set", &format!("server.listen=\"{}\"", server.address), "health"], "");
+    let health = folder.run(&["--set", &format!("server.listen={}", server.address), "health"], "");
     assert!(health.status.success(), "{}", folder.complaint(&health));
     let address = address_in(&server.log(), "listening for Prometheus").expect("it is logged");
     let shown = numbers(address);
