@@ -14,6 +14,9 @@
 //!   that is bytes already, up to as much of `limits.buffered_reply_bytes` as stays free beside it. The deadline is the
 //!   same. They are given back when they are written; when the session is revoked, the connection ends.
 //! - A body of a request of HTTP beyond [`HTTP_SHORT_BODY`]: as a long request line; the deadline is 30 seconds.
+//! - A file that comes as a body of HTTP: the account is charged for three pieces of it, as for a long request line. It
+//!   is to come as fast as replies are to be taken.
+//! - A file on its way out: as an answer with more text than fits into [`UNCHARGED`], for two pieces of it.
 //! - An answer of the HTTP API with more text than fits into [`UNCHARGED`]: as long replies, for all that it takes
 //!   while it is made and written. Long ones are made in turns, as pieces of long replies are.
 //! - Requests that were not taken: the connection has one read of them, without a deadline, as they cost no more. They

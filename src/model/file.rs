@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 /// The longest name of a file, in bytes.
 const NAME_BYTES: usize = 255;
 /// Bytes of one piece of a file; a multiple of three, so that pieces are base64 by themselves.
-const PIECE: usize = 192 << 10;
+pub const FILE_PIECE: usize = 192 << 10;
 /// What a piece is in base64.
-const PIECE_WORD: usize = PIECE / 3 * 4;
+const PIECE_WORD: usize = FILE_PIECE / 3 * 4;
 
 /// A name that opens no other folder: what stands behind the last slash, of either kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl<'a> FileWord<'a> {
 
     /// The bytes, piece by piece.
     pub fn pieces(self) -> impl Iterator<Item = Vec<u8>> + 'a {
-        let size = if self.spelling == FileSpelling::Plain { PIECE } else { PIECE_WORD };
+        let size = if self.spelling == FileSpelling::Plain { FILE_PIECE } else { PIECE_WORD };
         self.inside.as_bytes().chunks(size).map(move |chunk| match self.spelling {
             FileSpelling::Plain => chunk.to_vec(),
             _ => decode(chunk).unwrap_or_default(),
@@ -152,7 +152,7 @@ fn is_base64(text: &str) -> bool {
     let last = chunks.len().saturating_sub(1);
     chunks.enumerate().all(|(place, chunk)| {
         decode(chunk).is_some_and(|bytes| {
-            (place == last || bytes.len() == PIECE) && Base64::encode_string(&bytes).as_bytes() == chunk
+            (place == last || bytes.len() == FILE_PIECE) && Base64::encode_string(&bytes).as_bytes() == chunk
         })
     })
 }
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn every_word_comes_back_as_it_came() {
-        let long = Base64::encode_string(&vec![7; 3 * PIECE + 5]);
+        let long = Base64::encode_string(&vec![7; 3 * FILE_PIECE + 5]);
         let inner_end = format!("{}AA==AAAA", "A".repeat(PIECE_WORD - 4));
         let words = [
             ("b'aGFsbw=='", FileSpelling::PythonBase64),
@@ -194,7 +194,7 @@ mod tests {
             let parsed = FileWord::parse(word);
             let pieces: Vec<Vec<u8>> = parsed.pieces().collect();
             assert_eq!(parsed.spelling, spelling, "{:.40}", word);
-            assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
+            assert!(pieces.iter().all(|piece| piece.len() <= FILE_PIECE));
             assert_eq!(spelling.word(pieces.iter().map(Vec::as_slice)), word);
             assert_eq!(FileSpelling::numbered(spelling.number()), spelling);
         }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub(crate) use self::address::AddressRange;
-pub use self::file::{FileName, FileSpelling, FileWord};
+pub use self::file::{FILE_PIECE, FileName, FileSpelling, FileWord};
 pub use self::name::{
     BadAccount, BadLabel, BadUsername, LABEL_CHARACTERS, Label, LookupName, USERNAME_BYTES, Username,
 };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Answer, NewMessage, PerMessage, SendResult};
-use crate::model::{FileId, FileName, FileSpelling, MessageId, UserId};
+use crate::model::{FileId, FileName, FileSpelling, MessageId, SendKey, UserId};
 
 /// A file to be stored.
 #[derive(Clone, Debug)]
@@ -15,9 +15,9 @@ pub struct NewFile {
     pub name: FileName,
     /// How the sender wrote its bytes.
     pub spelling: FileSpelling,
-    /// How many there are.
+    /// How many there are, as far as that is known.
     pub bytes: u64,
-    /// Their SHA-256.
+    /// Their SHA-256, as far as that is known.
     pub sha256: [u8; 32],
 }
 
@@ -68,6 +68,8 @@ pub trait FileRepository {
     fn add_file(&self, file: NewFile) -> Answer<'_, FileId>;
     /// Stores a piece of it; they are counted from 0.
     fn add_file_piece(&self, file: FileId, place: u32, data: Arc<[u8]>) -> Answer<'_, ()>;
+    /// Says how many bytes a file came to have, and their SHA-256.
+    fn finish_file(&self, file: FileId, bytes: u64, sha256: [u8; 32]) -> Answer<'_, ()>;
     /// Removes a file, unless a message brings it.
     fn remove_file(&self, file: FileId) -> Answer<'_, ()>;
     /// Queues messages that bring a file of so many bytes. For each message these bytes count as its text does.
@@ -77,6 +79,13 @@ pub trait FileRepository {
         file: FileId,
         bytes: u64,
     ) -> Answer<'_, PerMessage<SendResult>>;
+    /// The same for one message under a key of its sender's. Where that sender has sent one under the same key in the
+    /// last seven days, nothing is queued, and the answer is that message.
+    fn send_file_once(&self, message: NewMessage, key: SendKey, file: FileId, bytes: u64) -> Answer<'_, SendResult>;
+    /// The message that `sender` has sent under a key in the last seven days.
+    fn sent_under(&self, sender: UserId, key: SendKey) -> Answer<'_, Option<MessageId>>;
+    /// A file that `reader` sent, or that was sent to `reader` or to a group while he was in it.
+    fn file_seen_by(&self, reader: UserId, file: FileId) -> Answer<'_, Option<SentFile>>;
     /// The files that these messages bring. `reader` asks.
     fn files_of(&self, reader: UserId, messages: Vec<MessageId>) -> Answer<'_, Vec<ReceivedFile>>;
     /// Files that were sent to `reader`, or to a group while he was in it, newest first.

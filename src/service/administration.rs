@@ -27,6 +27,11 @@ pub(crate) struct AccountSettings {
 }
 
 impl Service {
+    /// Whether the store takes messages and finds them.
+    pub async fn is_healthy(&self) -> bool {
+        self.repository.status().await.is_ok_and(|status| status.has_room)
+    }
+
     /// Makes an account where there is none at all, which may administer. `false`: there is one.
     pub(crate) async fn add_first_account(&self, peer: &Peer, account: NewAccount) -> Result<bool, Refusal> {
         let user = self.with_hash(peer, account).await?;

@@ -13,6 +13,7 @@ mod people;
 mod push;
 mod register;
 mod tokens;
+mod uploads;
 mod wait;
 
 use std::convert::Infallible;
@@ -33,6 +34,7 @@ pub(crate) use self::groups::{GroupProfile, MemberProfile};
 use self::inbox::Handout;
 pub use self::register::RegisterRule;
 pub(crate) use self::tokens::TokenRequest;
+pub(crate) use self::uploads::{FileSend, UploadBegin};
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::model::{Label, MessageId, SendKey, SessionId, Token};
@@ -40,7 +42,7 @@ use crate::ops::metrics::Tally;
 use crate::protocol::{Command, Refusal, Reply, Send};
 use crate::repository::{self, GroupLimits, NewMessage, Repository, SendResult};
 pub(crate) use crate::repository::{
-    EndedSession, Following, Lease, PerMessage, PushSubscription, Session, StoredSession,
+    EndedSession, Following, Lease, PerMessage, PushSubscription, SentFile, Session, StoredSession,
 };
 
 /// What an administrator may set; changes take effect with the next request.
@@ -306,11 +308,6 @@ impl Service {
     /// How much text one reply has at the most, in bytes, unless a single message is longer.
     pub fn reply_bytes(&self) -> u64 {
         self.rules().inbox_reply_bytes
-    }
-
-    /// Whether the store takes messages and finds them.
-    pub async fn is_healthy(&self) -> bool {
-        self.repository.status().await.is_ok_and(|status| status.has_room)
     }
 
     /// Ends the sessions that were idle for too long.

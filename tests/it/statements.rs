@@ -352,6 +352,21 @@ async fn files() {
     assert_eq!(repository.files_sent_to(users[0], all).await.expect("the store works"), []);
     let piece = repository.file_piece(users[1], added[0], 0).await.expect("the store works");
     assert_eq!(piece.as_deref(), Some(&b"x"[..]));
+    let (key, sent) = (SendKey::parse("key").expect("it is one"), found[0].message);
+    assert_eq!(repository.sent_under(users[0], key.clone()).await.expect("the store works"), None);
+    let again = message(users[0], users[1], "");
+    let once = repository.send_file_once(again.clone(), key.clone(), added[0], 1).await.expect("the store works");
+    let SendResult::Stored { id, .. } = once else { panic!("{once:?}") };
+    assert_eq!(repository.send_file_once(again, key.clone(), added[1], 1).await.expect("the store works"), once);
+    assert_eq!(repository.sent_under(users[0], key).await.expect("the store works"), Some(id));
+    assert!(id > sent, "another message brings it, too");
+    repository.finish_file(added[0], 1, [7; 32]).await.expect("the store works");
+    for user in &users {
+        let seen = repository.file_seen_by(*user, added[0]).await.expect("the store works").expect("it was sent");
+        assert_eq!(seen.sha256, [7; 32]);
+    }
+    assert_eq!(repository.file_seen_by(UserId(999), added[0]).await.expect("the store works"), None);
+    assert_eq!(repository.file_seen_by(users[0], added[1]).await.expect("the store works"), None);
     // One that a message brings stays.
     repository.remove_file(added[0]).await.expect("the store works");
     repository.remove_file(added[1]).await.expect("the store works");

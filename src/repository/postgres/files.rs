@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::delivery::limit;
-use super::{PostgresRepository, unavailable};
-use crate::model::{FileId, FileSpelling, MessageId, UserId};
+use super::{PostgresRepository, closed, unavailable};
+use crate::model::{FileId, FileSpelling, MessageId, SendKey, UserId};
 use crate::repository::{
     Answer, Error, FileQuery, FileRepository, NewFile, NewMessage, PerMessage, ReceivedFile, SendResult, SentFile,
 };
@@ -12,6 +12,7 @@ use crate::repository::{
 const ADD: &str = "INSERT INTO file (sender, name, media_type, spelling, bytes, sha256, created_at)
     VALUES ($1, $2, $3, $4, $5, $6, now_ms()) RETURNING id";
 const ADD_PIECE: &str = "INSERT INTO file_piece (file, place, data) VALUES ($1, $2, $3)";
+const FINISH: &str = "UPDATE file SET bytes = $2, sha256 = $3 WHERE id = $1";
 /// One that no message brings.
 const REMOVE: &str = "WITH gone AS (DELETE FROM file f
         WHERE f.id = $1 AND NOT EXISTS (SELECT 1 FROM message m WHERE m.file = f.id) RETURNING f.id)
@@ -34,6 +35,12 @@ const SENT_TO: &str = "SELECT m.id, m.sender, f.id, f.name, f.media_type, f.spel
     WHERE ($2::bigint IS NULL OR f.id = $2) AND ($3::text IS NULL OR f.name = $3)
         AND ($4::bigint IS NULL OR m.sender = $4)
     ORDER BY m.id DESC LIMIT $5";
+const UNDER_KEY: &str = "SELECT id FROM send_key
+    WHERE sender = $1 AND key = $2 AND sent_at >= now_ms() - 7 * 86400000::bigint";
+const SEEN_BY: &str = "SELECT m.id, m.sender, f.id, f.name, f.media_type, f.spelling, f.bytes, f.sha256
+    FROM file f JOIN message m ON m.file = f.id WHERE f.id = $2 AND (m.sender = $1 OR m.target = $1 OR EXISTS (
+        SELECT 1 FROM membership s WHERE s.member = $1 AND s.grp = m.target
+            AND m.id > s.since AND m.id <= coalesce(s.until, m.id))) LIMIT 1";
 const PIECE: &str = "SELECT data FROM file_piece WHERE file = $1 AND place = $2";
 
 type FileRow = (i64, i64, i64, String, String, i64, i64, Vec<u8>);
@@ -80,6 +87,15 @@ impl FileRepository for PostgresRepository {
         })
     }
 
+    fn finish_file(&self, file: FileId, bytes: u64, sha256: [u8; 32]) -> Answer<'_, ()> {
+        Answer::pending(async move {
+            let mut db = self.connection().await?;
+            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+            let finished = sqlx::query(FINISH).bind(file.0).bind(bytes).bind(&sha256[..]);
+            finished.execute(&mut *db).await.map(drop).map_err(unavailable)
+        })
+    }
+
     fn remove_file(&self, file: FileId) -> Answer<'_, ()> {
         Answer::pending(async move {
             let mut db = self.connection().await?;
@@ -94,6 +110,27 @@ impl FileRepository for PostgresRepository {
         bytes: u64,
     ) -> Answer<'_, PerMessage<SendResult>> {
         Answer::pending(self.queue(messages, None, Some((file, bytes))))
+    }
+
+    fn send_file_once(&self, message: NewMessage, key: SendKey, file: FileId, bytes: u64) -> Answer<'_, SendResult> {
+        Answer::pending(async move {
+            let sent = self.queue([message].into(), Some(key), Some((file, bytes))).await?;
+            sent.first().copied().ok_or_else(closed)
+        })
+    }
+
+    fn sent_under(&self, sender: UserId, key: SendKey) -> Answer<'_, Option<MessageId>> {
+        Answer::pending(async move {
+            let ask = || sqlx::query_scalar(UNDER_KEY).bind(sender.0).bind(key.as_str()).fetch_optional(&self.pool);
+            Ok(self.look(ask).await?.map(MessageId))
+        })
+    }
+
+    fn file_seen_by(&self, reader: UserId, file: FileId) -> Answer<'_, Option<SentFile>> {
+        Answer::pending(async move {
+            let ask = || sqlx::query_as(SEEN_BY).bind(reader.0).bind(file.0).fetch_optional(&self.pool);
+            Ok(self.look(ask).await?.map(|row| received(row).file))
+        })
     }
 
     fn files_of(&self, _: UserId, messages: Vec<MessageId>) -> Answer<'_, Vec<ReceivedFile>> {

@@ -14,6 +14,8 @@ use crate::repository::NewFile;
 pub(super) enum FileChange {
     Add(NewFile),
     AddPiece(FileId, u32, Arc<[u8]>),
+    /// How many bytes it came to have, and their SHA-256.
+    Finish(FileId, u64, [u8; 32]),
     /// One that no message brings.
     Remove(FileId),
     /// Some that nobody can read any more.
@@ -26,6 +28,7 @@ const UNSENT: Duration = Duration::from_secs(24 * 3_600);
 const ADD: &str = "INSERT INTO file (sender, name, media_type, spelling, bytes, sha256, created_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const ADD_PIECE: &str = "INSERT INTO file_piece (file, place, data) VALUES (?1, ?2, ?3)";
+const FINISH: &str = "UPDATE file SET bytes = ?2, sha256 = ?3 WHERE id = ?1";
 const UNSENT_ONE: &str =
     "SELECT id FROM file WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE message.file = file.id)";
 /// Files for which neither sender nor recipient of their messages exists any more. A few at a time, because others
@@ -52,6 +55,11 @@ impl FileChange {
             FileChange::AddPiece(file, place, data) => {
                 let added = sqlx::query(ADD_PIECE).bind(file.0).bind(i64::from(place)).bind(&data[..]);
                 Ok(added.execute(db).await?.rows_affected())
+            }
+            FileChange::Finish(file, bytes, sha256) => {
+                let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+                let finished = sqlx::query(FINISH).bind(file.0).bind(bytes).bind(&sha256[..]);
+                Ok(finished.execute(db).await?.rows_affected())
             }
             FileChange::Remove(file) => {
                 let found = sqlx::query_scalar(UNSENT_ONE).bind(file.0).fetch_all(&mut *db).await?;

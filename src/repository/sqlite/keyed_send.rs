@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use sqlx::SqlitePool;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
-use super::send_keys::{KEPT, SendWaiter};
+use super::send_keys::{Attached, KEPT, SendWaiter};
 use super::writer::Job;
 use super::{SqliteRepository, stopped, unread_log};
 use crate::model::{MessageId, SendKey, Timestamp, UserId};
@@ -32,18 +32,29 @@ impl KeysInHand {
 struct KeyedSend {
     message: NewMessage,
     key: SendKey,
+    file: Option<Attached>,
     now: Timestamp,
     reader: SqlitePool,
     jobs: JobQueue<Job>,
 }
 
 impl SqliteRepository {
+    /// The message that was sent under a key.
+    pub(super) async fn under_key(&self, sender: UserId, key: &SendKey) -> sqlx::Result<Option<MessageId>> {
+        find(&self.logins, sender, key, self.shared.time.now()).await
+    }
+
     /// Queues a message, or gives the one that was sent under the same key.
-    pub(super) async fn send_under_key(&self, message: NewMessage, key: SendKey) -> Result<SendResult, Error> {
+    pub(super) async fn send_under_key(
+        &self,
+        message: NewMessage,
+        key: SendKey,
+        file: Option<Attached>,
+    ) -> Result<SendResult, Error> {
         let _turn = self.long_sends.turn(std::slice::from_ref(&message)).await;
         let (in_hand, place) = (self.keys_in_hand.clone(), (message.sender, key.clone()));
         let now = self.shared.time.now();
-        let work = KeyedSend { message, key, now, reader: self.logins.clone(), jobs: self.jobs.clone() };
+        let work = KeyedSend { message, key, file, now, reader: self.logins.clone(), jobs: self.jobs.clone() };
         // The client may go away and ask again on another connection. So the key stays noted until the writer has
         // answered.
         let sent = tokio::spawn(async move {
@@ -62,15 +73,20 @@ impl SqliteRepository {
     }
 }
 
+/// The message that was sent under a key and is not too old.
+async fn find(reader: &SqlitePool, sender: UserId, key: &SendKey, now: Timestamp) -> sqlx::Result<Option<MessageId>> {
+    let found = sqlx::query_scalar(FIND).bind(sender.0).bind(key.as_str()).bind(now.before(KEPT).0);
+    Ok(found.fetch_optional(reader).await?.map(MessageId))
+}
+
 impl KeyedSend {
     async fn carry_out(self) -> Result<SendResult, Error> {
-        let since = self.now.before(KEPT);
-        let found = sqlx::query_scalar(FIND).bind(self.message.sender.0).bind(self.key.as_str()).bind(since.0);
-        if let Some(id) = found.fetch_optional(&self.reader).await.map_err(unread_log)? {
-            return Ok(SendResult::Stored { id: MessageId(id), not_delivered: 0 });
+        let found = find(&self.reader, self.message.sender, &self.key, self.now).await;
+        if let Some(id) = found.map_err(unread_log)? {
+            return Ok(SendResult::Stored { id, not_delivered: 0 });
         }
         let (answer, queued) = oneshot::channel();
-        let waiter = SendWaiter { key: Some(self.key), file: None, answer };
+        let waiter = SendWaiter { key: Some(self.key), file: self.file, answer };
         self.jobs.push(Job::Send([self.message].into(), waiter)).await.map_err(|_| stopped())?;
         let queued = queued.await.map_err(|_| stopped())??;
         queued.first().copied().ok_or_else(stopped)

@@ -121,7 +121,7 @@ impl Repository for SqliteRepository {
     }
 
     fn send_once(&self, message: NewMessage, key: SendKey) -> Answer<'_, SendResult> {
-        Answer::pending(self.send_under_key(message, key))
+        Answer::pending(self.send_under_key(message, key, None))
     }
 
     fn lease(&self, recipient: UserId, want: InboxQuery) -> Answer<'_, Delivery> {

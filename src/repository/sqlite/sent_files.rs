@@ -10,7 +10,7 @@ use super::file_changes::FileChange;
 use super::send_keys::{Attached, SendWaiter};
 use super::writer::Job;
 use super::{SqliteRepository, stopped, unread_log};
-use crate::model::{FileId, FileSpelling, MessageId, UserId};
+use crate::model::{FileId, FileSpelling, MessageId, SendKey, UserId};
 use crate::repository::{
     Answer, Error, FileQuery, FileRepository, NewFile, NewMessage, PerMessage, ReceivedFile, SendResult, SentFile,
 };
@@ -25,6 +25,10 @@ const SENT_TO: &str = "SELECT m.id, m.sender, f.id, f.name, f.media_type, f.spel
     JOIN file f ON f.id = m.file
     WHERE (?2 IS NULL OR f.id = ?2) AND (?3 IS NULL OR f.name = ?3) AND (?4 IS NULL OR m.sender = ?4)
     ORDER BY m.id DESC LIMIT ?5";
+const SEEN_BY: &str = "SELECT m.id, m.sender, f.id, f.name, f.media_type, f.spelling, f.bytes, f.sha256
+    FROM file f JOIN message m ON m.file = f.id WHERE f.id = ?2 AND (m.sender = ?1 OR m.target = ?1 OR EXISTS (
+        SELECT 1 FROM membership s WHERE s.member = ?1 AND s.grp = m.target
+            AND m.id > s.since AND m.id <= coalesce(s.until, m.id))) LIMIT 1";
 const PIECE: &str = "SELECT data FROM file_piece WHERE file = ?1 AND place = ?2";
 
 type FileRow = (i64, i64, i64, String, String, i64, i64, Vec<u8>);
@@ -62,6 +66,12 @@ impl SqliteRepository {
         Ok(rows.into_iter().map(received).collect())
     }
 
+    async fn seen_by(&self, reader: UserId, file: FileId) -> sqlx::Result<Option<SentFile>> {
+        let mut db = self.readers.turn(reader).await?;
+        let row: Option<FileRow> = sqlx::query_as(SEEN_BY).bind(reader.0).bind(file.0).fetch_optional(db.db()).await?;
+        Ok(row.map(|row| received(row).file))
+    }
+
     async fn piece_of(&self, reader: UserId, file: FileId, place: u32) -> sqlx::Result<Option<Vec<u8>>> {
         let mut db = self.readers.turn(reader).await?;
         sqlx::query_scalar(PIECE).bind(file.0).bind(i64::from(place)).fetch_optional(db.db()).await
@@ -80,6 +90,11 @@ impl FileRepository for SqliteRepository {
         Answer::pending(async move { self.rows(Change::File(FileChange::AddPiece(file, place, data))).await.map(drop) })
     }
 
+    fn finish_file(&self, file: FileId, bytes: u64, sha256: [u8; 32]) -> Answer<'_, ()> {
+        let change = Change::File(FileChange::Finish(file, bytes, sha256));
+        Answer::pending(async move { self.rows(change).await.map(drop) })
+    }
+
     fn remove_file(&self, file: FileId) -> Answer<'_, ()> {
         Answer::pending(async move { self.rows(Change::File(FileChange::Remove(file))).await.map(drop) })
     }
@@ -96,6 +111,18 @@ impl FileRepository for SqliteRepository {
             self.jobs.push(Job::Send(messages, waiter)).await.map_err(|_| stopped())?;
             queued.await.map_err(|_| stopped())?
         })
+    }
+
+    fn send_file_once(&self, message: NewMessage, key: SendKey, file: FileId, bytes: u64) -> Answer<'_, SendResult> {
+        Answer::pending(self.send_under_key(message, key, Some(Attached { file, bytes })))
+    }
+
+    fn sent_under(&self, sender: UserId, key: SendKey) -> Answer<'_, Option<MessageId>> {
+        Answer::pending(async move { self.under_key(sender, &key).await.map_err(unread_log) })
+    }
+
+    fn file_seen_by(&self, reader: UserId, file: FileId) -> Answer<'_, Option<SentFile>> {
+        Answer::pending(async move { self.seen_by(reader, file).await.map_err(unread_log) })
     }
 
     fn files_of(&self, reader: UserId, messages: Vec<MessageId>) -> Answer<'_, Vec<ReceivedFile>> {

@@ -43,8 +43,9 @@ pub(super) async fn list(
     let held = reply.held();
     match reply {
         Reply::Conversations(Conversations { list, next }) => {
+            let files = state.service.sent_files_of(me.id, list.iter().map(|entry| &entry.newest)).await?;
             let spell = move || {
-                let list: Vec<Value> = list.iter().map(|entry| conversation(&me.username, entry)).collect();
+                let list: Vec<Value> = list.iter().map(|entry| conversation(&me.username, entry, &files)).collect();
                 json!({ "conversations": list, "next": next.map(|id| id.0) })
             };
             asker.from.answer(payer, held, spell).await
@@ -86,8 +87,9 @@ pub(super) async fn messages(
     let held = reply.held();
     match reply {
         Reply::History(list) => {
+            let files = state.service.sent_files_of(me.id, list.iter()).await?;
             let spell = move || {
-                let list: Vec<Value> = list.iter().map(|entry| message(&me.username, entry)).collect();
+                let list: Vec<Value> = list.iter().map(|entry| message(&me.username, entry, &files)).collect();
                 match next {
                     None => json!({ "messages": list }),
                     Some(next) => json!({ "messages": list, "next": next.map(|id| id.0) }),
@@ -199,7 +201,7 @@ async fn send_text(
 }
 
 /// When a message of the asker's was accepted, unless it is gone.
-async fn time_of(state: &WebState, asker: &Asker, id: MessageId) -> Result<Option<Timestamp>, WebError> {
+pub(super) async fn time_of(state: &WebState, asker: &Asker, id: MessageId) -> Result<Option<Timestamp>, WebError> {
     let just_before = Some(MessageId(id.0 - 1));
     let asked = FollowRequest { after: just_before, at_most: Duration::ZERO, reads: None };
     let peer = Peer { reply_bytes: 1, ..asker.from.peer };

@@ -39,7 +39,7 @@ struct Waiting {
 
 impl WritePatience {
     /// When who has kept us waiting since then, and has taken so much, is waited for no longer.
-    fn ends(self, since: Instant, taken: usize) -> Instant {
+    pub(super) fn ends(self, since: Instant, taken: usize) -> Instant {
         let for_these = Duration::from_secs(taken as u64 / u64::from(self.min_bytes_per_second.max(1)));
         (since + self.most + for_these).min(Instant::now() + self.most)
     }

@@ -165,6 +165,8 @@ impl From<Refusal> for WebError {
             Refusal::TooManyTokens => ErrorCode::TooManyTokens,
             Refusal::UnknownSession => ErrorCode::NotFound,
             Refusal::DirectoryOff => ErrorCode::DirectoryOff,
+            Refusal::NoSuchFile => ErrorCode::NotFound,
+            Refusal::FileTooLarge { .. } => return ErrorCode::TooLarge.because(refusal.words().unwrap_or_default()),
             Refusal::BadNewPassword(_) | Refusal::BadDisplayName(_) => {
                 return ErrorCode::Malformed.because(refusal.words().unwrap_or_default());
             }
@@ -181,8 +183,6 @@ impl From<Refusal> for WebError {
             | Refusal::Malformed
             | Refusal::BadKey
             | Refusal::UserExists
-            | Refusal::NoSuchFile
-            | Refusal::FileTooLarge { .. }
             | Refusal::BadAccount(_)
             | Refusal::NotPrivate
             | Refusal::NotANumber(_)

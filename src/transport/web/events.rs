@@ -25,7 +25,7 @@ use super::connection::HttpConnection;
 use super::conversations::token_of;
 use super::error::{ErrorCode, WebError};
 use super::shares::StreamPermit;
-use super::spelling::{conversation, message};
+use super::spelling::{Files, conversation, message};
 use crate::charge::Payer;
 use crate::model::{MessageId, SendKey, Token, Username};
 use crate::protocol::{Command, ConversationEntry, Conversations, FollowReply, HistoryEntry, Reply};
@@ -174,11 +174,14 @@ impl EventStream {
         drop(following);
         let list = self.conversations(caller).await;
         let text = text_of(list.iter().map(|entry| &entry.newest));
+        let files = self.files(list.iter().map(|entry| &entry.newest)).await;
+        let file_bytes = self.state.service.file_bytes();
         let (form, me, after) = (self.form, self.me.clone(), self.after);
         let spell = move |out: &mut Vec<u8>| {
-            let list: Vec<Value> = list.iter().map(|entry| conversation(&me, entry)).collect();
+            let list: Vec<Value> = list.iter().map(|entry| conversation(&me, entry, &files)).collect();
             let me = json!({ "name": me.as_str(), "display_name": display_name });
-            form.put(out, "hello", after, json!({ "me": me, "version": VERSION, "conversations": list }));
+            let hello = json!({ "me": me, "version": VERSION, "file_bytes": file_bytes, "conversations": list });
+            form.put(out, "hello", after, hello);
         };
         if !self.make(text, spell, out).await {
             return StreamStep::Over;
@@ -208,10 +211,11 @@ impl EventStream {
         // Without the keys a page takes its own message for one from elsewhere; it finds out by the number.
         let keys: HashMap<MessageId, SendKey> =
             self.state.service.keys_of(&caller, &messages).await.unwrap_or_default().into_iter().collect();
+        let files = self.files(messages.iter()).await;
         let (form, me) = (self.form, self.me.clone());
         let spell = move |out: &mut Vec<u8>| {
             for entry in &messages {
-                let mut spelled = message(&me, entry);
+                let mut spelled = message(&me, entry, &files);
                 if let Some(key) = keys.get(&entry.message.id) {
                     spelled["key"] = key.as_str().into();
                 }
@@ -265,6 +269,12 @@ impl EventStream {
             self.form.put(out, "presence", None, event);
         }
         self.online = online;
+    }
+
+    /// The files that these bring. Without them a page shows an empty message, until it loads anew.
+    async fn files<'a>(&self, entries: impl Iterator<Item = &'a HistoryEntry>) -> Files {
+        let Payer::Account(reader) = self.payer else { return Files::new() };
+        self.state.service.sent_files_of(reader, entries).await.unwrap_or_default()
     }
 
     /// Sets memory aside for events to come, which have no more text than that.

@@ -59,7 +59,8 @@ pub(super) async fn guard(
     };
     let headers = response.headers_mut();
     for (name, value) in ON_ALL {
-        headers.insert(name, value);
+        // A file has a policy of its own, which allows less.
+        headers.entry(name).or_insert(value);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if connection.is_encrypted {

@@ -19,7 +19,7 @@ use super::body::{JsonBody, Parameters};
 use super::conversations::refused;
 use super::error::{ErrorCode, WebError};
 use crate::model::{SessionId, Token};
-use crate::protocol::{Command, Reply, SenderMessages};
+use crate::protocol::{Command, FamilyReply, Reply, SenderMessages};
 use crate::service::{Lease, Need};
 
 /// How long a script has to acknowledge what it was handed.
@@ -88,14 +88,20 @@ pub(super) async fn inbox(
     };
     let Ok(outcome) = state.service.attend(&asker.from.peer, asker.caller, command, stopped).await;
     let held = outcome.reply.held();
-    let senders = match outcome.reply {
-        Reply::Inbox(senders) => senders,
+    let (senders, files) = match outcome.reply {
+        Reply::Inbox(senders) => (senders, Vec::new()),
+        Reply::Family(FamilyReply::Inbox(senders, files)) => (senders, files),
         other => return Err(refused(other)),
     };
     let delivery = outcome.lease.map(|lease| state.deliveries.put(session, lease));
     let told = delivery.clone();
     let spell = move || {
         let mut messages: Vec<(i64, Value)> = senders.iter().flat_map(messages_of).collect();
+        for (id, message) in &mut messages {
+            if let Some(brought) = files.iter().find(|file| file.message.0 == *id) {
+                message["file"] = json!({ "id": brought.id.0, "name": brought.name });
+            }
+        }
         messages.sort_by_key(|(id, _)| *id);
         let messages: Vec<Value> = messages.into_iter().map(|(_, message)| message).collect();
         json!({ "delivery": told, "messages": messages })

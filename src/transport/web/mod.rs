@@ -11,11 +11,13 @@ mod conversations;
 mod deadline;
 mod error;
 mod events;
+mod files;
 mod groups;
 mod headers;
 mod hook;
 mod inbox;
 mod origin;
+mod pieces;
 mod proxies;
 mod push;
 mod reply_charge;
@@ -37,7 +39,7 @@ pub(crate) use self::deadline::WritePatience;
 use self::inbox::Deliveries;
 use self::push::Pushes;
 use self::setup::SetupLink;
-use self::shares::{SendRates, Streams};
+use self::shares::{SendRates, Streams, Uploads};
 use crate::charge::Memory;
 use crate::model::{AddressRange, PushHost, Token};
 use crate::service::Service;
@@ -71,6 +73,7 @@ struct WebState {
     settings: RwLock<Arc<WebSettings>>,
     streams: Arc<Streams>,
     sends: SendRates,
+    uploads: Arc<Uploads>,
     pushes: Pushes,
     deliveries: Arc<Deliveries>,
     setup: SetupLink,
@@ -85,6 +88,7 @@ impl Web {
             settings: RwLock::new(Arc::new(settings)),
             streams: Arc::default(),
             sends: SendRates::default(),
+            uploads: Arc::default(),
             pushes: Pushes::default(),
             deliveries: Arc::default(),
             setup: SetupLink::default(),

@@ -81,7 +81,7 @@ impl ReplyCharge {
     }
 
     /// Changes what is charged, if there is room.
-    fn hold(&self, payer: Payer, bytes: usize) -> bool {
+    pub(super) fn hold(&self, payer: Payer, bytes: usize) -> bool {
         let mut state = self.state();
         let charge = state.charge.get_or_insert_with(|| self.memory.replies.charge_with(payer, self.cut.clone()));
         charge.set(bytes)

@@ -11,7 +11,7 @@ use axum::{Router, middleware};
 use super::WebState;
 use super::error::ErrorCode;
 use super::headers::guard;
-use super::{account, admin, assets, conversations, events, groups, hook, inbox, push, sessions, setup, tokens};
+use super::{account, admin, assets, conversations, events, files, groups, hook, inbox, push, sessions, setup, tokens};
 
 /// Routes as they are added, and their list.
 struct RouteTable {
@@ -70,7 +70,9 @@ fn table() -> RouteTable {
         .get("/api/v1/conversations", conversations::list)
         .get("/api/v1/conversations/{name}/messages", conversations::messages)
         .post("/api/v1/conversations/{name}/messages", conversations::send)
+        .post("/api/v1/conversations/{name}/files", files::send)
         .post("/api/v1/conversations/{name}/read", conversations::read)
+        .get("/api/v1/files/{id}", files::get)
         .get("/api/v1/groups", groups::list)
         .post("/api/v1/groups", groups::create)
         .delete("/api/v1/groups/{name}", groups::delete)

@@ -16,6 +16,8 @@ const USER_STREAMS: usize = 32;
 /// Sends of one account: one each so often, and so many ahead of that.
 const SEND_EVERY: Duration = Duration::from_millis(100);
 const SEND_BURST: u32 = 30;
+/// Files of one account that may be on their way in at once.
+const USER_UPLOADS: usize = 4;
 
 /// Streams, counted.
 #[derive(Debug, Default)]
@@ -75,6 +77,36 @@ impl Drop for StreamPermit {
     }
 }
 
+/// Files on their way in, counted.
+#[derive(Debug, Default)]
+pub(super) struct Uploads(Mutex<HashMap<UserId, usize>>);
+
+/// A file's place in the counts; given up when dropped.
+#[derive(Debug)]
+pub(super) struct UploadPermit {
+    uploads: Arc<Uploads>,
+    user: UserId,
+}
+
+impl Uploads {
+    /// One more file, if there may be one.
+    pub(super) fn enter(self: &Arc<Uploads>, user: UserId) -> Result<UploadPermit, WebError> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(user).or_default();
+        if *count >= USER_UPLOADS {
+            return Err(ErrorCode::Throttled.because("too many files of yours are on their way, wait for one"));
+        }
+        *count += 1;
+        Ok(UploadPermit { uploads: self.clone(), user })
+    }
+}
+
+impl Drop for UploadPermit {
+    fn drop(&mut self) {
+        subtract(&mut self.uploads.0.lock().unwrap_or_else(PoisonError::into_inner), self.user);
+    }
+}
+
 /// When each account's sends so far will be forgotten (the "theoretical arrival time" of GCRA).
 #[derive(Debug, Default)]
 pub(super) struct SendRates(Mutex<SendTimes>);
@@ -126,6 +158,18 @@ mod tests {
         assert!(streams.enter(holder(9)).is_ok());
         held.clear();
         assert!(streams.counts().by_session.is_empty() && streams.counts().by_user.is_empty());
+    }
+
+    #[test]
+    fn four_files_of_an_account_are_on_their_way_at_once() {
+        let uploads = Arc::new(Uploads::default());
+        let mut held: Vec<UploadPermit> = (0..4).map(|_| uploads.enter(UserId(1)).expect("there is room")).collect();
+        assert!(uploads.enter(UserId(1)).is_err(), "four are all");
+        assert!(uploads.enter(UserId(2)).is_ok(), "others have their own");
+        held.pop();
+        assert!(uploads.enter(UserId(1)).is_ok());
+        held.clear();
+        assert!(uploads.0.lock().expect("nobody panics with it").is_empty());
     }
 
     #[test]

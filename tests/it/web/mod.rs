@@ -8,6 +8,7 @@
 //! - `crowd`: many streams
 //! - `curl`: the examples of the document
 //! - `events`: what arrives by itself
+//! - `files`: files in and out, and what tries to break out of one
 //! - `groups`: groups, their members and their mail
 //! - `shares`: what one account or one address can have at once
 //! - `scripts`: tokens with a scope, hooks, the inbox without a stream
@@ -19,6 +20,7 @@ mod conversations;
 mod crowd;
 mod curl;
 mod events;
+pub mod files;
 mod groups;
 mod listener;
 mod push;

@@ -26,6 +26,7 @@ pub(super) use self::routes::{key, subscribe, unsubscribe};
 use self::service::PushAddress;
 use self::vapid::PushKey;
 use super::WebState;
+use super::spelling::Files;
 use crate::model::{MessageId, Timestamp, UserId, Username, visible};
 use crate::protocol::ConversationEntry;
 use crate::service::PushSubscription;
@@ -161,6 +162,7 @@ async fn look(state: &Arc<WebState>, user: UserId, rung: &mut Rung) -> Option<cr
     rung.last.retain(|name, _| waiting.iter().any(|entry| entry.with.username == *name));
     rung.pauses = if is_young { rung.pauses + 1 } else { 0 };
     if !ring.is_empty() {
+        let files = state.service.sent_files_of(user, ring.iter().map(|entry| &entry.newest)).await.ok()?;
         for subscription in state.service.push_subscriptions(user).await.ok()? {
             if !state.streams.has(subscription.session) {
                 ring.iter().for_each(|entry| {
@@ -168,7 +170,7 @@ async fn look(state: &Arc<WebState>, user: UserId, rung: &mut Rung) -> Option<cr
                         state.clone(),
                         user,
                         subscription.clone(),
-                        told(entry, subscription.with_text),
+                        told(entry, &files, subscription.with_text),
                     )))
                 });
             }
@@ -183,11 +185,12 @@ struct PushText {
     text: String,
 }
 
-fn told(entry: &ConversationEntry, with_text: bool) -> PushText {
+fn told(entry: &ConversationEntry, files: &Files, with_text: bool) -> PushText {
     let name = entry.with.username.as_str();
     let mut body = json!({ "conversation": name, "title": visible(&entry.with.display_name), "unread": entry.unread });
     if with_text {
-        let text = entry.newest.message.text.trim();
+        let file = files.get(&entry.newest.message.id).map(|file| visible(&file.name));
+        let text = file.as_deref().unwrap_or_else(|| entry.newest.message.text.trim());
         let short: String = text.chars().take(TEXT_CHARACTERS).collect();
         let short = if short.len() < text.len() { short + "…" } else { short };
         let from = &entry.newest.from;
