@@ -51,7 +51,7 @@ const toPerson = (p) => ({ name: p.name, display: p.display_name || p.name });
 /** @param {any} m @returns {import('./state.js').Message} */
 export function toMessage(m) {
   return { id: m.id, time: toTime(m.time), conversation: m.conversation, from: m.from, display: m.display_name,
-    text: m.text, key: m.key ?? undefined };
+    text: m.text, key: m.key ?? undefined, file: m.file, readBy: m.read_by, of: m.of };
 }
 /** @param {any} c @returns {import('./state.js').Conversation} */
 export function toConversation(c) {
@@ -111,6 +111,10 @@ export async function send(name, text, key) {
   const { id, time } = await post(`conversations/${at(name)}/messages`, { text, key });
   return { id, time: toTime(time) };
 }
+/** Where the bytes of a file are. @param {number} id */
+export const fileUrl = (id) => ROOT + 'files/' + id;
+/** Where a file goes. @param {string} name @param {string} file @param {string} key */
+export const filesUrl = (name, file, key) => `${ROOT}conversations/${at(name)}/files?name=${at(file)}&key=${at(key)}`;
 /** @param {string} name @param {number} upto */
 export const read = (name, upto) => post(`conversations/${at(name)}/read`, { upto });
 /** @param {string} q @returns {Promise<(import('./state.js').Person & {online: boolean})[]>} */
@@ -118,6 +122,36 @@ export async function people(q) {
   const { people: list } = await get('people?q=' + at(q));
   return list.map((/** @type {any} */ p) => ({ ...toPerson(p), online: Boolean(p.online) }));
 }
+
+// ---- groups ----
+
+/** @returns {Promise<import('./state.js').Group[]>} */
+export async function groups() {
+  const { groups: list } = await get('groups');
+  return list.map((/** @type {any} */ g) => ({ ...toPerson(g), owner: g.owner, mine: g.mine, members: g.members }));
+}
+/** @param {string} name @param {string} [part] */
+const group = (name, part = '') => `groups/${at(name)}${part}`;
+/** @param {string} name @param {string} password */
+export const makeGroup = (name, password) => post('groups', { name, password: password || undefined });
+/** @param {string} name @param {string} password */
+export const joinGroup = (name, password) => post(group(name, '/join'), { password: password || undefined });
+/** @param {string} name */
+export const leaveGroup = (name) => post(group(name, '/leave'));
+/** @param {string} name */
+export const deleteGroup = (name) => remove(group(name));
+/** @param {string} name @param {string} display */
+export const renameGroup = (name, display) => post(group(name, '/name'), { display_name: display });
+/** @typedef {import('./state.js').Person & {owner: boolean, online: boolean}} Member */
+/** @param {string} name @returns {Promise<Member[]>} */
+export async function members(name) {
+  const { members: list } = await get(group(name, '/members'));
+  return list.map((/** @type {any} */ m) => ({ ...toPerson(m), owner: m.owner, online: m.online }));
+}
+/** @param {string} name @param {string} user */
+export const invite = (name, user) => post(group(name, '/members'), { name: user });
+/** @param {string} name @param {string} user */
+export const removeMember = (name, user) => remove(group(name, '/members/' + at(user)));
 
 /** Where the stream is. @param {number} after */
 export const eventsUrl = (after) => `${ROOT}events?after=${after}`;

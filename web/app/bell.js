@@ -44,7 +44,7 @@ export async function ring(m) {
     if (!looking()) {
       if (setting.sound.value === 'on') sound();
       if (setting.notify.value === 'on' && !focused.value && window.Notification?.permission === 'granted') {
-        const text = setting.preview.value === 'on' ? oneLine(trimmed(m.text)) : t('a_message');
+        const text = setting.preview.value === 'on' ? oneLine(m.file?.name ?? trimmed(m.text)) : t('a_message');
         await notify(m.conversation, oneLine(m.display || displayName(m.conversation)), text);
       }
     }

@@ -1,17 +1,19 @@
 // One conversation: its head, its messages (log.js) and the box to write in (composer.js).
 import { html, useEffect, useRef } from '../vendor/preact.js';
-import { Back, Notes } from './frame.js';
+import { Back, IconButton, Notes } from './frame.js';
 import { Avatar } from './list.js';
+import { count } from './counts.js';
 import { load } from './live.js';
 import { Composer } from './composer.js';
 import { Log } from './log.js';
-import { conversations, loaded, narrow, online, part, t } from './state.js';
+import { conversations, displayName, go, groups, loaded, narrow, online, part, t } from './state.js';
 import { plain } from './text.js';
 
 /** @param {{name: string}} props */
 export function Screen({ name }) {
-  const conversation = conversations.value.get(name);
-  const display = conversation?.display ?? name;
+  const group = groups.value.get(name);
+  const display = displayName(name);
+  const isGroup = Boolean(group || conversations.value.get(name)?.group);
   const heading = /** @type {{current: any}} */ (useRef(null));
   useEffect(() => {
     if (narrow.value) heading.current?.focus();
@@ -22,14 +24,17 @@ export function Screen({ name }) {
     const { list, newer } = part(name).value;
     if (!list.length || newer) load(name, 'first');
   }, [loaded.value]);
+  useEffect(() => (isGroup ? count(name) : undefined), [isGroup]);
   return html`
     <div class="top">
       ${narrow.value && html`<${Back} />`}
       <${Avatar} name=${name} display=${display} />
       <div class="grow">
         <h1 ref=${heading} tabindex="-1" dir="auto">${plain(display)}</h1>
-        ${online.value.has(name) && html`<p class="sub">${t('online')}</p>`}
+        ${group ? html`<p class="sub">${t('members_n', { n: group.members })}</p>`
+          : online.value.has(name) && html`<p class="sub">${t('online')}</p>`}
       </div>
+      ${group && html`<${IconButton} icon="people" label=${t('members')} onClick=${() => go('#/group/' + encodeURIComponent(name))} />`}
     </div>
     <${Notes} />
     <${Log} name=${name} />

@@ -1,5 +1,6 @@
 // The box to write in. What is typed is kept at each key, by account and conversation.
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
+import { Buttons, Tray, useTray } from './attach.js';
 import { Icon } from './frame.js';
 import * as outbox from './outbox.js';
 import { me, narrow, recall, remember, t } from './state.js';
@@ -26,6 +27,7 @@ export function Composer({ name, display }) {
   const box = /** @type {{current: HTMLTextAreaElement | any}} */ (useRef(null));
   const [empty, setEmpty] = useState(true);
   const [failed, setFailed] = useState('');
+  const tray = useTray(setFailed);
   useEffect(() => {
     box.current.value = recall(draftKey(name));
     typed();
@@ -41,12 +43,19 @@ export function Composer({ name, display }) {
   async function send(e) {
     e?.preventDefault();
     const text = box.current.value.trim();
-    if (!text) return;
+    const files = tray.take();
+    if (!text && !files.length) return;
     box.current.value = '';
     setEmpty(true);
     setFailed('');
+    for (const file of files) {
+      await outbox.put(name, '', file).catch(() => {
+        tray.add([file]);
+        setFailed(t('file_not_kept', { name: plain(file.name) }));
+      });
+    }
     try {
-      await outbox.put(name, text);
+      if (text) await outbox.put(name, text);
     } catch {
       insert(text);
       setFailed(t('not_kept'));
@@ -59,10 +68,14 @@ export function Composer({ name, display }) {
     if (e.key === 'Enter' && !e.shiftKey && !e.ctrlKey && !e.altKey && !e.isComposing && !touch.matches) send(e);
   }
   return html`<form class="composer" onSubmit=${send}>
+    <${Tray} tray=${tray} />
+    <${Buttons} tray=${tray} typing=${!empty} />
     <label class="vh" for="text">${t('message_to', { name: plain(display) })}</label>
     <textarea id="text" ref=${box} rows="1" placeholder=${t('message')} dir="auto" enterkeyhint=${touch.matches ? 'enter' : 'send'}
-      onInput=${typed} onKeyDown=${key} aria-describedby="unkept"></textarea>
-    <button class="send" aria-label=${t('send')} title=${t('send')} aria-disabled=${empty}><${Icon} name="send" /></button>
+      onInput=${typed} onKeyDown=${key} onPaste=${tray.paste}
+      aria-describedby="unkept"></textarea>
+    <button class="send" aria-label=${t('send')} title=${t('send')}
+      aria-disabled=${empty && !tray.files.length}><${Icon} name="send" /></button>
     <p id="unkept" class="wrong" role="alert">${failed}</p>
   </form>`;
 }

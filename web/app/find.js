@@ -60,6 +60,7 @@ export function Screen() {
         <input id="q" ref=${field} type="search" autocomplete="off" autocapitalize="none" spellcheck=${false} value=${q}
           onInput=${(/** @type {any} */ e) => setQ(e.target.value)} />
       </form>
+      <p><a class="link" href="#/newgroup">${t('make_or_join')}</a></p>
       <ul class="convs found">${rows.map((p) => html`<li key=${p.name}>
         <a href=${chatHref(p.name)} onClick=${(/** @type {Event} */ e) => { e.preventDefault(); go(chatHref(p.name), true); }}>
           <${Avatar} name=${p.name} display=${p.display} dot=${/** @type {any} */ (p).online} />

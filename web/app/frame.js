@@ -1,7 +1,7 @@
 // The frame of who is logged in: conversations at the left, what is open at the right; on a phone one at a time. It is what is
 // seen first, so all else is loaded by it.
 import { html, useEffect, useState } from '../vendor/preact.js';
-import { back, chatHref, go, line, narrow, outdated, route, sorted, t } from './state.js';
+import { back, chatHref, go, line, loadInnerWords, narrow, outdated, route, sorted, t } from './state.js';
 
 const PATHS = {
   plus: 'M12 5v14M5 12h14',
@@ -13,12 +13,15 @@ const PATHS = {
   close: 'M6 6l12 12M18 6L6 18',
   people: 'M9 5a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7M3 19c0-3 2.5-5 6-5s6 2 6 5M16 5.5a3.5 3.5 0 0 1 0 6M18 14.5c2 .7 3 2.3 3 4.5',
 };
-/** @param {{name: keyof typeof PATHS}} props */
-export const Icon = ({ name }) => html`<svg viewBox="0 0 24 24" aria-hidden="true"><path d=${PATHS[name]} /></svg>`;
+/** @param {{name?: keyof typeof PATHS, path?: string}} props */
+export const Icon = ({ name, path }) => html`<svg viewBox="0 0 24 24" aria-hidden="true"><path d=${path ?? (name && PATHS[name])} /></svg>`;
 
-/** A round button with a picture. @param {{icon: keyof typeof PATHS, label: string, onClick: () => void, class?: string}} props */
-export const IconButton = ({ icon, label, onClick, class: more = '' }) => html`
-  <button type="button" class=${'icon ' + more} aria-label=${label} title=${label} onClick=${onClick}><${Icon} name=${icon} /></button>`;
+/**
+ * A round button with a picture.
+ * @param {{icon?: keyof typeof PATHS, path?: string, label: string, onClick: () => void, class?: string}} props
+ */
+export const IconButton = ({ icon, path, label, onClick, class: more = '' }) => html`<button type="button" class=${'icon ' + more}
+  aria-label=${label} title=${label} onClick=${onClick}><${Icon} name=${icon} path=${path} /></button>`;
 
 /** The left side. Its rows come with their code. */
 function Side() {
@@ -52,8 +55,9 @@ export function Notes() {
   </div>`;
 }
 
-/** The looks of what is inside the frame. */
-const inner = new Promise((done) => {
+/** The looks and the words of what is inside the frame. */
+const words = loadInnerWords();
+const looks = new Promise((done) => {
   const link = document.createElement('link');
   link.rel = 'stylesheet';
   link.href = new URL('../inner.css', import.meta.url).href;
@@ -70,7 +74,7 @@ function useCode(name) {
   const [, redraw] = useState(0);
   useEffect(() => {
     if (!name || codes[name]) return;
-    Promise.all([import(`./${name}.js`), inner]).then(([module]) => {
+    Promise.all([import(`./${name}.js`), looks, words]).then(([module]) => {
       codes[name] = module.Screen;
       redraw((n) => n + 1);
     }, () => { if (navigator.onLine) location.reload(); });
@@ -83,7 +87,7 @@ function Pane() {
   const { view, name } = route.value;
   const Inside = useCode(view === 'list' ? '' : view);
   return html`<main class="pane" id="main">
-    ${Inside ? html`<${Inside} key=${view + '/' + (view === 'chat' ? name : '')} name=${name} />` : html`
+    ${Inside ? html`<${Inside} key=${view + '/' + (view === 'chat' || view === 'group' ? name : '')} name=${name} />` : html`
       <div class="top">${view !== 'list' && narrow.value && html`<${Back} />`}<h1 class="vh">chatd</h1></div>
       ${!narrow.value && html`<${Notes} />`}
       <div class="empty middle">${view === 'list' && html`<p>${t('choose')}</p>`}</div>`}

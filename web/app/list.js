@@ -10,7 +10,8 @@ export const Avatar = ({ name, display, dot }) => html`
 
 /** The newest message in a line. @param {import('./state.js').Conversation} c */
 function preview(c) {
-  const text = oneLine(trimmed(c.newest?.text ?? ''));
+  if (!c.newest) return t('nothing_said');
+  const text = oneLine(c.newest.file?.name ?? trimmed(c.newest.text));
   if (c.newest?.from === me.value?.name) return t('mine', { text });
   return c.group ? `${oneLine(c.newest?.display || c.newest?.from || '')}: ${text}` : text;
 }
@@ -27,7 +28,7 @@ class Row extends Component {
       <a href=${chatHref(c.name)} aria-current=${here ? 'page' : undefined}>
         <${Avatar} name=${c.name} display=${c.display} dot=${on} />
         <span class="who" dir="auto">${plain(c.display)}</span>
-        <time datetime=${new Date(c.newest.time).toISOString()}>${when(c.newest.time)}</time>
+        ${c.newest ? html`<time datetime=${new Date(c.newest.time).toISOString()}>${when(c.newest.time)}</time>` : html`<span></span>`}
         <span class="last" dir="auto">${preview(c)}</span>
         ${c.unread > 0 && html`<span class="n"><span class="vh">${t('unread')}: </span>${c.unread > 999 ? '999+' : c.unread}</span>`}
       </a></li>`;

@@ -4,8 +4,8 @@ import * as api from './api.js';
 import * as outbox from './outbox.js';
 import * as stream from './stream.js';
 import {
-  WINDOW, changeConversation, conversations, ended, forgetAll, forgetParts, go, loaded, me, moreBefore, online, outdated, part,
-  recall, remember, route, setting, totalUnread,
+  WINDOW, changeConversation, conversations, ended, fileBytes, forgetAll, forgetParts, go, groups, loaded, me, moreBefore, online,
+  outdated, part, recall, remember, route, setting, totalUnread,
 } from './state.js';
 import { oneLine } from './text.js';
 
@@ -65,12 +65,16 @@ export async function refresh() {
       moreBefore.value = next;
       loaded.value = true;
     });
+    await refreshGroups();
   } catch (e) {
     heardEnd(e);
   } finally {
     asking = false;
     for (const [name, data] of meanwhile.splice(0)) on[name]?.(data);
   }
+}
+export async function refreshGroups() {
+  groups.value = new Map((await api.groups()).map((group) => [group.name, group]));
 }
 /** Events that came while the list was asked for: the list may be older than they are. @type {[string, any][]} */
 const meanwhile = [];
@@ -195,6 +199,7 @@ async function tellRead() {
 const on = {
   hello(data) {
     if (version && data.version !== version) outdated.value = true;
+    fileBytes.value = data.file_bytes ?? -1;
     version = data.version;
     if (data.conversations) batch(() => {
       putConversations(data.conversations.map(api.toConversation), false);

@@ -1,11 +1,12 @@
 // The messages of a conversation: what is shown of them, where it is scrolled to, and what of it was seen.
 import { Component, html, useEffect, useLayoutEffect, useRef, useState } from '../vendor/preact.js';
 import { insert } from './composer.js';
+import { FileBody, WaitingFile } from './file.js';
 import { IconButton } from './frame.js';
 import { atEnd, load, markRead } from './live.js';
 import * as outbox from './outbox.js';
-import { conversations, focused, line, loaded, me, part, setting, t, unsent } from './state.js';
-import { clock, day, dayName, message, moment, plain, trimmed } from './text.js';
+import { conversations, focused, groups, line, loaded, me, part, setting, t, unsent } from './state.js';
+import { clock, day, dayName, message, moment, plain, reason, trimmed } from './text.js';
 
 /** Nearer than this to an end, in pixels, more is loaded. */
 const NEAR = 400;
@@ -26,34 +27,38 @@ class Row extends Component {
     const who = own ? t('you') : plain(m.display || m.from);
     return html`<li class=${'m' + (own ? ' me' : '') + (first ? ' first' : '')} tabindex="-1" data-id=${m.id}>
       ${named && first && !own ? html`<span class="by" dir="auto">${who}</span>` : html`<span class="vh">${who}: </span>`}
-      <span class="text" dir="auto">${message(trimmed(m.text))}</span>
+      ${m.file ? html`<${FileBody} file=${m.file} />` : html`<span class="text" dir="auto">${message(trimmed(m.text))}</span>`}
       <span class="meta"><time datetime=${new Date(m.time).toISOString()} title=${moment(m.time)}>${clock(m.time)}</time>
-        ${own && html`<span class="st" aria-hidden="true">${read ? '✓✓' : '✓'}</span>
-          <span class="vh">, ${t(read ? 'read' : 'stored')}</span>`}</span>
+        ${own && (named && m.of ? html`<${ReadBy} m=${m} />` : html`<span class="st" aria-hidden="true">${read ? '✓✓' : '✓'}</span>
+          <span class="vh">, ${t(read ? 'read' : 'stored')}</span>`)}</span>
     </li>`;
   }
+}
+
+/** How many of a group have read it. @param {{m: import('./state.js').Message}} props */
+function ReadBy({ m }) {
+  const words = t('read_by', { n: m.readBy ?? 0, of: m.of ?? 0 });
+  return html`<span class="st" aria-hidden="true" title=${words}>${m.readBy === m.of ? '✓✓' : '✓'}</span>
+    <span aria-hidden="true" title=${words}> ${m.readBy}/${m.of}</span><span class="vh">, ${words}</span>`;
 }
 
 /** A text that the server has not. @param {{item: import('./state.js').Unsent, first: boolean}} props */
 function Waiting({ item, first }) {
   const edit = () => {
-    insert(item.text);
+    if (!item.file) insert(item.text);
     outbox.drop(item);
   };
   const state = outbox.held.value.has(item.conversation) ? 'their_inbox_full' : line.value === 'open' ? 'sending' : 'not_sent';
   return html`<li class=${'m me waits' + (first ? ' first' : '')} tabindex="-1" data-key=${item.key}>
     <span class="vh">${t('you')}: </span>
-    <span class="text" dir="auto">${message(trimmed(item.text))}</span>
+    ${item.file ? html`<${WaitingFile} item=${item} file=${item.file} />`
+    : html`<span class="text" dir="auto">${message(trimmed(item.text))}</span>`}
     <span class="meta">${item.refused ? html`<span class="bad">${reason(item.refused)}</span>
         <button type="button" class="link" onClick=${() => outbox.again(item)}>${t('again')}</button>
-        <button type="button" class="link" onClick=${edit}>${t('edit')}</button>`
-      : html`<span class=${state === 'sending' ? '' : 'bad'}>${t(state)}</span>`}</span>
+        <button type="button" class="link" onClick=${edit}>${t(item.file ? 'delete' : 'edit')}</button>`
+      : html`<span class=${state === 'sending' ? '' : 'bad'}>${t(state)}</span>
+        ${item.file && html` <button type="button" class="link" onClick=${edit}>${t('cancel')}</button>`}`}</span>
   </li>`;
-}
-/** @param {string} code */
-function reason(code) {
-  const known = t('refused_' + code);
-  return known === 'refused_' + code ? t('refused', { code }) : known;
 }
 
 /** What is between the messages, and the messages. @param {any} p */
@@ -190,7 +195,8 @@ export function Log({ name }) {
       ${loading === 'failed' && html`<p class="start">${t('not_loaded')} <button type="button" class="link"
         onClick=${() => load(name, list.length ? 'older' : 'first')}>${t('again')}</button></p>`}
       ${!older && !loading && html`<p class="start">${list.length || mine ? t('start') : t('nothing_yet')}</p>`}
-      <ol>${rows({ list, waiting, newAfter: newAfter.current, theirs: conversation?.theirs ?? 0, group: conversation?.group,
+      <ol>${rows({ list, waiting, newAfter: newAfter.current, theirs: conversation?.theirs ?? 0,
+        group: conversation?.group || groups.value.has(name),
         lang: setting.lang.value + t('today') })}</ol>
     </div>
     ${away && html`<div class="jump"><${IconButton} icon="down" label=${t('to_newest')} onClick=${toEnd} />

@@ -10,7 +10,12 @@ import { batch, computed, effect, signal } from '../vendor/preact.js';
  * @property {string} [display]  the sender's display name
  * @property {string} text
  * @property {string} [key]  of the send
+ * @property {SentFile} [file]  that it brings
+ * @property {number} [readBy]  how many of a group have read it, as far as that was asked
+ * @property {number} [of]  of how many
  */
+/** @typedef {{id: number, name: string, type: string, bytes: number}} SentFile */
+/** @typedef {{name: string, display: string, owner: string, mine: boolean, members: number}} Group */
 /**
  * @typedef {object} Conversation
  * @property {string} name
@@ -29,7 +34,10 @@ import { batch, computed, effect, signal } from '../vendor/preact.js';
  * @property {boolean} newer  there are messages after it
  * @property {'' | 'first' | 'older' | 'newer' | 'failed'} loading
  */
-/** @typedef {{n: number, key: string, account: string, conversation: string, text: string, time: number, refused?: string}} Unsent */
+/**
+ * @typedef {{n: number, key: string, account: string, conversation: string, text: string, time: number, refused?: string,
+ *   file?: File}} Unsent
+ */
 /** @typedef {{name: string, display: string}} Person */
 
 /** The most messages that are shown, and kept, of one conversation. */
@@ -74,14 +82,20 @@ addEventListener('storage', (e) => {
 
 /** @type {import('../vendor/preact.js').Signal<Record<string, string>>} */
 const words = signal({});
+let innerWanted = false;
 /** The words of the language that was chosen are loaded before anything is drawn. */
 export async function loadWords() {
   const lang = setting.lang.value;
-  const { default: loaded } = await import(`../lang/${lang}.js`);
+  const loaded = await Promise.all([import(`../lang/${lang}.js`), innerWanted ? import(`../lang/${lang}.inner.js`) : {}]);
   if (lang === setting.lang.value) {
-    words.value = loaded;
+    words.value = Object.assign({}, ...loaded.map((module) => module.default));
     document.documentElement.lang = lang;
   }
+}
+/** The words of what is inside the frame come with its code. */
+export function loadInnerWords() {
+  innerWanted = true;
+  return loadWords();
 }
 /**
  * The text in the language that was chosen. A number `n` that is 1 takes `KEY_1`, where there is one.
@@ -111,14 +125,15 @@ export const line = signal('new');
 /** The server has another version than this page. */
 export const outdated = signal(false);
 
-/** @typedef {{view: 'list' | 'chat' | 'find' | 'settings', name: string}} Route */
+/** @typedef {{view: 'list' | 'chat' | 'find' | 'settings' | 'group' | 'newgroup', name: string}} Route */
 /** @returns {Route} */
 function parseRoute() {
-  const [, view, name = ''] = /^#\/(c|find|settings)(?:\/(.*))?$/.exec(location.hash) || [];
+  const [, view, name = ''] = /^#\/(c|find|settings|group|newgroup)(?:\/(.*))?$/.exec(location.hash) || [];
   let decoded = '';
   try { decoded = decodeURIComponent(name); } catch { return { view: 'list', name: '' }; }
   if (view === 'c') return decoded ? { view: 'chat', name: decoded } : { view: 'list', name: '' };
-  if (view === 'find' || view === 'settings') return { view, name: decoded };
+  if (view === 'find' || view === 'settings' || view === 'newgroup') return { view, name: decoded };
+  if (view === 'group' && decoded) return { view, name: decoded };
   return { view: 'list', name: '' };
 }
 /** @type {import('../vendor/preact.js').Signal<Route>} */
@@ -163,9 +178,18 @@ export const moreBefore = signal(null);
 export const online = signal(new Set());
 /** @type {import('../vendor/preact.js').Signal<Unsent[]>} */
 export const unsent = signal([]);
+/** The groups that I am in. @type {import('../vendor/preact.js').Signal<Map<string, Group>>} */
+export const groups = signal(new Map());
+/** How many bytes a file may have; -1: not known yet. */
+export const fileBytes = signal(-1);
 
-export const sorted = computed(() => [...conversations.value.values()].filter((c) => c.newest).sort(
-  (a, b) => (b.newest?.id ?? 0) - (a.newest?.id ?? 0)));
+/** The conversations, newest first, and then the groups in which nothing was said. */
+export const sorted = computed(() => {
+  const talks = [...conversations.value.values()].filter((c) => c.newest);
+  const silent = [...groups.value.values()].filter((g) => !conversations.value.get(g.name)?.newest)
+    .map(({ name, display }) => ({ name, display, group: true, newest: null, unread: 0, read: 0, theirs: 0 }));
+  return [...talks.sort((a, b) => (b.newest?.id ?? 0) - (a.newest?.id ?? 0)), ...silent];
+});
 export const totalUnread = computed(() => sorted.value.reduce((sum, c) => sum + c.unread, 0));
 
 /** @type {Map<string, import('../vendor/preact.js').Signal<Part>>} */
@@ -183,12 +207,16 @@ export function forgetParts(name) {
 /** @param {string} name @param {Partial<Conversation>} change */
 export function changeConversation(name, change) {
   const map = new Map(conversations.value);
-  const old = map.get(name) ?? { name, display: name, group: false, newest: null, unread: 0, read: 0, theirs: 0 };
+  const group = groups.value.get(name);
+  const old = map.get(name) ?? {
+    name, display: group?.display ?? name, group: Boolean(group), newest: null, unread: 0, read: 0, theirs: 0,
+  };
   map.set(name, { ...old, ...change });
   conversations.value = map;
 }
 /** What a conversation is called. @param {string} name */
-export const displayName = (name) => conversations.value.get(name)?.display || name;
+export const displayName = (name) =>
+  conversations.value.get(name)?.display || groups.value.get(name)?.display || name;
 
 /** Nobody is logged in: all that was shown is forgotten. */
 export function forgetAll() {
@@ -199,6 +227,7 @@ export function forgetAll() {
     moreBefore.value = null;
     online.value = new Set();
     unsent.value = [];
+    groups.value = new Map();
     line.value = 'new';
   });
 }

@@ -86,6 +86,18 @@ export function message(text) {
 /** The wire of 2020 puts a space before a text, and a line end after it. @param {string} text */
 export const trimmed = (text) => text.replace(/^ +(?=\S)/u, '').replace(/\s+$/u, '');
 
+/** Why the server has refused something. @param {string} code */
+export function reason(code) {
+  const known = t('refused_' + code);
+  return known === 'refused_' + code ? t('refused', { code }) : known;
+}
+/** How large a file is. @param {number} bytes */
+export function size(bytes) {
+  const [unit, by, digits] = bytes < 1e6 ? ['kilobyte', 1e3, 0] : ['megabyte', 1e6, 1];
+  const options = { style: 'unit', unit, unitDisplay: 'short', maximumFractionDigits: digits };
+  return new Intl.NumberFormat(setting.lang.value, /** @type {any} */ (options)).format(Math.max(bytes / Number(by), bytes && 1));
+}
+
 /** Two letters for a name. @param {string} name */
 export function initials(name) {
   const words = name.replace(UNSAFE_ALL, '').split(/[\s._-]+/u).filter(Boolean);

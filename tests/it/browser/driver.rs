@@ -251,6 +251,11 @@ impl Browser {
 
     pub fn log_in(&self, server: &str, name: &str) {
         self.open(server);
+        self.log_in_again(name);
+    }
+
+    /// The same where the login is open.
+    pub fn log_in_again(&self, name: &str) {
         self.write("#name", name);
         self.write("#password", "surabaya");
         self.press(None, "\u{e007}");

@@ -13,8 +13,8 @@ use super::driver::{Browser, Driver, PATIENCE};
 use super::stand_in::{StandIn, now};
 use super::{DESKTOP, go, server};
 
-const PHONE: (u32, u32) = (390, 780);
-const NARROW: (u32, u32) = (320, 560);
+pub const PHONE: (u32, u32) = (390, 780);
+pub const NARROW: (u32, u32) = (320, 560);
 
 fn talk(server: &StandIn) {
     server.with(|world| {
@@ -87,15 +87,15 @@ fn examine(browser: &Browser, what: &str, forced: bool) {
     }
 }
 
-struct Walk<'a> {
-    browser: &'a Browser,
+pub struct Walk<'a> {
+    pub browser: &'a Browser,
     name: String,
     folder: Option<PathBuf>,
     forced: bool,
 }
 
 impl Walk<'_> {
-    fn look(&self, screen: &str) {
+    pub fn look(&self, screen: &str) {
         let what = format!("{}-{screen}", self.name);
         examine(self.browser, &what, self.forced);
         if let Some(folder) = &self.folder {
@@ -103,7 +103,7 @@ impl Walk<'_> {
         }
     }
 
-    fn at(&self, hash: &str, sign: &str, screen: &str) {
+    pub fn at(&self, hash: &str, sign: &str, screen: &str) {
         self.browser.script(&format!("location.hash = '{hash}'"));
         self.browser.wait_for(sign);
         self.look(screen);
@@ -112,40 +112,53 @@ impl Walk<'_> {
 
 /// How somebody sees the page.
 #[derive(Clone, Copy)]
-struct Seen {
-    size: (u32, u32),
-    theme: &'static str,
-    language: &'static str,
+pub struct Seen {
+    pub size: (u32, u32),
+    pub theme: &'static str,
+    pub language: &'static str,
     /// The size of text; 16 is the usual one.
-    text: u32,
+    pub text: u32,
     /// The colours are the person's, whatever the page says.
-    forced: bool,
+    pub forced: bool,
 }
 
 impl Seen {
-    const fn usual(size: (u32, u32)) -> Seen {
+    pub const fn usual(size: (u32, u32)) -> Seen {
         Seen { size, theme: "light", language: "id", text: 16, forced: false }
     }
 }
 
-/// All screens, as somebody sees them.
-fn walk(driver: &Driver, name: &str, seen: Seen) {
+/// A browser as somebody sees it, at the login.
+pub fn browser_of(driver: &Driver, url: &str, seen: Seen) -> Browser {
     let Seen { size, theme, language, text, forced } = seen;
-    let folder = env::var_os("CHATD_PICTURES").map(PathBuf::from);
-    if let Some(folder) = &folder {
-        fs::create_dir_all(folder).expect("it can be made");
-    }
-    let (server, url) = server();
     let browser = driver.browser_with_text(size.0, size.1, text);
     if forced {
         let features = json!([{ "name": "forced-colors", "value": "active" }]);
         browser.cdp("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
-    let walk = Walk { browser: &browser, name: format!("{name}-{theme}-{language}"), folder, forced };
-    browser.open(&url);
+    browser.open(url);
     browser.script(&format!("localStorage['chatd.theme'] = '{theme}'; localStorage['chatd.lang'] = '{language}'"));
     browser.run(browser.client.refresh());
     browser.wait_for("#name");
+    browser
+}
+
+impl<'a> Walk<'a> {
+    pub fn of(browser: &'a Browser, name: &str, seen: Seen) -> Walk<'a> {
+        let folder = env::var_os("CHATD_PICTURES").map(PathBuf::from);
+        if let Some(folder) = &folder {
+            fs::create_dir_all(folder).expect("it can be made");
+        }
+        let name = format!("{name}-{}-{}", seen.theme, seen.language);
+        Walk { browser, name, folder, forced: seen.forced }
+    }
+}
+
+/// All screens, as somebody sees them.
+fn walk(driver: &Driver, name: &str, seen: Seen) {
+    let (server, url) = server();
+    let browser = browser_of(driver, &url, seen);
+    let walk = Walk::of(&browser, name, seen);
     walk.look("login");
     browser.log_in(&url, "messi");
     browser.wait_for(".empty .wide");

@@ -2,8 +2,11 @@
 //! chromedriver is missing the tests say SKIPPED.
 
 mod driver;
+mod files;
 mod firefox;
+mod groups;
 mod looks;
+mod looks_of_groups;
 pub mod push_service;
 mod pushed;
 mod real;

@@ -322,6 +322,7 @@ fn answer(request: &Request, world: &Mutex<World>, writer: &mut TcpStream) -> Op
             let row = |(name, display)| json!({ "name": name, "display_name": display, "online": false });
             (200, json!({ "people": world_now.users.iter().filter(fits).map(row).collect::<Vec<_>>() }))
         }
+        ("GET", ["groups"]) => (200, json!({ "groups": [] })),
         ("GET", ["conversations"]) => (200, world_now.conversations(&me)),
         ("GET", ["conversations", with, "messages"]) => (200, world_now.page(&me, with, &request.query)),
         ("POST", ["conversations", with, "messages"]) => {
@@ -368,7 +369,7 @@ fn answer(request: &Request, world: &Mutex<World>, writer: &mut TcpStream) -> Op
 
 fn open_stream(world: &mut World, me: &str, events: Sender<String>, after: u64) {
     world.opened += 1;
-    let hello = json!({ "me": me, "version": "stand-in" });
+    let hello = json!({ "me": me, "version": "stand-in", "file_bytes": 10 << 20 });
     events.send(format!("event: hello\ndata: {hello}\n\n")).expect("we hold the other end");
     for m in world.log.iter().filter(|m| m.id > after && (m.from == me || m.to == me)) {
         let event = format!("event: message\nid: {}\ndata: {}\n\n", m.id, world.seen_by(m, me));
