@@ -140,8 +140,8 @@ impl<K: Copy + Eq + Hash, Q: FairQueue + Default> FairQueue for Round<K, Q> {
     }
 }
 
-/// A bounded number of turns at once; those who wait get theirs round by key. Where there is more than one, no key has
-/// all, so that somebody else waits for none that has just begun.
+/// A bounded number of turns at once. Those who wait are served by key in turn. If there is more than one turn, one key
+/// never has all of them. So another key does not wait for a turn that has just begun.
 #[derive(Debug)]
 pub struct Turns<K: Copy + Eq + Hash> {
     at_once: usize,

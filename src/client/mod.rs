@@ -285,8 +285,9 @@ impl ClientConnection {
 }
 
 impl ClientConnection {
-    /// Waits for mail for as long as `patience` says, and gives what [`Command::Fetch`] would, empty in the end. An old
-    /// server that cannot wait is asked again and again; where it tells no numbers and times, they are 0.
+    /// Waits for mail for `patience` at the most. Gives the reply of [`Command::Fetch`], which is empty when no mail
+    /// came. If the server is old and cannot wait, this asks it repeatedly. Numbers and times that it does not give are
+    /// 0.
     pub async fn mail(&mut self, token: Token, patience: Duration) -> Result<Reply, ClientError> {
         let give_up = Instant::now() + patience;
         loop {

@@ -119,7 +119,7 @@ impl Inbox {
             while !is_empty(&reply) {
                 let Reply::Fetched(messages) = &reply else { bail!("{}", text::render(&ReplyContext::Inbox, &reply)) };
                 let page: String = messages.iter().map(|message| self.shown(message)).collect();
-                // On a thread of its own, because a full pipe may take nothing for as long as it likes.
+                // On its own thread, because a full pipe may block for any time.
                 account.unless_interrupted(spawn_blocking(move || output::print(page))).await???;
                 reply = account.mail(Duration::ZERO).await?;
             }

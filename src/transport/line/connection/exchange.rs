@@ -129,7 +129,7 @@ impl<S: Stream> Connection<'_, S> {
 
     async fn carry_out(&mut self, caller: Caller, command: Command) -> io::Result<()> {
         let (outcome, promised) = match command {
-            // Who knows of these knows how to confirm.
+            // A client that uses these knows how to confirm.
             command @ (Command::Wait { .. } | Command::Fetch { .. } | Command::Follow { .. }) => {
                 (Box::pin(self.wait(caller, command)).await?, true)
             }
