@@ -1,5 +1,5 @@
 //! From a URL to a connection that writes. Checks that the database exists, that chatd made it, that its schema is up
-//! to date, and that nobody else can read it. A server is the only one that has it open.
+//! to date, and that nobody else can read it. Only one server at a time has it.
 
 use std::path::{Path, PathBuf};
 
