@@ -1,5 +1,5 @@
 //! Leases of messages that were handed out. Nobody else gets these messages until the lease is confirmed or ends. It
-//! ends with its connection. It also ends with its session, but not by a logout. It is only in memory.
+//! ends with its connection. It also ends with its session, but not by a logout.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
