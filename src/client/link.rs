@@ -1,12 +1,13 @@
 //! A connection that connects again when it was lost, for example by a restart of the server. A token outlives the
 //! connection, so it can still be used.
 
+use std::io::Read;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::{ClientConnection, ClientError, REPLY, RemoteServer};
-use crate::model::Token;
+use crate::model::{FileName, LookupName, Token};
 use crate::protocol::{Command, Reply, Request};
 
 /// How long a server that was there once may be away.
@@ -63,8 +64,23 @@ impl Link {
         self.keep(connection, result)
     }
 
+    /// Sends a file to a person or a group, once. A connection that is lost is an error, even where another could be
+    /// made; whether the file was sent is not known then.
+    pub async fn send_file(
+        &mut self,
+        token: Token,
+        recipient: &LookupName,
+        name: &FileName,
+        data: impl Read + Send + 'static,
+    ) -> Result<Reply, ClientError> {
+        let mut connection = self.take().await?;
+        let result = connection.send_file(token, recipient, name, data).await;
+        self.keep(connection, result)
+    }
+
     fn keep(&mut self, connection: ClientConnection, result: Result<Reply, ClientError>) -> Result<Reply, ClientError> {
-        if !matches!(result, Err(ClientError::Lost(_))) {
+        // In the middle of a file there is no way to say anything else.
+        if !matches!(result, Err(ClientError::Lost(_) | ClientError::File(_))) {
             self.connection = Some(connection);
         }
         result

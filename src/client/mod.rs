@@ -24,6 +24,7 @@
 
 pub mod certificate;
 mod connect;
+mod file;
 pub mod link;
 pub mod tls;
 
@@ -125,6 +126,9 @@ pub enum ClientError {
     /// The request was not sent.
     #[error(transparent)]
     Unwritable(#[from] Unwritable),
+    /// The file could not be read, so nothing was sent.
+    #[error("the file was not sent: {0}")]
+    File(io::Error),
     /// The reply was understood by nobody.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -206,23 +210,35 @@ impl ClientConnection {
     /// The same where the reply may take so long.
     pub async fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Reply, ClientError> {
         let line = write(request)?;
-        let late = |_| Err(ClientError::Lost(io::Error::other(format!("no reply within {} s", limit.as_secs()))));
-        let reply = timeout(limit, self.exchange(&line)).await.unwrap_or_else(late);
+        let reply = timeout(limit, self.exchange(&line)).await.unwrap_or_else(|_| Err(late(limit)));
         if matches!((&reply, &request.command), (Err(ClientError::Unreadable(Unreadable::Shape)), Command::Auth { .. }))
         {
             self.log_out_of_text_port().await;
         }
-        let reply = reply?;
-        match read(&reply)? {
+        self.understand(&reply?)
+    }
+
+    /// Waits for the reply to what was written.
+    async fn hear(&mut self, limit: Duration) -> Result<Reply, ClientError> {
+        let reply = timeout(limit, self.receive()).await.unwrap_or_else(|_| Err(late(limit)));
+        self.understand(&reply?)
+    }
+
+    fn understand(&self, reply: &[u8]) -> Result<Reply, ClientError> {
+        match read(reply)? {
             Reply::Refused(Refusal::WantsTls) => Err(ClientError::Encrypted(self.address.clone())),
             reply => Ok(reply),
         }
     }
 
-    /// Reads the whole reply, also its last byte. For a server, unread bytes mean an unread reply.
     async fn exchange(&mut self, line: &[u8]) -> Result<Vec<u8>, ClientError> {
         self.stream.write_all(line).await?;
         self.stream.flush().await?;
+        self.receive().await
+    }
+
+    /// Reads the whole reply, also its last byte. For a server, unread bytes mean an unread reply.
+    async fn receive(&mut self) -> Result<Vec<u8>, ClientError> {
         let mut reply = Vec::new();
         while !reply.ends_with(b"\r\n\r\n") {
             let read = self.stream.read_buf(&mut reply).await;
@@ -317,6 +333,10 @@ impl ClientConnection {
             }
         }
     }
+}
+
+fn late(limit: Duration) -> ClientError {
+    ClientError::Lost(io::Error::other(format!("no reply within {} s", limit.as_secs())))
 }
 
 /// Whether a reply is the beginning of a TLS record: an alert, or a handshake (RFC 8446, section 5.1). No unencrypted

@@ -7,14 +7,18 @@ use self::shapes::{
     ConversationRead, ConversationsRead, FollowedRead, MessageRead, Messages, Ordered, PastRead, PersonRead,
     ReceiptRead, ReplyObject, ReplyStatus, SessionRead,
 };
-use crate::model::{BadLabel, BadPassword, FileId, Foreign, Message, MessageId, SessionId, Timestamp, Token, Username};
+use crate::model::{
+    BadLabel, BadPassword, FileId, FileName, Foreign, LookupName, Message, MessageId, SessionId, Timestamp, Token,
+    Username,
+};
 use crate::protocol::account::{PASSWORD_CHANGED, RENAMED, SESSION_ENDED};
+use crate::protocol::family::{FamilyDialogue, FamilySettings, FileRecipients, RegisterOrder};
 use crate::protocol::json::parse;
 use crate::protocol::value::{ACKNOWLEDGED, GROUP, GROUP_CHANGED, refused, sent_to_some};
 use crate::protocol::{
-    AccountReply, ConversationEntry, ConversationKind, Conversations, FetchedMessage, FollowReply, GroupReadCount,
-    HistoryEntry, InboxFile, Number, OwnSession, Person, Profile, ReadBy, Receipt, Refusal, Reply, Request,
-    SenderMessages, grammar,
+    AccountReply, Command, ConversationEntry, ConversationKind, Conversations, FamilyCommand, FetchedMessage,
+    FollowReply, GroupReadCount, HistoryEntry, InboxFile, Number, OwnSession, Person, Profile, ReadBy, Receipt,
+    Refusal, Reply, Request, SenderMessages, grammar,
 };
 
 /// Something in the request has a space or a line end where a line of words cannot have one.
@@ -43,6 +47,17 @@ pub fn write(request: &Request) -> Result<Vec<u8>, Unwritable> {
     let one_line = line.find("\r\n") == line.len().checked_sub(2);
     let same = one_line && parse(line.as_bytes()).as_ref() == Ok(request);
     same.then(|| line.into_bytes()).ok_or(Unwritable)
+}
+
+/// The line that sends a file, up to the data: these are one word, in base64, and CR LF behind it ends the line.
+pub fn write_file(token: Token, recipient: &LookupName, name: &FileName) -> Result<Vec<u8>, Unwritable> {
+    let line = format!("sendfile {} {recipient} {} ", token.reveal(), name.as_str());
+    let whom = FileRecipients::One(recipient.clone());
+    let command = Command::Family(FamilyCommand::SendFile { whom, name: name.clone(), data: "".into() });
+    // As above.
+    let settings = FamilySettings { keys: false, register: false, order: RegisterOrder::UsernameFirst };
+    let read = FamilyDialogue::new(settings).parse(format!("{line}\r\n").as_bytes());
+    (read == Ok(command.with(token))).then(|| line.into_bytes()).ok_or(Unwritable)
 }
 
 /// The reply that a text spells, with or without its CRLF CRLF. What the wire does not carry is empty or zero in it:

@@ -325,3 +325,82 @@ fn waiting_for_mail() {
     let (mut henderson, token) = scripts.server.login("henderson");
     assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), Vec::<String>::new());
 }
+
+/// A file with bytes of all kinds, longer than one piece of a file on the wire.
+fn write_photo(scripts: &Scripts, name: &str) -> Vec<u8> {
+    let bytes: Vec<u8> = (0..500_001_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(scripts.folder.path().join(name), &bytes).expect("it can be written");
+    bytes
+}
+
+#[test]
+fn files_go_and_come_and_none_is_written_over() {
+    let scripts = Scripts::new();
+    scripts.folder.done(&["group", "add", "Team", "--owner", "messi"], "");
+    scripts.folder.done(&["group", "invite", "Team", "henderson"], "");
+    let photo = write_photo(&scripts, "photo.jpg");
+    let folder = scripts.folder.path();
+    fs::write(folder.join("my notes.txt"), "notes").expect("it can be written");
+    fs::write(folder.join("empty"), "").expect("it can be written");
+    let received = folder.join("received");
+    fs::create_dir(&received).expect("it can be made");
+    fs::write(received.join("photo.jpg"), "mine").expect("it can be written");
+    let send = ["send", "--file", "photo.jpg", "--file", "my notes.txt", "henderson", "look", "at", "this"];
+    assert_eq!(scripts.done("messi", &send, ""), "");
+    assert_eq!(scripts.done("messi", &["send", "--file", "empty", "Team"], "not read"), "");
+    let shown = "messi: [photo.jpg: saved as received/photo-2.jpg]\nmessi: [my_notes.txt: saved as received/my_notes.txt]\nmessi: look at this\nmessi to Team: [empty: saved as received/empty]\n";
+    assert_eq!(scripts.done("henderson", &["inbox", "--save-files", "received"], ""), shown);
+    let saved = |name: &str| fs::read(received.join(name)).expect("it was saved");
+    assert!(saved("photo-2.jpg") == photo, "other bytes came");
+    assert_eq!((saved("photo.jpg"), saved("my_notes.txt"), saved("empty")), (b"mine".into(), b"notes".into(), vec![]));
+    assert_eq!(fs::read_dir(&received).expect("it is there").count(), 4, "something else was left there");
+    scripts.done("messi", &["send", "--file", "my notes.txt", "henderson"], "");
+    let json = scripts.done("henderson", &["inbox", "--json", "--save-files", "new/one"], "");
+    assert!(json.contains("\"file_name\": \"my_notes.txt\"") && json.contains("\"saved\": \"new/one/my_notes.txt\""));
+    scripts.done("messi", &["send", "--file", "my notes.txt", "henderson"], "");
+    assert_eq!(scripts.done("henderson", &["inbox"], ""), "messi: [my_notes.txt: not saved]\n");
+}
+
+#[test]
+fn a_file_is_confirmed_when_it_is_saved_and_told_of() {
+    let scripts = Scripts::new();
+    let photo = write_photo(&scripts, "photo.jpg");
+    scripts.done("messi", &["send", "--file", "photo.jpg", "henderson"], "");
+    // Nobody makes a file there.
+    failed(&scripts.run("henderson", &["inbox", "--save-files", "/proc"], ""), 1, "/proc: not saved");
+    failed(&scripts.run("henderson", &["inbox", "--save-files", "photo.jpg"], ""), 1, "no directory to save files in");
+    // It is saved, and the disk that is to have the list is full; a reset may still be on its way to the server.
+    let received = scripts.folder.path().join("received");
+    let begun = Instant::now();
+    while !received.join("photo.jpg").exists() {
+        assert!(begun.elapsed() < PATIENCE, "the file was lost");
+        let mut full = scripts.command("henderson", &["inbox", "--save-files", "received"]);
+        full.stdout(File::options().write(true).open("/dev/full").expect("the system has it")).stderr(Stdio::null());
+        full.status().expect("it ends");
+    }
+    // So it comes again, and is there already.
+    let mut shown = String::new();
+    while shown.is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "the file was lost");
+        shown = scripts.done("henderson", &["inbox", "--save-files", "received"], "");
+    }
+    assert_eq!(shown, "messi: [photo.jpg: saved as received/photo.jpg]\n");
+    assert!(fs::read(received.join("photo.jpg")).expect("it was saved") == photo, "other bytes came");
+    assert_eq!(fs::read_dir(&received).expect("it is there").count(), 1);
+    assert_eq!(scripts.done("henderson", &["inbox", "--save-files", "received"], ""), "");
+}
+
+#[test]
+fn a_file_that_cannot_be_sent_is_told_of_in_a_line() {
+    let scripts = Scripts::with("[limits]\nfile_bytes = 1000");
+    write_photo(&scripts, "photo.jpg");
+    let send = |file: &str| scripts.run("messi", &["send", "--file", file, "henderson", "text"], "");
+    failed(&send("photo.jpg"), 1, "photo.jpg: ");
+    failed(&send("nowhere"), 1, "nowhere: No such file");
+    failed(&send("/tmp"), 1, "/tmp: that is a directory");
+    assert_eq!(scripts.done("henderson", &["inbox"], ""), "", "the text was not sent either");
+    let scripts = Scripts::with("[protocol]\nfamily = false");
+    write_photo(&scripts, "photo.jpg");
+    let refused = scripts.run("messi", &["send", "--file", "photo.jpg", "henderson"], "");
+    failed(&refused, 1, "the server takes no files");
+}

@@ -4,6 +4,7 @@ pub(super) mod account;
 pub(super) mod client;
 pub(super) mod remote;
 pub(super) mod render;
+mod saved_files;
 pub(super) mod screen;
 pub(super) mod script;
 pub(super) mod servers;

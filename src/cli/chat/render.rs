@@ -1,5 +1,7 @@
 //! Messages as a person reads them.
 
+use std::path::Path;
+
 use jiff::tz::TimeZone;
 
 use crate::model::{Timestamp, visible};
@@ -15,9 +17,10 @@ pub(crate) fn readable(entry: &HistoryEntry) -> String {
     paragraph(&sender(entry), &entry.message.text)
 }
 
-/// The same of a message that brings a file: `messi: [foto.jpg]`.
-pub(crate) fn file(entry: &HistoryEntry, file: &InboxFile) -> String {
-    format!("{}: [{}]\n", sender(entry), visible(&file.name))
+/// The same of a message that brings a file, and where that was saved: `messi: [foto.jpg: saved as pictures/foto.jpg]`.
+pub(crate) fn file(entry: &HistoryEntry, file: &InboxFile, saved: Option<&Path>) -> String {
+    let fate = saved.map_or("not saved".to_owned(), |path| format!("saved as {}", visible(&path.to_string_lossy())));
+    format!("{}: [{}: {fate}]\n", sender(entry), visible(&file.name))
 }
 
 fn sender(HistoryEntry { from, to, kind, .. }: &HistoryEntry) -> String {
@@ -98,7 +101,9 @@ mod tests {
         assert_eq!(readable(&to_group), "messi to team: halo\n");
         let (message, id) = (MessageId(0), FileId(7));
         let brought = InboxFile { message, id, name: "a\nb.txt".to_owned(), data: "x".into() };
-        assert_eq!(file(&to_group, &brought), "messi to team: [a\\nb.txt]\n");
+        assert_eq!(file(&to_group, &brought, None), "messi to team: [a\\nb.txt: not saved]\n");
+        let saved = Some(Path::new("d/b.txt"));
+        assert_eq!(file(&to_group, &brought, saved), "messi to team: [a\\nb.txt: saved as d/b.txt]\n");
     }
 
     #[test]

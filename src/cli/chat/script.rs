@@ -1,7 +1,10 @@
 //! The client for scripts: `chatd login`, `logout`, `send`, `inbox`. Each is one line in a crontab; the exit status
 //! tells success.
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,11 +18,15 @@ use crate::cli::chat::account::RemoteAccount;
 use crate::cli::chat::remote;
 use crate::cli::chat::remote::Remote;
 use crate::cli::chat::render;
+use crate::cli::chat::saved_files::SaveDirectory;
 use crate::cli::output;
+use crate::client::link::Link;
 use crate::client::{self, is_empty};
-use crate::model::LookupName;
+use crate::model::{FileName, LookupName, visible};
 use crate::protocol::text::{self, ReplyContext};
-use crate::protocol::{Command, ConversationKind, FetchedMessage, HistoryEntry, Reply, Send, python};
+use crate::protocol::{
+    Command, ConversationKind, FetchedMessage, HistoryEntry, InboxFile, Refusal, Reply, Send, python,
+};
 
 /// How long one request waits for mail.
 const WAIT: Duration = Duration::from_secs(50);
@@ -44,9 +51,12 @@ pub(crate) struct Logout {
 pub(crate) struct SendMessage {
     #[command(flatten)]
     remote: Remote,
-    /// Who is to have it
+    /// Sends this file, before the message if there is one; may stand several times
+    #[arg(long, value_name = "FILE")]
+    file: Vec<PathBuf>,
+    /// Who is to have it: a user or a group
     user: String,
-    /// The message; without one it is read from standard input
+    /// The message; without one, and without a file, it is read from standard input
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     text: Vec<String>,
 }
@@ -58,6 +68,9 @@ pub(crate) struct Inbox {
     /// Waits until there is a message
     #[arg(long)]
     wait: bool,
+    /// Saves files that came in this directory, over no other file, and says where
+    #[arg(long, value_name = "DIR")]
+    save_files: Option<PathBuf>,
     /// One JSON object a line for each message with its number and time, ASCII only, the text exactly as it was sent
     #[arg(long)]
     json: bool,
@@ -87,21 +100,55 @@ impl Logout {
 
 impl SendMessage {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
-        let typed = if self.text.is_empty() { input()? } else { self.text.join(" ") };
-        let Some(text) = as_sent(&typed) else { bail!("there is nothing to send") };
+        let typed = if self.text.is_empty() && self.file.is_empty() { input()? } else { self.text.join(" ") };
+        let text = as_sent(&typed);
+        if text.is_none() && self.file.is_empty() {
+            bail!("there is nothing to send");
+        }
         let recipient = LookupName::of(&self.user);
+        let files = self.files()?;
         account::run(&self.remote.target()?, None, async |account| {
+            for (name, path) in &files {
+                let send = async |link: &mut Link, token| {
+                    let data = File::open(path).map_err(client::ClientError::File)?;
+                    link.send_file(token, &recipient, name, data).await
+                };
+                let shown = visible(&path.to_string_lossy()).into_owned();
+                self.must_be_sent(account.ask(send).await, &shown).with_context(|| shown)?;
+            }
+            let Some(text) = &text else { return Ok(()) };
             let send = Command::Send(Send { recipient: recipient.clone(), text: text.as_str().into() });
             let asked = account.ask(async |link, token| link.call(&send.clone().with(token)).await).await;
-            let reply = asked.map_err(|error| match error.downcast_ref() {
-                Some(client::ClientError::Lost(_)) => error.context("the message may have been sent, or not"),
-                _ => error,
-            });
-            match reply? {
-                Reply::Sent => Ok(()),
-                other => bail!("{}", text::render(&ReplyContext::Send(self.user.clone()), &other)),
-            }
+            self.must_be_sent(asked, "the message")
         })
+    }
+
+    /// The files, with the names that they have on the way. One that cannot be sent is told of before another is.
+    fn files(&self) -> anyhow::Result<Vec<(FileName, &Path)>> {
+        let name = |path: &PathBuf| {
+            let told = || visible(&path.to_string_lossy()).into_owned();
+            let is_folder = File::open(path).and_then(|file| file.metadata()).map(|file| file.is_dir());
+            if is_folder.with_context(told)? {
+                bail!("{}: that is a directory", told());
+            }
+            // A name is one word on the wire.
+            let word = |name: &OsStr| name.to_string_lossy().replace(char::is_whitespace, "_");
+            let name = path.file_name().map(word).and_then(|name| FileName::parse(&name));
+            name.with_context(|| format!("{}: no file can have that name on the way", told()))
+        };
+        self.file.iter().map(|path| Ok((name(path)?, path.as_path()))).collect()
+    }
+
+    fn must_be_sent(&self, asked: anyhow::Result<Reply>, what: &str) -> anyhow::Result<()> {
+        let reply = asked.map_err(|error| match error.downcast_ref() {
+            Some(client::ClientError::Lost(_)) => error.context(format!("{what} may have been sent, or not")),
+            _ => error,
+        });
+        match reply? {
+            Reply::Sent => Ok(()),
+            Reply::Refused(Refusal::UnknownCommand) => bail!("the server takes no files (protocol.family = false)"),
+            other => bail!("{}", text::render(&ReplyContext::Send(self.user.clone()), &other)),
+        }
     }
 }
 
@@ -110,6 +157,8 @@ impl Inbox {
     /// pipe or a kill in between, the messages are still on the server.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         output::require()?;
+        let directory = self.save_files.as_deref().map(SaveDirectory::open).transpose()?;
+        let page = Page { json: self.json, directory };
         account::run(&self.remote.target()?, None, async |account| {
             let mut reply = account.mail(Duration::ZERO).await?;
             while self.wait && is_empty(&reply) {
@@ -117,10 +166,10 @@ impl Inbox {
             }
             let came = !is_empty(&reply);
             while !is_empty(&reply) {
-                let Reply::Fetched(messages) = &reply else { bail!("{}", text::render(&ReplyContext::Inbox, &reply)) };
-                let page: String = messages.iter().map(|message| self.shown(message)).collect();
+                let Reply::Fetched(messages) = reply else { bail!("{}", text::render(&ReplyContext::Inbox, &reply)) };
+                let page = page.clone();
                 // On its own thread, because a full pipe may block for any time.
-                account.unless_interrupted(spawn_blocking(move || output::print(page))).await???;
+                account.unless_interrupted(spawn_blocking(move || page.print(messages))).await???;
                 reply = account.mail(Duration::ZERO).await?;
             }
             if came {
@@ -129,10 +178,30 @@ impl Inbox {
             Ok(())
         })
     }
+}
 
-    fn shown(&self, FetchedMessage { entry, file }: &FetchedMessage) -> String {
+/// How messages are printed, and where files are saved.
+#[derive(Clone)]
+struct Page {
+    json: bool,
+    directory: Option<SaveDirectory>,
+}
+
+impl Page {
+    /// Saves files and prints all. What is printed of a file is true then.
+    fn print(&self, messages: Vec<FetchedMessage>) -> anyhow::Result<()> {
+        let mut page = String::new();
+        for FetchedMessage { entry, file } in messages {
+            let save = |file: &InboxFile| self.directory.as_ref().map(|to| to.save(&file.name, &file.data)).transpose();
+            let saved = file.as_ref().map(save).transpose()?.flatten();
+            page += &self.shown(&entry, file.as_ref(), saved.as_deref());
+        }
+        Ok(output::print(page)?)
+    }
+
+    fn shown(&self, entry: &HistoryEntry, file: Option<&InboxFile>, saved: Option<&Path>) -> String {
         if !self.json {
-            return file.as_ref().map_or_else(|| render::readable(entry), |file| render::file(entry, file));
+            return file.map_or_else(|| render::readable(entry), |file| render::file(entry, file, saved));
         }
         let HistoryEntry { message, from, to, kind, .. } = entry;
         let mut line = json!({
@@ -150,6 +219,7 @@ impl Inbox {
         }
         if let Some(file) = file {
             line["file_name"] = file.name.as_str().into();
+            line["saved"] = saved.map(|path| path.to_string_lossy()).into();
         }
         python::ascii(&line) + "\n"
     }

@@ -165,7 +165,7 @@ async fn watch(server: RemoteServer, token: Token, display: Display) {
 }
 
 fn shown(FetchedMessage { entry, file }: &FetchedMessage) -> String {
-    file.as_ref().map_or_else(|| render::readable(entry), |file| render::file(entry, file))
+    file.as_ref().map_or_else(|| render::readable(entry), |file| render::file(entry, file, None))
 }
 
 fn is_lost(error: &ClientError) -> String {
