@@ -51,6 +51,8 @@ use crate::transport::stream::{PeerState, Stream};
 const REPLY: Duration = Duration::from_secs(60);
 /// How much longer than it was asked to wait for mail a server may take.
 const LATE: Duration = Duration::from_secs(10);
+/// A request that may wait is given up no sooner. TCP has noticed by then that nobody is there, and says so.
+const SILENT: Duration = Duration::from_secs(30);
 /// After this time without bytes, TCP asks the other end whether it lives, and repeats this with the pause below.
 const QUIET: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -320,8 +322,8 @@ impl ClientConnection {
         let at_most = Duration::from_secs(at_most.as_secs());
         loop {
             let (command, limit, next) = match self.way {
-                MailWay::Fetch => (Command::Fetch { at_most }, at_most + LATE, MailWay::Wait),
-                MailWay::Wait => (Command::Wait { at_most }, at_most + LATE, MailWay::Inbox),
+                MailWay::Fetch => (Command::Fetch { at_most }, SILENT.max(at_most + LATE), MailWay::Wait),
+                MailWay::Wait => (Command::Wait { at_most }, SILENT.max(at_most + LATE), MailWay::Inbox),
                 MailWay::Inbox => (Command::Inbox, REPLY, MailWay::Inbox),
             };
             match self.call_within(&command.with(token), limit).await? {

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::door::Door;
-use crate::support::{Folder, Server};
+use crate::support::{Folder, PATIENCE, Server};
 use crate::terminal::Terminal;
 
 const HENDERSONS: &str = r#"{"messi": [{"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " hal \r\n"}, {"msg_from": "Lionel Messi", "msg_to": "Jordan Henderson", "msg": " feeling good \r\n"}]}"#;
@@ -270,7 +270,61 @@ fn where_the_server_cannot_wait_the_client_asks_again_and_again() {
     }
     messi.enter("history lineker");
     messi.see("*Maaf, command tidak benar");
-    assert_eq!(door.refused(), ["fetch", "wait", "history"]);
+    assert_eq!(door.refused(), ["follow", "fetch", "wait", "history"]);
+}
+
+#[test]
+fn two_clients_of_one_account_see_all_messages_once() {
+    let (folder, server) = server();
+    let (mut lineker, token) = server.login("lineker");
+    assert!(lineker.ask(&format!("send {token} messi  before ")).contains("Message Sent"));
+    let mut clients = [(), ()].map(|()| on_terminal(&folder, server.address, "messi"));
+    // Both follow from some message on.
+    let begun = Instant::now();
+    for number in 0.. {
+        assert!(begun.elapsed() < PATIENCE, "one of them does not follow");
+        assert!(lineker.ask(&format!("send {token} messi  mulai {number} ")).contains("Message Sent"));
+        let shown = format!(
+            "lineker: mulai {number}
+"
+        );
+        let sent = Instant::now();
+        let both = || clients.iter().all(|client| client.all().contains(&shown));
+        while !both() && sent.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if both() {
+            break;
+        }
+    }
+    for text in ["satu", "dua"] {
+        lineker.ask(&format!("send {token} messi  {text} "));
+        for client in &mut clients {
+            client.see(&format!("lineker: {text}\r\n"));
+        }
+    }
+    // What one sends is shown by the other, and not by itself once more.
+    let [one, other] = &mut clients;
+    one.enter("send lineker tiga");
+    one.see("message sent to lineker");
+    other.see("messi to lineker: tiga\r\n");
+    other.enter("send lineker empat");
+    other.see("message sent to lineker");
+    one.see("messi to lineker: empat\r\n");
+    for client in &mut clients {
+        client.enter("inbox");
+        client.see(
+            r#""msg": "  satu \r\n"}, {"msg_from": "Gary Lineker", "msg_to": "Lionel Messi", "msg": "  dua \r\n"}]}"#,
+        );
+        client.enter("inbox");
+        client.see("\n{}\r\n");
+    }
+    let [one, other] = clients;
+    let shown = [one.all(), other.all()];
+    for (text, times) in [("lineker: satu\r\n", 2), ("messi to lineker: tiga", 1), ("lineker: before", 1)] {
+        let found: usize = shown.iter().map(|shown| shown.matches(text).count()).sum();
+        assert_eq!(found, times, "{text}: {shown:?}");
+    }
 }
 
 #[test]

@@ -23,6 +23,12 @@ pub(crate) fn file(entry: &HistoryEntry, file: &InboxFile, saved: Option<&Path>)
     format!("{}: [{}: {fate}]\n", sender(entry), visible(&file.name))
 }
 
+/// A message that the reader sent somewhere else: `messi to henderson: halo`.
+pub(crate) fn sent(HistoryEntry { message, from, to, .. }: &HistoryEntry) -> String {
+    let [from, to] = [from, to].map(|profile| visible(profile.username.as_str()));
+    paragraph(&format!("{from} to {to}"), &message.text)
+}
+
 fn sender(HistoryEntry { from, to, kind, .. }: &HistoryEntry) -> String {
     let sender = visible(from.username.as_str()).into_owned();
     // An old server does not tell the name by which one sends to it.

@@ -1,6 +1,8 @@
 //! The text protocol on the client's side: takes a typed line, gives what to show. Keeps the session. Knows neither
 //! terminal nor pipe.
 
+use std::time::Duration;
+
 use crate::client::link::Link;
 use crate::client::{ClientError, RemoteServer};
 use crate::model::{LookupName, Password, Token};
@@ -63,6 +65,11 @@ impl Conversation {
             Ok(request) => self.ask(echo, request).await,
             Err(refusal) => Ok(Answered { echo, reply: refusal.into() }),
         }
+    }
+
+    /// What waits, with numbers. A server that has no such command knows nothing of it.
+    pub(super) async fn fetch(&mut self, token: Token) -> Result<Answered, ClientError> {
+        self.ask(ReplyContext::Inbox, Command::Fetch { at_most: Duration::ZERO }.with(token)).await
     }
 
     /// Logs in with a password that was not typed in the line.

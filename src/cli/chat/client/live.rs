@@ -1,8 +1,7 @@
-//! Shows messages as they come: a second connection waits for them while the person types on the first. Keeps these
-//! messages until the person types `inbox`, which shows them once more, as in the text protocol. Also says when the
-//! connection is lost, when it is back, and when the session has ended.
+//! Shows messages as they come: a second connection follows the message log while the person types on the first. So all
+//! clients of an account show all messages. What was shown leaves the queue. Also says when the connection is lost, when
+//! it is back, and when the session has ended.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,69 +12,24 @@ use tokio::time::sleep;
 
 use crate::cli::chat::client::lines::Print;
 use crate::cli::chat::client::prompt::Names;
+use crate::cli::chat::client::shown::ShownMessages;
 use crate::cli::chat::render;
 use crate::client::link::Link;
 use crate::client::{ClientError, RemoteServer};
-use crate::model::{Token, visible};
-use crate::protocol::{ConversationKind, FetchedMessage, HistoryEntry, Refusal, Reply, SenderMessages};
+use crate::model::{LookupName, MessageId, Token, visible};
+use crate::protocol::{Command, ConversationKind, FetchedMessage, FollowReply, HistoryEntry, Refusal, Reply};
 
 /// How long one request waits. A line that is dead without a word is noticed a little later.
 const WAIT: Duration = Duration::from_secs(20);
+/// How much longer the reply may take.
+const LATE: Duration = Duration::from_secs(10);
 /// How long to wait after a wrong answer of the server.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long to leave a server alone that cannot be reached: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// Shown messages that are kept for `inbox`; the oldest go first.
-const KEPT: usize = 1000;
-
 /// Shows a text above the line being typed. `false`: it could not.
 pub(super) type Printer = Arc<Mutex<Print>>;
-
-/// What was shown and not yet asked for, one message each, in the order shown.
-#[derive(Clone, Default)]
-pub(super) struct ShownMessages(Arc<Mutex<VecDeque<HistoryEntry>>>);
-
-impl ShownMessages {
-    fn add(&self, messages: impl Iterator<Item = HistoryEntry>) {
-        let mut shown = self.0.lock().unwrap_or_else(|broken| broken.into_inner());
-        shown.extend(messages);
-        let over = shown.len().saturating_sub(KEPT);
-        shown.drain(..over);
-    }
-
-    /// Puts what was shown before what came now.
-    pub(super) fn take_before(&self, senders: &mut Vec<SenderMessages>) {
-        let now = std::mem::take(senders);
-        let shown = std::mem::take(&mut *self.0.lock().unwrap_or_else(|broken| broken.into_inner()));
-        for from in shown.into_iter().map(from_sender).chain(now) {
-            match senders.iter_mut().find(|there| there.username == from.username) {
-                Some(there) => append(there, from),
-                None => senders.push(from),
-            }
-        }
-    }
-}
-
-/// One message as an inbox has it.
-fn from_sender(HistoryEntry { message, from, to, kind, .. }: HistoryEntry) -> SenderMessages {
-    let (recipient, to_groups) = match kind {
-        ConversationKind::Person => (to.display_name, Vec::new()),
-        ConversationKind::Group => (String::new(), vec![(0, to.display_name.into())]),
-    };
-    let (username, sender) = (from.username, from.display_name);
-    SenderMessages { username, sender, recipient, messages: vec![message], to_groups }
-}
-
-/// Puts what a sender sent later behind what was there. Who got nothing but messages to groups has no name there.
-fn append(there: &mut SenderMessages, later: SenderMessages) {
-    let before = there.messages.len();
-    there.to_groups.extend(later.to_groups.into_iter().map(|(place, group)| (before + place, group)));
-    there.messages.extend(later.messages);
-    if there.recipient.is_empty() {
-        there.recipient = later.recipient;
-    }
-}
 
 /// Where messages go as they come.
 #[derive(Clone)]
@@ -96,21 +50,47 @@ impl Display {
         spawn_blocking(print).await.unwrap_or(false)
     }
 
+    /// Shows messages that were not shown before; `false` where that cannot be. Those that the person has sent here are
+    /// on the screen as they were typed.
+    async fn show_messages(&self, mut messages: Vec<FetchedMessage>, reader: &LookupName) -> bool {
+        messages.retain(|message| self.shown.is_new(&message.entry, reader));
+        let lines = messages.iter().map(|message| match is_to(&message.entry, reader) {
+            true => readable(message),
+            false => render::sent(&message.entry),
+        });
+        if !self.show(lines.collect()).await {
+            return false;
+        }
+        self.learn(messages.iter().flat_map(|message| names(&message.entry)));
+        messages.into_iter().for_each(|message| {
+            let waits = is_to(&message.entry, reader);
+            self.shown.add(message.entry, waits);
+        });
+        true
+    }
+
     pub(super) fn learn(&self, names: impl IntoIterator<Item = String>) {
         self.names.lock().unwrap_or_else(|broken| broken.into_inner()).extend(names);
     }
 }
 
-/// Shows the mail of a session until it is dropped or the session ends.
+/// Shows what an account is sent until it is dropped or the session ends.
 pub(super) struct Watch {
     pub token: Token,
     task: AbortHandle,
 }
 
 impl Watch {
-    pub(super) fn start(runtime: &Handle, server: &RemoteServer, token: Token, display: Display) -> Watch {
+    pub(super) fn start(
+        runtime: &Handle,
+        server: &RemoteServer,
+        token: Token,
+        reader: &str,
+        display: Display,
+    ) -> Watch {
         display.ended.store(false, Ordering::Relaxed);
-        let task = runtime.spawn(watch(server.clone(), token, display));
+        display.shown.begin();
+        let task = runtime.spawn(watch(server.clone(), token, LookupName::of(reader), display));
         Watch { token, task: task.abort_handle() }
     }
 }
@@ -121,15 +101,29 @@ impl Drop for Watch {
     }
 }
 
-/// The next request confirms the mail of the last reply. So it comes only after that mail was shown.
-async fn watch(server: RemoteServer, token: Token, display: Display) {
+/// What is asked next.
+#[derive(Clone, Copy)]
+enum Asking {
+    /// Where the message log ends.
+    End,
+    /// What waits in the queue, until there is no more. Asking again says that it was shown.
+    Queue,
+    /// What is sent to the account or by it after a message, whoever reads it.
+    After(MessageId),
+    /// What comes to the queue, of a server that has no more than that.
+    Mail,
+}
+
+/// Asks for more of the queue only when what came was shown, because that request confirms it.
+async fn watch(server: RemoteServer, token: Token, reader: LookupName, display: Display) {
     let mut link = Link::new(server.clone());
+    let (mut asking, mut after) = (Asking::End, None);
     // How long until the next attempt, while the server cannot be reached.
     let mut lost: Option<Duration> = None;
     loop {
         // An answer at once proves that the server is back.
         let patience = if lost.is_some() { Duration::ZERO } else { WAIT };
-        let reply = match link.mail_once(token, patience).await {
+        let reply = match ask(&mut link, token, asking, patience).await {
             Ok(reply) => reply,
             Err(error) => {
                 let pause = lost.unwrap_or(FIRST_PAUSE);
@@ -146,15 +140,25 @@ async fn watch(server: RemoteServer, token: Token, display: Display) {
         if lost.take().is_some() && !display.show("(the connection is back)\n".to_owned()).await {
             return;
         }
-        match reply {
-            Reply::Fetched(messages) => {
-                if !display.show(messages.iter().map(shown).collect()).await {
+        match (reply, asking) {
+            (Reply::Follow(FollowReply { messages, next, more, .. }), _) => {
+                let entries = messages.into_iter().map(|entry| FetchedMessage { entry, file: None }).collect();
+                if !display.show_messages(entries, &reader).await {
                     return;
                 }
-                display.learn(messages.iter().map(|message| message.entry.from.username.to_string()));
-                display.shown.add(messages.into_iter().map(|message| message.entry));
+                after = Some(next);
+                asking = if more { Asking::After(next) } else { Asking::Queue };
             }
-            Reply::Refused(Refusal::UnknownToken) => {
+            (Reply::Fetched(messages), _) => {
+                if let (true, Some(after)) = (messages.is_empty(), after) {
+                    asking = Asking::After(after);
+                }
+                if !display.show_messages(messages, &reader).await {
+                    return;
+                }
+            }
+            (Reply::Refused(Refusal::UnknownCommand), Asking::End) => asking = Asking::Mail,
+            (Reply::Refused(Refusal::UnknownToken), _) => {
                 display.ended.store(true, Ordering::Relaxed);
                 display.show("(the session has ended: log in again with auth)\n".to_owned()).await;
                 return;
@@ -164,8 +168,33 @@ async fn watch(server: RemoteServer, token: Token, display: Display) {
     }
 }
 
-fn shown(FetchedMessage { entry, file }: &FetchedMessage) -> String {
+async fn ask(link: &mut Link, token: Token, asking: Asking, patience: Duration) -> Result<Reply, ClientError> {
+    let (after, at_most) = match asking {
+        Asking::Queue => return link.mail_once(token, Duration::ZERO).await,
+        Asking::Mail => return link.mail_once(token, patience).await,
+        Asking::End => (None, Duration::ZERO),
+        Asking::After(message) => (Some(message), patience),
+    };
+    link.call_once(&Command::Follow { after, at_most, reads: None }.with(token), WAIT + LATE).await
+}
+
+fn readable(FetchedMessage { entry, file }: &FetchedMessage) -> String {
     file.as_ref().map_or_else(|| render::readable(entry), |file| render::file(entry, file, None))
+}
+
+/// Whether somebody was sent this, alone or as a member of a group.
+fn is_to(HistoryEntry { from, to, kind, .. }: &HistoryEntry, reader: &LookupName) -> bool {
+    // Old servers do not say to whom it was sent that waits.
+    match kind {
+        ConversationKind::Person => to.username.as_str().is_empty() || to.username.as_str() == &**reader,
+        ConversationKind::Group => from.username.as_str() != &**reader,
+    }
+}
+
+/// To whom one could answer.
+fn names(HistoryEntry { from, to, kind, .. }: &HistoryEntry) -> impl Iterator<Item = String> {
+    let group = Some(&to.username).filter(|name| *kind == ConversationKind::Group && !name.as_str().is_empty());
+    [Some(&from.username), group].into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>().into_iter()
 }
 
 fn is_lost(error: &ClientError) -> String {

@@ -6,6 +6,7 @@ mod conversation;
 mod lines;
 mod live;
 mod prompt;
+mod shown;
 mod terminal;
 mod tty;
 

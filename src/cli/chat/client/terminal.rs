@@ -11,15 +11,16 @@ use tokio::time::timeout;
 
 use crate::cli::chat::client::conversation::{Answered, Conversation, failure, login_without_password};
 use crate::cli::chat::client::lines::{LineEditor, Typed};
-use crate::cli::chat::client::live::{Display, ShownMessages, Watch};
+use crate::cli::chat::client::live::{Display, Watch};
 use crate::cli::chat::client::prompt;
 use crate::cli::chat::client::prompt::{Names, PromptHelper};
+use crate::cli::chat::client::shown::ShownMessages;
 use crate::cli::chat::render;
 use crate::cli::output;
-use crate::client::{ClientError, RemoteServer};
-use crate::model::{Password, visible};
-use crate::protocol::Reply;
-use crate::protocol::text::ReplyContext;
+use crate::client::{ClientError, RemoteServer, is_empty};
+use crate::model::{Password, Token, visible};
+use crate::protocol::text::{self, ReplyContext};
+use crate::protocol::{Command, Refusal, Reply, Request, Send, SenderMessages};
 
 const HELP: &str = "auth USER [PASSWORD]   log in; without a password it is asked for unseen
 send USER TEXT         send a message
@@ -47,7 +48,10 @@ pub(super) fn converse(runtime: &Runtime, server: &RemoteServer) -> anyhow::Resu
         terminal.notice_end(&mut conversation, &mut watch);
         let token = conversation.token();
         if watch.as_ref().map(|watch| watch.token) != token {
-            watch = token.map(|token| Watch::start(runtime.handle(), server, token, terminal.display.clone()));
+            let start = |token| {
+                Watch::start(runtime.handle(), server, token, conversation.username(), terminal.display.clone())
+            };
+            watch = token.map(start);
             terminal.display.learn(runtime.block_on(conversation.online()));
         }
         let line = match terminal.lines.line(&prompt::command(token.map(|token| token.reveal()).as_deref()))? {
@@ -129,7 +133,47 @@ impl Terminal {
         {
             return Ok(runtime.block_on(patiently(conversation.log_in(name, Password::attempt(&password)))));
         }
-        Ok(runtime.block_on(patiently(conversation.say(line.as_bytes()))))
+        match text::parse(line.as_bytes(), conversation.token()).1 {
+            Ok(Request { command: Command::Inbox, token: Some(token) }) if conversation.token() == Some(token) => {
+                Ok(runtime.block_on(patiently(self.inbox(conversation, line, token))))
+            }
+            Ok(Request { command: Command::Send(Send { recipient, text }), token })
+            | Ok(Request { command: Command::SendOnce { recipient, text, .. }, token })
+                if conversation.token() == token =>
+            {
+                self.display.shown.is_typed(recipient, text);
+                let answered = runtime.block_on(patiently(conversation.say(line.as_bytes())));
+                if answered.as_ref().is_ok_and(|answered| !answered.worked()) {
+                    self.display.shown.is_not_sent();
+                }
+                Ok(answered)
+            }
+            _ => Ok(runtime.block_on(patiently(conversation.say(line.as_bytes())))),
+        }
+    }
+
+    /// What was shown and what waits still. It is asked for with numbers, so that nothing is in it twice that the other
+    /// connection shows at this moment.
+    async fn inbox(&self, conversation: &mut Conversation, line: &str, token: Token) -> Result<Answered, ClientError> {
+        let mut answered = conversation.fetch(token).await?;
+        if matches!(&answered.reply, Reply::Refused(Refusal::UnknownCommand)) || is_empty(&answered.reply) {
+            // This may name senders of whom nothing waits.
+            answered = conversation.say(line.as_bytes()).await?;
+        }
+        let now = match answered.reply {
+            Reply::Fetched(messages) => messages,
+            Reply::Inbox(senders) if senders.iter().any(|from| !from.messages.is_empty()) => {
+                senders.into_iter().flat_map(SenderMessages::into_fetched).collect()
+            }
+            Reply::Inbox(drained) => {
+                let shown = self.display.shown.take_before(Vec::new());
+                answered.reply = Reply::Inbox(if shown.is_empty() { drained } else { shown });
+                return Ok(answered);
+            }
+            _ => return Ok(answered),
+        };
+        answered.reply = Reply::Inbox(self.display.shown.take_before(now));
+        Ok(answered)
     }
 
     /// Asks whether the sessions that were opened are to end with the client. Without an answer they stay.
@@ -170,7 +214,6 @@ impl Terminal {
                 let names: Vec<String> = names.iter().map(ToString::to_string).collect();
                 self.display.learn(names);
             }
-            (_, Reply::Inbox(senders)) => self.display.shown.take_before(senders),
             (_, Reply::History(messages)) if !messages.is_empty() => {
                 return render::history(messages, reader, &self.clock).trim_end().to_owned();
             }
