@@ -3,8 +3,9 @@
 
     CHATD_USER=messi CHATD_PASSWORD=surabaya examples/chat.py 127.0.0.1:8889
 
-Commands are lines: send NAME TEXT, inbox, wait SECONDS, history NAME, show, logout. The class Chat is a client
-to build on; docs/PROTOCOL.md tells what goes over the wire.
+Commands are lines: send NAME TEXT, inbox, wait SECONDS, history NAME, show, logout, group list, group create NAME,
+group join NAME, group leave NAME, group members NAME, group invite NAME USER. NAME is a user or a group. The class
+Chat is a client to build on; docs/PROTOCOL.md tells what goes over the wire.
 """
 import getpass, json, os, signal, socket, struct, sys, time
 
@@ -20,7 +21,7 @@ class Chat:
         self.address = host, port
         self.socket = socket.create_connection(self.address, 30)
         self.token = None
-        self.can_wait = self.can_ack = True
+        self.can_fetch = self.can_wait = self.can_ack = True
 
     def ask(self, line, patience=30):
         """One request, one reply: a line with CR LF, and JSON up to CR LF CR LF, which is ASCII."""
@@ -46,6 +47,19 @@ class Chat:
     def send(self, user, text):
         # Old clients look for two spaces before the text and one after it.
         self.ask(f'send {self.token} {user}  {text} ')
+
+    def fetch(self, seconds=0):
+        """What has come, as soon as there is something: a list, in which one to a group says so. A server that is too
+        old for that says who sent what, and no more."""
+        try:
+            if self.can_fetch:
+                return self.ask(f'fetch {self.token} {seconds}', seconds + 30)['fetch']
+        except Refused as refused:
+            if str(refused) != UNKNOWN:
+                raise
+            self.can_fetch = False
+        senders = self.wait(seconds) if seconds else self.inbox()
+        return [message for messages in senders.values() for message in messages]
 
     def inbox(self):
         return self.ask(f'inbox {self.token}')['messages']
@@ -77,6 +91,11 @@ class Chat:
     def history(self, user, before=0, count=20):
         return self.ask(f'history {self.token} {user} {before} {count}')['history']
 
+    def group(self, verb, *words):
+        """list and members give names; create, join, leave, invite and others are done, or refused with words."""
+        reply = self.ask(' '.join(['group', self.token, verb, *words]))
+        return reply.get('groups', reply.get('members'))
+
     def show(self):
         return self.ask(f'show {self.token}')['messages']
 
@@ -100,10 +119,17 @@ def printable(text):
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in str(text).strip())
 
 
-def show_inbox(chat, senders):
-    messages = [message for messages in senders.values() for message in messages]
+def readable(message):
+    sender = printable(message['msg_from'])
+    if message.get('kind') == 'group':
+        sender += f" to {printable(message['to'])}"
+    text = f"[file {message['file_name']}]" if 'file_name' in message else message['msg']
+    return f'{sender}: {printable(text)}'
+
+
+def show_mail(chat, messages):
     for message in messages:
-        print(f"{printable(message['msg_from'])}: {printable(message['msg'])}", flush=True)
+        print(readable(message), flush=True)
     if messages:
         chat.ack()
 
@@ -117,12 +143,17 @@ def run(chat, line):
         case ['send', *_]:
             print('error: send NAME TEXT')
         case ['inbox']:
-            show_inbox(chat, chat.inbox())
+            show_mail(chat, chat.fetch())
         case ['wait', seconds] if seconds.isascii() and seconds.isdigit():
-            show_inbox(chat, chat.wait(int(seconds)))
+            show_mail(chat, chat.fetch(int(seconds)))
         case ['history', user]:
             for message in chat.history(user):
-                print(f"{printable(message['time'])} {printable(message['msg_from'])}: {printable(message['msg'])}")
+                print(f"{printable(message['time'])} {readable(message)}")
+        case ['group', 'list' | 'members' as verb, *rest]:
+            print(', '.join(printable(name) for name in chat.group(verb, *rest)))
+        case ['group', verb, names]:
+            chat.group(verb, names)
+            print('done')
         case ['show']:
             print(', '.join(printable(name) for name in chat.show()))
         case ['logout']:

@@ -2,8 +2,10 @@
 # chatd from the shell, on the text port. One command, or with none, one for each line of the input:
 #
 #     CHATD_USER=messi CHATD_PASSWORD=surabaya examples/chat.sh 127.0.0.1 8890 send henderson feeling good
+#     CHATD_USER=… CHATD_PASSWORD=… examples/chat.sh 127.0.0.1 8890 group create team
 #     df -h / | sed 's/^/send henderson /' | CHATD_USER=… CHATD_PASSWORD=… examples/chat.sh 127.0.0.1 8890
 #
+# A group is written to as a user is; `group list`, `group join NAME` and the others are in docs/PROTOCOL.md, as `send`.
 # One line out, one line back, which is all there is to the text port. This uses bash's own /dev/tcp, because no two
 # programs called nc agree on when to close; by hand, `nc HOST PORT` or telnet does as well.
 set -euo pipefail
@@ -45,7 +47,7 @@ show() {
 
 # What was handed out counts as read once it is shown.
 acknowledge() {
-    case $1 in inbox* | wait*) ask ack || true ;; esac
+    case $1 in inbox* | wait* | fetch*) ask ack || true ;; esac
 }
 
 # Ends the session, on a connection of its own, because on the old one a reply may be under way.

@@ -227,6 +227,39 @@ fn the_shell_client_works() {
     assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), ["feeling good"]);
 }
 
+#[test]
+fn the_clients_in_examples_have_groups() {
+    let (_folder, server) = server();
+    let (mut henderson, token) = server.login("henderson");
+    let done = "{\"status\": \"OK\", \"message\": \"Done\"}";
+    assert_eq!(henderson.ask(&format!("group {token} create tim")), done);
+    let mut python = example("python3", "chat.py");
+    python.arg(server.address.to_string());
+    // Who is not in a group is told so, and who is hears what was sent to it.
+    let typed = "send tim x\ngroup join tim\ngroup list\ngroup members tim\nsend tim halo semua\n\
+                 group create lain\ngroup invite lain henderson\ngroup leave lain\ngroup list\ngroup join nowhere\n\
+                 history tim\n";
+    let shown = printed(&run(&mut python, typed));
+    assert_eq!(shown[..5], ["error: Bukan member group", "done", "tim", "messi, henderson", "sent"]);
+    assert_eq!(shown[5..10], ["done", "done", "done", "tim", "error: Group belum ada"]);
+    assert!(shown[10].ends_with(" Lionel Messi to tim: halo semua"), "{shown:?}");
+    assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), ["halo semua"]);
+    assert!(henderson.ask(&format!("send {token} tim  balas ")).contains("Message Sent"));
+    assert!(henderson.ask(&format!("sendfile {token} messi foto.txt aGFsbwo=")).contains("File Sent"));
+    let mut python = example("python3", "chat.py");
+    python.arg(server.address.to_string());
+    let shown = printed(&run(&mut python, "inbox\n"));
+    assert_eq!(shown, ["Jordan Henderson to tim: balas", "Jordan Henderson: [file foto.txt]"]);
+    let address = server.text_address.expect("the settings have one");
+    let mut shell = example("bash", "chat.sh");
+    shell.args([address.ip().to_string(), address.port().to_string()]);
+    let typed = "group list\ngroup create shell\ngroup invite shell henderson\nsend shell halo\ngroup leave shell\n\
+                 group join shell\ngroup list\n";
+    let shown = printed(&run(&mut shell, typed));
+    assert_eq!(shown, ["['tim']", "Done", "Done", "message sent to shell", "Done", "Done", "['tim', 'shell']"]);
+    assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), ["halo"]);
+}
+
 /// What an example says that must fail: one line, and no traceback.
 fn failed(output: &Output) -> String {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -248,7 +281,7 @@ fn the_python_client_sends_no_empty_message_and_acknowledges_what_it_has_shown()
     let usage = "error: send NAME TEXT";
     assert_eq!(shown, [usage, usage, usage, "Jordan Henderson: halo"]);
     assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), Vec::<String>::new());
-    assert_eq!(door.refused(), ["ack"], "it is said once, after what was shown");
+    assert_eq!(door.refused(), ["fetch", "ack"], "each is said once, the second after what was shown");
 }
 
 #[test]
@@ -269,6 +302,12 @@ fn the_rust_client_answers_each_message_and_ends_its_session() {
     let answered: Vec<_> = output.lines().map_while(Result::ok).take(2).collect();
     assert_eq!(answered, ["answered henderson", "answered henderson"]);
     assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), ["one", "two"]);
+    // What is sent to a group is answered there.
+    for command in ["create tim", "invite tim messi"] {
+        assert!(henderson.ask(&format!("group {token} {command}")).contains("Done"));
+    }
+    henderson.ask(&format!("send {token} tim three"));
+    assert!(henderson.ask(&format!("wait {token} 60")).contains("\"msg_to\": \"tim\", \"msg\": \" three"));
     henderson.ask(&format!("logout {token}"));
     kill(Pid::from_raw(i32::try_from(child.id()).expect("it is small")), Signal::SIGINT).expect("it runs");
     assert!(child.wait().expect("it ends").success());
