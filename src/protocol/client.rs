@@ -86,7 +86,9 @@ pub fn read(text: &[u8]) -> Result<Reply, Unreadable> {
         ReplyObject { sent: Some(receipts), .. } => status(receipts),
         ReplyObject { groups: Some(list), .. } => Ok(Reply::Groups(names(&list))),
         ReplyObject { members: Some(list), .. } => Ok(Reply::Members(names(&list))),
-        ReplyObject { status: ReplyStatus::Ok, id: Some(id), .. } => Ok(Reply::Stored(MessageId(id))),
+        ReplyObject { status: ReplyStatus::Ok, id: Some(id), not_delivered, .. } => {
+            Ok(Reply::Stored { id: MessageId(id), not_delivered: not_delivered.unwrap_or(0) })
+        }
         ReplyObject { follow: Some(read), .. } => followed(read).map(Reply::Follow),
         ReplyObject { conversations: Some(read), .. } => conversations(read).map(Reply::Conversations),
         ReplyObject { status: ReplyStatus::Ok, read: Some(messages), .. } => Ok(Reply::Read(messages)),

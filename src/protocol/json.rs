@@ -102,6 +102,9 @@ impl Spell for JsonSpelling {
         match reply.value().1 {
             Value::Text(text) => string(&text, out),
             Value::Number(number) => write!(out, "{number}").expect("a Vec takes every byte"),
+            Value::StoredForSome(id, not_delivered) => {
+                write!(out, "{id}, \"not_delivered\": {not_delivered}").expect("a Vec takes every byte");
+            }
             Value::Names(names) => return at.item(names, out, |name, out| string(name.as_str(), out)),
             Value::Inbox(senders, files) => return inbox(senders, files, at, out),
             Value::Fetched(messages) => return fetched(messages, at, out),

@@ -155,8 +155,13 @@ pub enum Reply {
     },
     /// The message is on stable storage.
     Sent,
-    /// The message is on stable storage under this number, since now or before.
-    Stored(MessageId),
+    /// The message is on stable storage, since now or before.
+    Stored {
+        /// Its number.
+        id: MessageId,
+        /// How many members of the group do not get it, where it is stored since now.
+        not_delivered: u64,
+    },
     /// What waited, by sender, in the order of their first message ever.
     Inbox(Vec<SenderMessages>),
     /// What waited, with numbers and times, oldest first.

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use super::grammar::{self, Words as _};
 use super::json::JsonSpelling;
 use super::parts::{Cursor, Place, Spell, Step};
-use super::value::Value;
+use super::value::{Value, no_room};
 use super::{Refusal, Reply, Request, python};
-use crate::model::Token;
+use crate::model::{MessageId, Token};
 
 /// What of a request its reply is told with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +91,7 @@ impl Spell for ReplyContext {
             (Reply::LoggedIn { token }, _) => token.reveal(),
             (Reply::Sent, ReplyContext::Send(recipient)) => format!("message sent to {recipient}"),
             (Reply::Sent, _) => "message sent".to_owned(),
-            (Reply::Stored(id), ReplyContext::Send(recipient)) => format!("message {id} sent to {recipient}"),
-            (Reply::Stored(id), _) => format!("message {id} sent"),
+            (Reply::Stored { id, not_delivered }, context) => stored(*id, context, *not_delivered),
             (Reply::LoggedOut { .. }, _) => "Logout berhasil dilakukan".to_owned(),
             (Reply::Acknowledged, _) => "acknowledged".to_owned(),
             (Reply::Refused(refusal), context) => refused(context, *refusal),
@@ -112,6 +111,17 @@ impl Spell for ReplyContext {
 
     fn end(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(END);
+    }
+}
+
+fn stored(id: MessageId, context: &ReplyContext, not_delivered: u64) -> String {
+    let to = match context {
+        ReplyContext::Send(recipient) => format!(" to {recipient}"),
+        _ => String::new(),
+    };
+    match not_delivered {
+        0 => format!("message {id} sent{to}"),
+        some => format!("message {id} sent{to}, {}", no_room(some)),
     }
 }
 
@@ -192,7 +202,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::model::{LookupName, Message, MessageId, Timestamp, Username};
+    use crate::model::{LookupName, Message, Timestamp, Username};
     use crate::protocol::{Command, Receipt, SenderMessages};
 
     const TOKEN: &str = "503d38c0-2691-4ff1-81ad-fc11f9f5ad03";

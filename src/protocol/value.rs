@@ -20,7 +20,12 @@ pub(super) const GROUP: &str = "group";
 
 /// The reply to a sender when some members of the group have no room for the message.
 pub(super) fn sent_to_some(not_delivered: u64) -> String {
-    format!("Message Sent, but {not_delivered} members have no room for it")
+    format!("Message Sent, {}", no_room(not_delivered))
+}
+
+/// Who does not get it.
+pub(super) fn no_room(not_delivered: u64) -> String {
+    format!("but {not_delivered} members have no room for it")
 }
 
 /// The value of a reply.
@@ -28,6 +33,8 @@ pub(super) fn sent_to_some(not_delivered: u64) -> String {
 pub(super) enum Value<'a> {
     Text(Cow<'a, str>),
     Number(u64),
+    /// A number, and under a key of its own how many do not get the message.
+    StoredForSome(u64, u64),
     /// A list of strings.
     Names(&'a [Username]),
     /// An object with a list for each sender, and the files that messages in it bring.
@@ -79,7 +86,8 @@ impl Reply {
             Reply::LoggedOut { token, .. } => ("messages", Value::owned(token.reveal())),
             Reply::Sent => ("message", Value::text("Message Sent")),
             Reply::SentToSome { not_delivered } => ("message", Value::owned(sent_to_some(*not_delivered))),
-            Reply::Stored(id) => ("id", Value::Number(id.0.unsigned_abs())),
+            Reply::Stored { id, not_delivered: 0 } => ("id", Value::Number(id.0.unsigned_abs())),
+            Reply::Stored { id, not_delivered } => ("id", Value::StoredForSome(id.0.unsigned_abs(), *not_delivered)),
             Reply::GroupChanged => ("message", Value::text(GROUP_CHANGED)),
             Reply::Acknowledged => ("message", Value::text(ACKNOWLEDGED)),
             Reply::Read(messages) => ("read", Value::Number(*messages)),
@@ -119,7 +127,7 @@ impl Reply {
             is_left.is_some()
         };
         match self.value().1 {
-            Value::Text(_) | Value::Number(_) => true,
+            Value::Text(_) | Value::Number(_) | Value::StoredForSome(..) => true,
             Value::Names(names) => names.iter().all(|name| fits(&[name.as_str(); REPEATED])),
             Value::LongText(text) => fits(&[text]),
             Value::Files(list) => {
@@ -160,7 +168,7 @@ impl Reply {
         let brought = |file: &InboxFile| size_of::<InboxFile>() + file.data.len();
         let entry = |past: &HistoryEntry| size_of::<HistoryEntry>() + names(past) + message(&past.message);
         match self.value().1 {
-            Value::Text(_) | Value::Number(_) => 0,
+            Value::Text(_) | Value::Number(_) | Value::StoredForSome(..) => 0,
             // The names are those of the accounts.
             Value::Names(names) => size_of_val(names),
             Value::LongText(text) => text.len(),

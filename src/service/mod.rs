@@ -266,7 +266,8 @@ impl Service {
             }
         };
         let queued = self.repository.send_once(message, key).await;
-        caller.hears(self.stored(queued.as_ref().ok()).map_or_else(Reply::from, |(id, _)| Reply::Stored(id)))
+        let stored = self.stored(queued.as_ref().ok());
+        caller.hears(stored.map_or_else(Reply::from, |(id, not_delivered)| Reply::Stored { id, not_delivered }))
     }
 
     /// The message that was stored and how many do not get it, or why there is none; `None`: nobody knows.

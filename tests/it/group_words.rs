@@ -73,6 +73,35 @@ fn a_group_is_made_joined_written_to_and_left() {
     folder.done(&["db", "verify"], "");
 }
 
+/// `sendkey` and files say of how many members it is true that they do not get it.
+#[test]
+fn who_sends_under_a_key_or_a_file_hears_how_many_have_no_room() {
+    let folder = Folder::new("[limits]\ninbox_messages = 1\n[server]\ntext_listen = \"127.0.0.1:0\"");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let [(mut messi, m), (mut henderson, h), (_, l)] = ["messi", "henderson", "lineker"].map(|name| server.login(name));
+    assert_eq!(messi.ask(&format!("group {m} create Team")), DONE);
+    for token in [&h, &l] {
+        assert_eq!(henderson.ask(&format!("group {token} join Team")), DONE);
+    }
+    assert_eq!(messi.ask(&format!("send {m} lineker  full ")), SENT);
+    let mut is_read = |text: &str| {
+        let inbox = henderson.ask(&format!("inbox {h}"));
+        assert!(inbox.matches("msg_from").count() == 1 && inbox.contains(text), "{inbox}");
+        assert!(henderson.ask(&format!("ack {h}")).contains("Acknowledged"));
+    };
+    let some = "{\"status\": \"OK\", \"id\": 2, \"not_delivered\": 1}";
+    assert_eq!(messi.ask(&format!("sendkey {m} a Team  one ")), some);
+    assert_eq!(messi.ask(&format!("sendkey {m} a Team  one ")), "{\"status\": \"OK\", \"id\": 2}");
+    is_read("one");
+    let said = Talker::connect(&server).ask(&format!("sendkey {m} b Team two"));
+    assert_eq!(said, "message 3 sent to Team, but 1 members have no room for it");
+    is_read("two");
+    let sent_to_some = "{\"status\": \"OK\", \"message\": \"Message Sent, but 1 members have no room for it\"}";
+    assert_eq!(messi.ask(&format!("sendgroupfile {m} Team a.txt aGFsbwo=")), sent_to_some);
+    is_read("a.txt");
+}
+
 #[test]
 fn what_is_fetched_says_to_which_group_it_was_sent_and_brings_files() {
     let folder = Folder::new("");

@@ -20,6 +20,7 @@ pub(super) struct ReplyObject {
     pub(super) conversations: Option<ConversationsRead>,
     pub(super) read: Option<u64>,
     pub(super) id: Option<i64>,
+    pub(super) not_delivered: Option<u64>,
     pub(super) sessions: Option<Vec<SessionRead>>,
     pub(super) people: Option<Vec<PersonRead>>,
 }

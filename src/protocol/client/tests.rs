@@ -201,7 +201,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         followed().prop_map(Reply::Follow),
         conversations().prop_map(Reply::Conversations),
         any::<u64>().prop_map(Reply::Read),
-        (1i64..).prop_map(|id| Reply::Stored(MessageId(id))),
+        (1i64.., any::<u64>()).prop_map(|(id, not_delivered)| Reply::Stored { id: MessageId(id), not_delivered }),
         refusal().prop_map(Reply::Refused),
     ]
 }

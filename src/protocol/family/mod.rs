@@ -160,7 +160,7 @@ impl FamilyDialogue {
             Reply::LoggedOut { token, .. } if self.session == Some(*token) => self.session = None,
             _ => {}
         }
-        let is_as_ever = parts.is_empty() || matches!(reply, Reply::Refused(_));
+        let is_as_ever = parts.is_empty() || matches!(reply, Reply::Refused(_) | Reply::SentToSome { .. });
         (!is_as_ever).then_some(FamilySpelling { parts, named })
     }
 

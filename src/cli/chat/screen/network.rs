@@ -258,7 +258,7 @@ impl Network {
         let Some(send_key) = SendKey::parse(key) else { return Ok(()) };
         let send = Command::SendOnce { key: send_key, recipient: LookupName::of(with), text: text.into() };
         match self.ask(link, send).await? {
-            Reply::Stored(id) => self.tell(ChatEvent::Stored { with: with.to_owned(), key: key.to_owned(), id }),
+            Reply::Stored { id, .. } => self.tell(ChatEvent::Stored { with: with.to_owned(), key: key.to_owned(), id }),
             other => Err(Trouble::Refused(other)),
         }
     }
