@@ -1,6 +1,6 @@
 //! A crowd of senders and readers, who write down what they asked and what they were told. Some of what they send goes
-//! to groups, of which people are members at times; some goes under keys, and is sent again where no reply came. Some
-//! readers do not wait for the replies. Some people follow the message log at a place of their own.
+//! to groups, of which people are members at times; some goes under keys, and is sent again where no reply came; some
+//! are files. Some readers do not wait for the replies. Some people follow the message log at a place of their own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use base64ct::{Base64, Encoding};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::notes::{Certain, Fate, Followed, Invoked, Moment, Notes, Read, Sums, To};
 use crate::support::{Folder, PATIENCE, SENT, Server};
@@ -19,6 +21,7 @@ const GROUPS: usize = 4;
 /// So many of the users follow the message log.
 const FOLLOWERS: usize = 3;
 const DONE: &str = "{\"status\": \"OK\", \"message\": \"Done\"}";
+const FILE_SENT: &str = "{\"status\": \"OK\", \"message\": \"File Sent\"}";
 
 /// The accounts of a crowd, and all that it has noted so far.
 #[derive(Clone)]
@@ -42,6 +45,38 @@ impl AtWork {
     pub fn stop(self) {
         self.enough.store(true, Ordering::Relaxed);
         self.threads.into_iter().for_each(|thread| thread.join().expect("nobody in the crowd panics"));
+    }
+}
+
+/// A message as a file. Most are short, and some are in several pieces. Its name is the text, which says what its bytes
+/// are: a message without its file, or with another, is one that nobody sent.
+fn as_file(invoked: Invoked) -> Invoked {
+    let length = if fastrand::u8(..8) == 0 { fastrand::usize(..300_000) } else { fastrand::usize(..2_000) };
+    let mut words = invoked.text.split(':');
+    let (sender, nonce) = (words.next().expect("it has three"), words.next().expect("it has three"));
+    let begun = format!("{sender}:{nonce}:{length}");
+    let text = format!("{begun}:{}", sum(&bytes_of(&begun)));
+    Invoked { text, is_file: true, has_key: false, ..invoked }
+}
+
+/// The bytes of the file of this name: as many as it says, and other ones for each number.
+fn bytes_of(name: &str) -> Vec<u8> {
+    let mut numbers = name.split(':').skip(1).map(|word| word.parse::<u64>().unwrap_or(0));
+    let (nonce, length) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let mut random = fastrand::Rng::with_seed(nonce);
+    (0..length).map(|_| random.u8(..)).collect()
+}
+
+fn sum(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The name of a file that came; with other bytes than it says it is another.
+fn file_as_read(name: &str, content: &str) -> String {
+    let bytes = Base64::decode_vec(content).unwrap_or_default();
+    match name.ends_with(&sum(&bytes)) {
+        true => name.to_owned(),
+        false => format!("{name} with other bytes"),
     }
 }
 
@@ -167,8 +202,10 @@ impl Crowd {
                         asked: self.now(),
                         answered: Moment::MAX,
                         has_key: fastrand::u8(..4) == 0,
+                        is_file: false,
                         is_again: false,
                     };
+                    let invoked = if fastrand::u8(..12) == 0 { as_file(invoked) } else { invoked };
                     asked += &self.request(sender, &invoked);
                     sent.push(invoked);
                 }
@@ -204,9 +241,10 @@ impl Crowd {
         Some(())
     }
 
-    fn request(&self, sender: usize, Invoked { to, text, has_key, .. }: &Invoked) -> String {
+    fn request(&self, sender: usize, Invoked { to, text, has_key, is_file, .. }: &Invoked) -> String {
         let (token, to) = (&self.tokens[sender], to.name());
         match has_key {
+            _ if *is_file => format!("sendfile {token} {to} {text} {}\r\n", Base64::encode_string(&bytes_of(text))),
             // A text is its own key, up to what stands after its number.
             true => format!("sendkey {token} {} {to} {text}\r\n", text.rsplit_once(':').expect("it has two").0),
             false => format!("send {token} {to} {text}\r\n"),
@@ -221,7 +259,7 @@ impl Crowd {
         let mut notes = self.notes();
         let invoked = &mut notes.sent.get_mut(&sender).expect("it was entered before")[place];
         invoked.answered = answered;
-        match reply == SENT || reply.starts_with("{\"status\": \"OK\", \"id\": ") {
+        match [SENT, FILE_SENT].contains(&reply) || reply.starts_with("{\"status\": \"OK\", \"id\": ") {
             true => invoked.fate = Fate::Stored,
             // Of who has left the group.
             false if reply.contains("Bukan member group") => {}
@@ -323,7 +361,11 @@ impl Crowd {
         for (sender, messages) in senders {
             for message in messages.as_array().expect("a list") {
                 let text = |key: &str| message[key].as_str().expect("a text").trim().to_owned();
-                notes.read.push(Read { reader, sender: sender.clone(), to: text("msg_to"), text: text("msg") });
+                let said = match message["file_name"].as_str() {
+                    Some(name) => file_as_read(name, &text("file_content")),
+                    None => text("msg"),
+                };
+                notes.read.push(Read { reader, sender: sender.clone(), to: text("msg_to"), text: said });
             }
         }
     }
@@ -436,7 +478,8 @@ fn the_checker_sees_every_kind_of_wrong() {
         let is_key = |sent: &&Invoked| sent.has_key && sent.fate == Fate::Stored;
         let to_groups = notes.read.iter().filter(|read| read.to.starts_with("group")).count();
         let left = notes.members.values().filter(|certain| certain.len() > 2).count();
-        notes.sent.values().flatten().filter(is_key).count() > 20 && to_groups > 50 && left > 2
+        let files = notes.sent.values().flatten().filter(|sent| sent.is_file && sent.fate == Fate::Stored).count();
+        notes.sent.values().flatten().filter(is_key).count() > 20 && to_groups > 50 && left > 2 && files > 5
     };
     while crowd.acknowledged() < 200 || !is_enough() {
         assert!(begun.elapsed() < PATIENCE);
@@ -445,7 +488,7 @@ fn the_checker_sees_every_kind_of_wrong() {
     work.stop();
     let sums = crowd.check(&server);
     sums.must_hold();
-    assert!(sums.to_members > 50 && sums.under_keys > 20 && sums.to_followers > 50, "{sums}");
+    assert!(sums.to_members > 50 && sums.under_keys > 20 && sums.files > 5 && sums.to_followers > 50, "{sums}");
 
     let spoiled = |spoil: &dyn Fn(&mut Notes)| {
         let spoiled = Crowd { notes: Arc::new(Mutex::new(crowd.notes().clone())), ..crowd.clone() };
@@ -465,6 +508,16 @@ fn the_checker_sees_every_kind_of_wrong() {
     assert_eq!(spoiled(&|notes| _ = notes.read.remove(of_group(notes))).lost, 1);
     assert_eq!(spoiled(&|notes| notes.read[0].text = "0:999999999:x".to_owned()).phantom, 1);
     assert_eq!(spoiled(&|notes| notes.read[0].text.push('x')).altered, 1);
+    // A message that came without its file, and one that came with other bytes.
+    let of_file = |notes: &Notes| {
+        let names: Vec<&String> =
+            notes.sent.values().flatten().filter(|sent| sent.is_file).map(|sent| &sent.text).collect();
+        notes.read.iter().position(|read| names.contains(&&read.text)).expect("there are some")
+    };
+    let place = of_file(&crowd.notes());
+    assert_eq!(spoiled(&|notes| notes.read[place].text.clear()).phantom, 1);
+    let other = |notes: &mut Notes| notes.read[place].text = file_as_read(&notes.read[place].text, "AAAA");
+    assert_eq!(spoiled(&other).altered, 1);
     let own_read = own(&crowd.notes());
     assert_eq!(spoiled(&|notes| notes.read[own_read].reader += 1).wrong_person, 1);
     assert_eq!(spoiled(&|notes| notes.read[own_read].to = "group0".to_owned()).wrong_person, 1);

@@ -153,6 +153,7 @@ fn a_restore_that_is_cut_is_finished_or_undone_by_the_next_start_which_says_so()
     let server = Server::start(&folder);
     let (mut messi, token) = server.login("messi");
     assert_eq!(messi.ask(&format!("send {token} messi before")), SENT);
+    assert!(messi.ask(&format!("sendfile {token} messi foto.txt aGFsbwo=")).contains("File Sent"));
     folder.done(&["db", "backup", "kept.db"], "");
     assert_eq!(messi.ask(&format!("send {token} messi after")), SENT);
     server.kill();
@@ -165,9 +166,10 @@ fn a_restore_that_is_cut_is_finished_or_undone_by_the_next_start_which_says_so()
             assert!(!folder.run(&["db", "verify"], "").status.success(), "{place}");
         }
         let server = Server::start(&folder);
-        let found = texts(&server.connect().ask(&format!("inbox {token}")));
-        let wanted: &[&str] = if is_decided || was_done { &["before"] } else { &["before", "after"] };
-        assert_eq!(found, wanted, "{place}");
+        let inbox = server.connect().ask(&format!("inbox {token}"));
+        let wanted: &[&str] = if is_decided || was_done { &["before", ""] } else { &["before", "", "after"] };
+        assert_eq!(texts(&inbox), wanted, "{place}");
+        assert!(inbox.contains("\"file_name\": \"foto.txt\", \"file_content\": \"aGFsbwo=\"}"), "{place}: {inbox}");
         let log = server.log();
         match (is_decided, is_begun) {
             (true, _) => assert!(log.contains("interrupted is finished"), "{place}: {log}"),

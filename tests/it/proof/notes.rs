@@ -43,6 +43,8 @@ pub struct Invoked {
     pub answered: Moment,
     /// It was sent under a key, and is sent again until there is a reply.
     pub has_key: bool,
+    /// It is a file: the text is its name, in which the SHA-256 of its bytes stands.
+    pub is_file: bool,
     /// It was sent again. What comes after it may be stored before it: the first time it may have been refused, because
     /// its sender was not in the group then.
     pub is_again: bool,
@@ -103,6 +105,8 @@ pub struct Sums {
     pub to_members: usize,
     /// Messages that were acknowledged under a key.
     pub under_keys: usize,
+    /// Files that were acknowledged.
+    pub files: usize,
     /// Messages that followers were to be shown.
     pub to_followers: usize,
     pub lost: usize,
@@ -119,8 +123,8 @@ pub struct Sums {
 
 impl fmt::Display for Sums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sums { acknowledged, unknown, to_members, under_keys, to_followers, .. } = self;
-        write!(f, "{acknowledged} acknowledged ({under_keys} under keys), {unknown} unknown, ")?;
+        let Sums { acknowledged, unknown, to_members, under_keys, files, to_followers, .. } = self;
+        write!(f, "{acknowledged} acknowledged ({under_keys} under keys, {files} files), {unknown} unknown, ")?;
         write!(f, "{to_members} for members of groups, {to_followers} for followers: ")?;
         let Sums { lost, phantom, altered, wrong_person, doubled, out_of_order, redelivered, .. } = self;
         write!(f, "lost {lost}, phantom {phantom}, altered {altered}, wrong person {wrong_person}, ")?;
@@ -214,6 +218,12 @@ impl Notes {
             let mut shown = HashSet::new();
             let mut last = 0;
             for Followed { id, text } in followed {
+                sums.out_of_order += usize::from(*id <= last);
+                last = *id;
+                // It brings a file, and the message log does not say which.
+                if text.is_empty() {
+                    continue;
+                }
                 let Some((nonce, (sender, _, invoked))) = nonce_of(text).and_then(|nonce| asked.get_key_value(&nonce))
                 else {
                     sums.phantom += 1;
@@ -222,12 +232,11 @@ impl Notes {
                 sums.altered += usize::from(invoked.text != *text);
                 sums.wrong_person += usize::from(sender != follower && self.is_for(*follower, invoked) == Some(false));
                 sums.doubled += usize::from(!shown.insert(*nonce));
-                sums.out_of_order += usize::from(*id <= last);
-                last = *id;
             }
             for (nonce, (sender, _, invoked)) in asked {
                 let is_for = sender == follower || self.is_for(*follower, invoked) == Some(true);
-                if invoked.fate == Fate::Stored && is_for {
+                // The message log has nothing but the message that brings a file.
+                if invoked.fate == Fate::Stored && is_for && !invoked.is_file {
                     sums.to_followers += 1;
                     sums.lost += usize::from(!shown.contains(nonce));
                 }
@@ -248,6 +257,7 @@ impl Notes {
             }
             sums.acknowledged += 1;
             sums.under_keys += usize::from(invoked.has_key);
+            sums.files += usize::from(invoked.is_file);
             match invoked.to {
                 To::User(user) => sums.lost += usize::from(!read.contains(&(*nonce, user))),
                 To::Group(group) => {
