@@ -1,5 +1,5 @@
-//! The life of a node: four times a second it says that it is there, and reads the feed of changes. Who was away for too
-//! long by the database's clock is another incarnation afterwards, and holds nothing of the former one.
+//! The life of a node: four times a second it says that it is there, and reads the feed of changes. Who was away for
+//! too long by the database's clock is another incarnation afterwards, and holds nothing of the former one.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

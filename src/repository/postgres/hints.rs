@@ -1,5 +1,5 @@
-//! Who waits for mail or follows, and how he hears what another node has done: by a notification at once, and where that
-//! is lost, by a look once a second. Nothing is right because of a notification.
+//! Who waits for mail or follows, and how he hears what another node has done: by a notification at once, and where
+//! that is lost, by a look once a second. Nothing is right because of a notification.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! Looking back: what two people wrote to each other, or what was written to a group while one was in it, and what became
-//! of it. Changes nothing.
+//! Looking back: what two people wrote to each other, or what was written to a group while one was in it, and what
+//! became of it. Changes nothing.
 
 use super::PostgresRepository;
 use super::delivery::{limit, text};

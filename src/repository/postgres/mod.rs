@@ -1,6 +1,6 @@
-//! The store in PostgreSQL, for one node of several: all that they share is rows. What must be in one order takes a lock
-//! inside one function of the database, so that every request is one statement that commits by itself; what is cached
-//! is believed only while the feed of changes was read a moment ago.
+//! The store in PostgreSQL, for one node of several: all that they share is rows. What must be in one order takes a
+//! lock inside one function of the database, so that every request is one statement that commits by itself; what is
+//! cached is believed only while the feed of changes was read a moment ago.
 
 mod accounts;
 mod beat;

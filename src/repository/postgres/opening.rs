@@ -1,5 +1,5 @@
-//! How a store in PostgreSQL is opened: its servers are found, its tables are brought up to date, and a server becomes a
-//! node.
+//! How a store in PostgreSQL is opened: its servers are found, its tables are brought up to date, and a server becomes
+//! a node.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

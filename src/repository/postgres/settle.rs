@@ -1,5 +1,5 @@
-//! The ends of leases: each was read, or waits again. They are told to the database in their order, several at once, and
-//! again until it has heard of them.
+//! The ends of leases: each was read, or waits again. They are told to the database in their order, several at once,
+//! and again until it has heard of them.
 
 use std::sync::Arc;
 

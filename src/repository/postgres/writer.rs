@@ -1,6 +1,6 @@
-//! The writer of a node: it takes whatever waits, sends it with one statement, and answers each. A batch has a number, so
-//! that one whose answer was lost is asked for again and is done once. What is to groups, under keys, or to somebody
-//! with little room goes one by one, in a statement of its own.
+//! The writer of a node: it takes whatever waits, sends it with one statement, and answers each. A batch has a number,
+//! so that one whose answer was lost is asked for again and is done once. What is to groups, under keys, or to
+//! somebody with little room goes one by one, in a statement of its own.
 
 use std::collections::HashSet;
 use std::sync::Arc;

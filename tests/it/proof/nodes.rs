@@ -1,5 +1,5 @@
-//! kill -9 of one of two nodes on one PostgreSQL, again and again on the same database: of the one that sends, and of the
-//! one that has handed out mail. `CHATD_NODE_KILLS=500` makes it hundreds.
+//! kill -9 of one of two nodes on one PostgreSQL, again and again on the same database: of the one that sends, and of
+//! the one that has handed out mail. `CHATD_NODE_KILLS=500` makes it hundreds.
 
 use std::thread;
 use std::time::{Duration, Instant};
