@@ -69,21 +69,21 @@ impl<'r> FromRow<'r, PgRow> for AccountRow {
 }
 
 /// A session with its account.
-struct SessionRow {
+struct LoginRow {
     account: AccountRow,
     id: i64,
     last_used_at: i64,
     grant: Option<Grant>,
 }
 
-impl<'r> FromRow<'r, PgRow> for SessionRow {
-    fn from_row(row: &'r PgRow) -> sqlx::Result<SessionRow> {
+impl<'r> FromRow<'r, PgRow> for LoginRow {
+    fn from_row(row: &'r PgRow) -> sqlx::Result<LoginRow> {
         use sqlx::Row;
         let scope: Option<String> = row.try_get("scope")?;
         let to = row.try_get("target")?;
         let unknown = || sqlx::Error::Decode("a scope that is none".into());
         let scope = scope.map(|scope| Scope::parse(&scope).ok_or_else(unknown)).transpose()?;
-        Ok(SessionRow {
+        Ok(LoginRow {
             account: AccountRow::from_row(row)?,
             id: row.try_get("session")?,
             last_used_at: row.try_get("last_used_at")?,
@@ -177,7 +177,7 @@ impl PostgresRepository {
 
     /// A session as the database has it.
     async fn session_now(&self, token: TokenHash) -> Result<Option<(i64, CachedSession)>, Error> {
-        let row: Option<SessionRow> =
+        let row: Option<LoginRow> =
             self.look(|| sqlx::query_as(SESSION).bind(token.0.to_vec()).fetch_optional(&self.pool)).await?;
         Ok(row.map(|row| {
             let user = Arc::new(row.account.user);

@@ -43,9 +43,9 @@ const SEEN_BY: &str = "SELECT m.id, m.sender, f.id, f.name, f.media_type, f.spel
             AND m.id > s.since AND m.id <= coalesce(s.until, m.id))) LIMIT 1";
 const PIECE: &str = "SELECT data FROM file_piece WHERE file = $1 AND place = $2";
 
-type FileRow = (i64, i64, i64, String, String, i64, i64, Vec<u8>);
+type ReceivedRow = (i64, i64, i64, String, String, i64, i64, Vec<u8>);
 
-fn received((message, sender, id, name, media_type, spelling, bytes, sha256): FileRow) -> ReceivedFile {
+fn received((message, sender, id, name, media_type, spelling, bytes, sha256): ReceivedRow) -> ReceivedFile {
     let (spelling, bytes) = (FileSpelling::numbered(spelling), bytes.unsigned_abs());
     let file = SentFile { id: FileId(id), name, media_type, spelling, bytes, sha256 };
     ReceivedFile { message: MessageId(message), sender: UserId(sender), file }

@@ -32,9 +32,9 @@ const RECEIPTS: &str = "SELECT m.id, m.sent_at, c.have_read, c.got FROM
         (SELECT id, sent_at, target, sender FROM message WHERE sender = $1 AND target = $2 ORDER BY id DESC LIMIT $3) m
     CROSS JOIN LATERAL read_count(m.target, m.id, m.sender) c ORDER BY m.id";
 
-type GroupRow = (i64, String, String, i64, bool, i64, i64);
+type NamedGroupRow = (i64, String, String, i64, bool, i64, i64);
 
-fn group((id, name, display_name, owner, removed, created_at, _): GroupRow) -> Group {
+fn group((id, name, display_name, owner, removed, created_at, _): NamedGroupRow) -> Group {
     Group {
         id: GroupId(id),
         name: Username::stored(&name),
@@ -134,8 +134,8 @@ impl GroupRepository for PostgresRepository {
     fn groups(&self, after: GroupId) -> Answer<'_, Vec<(Group, u64)>> {
         Answer::pending(async move {
             let ask = || sqlx::query_as(ALL).bind(after.0).bind(PAGE).fetch_all(&self.pool);
-            let rows: Vec<GroupRow> = self.look(ask).await?;
-            let count = |row: &GroupRow| u64::try_from(row.6).unwrap_or(0);
+            let rows: Vec<NamedGroupRow> = self.look(ask).await?;
+            let count = |row: &NamedGroupRow| u64::try_from(row.6).unwrap_or(0);
             Ok(rows.into_iter().map(|row| (count(&row), row)).map(|(members, row)| (group(row), members)).collect())
         })
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::{broadcast, oneshot};
 
 use super::accounts::slack;
-use super::writer::PgSend;
+use super::sends::PgSend;
 use super::{PostgresRepository, closed, unavailable};
 use crate::clock::Steady;
 use crate::model::{Address, FileId, MessageId, SendKey, SessionId, Timestamp, TokenHash, UserId, Username};

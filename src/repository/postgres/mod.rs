@@ -41,10 +41,10 @@ use tracing::error;
 
 use self::cache::Cache;
 use self::hints::Hints;
+use self::sends::PgSend;
 use self::servers::Servers;
 use self::settle::SettleJob;
 use self::sums::Sums;
-use self::writer::PgSend;
 use super::{EndedSession, Error, StoreOptions};
 use crate::clock::Steady;
 use crate::model::{UserId, Username};

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashSet};
 use rustc_hash::FxHashSet;
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::QueryAs;
+use tokio::sync::oneshot;
 
-use super::writer::PgSend;
-use crate::model::SendKey;
-use crate::repository::StoreOptions;
+use crate::model::{FileId, SendKey};
 use crate::repository::memory::stored::PER_MESSAGE;
+use crate::repository::{Error, NewMessage, PerMessage, SendResult, StoreOptions};
 
 const PLAIN: &str =
     "SELECT ids, missing, reached FROM send_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
@@ -18,6 +18,15 @@ const EACH: &str =
     "SELECT ids, missing, reached FROM send_each($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 /// How long a key is kept, in milliseconds.
 const KEPT: i64 = 7 * 24 * 3_600_000;
+
+/// A request to send.
+pub(super) struct PgSend {
+    pub messages: PerMessage<NewMessage>,
+    pub key: Option<SendKey>,
+    /// A file that all of them bring, and its bytes.
+    pub file: Option<(FileId, u64)>,
+    pub answer: oneshot::Sender<Result<PerMessage<SendResult>, Error>>,
+}
 
 /// What a statement says of its messages.
 #[derive(sqlx::FromRow)]
@@ -33,16 +42,16 @@ pub(super) type BatchStatement<'q> = QueryAs<'q, Postgres, BatchAnswer, PgArgume
 
 /// What an account may have, as the database counts.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct MailLimits {
     messages: i64,
     bytes: i64,
     stored: i64,
 }
 
-impl Limits {
-    pub(super) fn of(options: &StoreOptions) -> Limits {
+impl MailLimits {
+    pub(super) fn of(options: &StoreOptions) -> MailLimits {
         let number = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
-        Limits {
+        MailLimits {
             messages: number(options.inbox_messages),
             bytes: number(options.inbox_bytes),
             stored: number(options.stored_bytes),
@@ -57,7 +66,7 @@ pub(super) fn concerns(send: &PgSend, accounts: &HashSet<i64>) -> bool {
 
 /// The columns that both statements have.
 #[derive(Default)]
-struct Columns<'a> {
+struct SendColumns<'a> {
     senders: Vec<i64>,
     targets: Vec<i64>,
     texts: Vec<&'a [u8]>,
@@ -65,9 +74,9 @@ struct Columns<'a> {
     attached: Vec<Option<i64>>,
 }
 
-impl<'a> Columns<'a> {
-    fn of(sends: &'a [PgSend]) -> Columns<'a> {
-        let mut all = Columns::default();
+impl<'a> SendColumns<'a> {
+    fn of(sends: &'a [PgSend]) -> SendColumns<'a> {
+        let mut all = SendColumns::default();
         for send in sends {
             let attached = send.file.map(|(_, bytes)| i64::try_from(bytes).unwrap_or(i64::MAX));
             for message in &send.messages {
@@ -97,7 +106,7 @@ struct Coming {
 
 /// Messages between people.
 pub(super) struct Plain<'a> {
-    columns: Columns<'a>,
+    columns: SendColumns<'a>,
     accounts: BTreeMap<i64, Coming>,
     /// Places, from 1, of messages between two of whom it is not known that they have written to each other.
     fresh: Vec<i64>,
@@ -105,7 +114,7 @@ pub(super) struct Plain<'a> {
 
 impl<'a> Plain<'a> {
     pub(super) fn of(sends: &'a [PgSend], known: &FxHashSet<(i64, i64)>) -> Plain<'a> {
-        let columns = Columns::of(sends);
+        let columns = SendColumns::of(sends);
         let (mut accounts, mut fresh): (BTreeMap<i64, Coming>, _) = (BTreeMap::new(), Vec::new());
         for (place, (sender, target)) in columns.senders.iter().zip(&columns.targets).enumerate() {
             let size = columns.size(place);
@@ -128,7 +137,7 @@ impl<'a> Plain<'a> {
         places.map(|place| (self.columns.targets[place], self.columns.senders[place]))
     }
 
-    pub(super) fn statement<'q>(&self, writer: i64, number: i64, limits: Limits) -> BatchStatement<'q> {
+    pub(super) fn statement<'q>(&self, writer: i64, number: i64, limits: MailLimits) -> BatchStatement<'q> {
         let column = |of: fn(&Coming) -> i64| self.accounts.values().map(of).collect::<Vec<i64>>();
         sqlx::query_as(PLAIN)
             .bind(writer)
@@ -155,7 +164,7 @@ fn owned(texts: &[&[u8]]) -> Vec<Vec<u8>> {
 
 /// Messages of all kinds.
 pub(super) struct Each<'a> {
-    columns: Columns<'a>,
+    columns: SendColumns<'a>,
     grouped: Vec<bool>,
     keys: Vec<Option<&'a str>>,
 }
@@ -164,13 +173,13 @@ impl<'a> Each<'a> {
     pub(super) fn of(sends: &'a [PgSend]) -> Each<'a> {
         let all = || sends.iter().flat_map(|send| send.messages.iter().map(move |message| (send, message)));
         Each {
-            columns: Columns::of(sends),
+            columns: SendColumns::of(sends),
             grouped: all().map(|(_, message)| message.to.group().is_some()).collect(),
             keys: all().map(|(send, _)| send.key.as_ref().map(SendKey::as_str)).collect(),
         }
     }
 
-    pub(super) fn statement<'q>(&self, writer: i64, number: i64, limits: Limits) -> BatchStatement<'q> {
+    pub(super) fn statement<'q>(&self, writer: i64, number: i64, limits: MailLimits) -> BatchStatement<'q> {
         sqlx::query_as(EACH)
             .bind(writer)
             .bind(number)

@@ -8,28 +8,19 @@ use std::time::Instant;
 
 use rustc_hash::FxHashSet;
 use sqlx::PgConnection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use super::sends::{self, BatchAnswer, Limits, Plain};
+use super::sends::{self, BatchAnswer, MailLimits, PgSend, Plain};
 use super::{AGAIN, PgShared, is_away, servers};
-use crate::model::{FileId, MessageId, SendKey, UserId};
-use crate::repository::{Error, NewMessage, PerMessage, SendResult};
+use crate::model::{MessageId, UserId};
+use crate::repository::{Error, PerMessage, SendResult};
 
 /// How many requests go into one statement.
 const BATCH: usize = 256;
 /// How many pairs of people the writer remembers of whom it is known that they have written to each other.
 const PAIRS: usize = 500_000;
-
-/// A request to send.
-pub(super) struct PgSend {
-    pub messages: PerMessage<NewMessage>,
-    pub key: Option<SendKey>,
-    /// A file that all of them bring, and its bytes.
-    pub file: Option<(FileId, u64)>,
-    pub answer: oneshot::Sender<Result<PerMessage<SendResult>, Error>>,
-}
 
 /// Why a batch has no answer.
 enum BatchFailure {
@@ -39,7 +30,7 @@ enum BatchFailure {
     Refused(sqlx::Error),
 }
 
-struct Writer {
+struct NodeWriter {
     shared: Arc<PgShared>,
     db: Option<PgConnection>,
     /// The number under which the database knows this writer, and that of its last batch.
@@ -47,13 +38,13 @@ struct Writer {
     number: i64,
     /// Who has written to whom.
     pairs: FxHashSet<(i64, i64)>,
-    limits: Limits,
+    limits: MailLimits,
 }
 
 /// Sends until there is nobody any more who could bring something.
 pub(super) async fn run(shared: Arc<PgShared>, mut waiting: mpsc::Receiver<PgSend>) {
-    let limits = Limits::of(&shared.options);
-    let mut writer = Writer { shared, db: None, id: 0, number: 0, pairs: FxHashSet::default(), limits };
+    let limits = MailLimits::of(&shared.options);
+    let mut writer = NodeWriter { shared, db: None, id: 0, number: 0, pairs: FxHashSet::default(), limits };
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let (each, plain) = batch.drain(..).partition(is_special);
@@ -67,7 +58,7 @@ fn is_special(send: &PgSend) -> bool {
     send.key.is_some() || send.messages.iter().any(|message| message.to.group().is_some())
 }
 
-impl Writer {
+impl NodeWriter {
     /// Sends messages between people; gives those that are to be sent one by one.
     async fn send_plain(&mut self, mut sends: Vec<PgSend>) -> Vec<PgSend> {
         let mut tight = Vec::new();
@@ -138,7 +129,7 @@ impl Writer {
     /// Has a statement done once, and asks for its answer until that is there or the time is over.
     async fn batch<'q>(
         &mut self,
-        statement: impl Fn(i64, i64, Limits) -> sends::BatchStatement<'q>,
+        statement: impl Fn(i64, i64, MailLimits) -> sends::BatchStatement<'q>,
     ) -> Result<BatchAnswer, BatchFailure> {
         if self.id != self.shared.node() {
             self.id = self.shared.node();
