@@ -92,6 +92,11 @@ impl<'r> FromRow<'r, PgRow> for LoginRow {
     }
 }
 
+/// Whether PostgreSQL has no such text: then nothing can be called so.
+pub(super) fn is_no_text(name: &str) -> bool {
+    name.contains('\0')
+}
+
 /// By how much the last use that the database knows may be older than the last use: an hour, or less where sessions end
 /// soon.
 pub(super) fn slack(now: Timestamp, unused_since: Timestamp) -> i64 {
@@ -101,6 +106,9 @@ pub(super) fn slack(now: Timestamp, unused_since: Timestamp) -> i64 {
 impl PostgresRepository {
     /// A living account or group of this name, case and all.
     async fn row_named(&self, name: &str) -> Result<Option<AccountRow>, Error> {
+        if is_no_text(name) {
+            return Ok(None);
+        }
         let folded = Username::stored(name).folded();
         self.look(|| sqlx::query_as(NAMED).bind(&folded).bind(name).fetch_optional(&self.pool)).await
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::accounts::is_no_text;
 use super::delivery::limit;
 use super::{PostgresRepository, closed, unavailable};
 use crate::model::{FileId, FileSpelling, MessageId, SendKey, UserId};
@@ -144,6 +145,9 @@ impl FileRepository for PostgresRepository {
     fn files_sent_to(&self, reader: UserId, wanted: FileQuery) -> Answer<'_, Vec<ReceivedFile>> {
         Answer::pending(async move {
             let FileQuery { id, name, sender, most } = wanted;
+            if name.as_deref().is_some_and(is_no_text) {
+                return Ok(Vec::new());
+            }
             let ask = || {
                 sqlx::query_as(SENT_TO)
                     .bind(reader.0)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::QueryScalar;
 
-use super::accounts::PAGE;
+use super::accounts::{PAGE, is_no_text};
 use super::{PostgresRepository, unavailable};
 use crate::model::{GroupId, Label, MessageId, Timestamp, UserId, Username};
 use crate::repository::{
@@ -67,6 +67,9 @@ impl PostgresRepository {
     }
 
     async fn one_group(&self, name: &str) -> Result<Option<Group>, Error> {
+        if is_no_text(name) {
+            return Ok(None);
+        }
         let folded = Username::stored(name).folded();
         let ask = || sqlx::query_as(NAMED).bind(&folded).bind(name).fetch_optional(&self.pool);
         Ok(self.look(ask).await?.map(group))

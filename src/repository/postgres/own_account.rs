@@ -1,6 +1,6 @@
 //! What people change of their own accounts, and how they find those of others.
 
-use super::accounts::AccountRow;
+use super::accounts::{AccountRow, is_no_text};
 use super::delivery::limit;
 use super::{PostgresRepository, unavailable};
 use crate::model::{Label, MessageId, SendKey, UserId};
@@ -113,6 +113,9 @@ impl AccountRepository for PostgresRepository {
 
     fn accounts_named<'a>(&'a self, prefix: &'a str, most: usize) -> Answer<'a, Vec<User>> {
         Answer::pending(async move {
+            if is_no_text(prefix) {
+                return Ok(Vec::new());
+            }
             // No character is greater, so that all names lie between that begin with the prefix.
             let beyond = format!("{prefix}{}", char::MAX);
             let ask = || sqlx::query_as(NAMED).bind(prefix).bind(&beyond).bind(limit(most)).fetch_all(&self.pool);
