@@ -15,10 +15,10 @@ const KNOWN: usize = 10_000;
 
 /// What was shown in one session and the ones before it.
 #[derive(Clone, Default)]
-pub(super) struct ShownMessages(Arc<Mutex<Screen>>);
+pub(super) struct ShownMessages(Arc<Mutex<OnScreen>>);
 
 #[derive(Default)]
-struct Screen {
+struct OnScreen {
     /// Shown and not yet asked for.
     waiting: VecDeque<HistoryEntry>,
     /// Shown in this session.
@@ -28,7 +28,7 @@ struct Screen {
 }
 
 impl ShownMessages {
-    fn screen(&self) -> MutexGuard<'_, Screen> {
+    fn screen(&self) -> MutexGuard<'_, OnScreen> {
         self.0.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
@@ -98,7 +98,7 @@ impl ShownMessages {
     }
 }
 
-impl Screen {
+impl OnScreen {
     fn know(&mut self, message: MessageId) {
         // Where an old server tells no numbers, all are 0.
         if message.0 > 0 {
