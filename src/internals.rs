@@ -31,8 +31,9 @@ pub mod repository {
     pub use crate::repository::{
         AccountRepository, AddressedMessage, ConversationQuery, Delivery, FileQuery, FileRepository, FollowQuery,
         Grant, Group, GroupLimits, GroupMember, GroupRepository, GroupResult, HistoryQuery, InboxQuery, Lease, NewFile,
-        NewGroup, NewMessage, NewSession, NewToken, NewUser, Pace, PasswordChange, PushRepository, PushSubscription,
-        ReadCount, ReceivedFile, Repository, SendResult, SentFile, Store, StoreOptions, StoreStatus, open,
+        NewGroup, NewInvite, NewMessage, NewSession, NewToken, NewUser, Pace, PasswordChange, PushRepository,
+        PushSubscription, ReadCount, ReceivedFile, Repository, SendResult, SentFile, Store, StoreOptions, StoreStatus,
+        open,
     };
     pub mod sqlite {
         pub use crate::repository::sqlite::{Role, SqliteRepository, open};

@@ -7,6 +7,7 @@
 
 pub(crate) mod client;
 mod groups;
+mod invites;
 pub(crate) mod path;
 pub(crate) mod protocol;
 pub(crate) mod server;
@@ -72,6 +73,7 @@ pub(crate) async fn execute(repository: &dyn Repository, command: AdminCommand) 
             AdminReply::Done { count: repository.end_sessions(ids).await.map_err(store)? }
         }
         AdminCommand::Group(question) => groups::execute(repository, question).await?,
+        AdminCommand::Invite(question) => invites::execute(repository, question).await?,
         AdminCommand::GiveBack => room(repository.give_back(Pace::Steady).await.map_err(store)?),
         AdminCommand::Snapshot { process } => {
             repository.snapshot(process).await.map_err(store)?;

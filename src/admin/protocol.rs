@@ -84,6 +84,8 @@ pub(crate) enum AdminCommand {
     },
     /// Something of groups.
     Group(GroupQuestion),
+    /// Something of codes that make accounts.
+    Invite(InviteQuestion),
     /// Some of the room that is free inside the database goes back to the disk.
     GiveBack,
     /// Copies the database into a file. The reply comes when the file is complete.
@@ -134,6 +136,28 @@ pub(crate) enum GroupQuestion {
     },
 }
 
+/// What is asked of codes that make accounts.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum InviteQuestion {
+    Add {
+        /// SHA-256 of the code.
+        code: [u8; 32],
+        /// For whom it is; may be empty.
+        label: String,
+        /// How long it works.
+        milliseconds: u64,
+    },
+    /// The first that work after this one, in the order of their numbers.
+    List {
+        /// A code's number; 0 for the beginning.
+        after: i64,
+    },
+    Remove {
+        id: i64,
+    },
+}
+
 /// What was answered, as it is sent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AdminResponse {
@@ -165,6 +189,8 @@ pub(crate) enum AdminReply {
     Groups { groups: Vec<ListedGroup> },
     /// A page of a group's members; none at the end.
     Members { members: Vec<ListedMember> },
+    /// A page of codes that work; none at the end.
+    Invites { invites: Vec<ListedInvite> },
     /// A page of sessions; none at the end.
     Logins { logins: Vec<ListedSession> },
     Room {
@@ -222,6 +248,18 @@ pub(crate) struct ListedMember {
     pub is_owner: bool,
 }
 
+/// A code that makes an account, as an administrator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ListedInvite {
+    pub id: i64,
+    /// For whom it is; may be empty.
+    pub label: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at: i64,
+    /// When it is over.
+    pub expires_at: i64,
+}
+
 /// A session as an administrator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ListedSession {
@@ -263,6 +301,9 @@ impl std::fmt::Debug for AdminCommand {
             AdminCommand::Group(GroupQuestion::Leave { .. }) => "leave_group",
             AdminCommand::Group(GroupQuestion::Rename { .. }) => "rename_group",
             AdminCommand::Group(GroupQuestion::Remove { .. }) => "remove_group",
+            AdminCommand::Invite(InviteQuestion::Add { .. }) => "add_invite",
+            AdminCommand::Invite(InviteQuestion::List { .. }) => "invites",
+            AdminCommand::Invite(InviteQuestion::Remove { .. }) => "remove_invite",
             AdminCommand::GiveBack => "give_back",
             AdminCommand::Snapshot { .. } => "snapshot",
         };

@@ -41,6 +41,8 @@ pub enum Registering {
     Closed,
     /// Who connects from this machine.
     Loopback,
+    /// Who shows a code of `chatd user invite`, on connections that nobody can listen in on.
+    Invite,
     /// Everybody, on connections that nobody can listen in on.
     Open,
 }

@@ -58,6 +58,10 @@ id!(
     SessionId
 );
 id!(
+    /// A code that makes an account. Never given out twice.
+    InviteId
+);
+id!(
     /// A message, in the order in which messages were accepted. Never given out twice.
     MessageId
 );

@@ -269,6 +269,8 @@ pub enum Refusal {
     BadAccount(BadAccount),
     /// `register`: others could read the password on its way.
     NotPrivate,
+    /// `register`: no code of an invite was shown, or it was used, is over, or is none.
+    BadInvite,
     /// There is no such file, or it was not sent to the asker.
     NoSuchFile,
     /// The file has more bytes than one may have.
@@ -314,6 +316,7 @@ impl Refusal {
             Refusal::UserExists => "User Sudah Ada".to_owned(),
             Refusal::BadAccount(why) => why.to_string(),
             Refusal::NotPrivate => "register with TLS, or on the server's own machine".to_owned(),
+            Refusal::BadInvite => "show the code of an invite that was not used and is not over".to_owned(),
             Refusal::GroupExists => "Group sudah ada".to_owned(),
             Refusal::BadGroupName => "a group's name follows the rules for user names and has no comma".to_owned(),
             Refusal::UnknownGroup => "Group belum ada".to_owned(),
@@ -363,6 +366,7 @@ impl Refusal {
             Refusal::UserExists => "user_exists",
             Refusal::BadAccount(_) => "bad_account",
             Refusal::NotPrivate => "not_private",
+            Refusal::BadInvite => "bad_invite",
             Refusal::GroupExists => "group_exists",
             Refusal::BadGroupName => "bad_group_name",
             Refusal::UnknownGroup => "unknown_group",

@@ -18,7 +18,7 @@ mod records;
 mod sent_files;
 pub(crate) mod sqlite;
 
-pub use self::accounts::{AccountRepository, NewToken, PasswordChange};
+pub use self::accounts::{AccountRepository, NewInvite, NewToken, PasswordChange};
 pub(crate) use self::answer::Answer;
 pub(crate) use self::arrivals::Arrival;
 pub(crate) use self::following::{ConversationPage, ConversationSummary, FollowPage};
@@ -32,7 +32,7 @@ pub use self::open::{Store, open};
 pub(crate) use self::open::{file_of, reach, shown};
 pub(crate) use self::open_error::OpenError;
 pub use self::push::{PushRepository, PushSubscription};
-pub(crate) use self::records::{AddUserResult, EndedSession, Session, StoredSession, User};
+pub(crate) use self::records::{AddUserResult, EndedSession, Session, StoredInvite, StoredSession, User};
 pub use self::records::{Grant, NewUser};
 pub use self::sent_files::{FileQuery, FileRepository, NewFile, ReceivedFile, SentFile};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::{Label, Scope, SessionId, Timestamp, UserId, Username};
+use crate::model::{InviteId, Label, Scope, SessionId, Timestamp, UserId, Username};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
@@ -86,6 +86,16 @@ pub struct StoredSession {
     pub scope: Option<Scope>,
     /// The name of the only account or group to which it may send.
     pub to: Option<String>,
+}
+
+/// A code that works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredInvite {
+    pub id: InviteId,
+    /// For whom it is.
+    pub label: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 /// A session that has ended.

@@ -1,12 +1,17 @@
 //! What an account that may administer does over HTTP: no more than the administrator's commands can.
 
+use std::time::Duration;
+
 use tracing::info;
 
-use super::{Caller, Peer, Service, unavailable};
+use super::groups::refuse;
+use super::{Caller, Peer, RegisterRule, Service, unavailable};
 use crate::auth::password::Share;
-use crate::model::{GroupId, Label, LookupName, Password, SessionId, UserId, Username};
+use crate::model::{GroupId, InviteId, Label, LookupName, Password, SessionId, Token, UserId, Username};
 use crate::protocol::Refusal;
-use crate::repository::{AddUserResult, Group, GroupMember, NewUser, StoreStatus, StoredSession, User};
+use crate::repository::{
+    AddUserResult, Group, GroupMember, NewInvite, NewUser, StoreStatus, StoredInvite, StoredSession, User,
+};
 
 /// An account to be made.
 pub(crate) struct NewAccount {
@@ -185,13 +190,76 @@ impl Service {
     /// Who is in a group, and who owns it.
     pub(crate) async fn members_of(&self, caller: &Caller, name: &str) -> Result<Vec<GroupMember>, Refusal> {
         self.must_administer(caller)?;
+        self.repository.members(self.any_group(name).await?).await.map_err(unavailable)
+    }
+
+    async fn any_group(&self, name: &str) -> Result<GroupId, Refusal> {
         let group = self.repository.group_named(&LookupName::of(name)).await.map_err(unavailable)?;
-        self.repository.members(group.ok_or(Refusal::UnknownGroup)?.id).await.map_err(unavailable)
+        Ok(group.ok_or(Refusal::UnknownGroup)?.id)
+    }
+
+    /// Removes a group, whoever owns it.
+    pub(crate) async fn remove_any_group(&self, peer: &Peer, caller: &Caller, name: &str) -> Result<(), Refusal> {
+        self.must_administer(caller)?;
+        let group = self.any_group(name).await?;
+        refuse(self.repository.remove_group(group).await.map_err(unavailable)?)?;
+        self.tell(peer, caller, "group removed", name);
+        Ok(())
+    }
+
+    /// Takes an account out of a group, whoever owns it.
+    pub(crate) async fn remove_any_member(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        name: &str,
+        member: &str,
+    ) -> Result<(), Refusal> {
+        self.must_administer(caller)?;
+        let (group, user) = (self.any_group(name).await?, self.account_named(member).await?);
+        refuse(self.repository.leave(group, user.id).await.map_err(unavailable)?)?;
+        self.tell(peer, caller, "taken out of a group", member);
+        Ok(())
     }
 
     /// How the store is doing.
     pub(crate) async fn figures(&self, caller: &Caller) -> Result<StoreStatus, Refusal> {
         self.must_administer(caller)?;
         self.repository.status().await.map_err(unavailable)
+    }
+
+    /// Whether an invite is good for an account here.
+    pub(crate) fn takes_invites(&self) -> bool {
+        self.rules().register == RegisterRule::Invite
+    }
+
+    /// Makes a code, which nobody is told again.
+    pub(crate) async fn add_invite(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        label: Label,
+        lasts: Duration,
+    ) -> Result<Token, Refusal> {
+        self.must_administer(caller)?;
+        let code = Token::generate();
+        let id =
+            self.repository.add_invite(NewInvite { code: code.hash(), label, lasts }).await.map_err(unavailable)?;
+        self.tell(peer, caller, "invite made", &id.to_string());
+        Ok(code)
+    }
+
+    /// The first codes after this one that work; none only at the end.
+    pub(crate) async fn all_invites(&self, caller: &Caller, after: InviteId) -> Result<Vec<StoredInvite>, Refusal> {
+        self.must_administer(caller)?;
+        self.repository.invites(after).await.map_err(unavailable)
+    }
+
+    /// Takes a code back. `false`: there is no such one.
+    pub(crate) async fn remove_invite(&self, peer: &Peer, caller: &Caller, id: InviteId) -> Result<bool, Refusal> {
+        self.must_administer(caller)?;
+        let is_there = self.repository.remove_invite(id).await.map_err(unavailable)?;
+        self.tell(peer, caller, "invite removed", &id.to_string());
+        Ok(is_there)
     }
 }

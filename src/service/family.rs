@@ -7,7 +7,7 @@ use tokio::task::yield_now;
 
 use super::groups::refuse;
 use super::{Caller, Outcome, Peer, PerMessage, Rules, Service, unavailable};
-use crate::model::{Address, LookupName, Password, UserId, Username};
+use crate::model::{Address, Label, LookupName, Password, UserId, Username};
 use crate::protocol::family::OnlinePerson;
 use crate::protocol::{FamilyCommand, FamilyReply, GroupCommand, HistoryEntry, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{HistoryQuery, NewMessage, SendResult};
@@ -30,7 +30,7 @@ impl Service {
         match command {
             FamilyCommand::OnlinePeople => self.while_open(caller, self.online_people(caller)).await,
             FamilyCommand::Accounts => self.while_open(caller, self.account_names(caller)).await,
-            FamilyCommand::Register(registration) => self.register(peer, registration).await,
+            FamilyCommand::Register(registration) => self.register(peer, registration, Label::default()).await,
             FamilyCommand::CreateGroup { group, third } => {
                 self.while_open(caller, self.create_group(peer, caller, group, third)).await
             }

@@ -4,8 +4,8 @@ use tracing::{info, warn};
 
 use super::{Outcome, Peer, Rules, Service, TokenState, unavailable};
 use crate::auth::password::Share;
-use crate::auth::throttle::{Rate, Rates, Throttle};
-use crate::model::{BadAccount, Label, Password, Token, Username};
+use crate::auth::throttle::{Attempt, Rate, Rates, Throttle};
+use crate::model::{BadAccount, Label, Password, Token, TokenHash, Username};
 use crate::protocol::family::Registration;
 use crate::protocol::{Refusal, Reply};
 use crate::repository::{AddUserResult, NewSession, NewUser};
@@ -17,6 +17,8 @@ pub enum RegisterRule {
     Closed,
     /// Who connects from this machine.
     Loopback,
+    /// Who shows a code that works, but not where the password could be read on its way.
+    Invite,
     /// Everybody, but not where the password could be read on its way.
     Open,
 }
@@ -36,13 +38,14 @@ pub(super) fn rates(rules: Rules) -> Rates {
 
 impl Service {
     /// Makes an account and logs in to it. Each attempt counts as a wrong login, also one that succeeds, so that nobody
-    /// can quickly find out which names exist.
-    pub(super) async fn register(&self, peer: &Peer, wanted: Registration) -> Result<Outcome, Refusal> {
+    /// can quickly find out which names exist. An attempt with an invite that works counts as a login.
+    pub(crate) async fn register(&self, peer: &Peer, wanted: Registration, label: Label) -> Result<Outcome, Refusal> {
         let is_here = peer.address.is_loopback();
-        match self.rules().register {
+        let rule = self.rules().register;
+        match rule {
             RegisterRule::Loopback if is_here => {}
-            RegisterRule::Open if is_here || peer.is_encrypted => {}
-            RegisterRule::Open => return Err(Refusal::NotPrivate),
+            RegisterRule::Open | RegisterRule::Invite if is_here || peer.is_encrypted => {}
+            RegisterRule::Open | RegisterRule::Invite => return Err(Refusal::NotPrivate),
             RegisterRule::Closed | RegisterRule::Loopback => return Err(Refusal::UnknownCommand),
         }
         let throttled = |retry_after| {
@@ -50,44 +53,71 @@ impl Service {
             Refusal::Throttled { retry_after }
         };
         let attempt = self.throttle.attempt(peer.address, &wanted.username).await.map_err(throttled)?;
+        let code = match rule {
+            RegisterRule::Invite => Some(self.invite(peer, &wanted).await?),
+            _ => None,
+        };
         let (network, address) = attempt.share();
         let mut new = parse(&wanted).map_err(Refusal::BadAccount)?;
         let password = Password::parse(wanted.password.reveal()).map_err(|why| Refusal::BadAccount(why.into()))?;
         if self.repository.recipient(new.username.as_str()).await.map_err(unavailable)?.is_some() {
             return Err(Refusal::UserExists);
         }
-        // Only accounts that are made count here.
-        let registered = self.registrations.attempt(peer.address, "").await.map_err(throttled)?;
+        // Only accounts that are made count here; invites are counted out by who gives them.
+        let registered = match code {
+            None => Some(self.registrations.attempt(peer.address, "").await.map_err(throttled)?),
+            Some(_) => None,
+        };
         let share = Share { known: false, network, address };
         let made = async {
             let hash = self.passwords.hash(password.reveal().to_owned(), share).await.map_err(|_| Refusal::Busy)?;
             new.password_hash.clone_from(&hash);
-            match self.repository.add_user(new).await.map_err(unavailable)? {
-                AddUserResult::Added => Ok(hash),
-                AddUserResult::NameTaken => Err(Refusal::UserExists),
+            let added = match code {
+                Some(code) => self.repository.add_invited_user(new, code).await,
+                None => self.repository.add_user(new).await.map(Some),
+            };
+            match added.map_err(unavailable)? {
+                Some(AddUserResult::Added) => Ok(hash),
+                Some(AddUserResult::NameTaken) => Err(Refusal::UserExists),
+                None => Err(Refusal::BadInvite),
             }
         };
         match made.await {
             Ok(hash) => {
                 info!(address = %peer.address, user = &*wanted.username, "registered");
-                self.begin_session(peer, &wanted.username, hash).await
+                if code.is_some() {
+                    attempt.succeeded();
+                }
+                self.begin_session(peer, &wanted.username, hash, label).await
             }
             Err(refusal) => {
-                registered.unchecked();
+                registered.into_iter().for_each(Attempt::unchecked);
                 Err(refusal)
             }
         }
     }
 
+    /// What the store keeps of the code that was shown, if it works.
+    async fn invite(&self, peer: &Peer, wanted: &Registration) -> Result<TokenHash, Refusal> {
+        let code = wanted.code.map(|code| code.hash());
+        match code {
+            Some(code) if self.repository.is_invite(code).await.map_err(unavailable)? => Ok(code),
+            _ => {
+                warn!(address = %peer.address, user = &*wanted.username, "registration refused: no invite");
+                Err(Refusal::BadInvite)
+            }
+        }
+    }
+
     /// Begins a session of an account that was made just now with this hash.
-    async fn begin_session(&self, peer: &Peer, username: &str, hash: String) -> Result<Outcome, Refusal> {
+    async fn begin_session(&self, peer: &Peer, username: &str, hash: String, label: Label) -> Result<Outcome, Refusal> {
         let user = self.repository.user_named(username).await.map_err(unavailable)?;
         let token = Token::generate();
         let session = NewSession {
             user: user.ok_or(Refusal::UnknownUser)?.id,
             token: token.hash(),
             address: peer.address.to_string().into(),
-            label: Label::default(),
+            label,
             created_at: self.repository.clock().steady(),
             most: self.rules().sessions_per_user,
             checked: hash,

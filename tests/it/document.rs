@@ -110,7 +110,8 @@ fn every_example_of_the_page_is_what_a_server_says() {
     for line in PAGE.lines() {
         match (line.strip_prefix("```"), port) {
             (Some(""), _) => port = None,
-            (Some(fence), _) => port = Some(fence),
+            // A server with other settings says that, in `web::invites`.
+            (Some(fence), _) => port = (fence != "json-port-invite").then_some(fence),
             (None, None) => {}
             (None, Some(port)) => {
                 if let Some((name, request)) = line.split_once("> ") {

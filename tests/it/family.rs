@@ -89,6 +89,9 @@ async fn strangers_from_elsewhere_register_only_where_the_rule_says_so_and_never
         (RegisterRule::Closed, here, true, Some(Refusal::UnknownCommand)),
         (RegisterRule::Loopback, here, false, None),
         (RegisterRule::Loopback, elsewhere, true, Some(Refusal::UnknownCommand)),
+        (RegisterRule::Invite, here, false, Some(Refusal::BadInvite)),
+        (RegisterRule::Invite, elsewhere, true, Some(Refusal::BadInvite)),
+        (RegisterRule::Invite, elsewhere, false, Some(Refusal::NotPrivate)),
         (RegisterRule::Open, here, false, None),
         (RegisterRule::Open, elsewhere, true, None),
         (RegisterRule::Open, elsewhere, false, Some(Refusal::NotPrivate)),
@@ -100,6 +103,7 @@ async fn strangers_from_elsewhere_register_only_where_the_rule_says_so_and_never
             password: Password::attempt("rahasia"),
             display_name: None,
             country: String::new(),
+            code: None,
         };
         let peer = Peer { address, reply_bytes: 1, is_encrypted };
         let command = Command::Family(FamilyCommand::Register(registration));

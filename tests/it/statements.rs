@@ -8,15 +8,17 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::internals::repository::{
     AccountRepository, ConversationQuery, FileQuery, FileRepository, FollowQuery, Grant, GroupRepository, GroupResult,
-    HistoryQuery, InboxQuery, Lease, NewFile, NewMessage, NewToken, NewUser, Pace, PasswordChange, PushRepository,
-    PushSubscription, Repository, SendResult, StoreOptions,
+    HistoryQuery, InboxQuery, Lease, NewFile, NewInvite, NewMessage, NewToken, NewUser, Pace, PasswordChange,
+    PushRepository, PushSubscription, Repository, SendResult, StoreOptions,
 };
 use chatd::model::{
-    FileName, FileSpelling, GroupId, Label, MessageId, Scope, SendKey, SessionId, Timestamp, Token, UserId, Username,
+    FileName, FileSpelling, GroupId, InviteId, Label, MessageId, Scope, SendKey, SessionId, Timestamp, Token, UserId,
+    Username,
 };
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -187,6 +189,38 @@ async fn browsers(repository: &SqliteRepository, user: UserId) {
     assert!(repository.push_subscriptions(user).await.expect("the store works").is_empty(), "its session has ended");
 }
 
+/// Codes that make accounts: kept, listed, over, used up, taken back.
+async fn invites(repository: &SqliteRepository) {
+    let code = || Token::generate().hash();
+    let add = async |code, lasts| {
+        let new = NewInvite { code, label: Label::default(), lasts };
+        repository.add_invite(new).await.expect("the store works")
+    };
+    let [over, used, left] = [code(), code(), code()];
+    add(over, Duration::ZERO).await;
+    add(used, Duration::from_secs(3600)).await;
+    let id = add(left, Duration::from_secs(3600)).await;
+    for (code, works) in [(over, false), (used, true), (left, true), (code(), false)] {
+        assert_eq!(repository.is_invite(code).await.expect("the store works"), works);
+    }
+    assert_eq!(repository.invites(InviteId(0)).await.expect("the store works").len(), 2);
+    let named = |name: &str| {
+        let username = Username::parse(name).expect("it is a name");
+        let (display_name, country) = (Label::from(&username), Label::default());
+        NewUser { username, display_name, country, password_hash: String::new(), administrator: false }
+    };
+    let made = async |name: &str, code| {
+        format!("{:?}", repository.add_invited_user(named(name), code).await.expect("the store works"))
+    };
+    assert_eq!(made("invited", over).await, "None", "it is over");
+    assert_eq!(made("invited", used).await, "Some(Added)");
+    assert_eq!(made("another", used).await, "None", "it is used up");
+    assert_eq!(made("INVITED", left).await, "Some(NameTaken)");
+    assert!(repository.is_invite(left).await.expect("the store works"), "no account was made by it");
+    assert!(repository.remove_invite(id).await.expect("the store works"));
+    assert!(!repository.remove_invite(id).await.expect("the store works"), "it is gone");
+}
+
 /// What somebody changes of the own account, and what a stranger finds of it.
 async fn own_account(repository: &SqliteRepository, user: UserId) {
     let (_, session) = log_in(repository, user, 2).await;
@@ -209,6 +243,7 @@ async fn own_account(repository: &SqliteRepository, user: UserId) {
     let (display_name, country) = (Label::from(&other), Label::default());
     let first = NewUser { username: other, display_name, country, password_hash: String::new(), administrator: true };
     assert_eq!(repository.add_first_user(first).await.expect("the store works"), None, "there are others");
+    invites(repository).await;
     repository.set_profile(user, Label::parse("Other").ok(), None).await.expect("the store works");
     let found = repository.accounts_named("user2", 9).await.expect("the store works");
     assert_eq!(found.iter().map(|user| &*user.display_name).collect::<Vec<_>>(), ["Other"]);

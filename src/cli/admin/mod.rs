@@ -5,6 +5,7 @@ pub(super) mod config;
 pub(super) mod db;
 pub(super) mod group;
 pub(super) mod health;
+mod invite;
 pub(super) mod manual;
 pub(super) mod quickstart;
 pub(super) mod session;

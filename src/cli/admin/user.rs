@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::admin::protocol::{AdminCommand, AdminReply, ListedAccount};
 use crate::auth::password;
 use crate::cli::admin::administration::{Administration, unexpected};
+use crate::cli::admin::invite::{self, InviteArguments};
 use crate::cli::{cost, output};
 use crate::config::Config;
 use crate::model::{Label, Password, Token, Username};
@@ -74,6 +75,19 @@ pub(crate) enum UserCommand {
     Enable {
         /// The user name
         name: String,
+    },
+    /// Makes a code that makes one account, and prints it with the link for a browser (protocol.register = "invite")
+    Invite(InviteArguments),
+    /// Lists the codes that work
+    Invites {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes a code back
+    Uninvite {
+        /// Its number in `user invites`
+        id: i64,
     },
     /// Removes an account, its sessions and its unread mail
     Remove {
@@ -142,6 +156,9 @@ impl UserCommand {
                 administration.carry_out(AdminCommand::SetDisabled { name: name.clone(), disabled: false }).await?;
                 output::done(format_args!("{name} enabled"));
             }
+            UserCommand::Invite(arguments) => arguments.make(config, administration).await?,
+            UserCommand::Invites { json } => invite::list(administration, *json).await?,
+            UserCommand::Uninvite { id } => invite::remove(administration, *id).await?,
             UserCommand::Remove { name } => {
                 let unread = administration.carry_out(AdminCommand::RemoveAccount { name: name.clone() }).await?;
                 output::done(format_args!("{name} removed, {unread} unread messages discarded"));

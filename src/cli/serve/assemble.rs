@@ -70,6 +70,7 @@ pub(crate) fn rules(config: &Config) -> Rules {
         register: match config.protocol.register {
             Registering::Closed => RegisterRule::Closed,
             Registering::Loopback => RegisterRule::Loopback,
+            Registering::Invite => RegisterRule::Invite,
             Registering::Open => RegisterRule::Open,
         },
         file_bytes: config.limits.file_bytes,

@@ -83,6 +83,8 @@ pub struct Registration {
     pub display_name: Option<String>,
     /// Where its owner is from; may be empty.
     pub country: String,
+    /// The code of an invite.
+    pub code: Option<Token>,
 }
 
 /// In which order the words of `register` come.

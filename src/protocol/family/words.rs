@@ -245,15 +245,31 @@ impl<'a> FamilyWords<'a> {
         match order {
             RegisterOrder::UsernameFirst => {
                 let (username, password) = (self.name()?, self.password()?);
-                let display_name = self.words.optional().map(spoken);
-                let country = self.words.optional().unwrap_or_default().to_owned();
-                Ok(Registration { username, password, display_name, country })
+                let (code, mut rest) = self.code();
+                let display_name = rest.next().map(spoken);
+                let country = rest.next().unwrap_or_default().to_owned();
+                Ok(Registration { username, password, display_name, country, code })
             }
             RegisterOrder::NameFirst => {
                 let display_name = Some(spoken(self.words.required()?)).filter(|name| !name.is_empty());
                 let country = self.words.required()?.to_owned();
-                Ok(Registration { username: self.name()?, password: self.password()?, display_name, country })
+                let (username, password) = (self.name()?, self.password()?);
+                let (code, _) = self.code();
+                Ok(Registration { username, password, display_name, country, code })
             }
         }
+    }
+
+    /// The code of an invite, which is known by its form, and the words before it, or all that are left.
+    fn code(&mut self) -> (Option<Token>, impl Iterator<Item = &'a str>) {
+        let (mut before, mut code) = (Vec::new(), None);
+        while let Some(word) = self.words.optional() {
+            if Token::is_like(word) {
+                code = Token::parse(word);
+                break;
+            }
+            before.push(word);
+        }
+        (code, before.into_iter())
     }
 }

@@ -12,6 +12,7 @@ mod following;
 mod groups;
 mod hints;
 mod history;
+mod invites;
 mod methods;
 mod opening;
 mod own_account;

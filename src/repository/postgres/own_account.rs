@@ -3,8 +3,10 @@
 use super::accounts::{AccountRow, is_no_text};
 use super::delivery::limit;
 use super::{PostgresRepository, unavailable};
-use crate::model::{Label, MessageId, SendKey, UserId};
-use crate::repository::{AccountRepository, AddUserResult, Answer, Error, NewToken, NewUser, PasswordChange, User};
+use crate::model::{InviteId, Label, MessageId, SendKey, TokenHash, UserId};
+use crate::repository::{
+    AccountRepository, AddUserResult, Answer, Error, NewInvite, NewToken, NewUser, PasswordChange, StoredInvite, User,
+};
 
 const CHANGE_PASSWORD: &str = "SELECT change_password($1, $2, $3, $4)";
 const ADD_TOKEN: &str = "SELECT add_token($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -77,6 +79,26 @@ impl AccountRepository for PostgresRepository {
 
     fn add_first_user(&self, user: NewUser) -> Answer<'_, Option<AddUserResult>> {
         Answer::pending(self.add(user, true))
+    }
+
+    fn add_invited_user(&self, user: NewUser, code: TokenHash) -> Answer<'_, Option<AddUserResult>> {
+        Answer::pending(self.add_invited(user, code))
+    }
+
+    fn is_invite(&self, code: TokenHash) -> Answer<'_, bool> {
+        Answer::pending(self.invite_works(code))
+    }
+
+    fn add_invite(&self, invite: NewInvite) -> Answer<'_, InviteId> {
+        Answer::pending(self.keep_invite(invite))
+    }
+
+    fn invites(&self, after: InviteId) -> Answer<'_, Vec<StoredInvite>> {
+        Answer::pending(self.invites_after(after))
+    }
+
+    fn remove_invite(&self, invite: InviteId) -> Answer<'_, bool> {
+        Answer::pending(self.forget_invite(invite))
     }
 
     fn set_administrator(&self, user: UserId, administrator: bool) -> Answer<'_, ()> {

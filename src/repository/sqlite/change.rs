@@ -10,9 +10,10 @@ use sqlx::types::Json;
 use super::account_changes::AccountChange;
 use super::file_changes::FileChange;
 use super::group_changes::{self, GroupChange};
+use super::invites::{self, InviteChange};
 use super::push_changes::PushChange;
 
-use crate::model::{SessionId, Timestamp, UserId};
+use crate::model::{SessionId, Timestamp, TokenHash, UserId};
 use crate::repository::memory::event::{Event, SessionRecord};
 use crate::repository::memory::stored::StoredAmount;
 use crate::repository::{AddUserResult, GroupResult, NewSession, NewUser, User};
@@ -35,6 +36,10 @@ pub(super) enum Change {
     AddUser(NewUser),
     /// The same, where there is no account at all.
     AddFirstUser(NewUser),
+    /// The same, where this code works, which is used up.
+    AddInvitedUser(NewUser, TokenHash),
+    /// A code comes or goes.
+    Invite(InviteChange),
     /// A new password, which ends the sessions.
     SetPassword(UserId, String),
     /// Shut or open, which ends the sessions.
@@ -96,7 +101,12 @@ impl Change {
     pub(super) fn is_fed(&self) -> bool {
         !matches!(
             self,
-            Change::Nothing | Change::NoteUses(_) | Change::GiveBack { .. } | Change::Push(_) | Change::File(_)
+            Change::Nothing
+                | Change::NoteUses(_)
+                | Change::GiveBack { .. }
+                | Change::Push(_)
+                | Change::File(_)
+                | Change::Invite(_)
         )
     }
 
@@ -115,6 +125,8 @@ impl Change {
                     _ => Ok((Changed::Rows(0), Event::Nothing)),
                 }
             }
+            Change::AddInvitedUser(user, code) => add_invited(db, user, code, now).await,
+            Change::Invite(change) => Ok((Changed::Rows(change.run(db, now).await?), Event::Nothing)),
             Change::SetPassword(id, hash) => {
                 let sql = "UPDATE user SET password_hash = ?2 WHERE id = ?1 AND removed_at IS NULL";
                 let rows = sqlx::query(sql).bind(id.0).bind(&hash).execute(&mut *db).await?.rows_affected();
@@ -194,6 +206,23 @@ async fn add_user(db: &mut SqliteConnection, new: NewUser, now: Timestamp) -> sq
         }
         Err(e) => Err(e),
     }
+}
+
+async fn add_invited(
+    db: &mut SqliteConnection,
+    user: NewUser,
+    code: TokenHash,
+    now: Timestamp,
+) -> sqlx::Result<(Changed, Event)> {
+    if !invites::works(db, code, now).await? {
+        return Ok((Changed::Rows(0), Event::Nothing));
+    }
+    let added = add_user(db, user, now).await?;
+    // Whose name was taken may choose another one.
+    if added.0 == Changed::User(AddUserResult::Added) {
+        invites::use_up(db, code).await?;
+    }
+    Ok(added)
 }
 
 /// The account's unread mail counts as read by nobody: it leaves the queue and goes with retention.

@@ -28,6 +28,7 @@ mod groups;
 mod history;
 mod identity;
 mod index;
+mod invites;
 mod jumps;
 mod keyed_send;
 mod loading;

@@ -6,9 +6,13 @@ use sqlx::types::Json;
 use super::account_changes::AccountChange;
 use super::accounts::{UserRow, living};
 use super::change::{Change, Changed};
+use super::invites::{self, InviteChange};
 use super::{SqliteRepository, unread_accounts, unread_log};
-use crate::model::{Label, MessageId, SendKey, UserId};
-use crate::repository::{AccountRepository, AddUserResult, Answer, NewToken, NewUser, PasswordChange, User};
+use crate::model::{InviteId, Label, MessageId, SendKey, Timestamp, TokenHash, UserId};
+use crate::repository::{
+    AccountRepository, AddUserResult, Answer, Error, NewInvite, NewToken, NewUser, PasswordChange, Repository,
+    StoredInvite, User,
+};
 
 const NAMED: &str = "SELECT id, name, display_name, country, disabled, created_at, administrator FROM user
     WHERE folded >= ?1 AND folded < ?2 AND owner IS NULL AND removed_at IS NULL AND disabled = 0
@@ -30,6 +34,20 @@ async fn named(readers: &SqlitePool, prefix: &str, most: usize) -> sqlx::Result<
     Ok(rows.into_iter().map(living).collect())
 }
 
+impl SqliteRepository {
+    /// What became of an account that is made only under a condition. `None`: that does not hold.
+    async fn added_if(&self, change: Change) -> Result<Option<AddUserResult>, Error> {
+        match self.change(change).await? {
+            Changed::User(added) => Ok(Some(added)),
+            Changed::Rows(_) | Changed::Group(_) => Ok(None),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock().now()
+    }
+}
+
 impl AccountRepository for SqliteRepository {
     fn change_password(&self, change: PasswordChange) -> Answer<'_, bool> {
         Answer::pending(async move { Ok(self.rows(Change::Account(AccountChange::Password(change))).await? > 0) })
@@ -40,12 +58,32 @@ impl AccountRepository for SqliteRepository {
     }
 
     fn add_first_user(&self, user: NewUser) -> Answer<'_, Option<AddUserResult>> {
+        Answer::pending(self.added_if(Change::AddFirstUser(user)))
+    }
+
+    fn add_invited_user(&self, user: NewUser, code: TokenHash) -> Answer<'_, Option<AddUserResult>> {
+        Answer::pending(self.added_if(Change::AddInvitedUser(user, code)))
+    }
+
+    fn is_invite(&self, code: TokenHash) -> Answer<'_, bool> {
+        Answer::pending(
+            async move { invites::works_on_disk(&self.logins, code, self.now()).await.map_err(unread_accounts) },
+        )
+    }
+
+    fn add_invite(&self, invite: NewInvite) -> Answer<'_, InviteId> {
         Answer::pending(async move {
-            match self.change(Change::AddFirstUser(user)).await? {
-                Changed::User(added) => Ok(Some(added)),
-                Changed::Rows(_) | Changed::Group(_) => Ok(None),
-            }
+            let id = self.rows(Change::Invite(InviteChange::Add(invite))).await?;
+            Ok(InviteId(i64::try_from(id).unwrap_or(0)))
         })
+    }
+
+    fn invites(&self, after: InviteId) -> Answer<'_, Vec<StoredInvite>> {
+        Answer::pending(async move { invites::list(&self.logins, after, self.now()).await.map_err(unread_accounts) })
+    }
+
+    fn remove_invite(&self, invite: InviteId) -> Answer<'_, bool> {
+        Answer::pending(async move { Ok(self.rows(Change::Invite(InviteChange::Remove(invite))).await? > 0) })
     }
 
     fn set_administrator(&self, user: UserId, administrator: bool) -> Answer<'_, ()> {

@@ -85,7 +85,13 @@ pub(super) async fn begin_session(
     label: Label,
 ) -> Result<Response, WebError> {
     let (name, password) = (LookupName::of(name), Password::attempt(password));
-    let token = match state.service.log_in(&from.peer, &name, &password, label).await.reply {
+    let reply = state.service.log_in(&from.peer, &name, &password, label).await.reply;
+    begun_session(state, from, reply).await
+}
+
+/// Says who is logged in by a session that has begun.
+pub(super) async fn begun_session(state: &WebState, from: &WebPeer, reply: Reply) -> Result<Response, WebError> {
+    let token = match reply {
         Reply::LoggedIn { token } => token,
         Reply::Refused(refusal) => return Err(refusal.into()),
         _ => return Err(ErrorCode::Unavailable.into()),

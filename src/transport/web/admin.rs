@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 use super::WebState;
 use super::asker::Asker;
 use super::assets::VERSION;
-use super::body::{JsonBody, Parameters, PathPart};
+use super::body::{JsonBody, Parameters, PathPart, PathParts};
 use super::error::{ErrorCode, WebError};
 use crate::model::{GroupId, Label, Password, SessionId, Token, UserId, Username};
 use crate::protocol::Refusal;
 use crate::service::{AccountSettings, NewAccount};
 
-type JsonAnswer = Result<Json<Value>, WebError>;
+pub(super) type JsonAnswer = Result<Json<Value>, WebError>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
     #[serde(default)]
-    after: i64,
+    pub after: i64,
 }
 
 #[derive(Deserialize)]
@@ -228,4 +228,22 @@ pub(super) async fn members(State(state): State<Arc<WebState>>, PathPart(name): 
         .iter()
         .map(|member| json!({ "name": member.user.username.as_str(), "display_name": &*member.user.display_name }));
     Ok(Json(json!({ "members": members.collect::<Vec<_>>() })))
+}
+
+pub(super) async fn remove_group(
+    State(state): State<Arc<WebState>>,
+    PathPart(name): PathPart,
+    asker: Asker,
+) -> Result<StatusCode, WebError> {
+    state.service.remove_any_group(&asker.from.peer, &asker.caller, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn remove_member(
+    State(state): State<Arc<WebState>>,
+    PathParts((name, user)): PathParts<(String, String)>,
+    asker: Asker,
+) -> Result<StatusCode, WebError> {
+    state.service.remove_any_member(&asker.from.peer, &asker.caller, &name, &user).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

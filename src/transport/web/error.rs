@@ -55,6 +55,8 @@ codes! {
     NotAnAdministrator FORBIDDEN "not_an_administrator" "only an administrator may do that",
     /// The link that makes the first account was used, is over, or is none.
     SetupClosed FORBIDDEN "setup_closed" "this link is over: `chatd user add` makes accounts",
+    /// The code of an invite was used, is over, or is none, or no account is made by one.
+    BadInvite FORBIDDEN "bad_invite" "this invite was used or is over: ask for another one",
     /// A password would cross a network in the clear.
     Insecure FORBIDDEN "insecure" "this is done on the server's own machine, or over https",
     /// People are not told who there is.
@@ -167,7 +169,7 @@ impl From<Refusal> for WebError {
             Refusal::DirectoryOff => ErrorCode::DirectoryOff,
             Refusal::NoSuchFile => ErrorCode::NotFound,
             Refusal::FileTooLarge { .. } => return ErrorCode::TooLarge.because(refusal.words().unwrap_or_default()),
-            Refusal::BadNewPassword(_) | Refusal::BadDisplayName(_) => {
+            Refusal::BadNewPassword(_) | Refusal::BadDisplayName(_) | Refusal::BadAccount(_) => {
                 return ErrorCode::Malformed.because(refusal.words().unwrap_or_default());
             }
             Refusal::GroupExists => ErrorCode::GroupExists,
@@ -176,15 +178,15 @@ impl From<Refusal> for WebError {
             Refusal::AlreadyAMember => ErrorCode::AlreadyAMember,
             Refusal::NotAMember => ErrorCode::NotAMember,
             Refusal::NotTheOwner => ErrorCode::NotTheOwner,
+            Refusal::BadInvite => ErrorCode::BadInvite,
+            Refusal::UserExists => ErrorCode::NameTaken,
+            Refusal::NotPrivate => ErrorCode::Insecure,
             Refusal::GroupFull => ErrorCode::GroupFull,
             Refusal::TooManyGroups => ErrorCode::TooManyGroups,
             Refusal::UnknownCommand
             | Refusal::Http
             | Refusal::Malformed
             | Refusal::BadKey
-            | Refusal::UserExists
-            | Refusal::BadAccount(_)
-            | Refusal::NotPrivate
             | Refusal::NotANumber(_)
             | Refusal::WantsTls
             | Refusal::NoTls => ErrorCode::Malformed,

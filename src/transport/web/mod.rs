@@ -16,6 +16,7 @@ mod groups;
 mod headers;
 mod hook;
 mod inbox;
+mod invites;
 mod origin;
 mod pieces;
 mod proxies;

@@ -11,7 +11,9 @@ use axum::{Router, middleware};
 use super::WebState;
 use super::error::ErrorCode;
 use super::headers::guard;
-use super::{account, admin, assets, conversations, events, files, groups, hook, inbox, push, sessions, setup, tokens};
+use super::{
+    account, admin, assets, conversations, events, files, groups, hook, inbox, invites, push, sessions, setup, tokens,
+};
 
 /// Routes as they are added, and their list.
 struct RouteTable {
@@ -52,6 +54,7 @@ fn table() -> RouteTable {
         .get("/a/{hash}/{*name}", assets::file)
         .get("/health", account::health)
         .post("/api/v1/setup", setup::setup)
+        .post("/api/v1/register", invites::register)
         .post("/api/v1/login", account::login)
         .post("/api/v1/logout", account::logout)
         .get("/api/v1/me", account::me)
@@ -92,10 +95,15 @@ fn table() -> RouteTable {
         .post("/api/v1/admin/users/{name}", admin::set_user)
         .delete("/api/v1/admin/users/{name}", admin::remove_user)
         .post("/api/v1/admin/users/{name}/password", admin::set_password)
+        .get("/api/v1/admin/invites", invites::list)
+        .post("/api/v1/admin/invites", invites::add)
+        .delete("/api/v1/admin/invites/{id}", invites::remove)
         .get("/api/v1/admin/sessions", admin::sessions)
         .delete("/api/v1/admin/sessions/{id}", admin::end_session)
         .get("/api/v1/admin/groups", admin::groups)
+        .delete("/api/v1/admin/groups/{name}", admin::remove_group)
         .get("/api/v1/admin/groups/{name}/members", admin::members)
+        .delete("/api/v1/admin/groups/{name}/members/{user}", admin::remove_member)
         .get("/api/v1/inbox", inbox::inbox)
         .post("/api/v1/inbox/ack", inbox::ack)
         .get("/api/v1/openapi.json", openapi)

@@ -94,7 +94,7 @@ fn administered() -> (Page, String) {
     (page, login)
 }
 
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 15] = [
     "GET /api/v1/admin/health",
     "GET /api/v1/admin/users",
     "POST /api/v1/admin/users",
@@ -105,6 +105,11 @@ const ROUTES: [&str; 10] = [
     "DELETE /api/v1/admin/sessions/1",
     "GET /api/v1/admin/groups",
     "GET /api/v1/admin/groups/team/members",
+    "DELETE /api/v1/admin/groups/team",
+    "DELETE /api/v1/admin/groups/team/members/lineker",
+    "GET /api/v1/admin/invites",
+    "POST /api/v1/admin/invites",
+    "DELETE /api/v1/admin/invites/1",
 ];
 
 #[test]

@@ -10,6 +10,7 @@
 //! - `events`: what arrives by itself
 //! - `files`: files in and out, and what tries to break out of one
 //! - `groups`: groups, their members and their mail
+//! - `invites`: accounts that are made by a code, on the wire and in a browser
 //! - `shares`: what one account or one address can have at once
 //! - `scripts`: tokens with a scope, hooks, the inbox without a stream
 //! - `listener`: addresses, TLS, stop, reload, and the files of the page
@@ -22,6 +23,7 @@ mod curl;
 mod events;
 pub mod files;
 mod groups;
+mod invites;
 mod listener;
 mod push;
 mod rules;
