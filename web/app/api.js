@@ -39,9 +39,9 @@ async function ask(method, path, body, patience = 20_000) {
   const after = Number(answer.headers.get('Retry-After')) || 0;
   throw new Refused(answer.ok ? 502 : answer.status, json?.error ?? 'other', json?.message ?? answer.statusText, after);
 }
-const get = async (/** @type {string} */ path) => (await ask('GET', path)).json;
-const post = async (/** @type {string} */ path, body = {}) => (await ask('POST', path, body)).json;
-const remove = (/** @type {string} */ path) => ask('DELETE', path);
+export const get = async (/** @type {string} */ path) => (await ask('GET', path)).json;
+export const post = async (/** @type {string} */ path, body = {}) => (await ask('POST', path, body)).json;
+export const remove = (/** @type {string} */ path) => ask('DELETE', path);
 const at = encodeURIComponent;
 
 /** @param {string | number} time */
@@ -66,6 +66,8 @@ export function toConversation(c) {
 export const login = async (name, password) => toPerson(await post('login', { name, password }));
 /** Makes the first account. @param {string} secret @param {string} name @param {string} password */
 export const setup = async (secret, name, password) => toPerson(await post('setup', { secret, name, password }));
+/** Makes an account by an invite. @param {string} invite @param {string} name @param {string} password */
+export const byInvite = async (invite, name, password) => toPerson(await post('register', { invite, name, password }));
 export const logout = () => ask('POST', 'logout');
 export const whoAmI = async () => toPerson(await get('me'));
 

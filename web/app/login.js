@@ -1,4 +1,4 @@
-// Name, password, language. At the link that a server without accounts prints, they make the first account.
+// Name, password, language. At the link that a server without accounts prints, or at that of an invite, they make an account.
 import { html, useRef, useState } from '../vendor/preact.js';
 import { LANGUAGES, choose, ended, recall, remember, setting, t } from './state.js';
 
@@ -7,11 +7,12 @@ function reason(error) {
   if (error.status === 401) return t('login_wrong');
   if (error.status === 429) return t('login_slow', { n: error.after || 10 });
   if (error.status === 0) return t('no_server');
+  if (error.code === 'bad_invite') return t('link_over');
   return error.message || t('error_other');
 }
 
 export function Screen() {
-  const [secret] = useState(location.hash.startsWith('#setup=') ? location.hash.slice(7) : '');
+  const [[, by, secret]] = useState(/^#(setup|invite)=(.+)/.exec(location.hash) || []);
   const [shown, setShown] = useState(false);
   const [busy, setBusy] = useState(false);
   const [wrong, setWrong] = useState('');
@@ -28,7 +29,7 @@ export function Screen() {
       const [api, { alone }, { enter }] = await Promise.all([import('./api.js'), import('./outbox.js'), import('./live.js')]);
       const [who, word] = [name.current.value.trim(), password.current.value];
       await alone(async () => {
-        const person = await (secret ? api.setup(secret, who, word) : api.login(who, word));
+        const person = await (by === 'invite' ? api.byInvite(secret, who, word) : by ? api.setup(secret, who, word) : api.login(who, word));
         // Who reads the address later learns nothing.
         if (secret) history.replaceState(null, '', '/');
         remember('name', who);
@@ -44,7 +45,7 @@ export function Screen() {
   }
   return html`<main class="login">
     <h1 class="brand">chatd</h1>
-    ${secret && html`<p class="note">${t('first_account')}</p>`}
+    ${by && html`<p class="note">${t(by === 'invite' ? 'invited' : 'first_account')}</p>`}
     ${ended.value && html`<p class="note" role="status">${t('session_ended')}</p>`}
     ${window.isSecureContext ? html`<form onSubmit=${submit}>
       <label for="name">${t('name')}</label>

@@ -7,6 +7,7 @@ import { Avatar } from './list.js';
 import { leave } from './live.js';
 import * as outbox from './outbox.js';
 import * as push from './push.js';
+import { AccountLinks } from './account/links.js';
 import { Sessions } from './sessions.js';
 import { LANGUAGES, choose, me, narrow, remember, setting, t, unsent } from './state.js';
 import { plain } from './text.js';
@@ -82,7 +83,33 @@ function LogOut() {
     <button type="button" class="wide quiet" onClick=${out}>${asked ? t('log_out_anyway') : t('log_out')}</button></div>`;
 }
 
-export function Screen() {
+/** @type {Record<string, () => Promise<{Screen: any}>>} */
+const MORE = {
+  profile: () => import('./account/profile.js'),
+  tokens: () => import('./account/tokens.js'),
+  hooks: () => import('./account/hooks.js'),
+  users: () => import('./account/users.js'),
+  groups: () => import('./account/groups.js'),
+  invites: () => import('./account/invites.js'),
+  logins: () => import('./account/logins.js'),
+  health: () => import('./account/health.js'),
+};
+/** One of the screens behind the settings, which come with their code. @param {{part: string, name: string}} props */
+function More({ part, name }) {
+  const [Inside, setInside] = useState(/** @type {any} */ (null));
+  useEffect(() => {
+    MORE[part]().then((module) => setInside(() => module.Screen), () => { if (navigator.onLine) location.reload(); });
+  }, []);
+  return Inside && html`<${Inside} name=${name} />`;
+}
+
+/** @param {{name: string}} props */
+export function Screen({ name }) {
+  const [, part, rest = ''] = /^([^/]*)\/?(.*)$/.exec(name) || [];
+  return Object.hasOwn(MORE, part) ? html`<${More} key=${name} part=${part} name=${rest} />` : html`<${Main} />`;
+}
+
+function Main() {
   const person = me.value;
   if (!person) return null;
   return html`<div class="top">${narrow.value && html`<${Back} />`}<h1 class="grow">${t('settings')}</h1></div>
@@ -99,6 +126,7 @@ export function Screen() {
         }} />
         <${Notifications} />
       </section>
+      <${AccountLinks} />
       <${Sessions} />
       <section><${LogOut} /></section>
     </div>`;

@@ -89,9 +89,9 @@ fn examine(browser: &Browser, what: &str, forced: bool) {
 
 pub struct Walk<'a> {
     pub browser: &'a Browser,
-    name: String,
-    folder: Option<PathBuf>,
-    forced: bool,
+    pub name: String,
+    pub folder: Option<PathBuf>,
+    pub forced: bool,
 }
 
 impl Walk<'_> {

@@ -1,6 +1,7 @@
 //! The page in a real browser. The server is the stand-in, which can lose a reply and be away; where chromium or
 //! chromedriver is missing the tests say SKIPPED.
 
+mod account;
 mod driver;
 mod files;
 mod firefox;

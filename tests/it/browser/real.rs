@@ -10,7 +10,7 @@ use super::{DESKTOP, go, send};
 use crate::support::{Folder, PATIENCE, Server, address_in};
 
 /// A server with the three accounts, and where its page is.
-fn serve(folder: &Folder) -> (Server, String) {
+pub(super) fn serve(folder: &Folder) -> (Server, String) {
     let server = Server::start(folder);
     let web = address_in(&server.log(), "listening for browsers").expect("web.listen is set");
     (server, format!("http://{web}/"))
@@ -52,19 +52,24 @@ fn two_browsers_and_a_client_of_2020_talk() {
     messi.wait("document.querySelector('.m .text')?.textContent === 'dari tahun 2020'");
 }
 
+/// The secret of the link that a first start prints.
+pub(super) fn setup_secret(server: &Server) -> String {
+    let begun = Instant::now();
+    loop {
+        if let Some((_, rest)) = server.log().split_once("/#setup=") {
+            return rest.split_whitespace().next().unwrap_or_default().to_owned();
+        }
+        assert!(begun.elapsed() < PATIENCE, "no link is printed");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn the_link_of_a_first_start_makes_the_first_account() {
     let Some(driver) = Driver::start() else { return };
     let folder = Folder::new("[web]\nlisten = \"127.0.0.1:0\"");
     let (server, url) = serve(&folder);
-    let begun = Instant::now();
-    let secret = loop {
-        if let Some((_, rest)) = server.log().split_once("/#setup=") {
-            break rest.split_whitespace().next().unwrap_or_default().to_owned();
-        }
-        assert!(begun.elapsed() < PATIENCE, "no link is printed");
-        thread::sleep(Duration::from_millis(20));
-    };
+    let secret = setup_secret(&server);
     let browser = driver.browser(DESKTOP.0, DESKTOP.1);
     browser.log_in(&format!("{url}#setup={secret}"), "messi");
     browser.wait("!location.href.includes('setup')");
