@@ -1,4 +1,4 @@
-//! A file goes to the server piece by piece, so that it is in memory neither as bytes nor as the word that the wire has.
+//! A file goes to the server piece by piece, so that it is in memory neither as bytes nor as the word of the wire.
 
 use std::io::{self, Read};
 

@@ -284,10 +284,7 @@ fn two_clients_of_one_account_see_all_messages_once() {
     for number in 0.. {
         assert!(begun.elapsed() < PATIENCE, "one of them does not follow");
         assert!(lineker.ask(&format!("send {token} messi  mulai {number} ")).contains("Message Sent"));
-        let shown = format!(
-            "lineker: mulai {number}
-"
-        );
+        let shown = format!("lineker: mulai {number}\r\n");
         let sent = Instant::now();
         let both = || clients.iter().all(|client| client.all().contains(&shown));
         while !both() && sent.elapsed() < Duration::from_secs(5) {

@@ -299,8 +299,8 @@ fn the_rust_client_answers_each_message_and_ends_its_session() {
     for text in ["one", "two"] {
         henderson.ask(&format!("send {token} messi {text}"));
     }
-    let output = BufReader::new(child.stdout.take().expect("it was piped"));
-    let answered: Vec<_> = output.lines().map_while(Result::ok).take(2).collect();
+    let mut output = BufReader::new(child.stdout.take().expect("it was piped")).lines().map_while(Result::ok);
+    let answered: Vec<_> = output.by_ref().take(2).collect();
     assert_eq!(answered, ["answered henderson", "answered henderson"]);
     assert_eq!(texts(&henderson.ask(&format!("inbox {token}"))), ["one", "two"]);
     // What is sent to a group is answered there.
@@ -309,6 +309,7 @@ fn the_rust_client_answers_each_message_and_ends_its_session() {
     }
     henderson.ask(&format!("send {token} tim three"));
     assert!(henderson.ask(&format!("wait {token} 60")).contains("\"msg_to\": \"tim\", \"msg\": \" three"));
+    assert_eq!(output.next().as_deref(), Some("answered tim"));
     henderson.ask(&format!("logout {token}"));
     kill(Pid::from_raw(i32::try_from(child.id()).expect("it is small")), Signal::SIGINT).expect("it runs");
     assert!(child.wait().expect("it ends").success());

@@ -27,8 +27,8 @@ impl SaveDirectory {
         Ok(SaveDirectory(path.to_owned()))
     }
 
-    /// Saves a file that came under a name; gives where. It is on the disk then. A file that is there already, under the
-    /// name and byte for byte, is not saved again.
+    /// Saves a file that came under a name; gives where. It is on the disk then. A file that is there already, under
+    /// the name and byte for byte, is not saved again.
     pub(crate) fn save(&self, name: &str, word: &str) -> anyhow::Result<PathBuf> {
         let (part, mut file) = self.part().with_context(|| format!("{}: not saved", self.0.display()))?;
         let saved = self.fill(&mut file, word).and_then(|()| self.give_name(&part, &safe_name(name)));

@@ -73,7 +73,7 @@ pub(super) async fn list(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct InviteBody {
+pub(super) struct NewInviteBody {
     #[serde(default, rename = "for")]
     label: String,
     days: Option<u32>,
@@ -82,7 +82,7 @@ pub(super) struct InviteBody {
 pub(super) async fn add(
     State(state): State<Arc<WebState>>,
     asker: Asker,
-    JsonBody(body): JsonBody<InviteBody>,
+    JsonBody(body): JsonBody<NewInviteBody>,
 ) -> Result<(StatusCode, Json<Value>), WebError> {
     let days = body.days.unwrap_or(DAYS);
     if days == 0 {

@@ -241,7 +241,7 @@ fn a_path_above_is_followed() {
 }
 
 /// Where something is started that may die without notice, and why that is right.
-const STARTED: [(&str, &str); 15] = [
+const STARTED: [(&str, &str); 16] = [
     ("ops/vital.rs", "here all threads are started, and who dies is told of"),
     ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
     ("repository/sqlite/keyed_send.rs", "a panic there is the answer to who sends, and says that the store is closed"),
@@ -259,6 +259,7 @@ const STARTED: [(&str, &str); 15] = [
     ("cli/chat/script.rs", "a client: its command fails with the task, and says so"),
     ("cli/chat/screen/mod.rs", "a client: what its connections say is on its screen, and a panic is said by the hook"),
     ("cli/chat/screen/terminal.rs", "a client: without its keyboard it ends"),
+    ("client/file.rs", "a client: its call fails with the task, and says so"),
     ("cli/chat/client/live.rs", "the client: a panic there is on the screen of who runs it"),
 ];
 

@@ -1,7 +1,7 @@
 // All groups of the server, and one of them.
 import { html } from '../../vendor/preact.js';
 import { Avatar } from '../list.js';
-import { back } from '../state.js';
+import { go } from '../state.js';
 import { plain } from '../text.js';
 import * as api from './api.js';
 import { Page, Said, Sure, useAct, usePages } from './parts.js';
@@ -34,7 +34,7 @@ function Group({ name }) {
       <p class="hint">${t('remove_group_hint')}</p>
       <${Sure} label=${t('erase')} name=${name} onSure=${async () => {
         const { error } = await act(() => api.removeGroup(name));
-        if (!error) back();
+        if (!error) go('#/settings/groups', true);
       }} /></section>
   <//>`;
 }

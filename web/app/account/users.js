@@ -1,7 +1,7 @@
 // All accounts of the server, and one of them.
 import { html, useEffect, useState } from '../../vendor/preact.js';
 import { Avatar } from '../list.js';
-import { back } from '../state.js';
+import { go } from '../state.js';
 import { moment, plain } from '../text.js';
 import * as api from './api.js';
 import { Field, Once, Page, Said, Sure, fields, useAct, usePages } from './parts.js';
@@ -85,7 +85,7 @@ function User({ id }) {
       <p class="hint">${t('remove_user_hint')}</p>
       <${Sure} label=${t('erase')} name=${name} onSure=${async () => {
         const { error } = await act(() => api.removeUser(name));
-        if (!error) back();
+        if (!error) go('#/settings/users', true);
       }} /></section>
   <//>`;
 }

@@ -1,6 +1,6 @@
-//! Shows messages as they come: a second connection follows the message log while the person types on the first. So all
-//! clients of an account show all messages. What was shown leaves the queue. Also says when the connection is lost, when
-//! it is back, and when the session has ended.
+//! Shows messages as they come: a second connection follows the message log while the person types on the first. So
+//! all clients of an account show all messages. What was shown leaves the queue. Also says when the connection is
+//! lost, when it is back, and when the session has ended.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
