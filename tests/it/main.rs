@@ -51,6 +51,7 @@
 mod account;
 mod admin;
 mod administration;
+mod at_once;
 mod away;
 mod browser;
 mod chat;

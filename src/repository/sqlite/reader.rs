@@ -74,10 +74,6 @@ impl SqliteRepository {
         let db = reader.db();
         let mut found = self.unread_on_disk(db, recipient, watermark).await?;
         if !found.is_complete {
-            // What was read between two queries is missing, too, but not twice.
-            found = self.unread_on_disk(db, recipient, watermark).await?;
-        }
-        if !found.is_complete {
             found = self.unread_of_log(db, recipient, watermark).await?;
         }
         drop(reader);

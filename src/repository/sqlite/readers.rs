@@ -1,12 +1,12 @@
 //! The connections that read what is older than the tail of the message log. There are two. The accounts take turns, so
-//! an account that asks for much delays only itself. Each turn is bounded; long work takes several turns.
+//! an account that asks for much delays only itself. Each turn is bounded; long work takes several turns. What one turn
+//! reads is all of one moment: a commit between two queries would show one message as unread and as read.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePoolOptions;
-use sqlx::{Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use super::{Role, paths, schema};
 use crate::fair::{Turn, Turns};
@@ -25,13 +25,13 @@ pub(super) struct Readers {
 /// A connection for one turn.
 pub(super) struct Reader {
     // Declared first, because the next turn wants the connection.
-    connection: PoolConnection<Sqlite>,
+    view: Transaction<'static, Sqlite>,
     _turn: Turn<UserId>,
 }
 
 impl Reader {
     pub(super) fn db(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
+        &mut self.view
     }
 }
 
@@ -44,7 +44,7 @@ impl Readers {
     /// Waits for a turn of this account. A caller that stops waiting costs nothing.
     pub(super) async fn turn(&self, account: UserId) -> sqlx::Result<Reader> {
         let turn = self.turns.take(account).await;
-        Ok(Reader { connection: self.pool.acquire().await?, _turn: turn })
+        Ok(Reader { view: self.pool.begin().await?, _turn: turn })
     }
 
     /// The connections without turns, for what the server itself does now and then.

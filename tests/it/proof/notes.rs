@@ -84,8 +84,9 @@ pub struct Notes {
     pub sent: BTreeMap<usize, Vec<Invoked>>,
     /// In the order read by each reader.
     pub read: Vec<Read>,
-    /// Readers whose connection broke after they had asked: what they were handed out may come again.
-    pub broken: BTreeSet<usize>,
+    /// Readers whose connection broke after they had asked, and before which of the notes of readers: what they were
+    /// handed out before may come again.
+    pub broken: BTreeMap<usize, Vec<usize>>,
     /// So many of the notes of readers are from before the last stop in good order: none of it may come again.
     pub settled: usize,
     /// Readers who do not wait for replies: their next connection may be handed newer messages first.
@@ -113,12 +114,14 @@ pub struct Sums {
     pub phantom: usize,
     pub altered: usize,
     pub wrong_person: usize,
-    /// Twice although no connection of that reader ever broke, or the server had stopped in good order since; or under
-    /// two numbers.
+    /// Twice although no connection of that reader broke in between, or the server had stopped in good order since; or
+    /// under two numbers.
     pub doubled: usize,
     /// Twice, and a fault may have done it.
     pub redelivered: usize,
     pub out_of_order: usize,
+    /// The messages that were lost or doubled, and for whom.
+    pub named: Vec<String>,
 }
 
 impl fmt::Display for Sums {
@@ -133,11 +136,18 @@ impl fmt::Display for Sums {
 }
 
 impl Sums {
+    fn add_if_lost(&mut self, was_told: bool, user: usize, invoked: &Invoked) {
+        if !was_told {
+            self.lost += 1;
+            self.named.push(format!("lost for user{user}: {invoked:?}"));
+        }
+    }
+
     /// Fails unless all that must be 0 is 0.
     pub fn must_hold(&self) {
         let Sums { lost, phantom, altered, wrong_person, doubled, out_of_order, .. } = self;
         let wrong = [lost, phantom, altered, wrong_person, doubled, out_of_order];
-        assert!(wrong.iter().all(|count| **count == 0), "{self}");
+        assert!(wrong.iter().all(|count| **count == 0), "{self}\n{}", self.named.join("\n"));
     }
 }
 
@@ -150,6 +160,18 @@ pub fn nonce_of(text: &str) -> Option<u64> {
 type Asked<'a> = HashMap<u64, (usize, usize, &'a Invoked)>;
 
 impl Notes {
+    /// A connection of this reader broke just now.
+    pub fn note_broken(&mut self, reader: usize) {
+        let place = self.read.len();
+        self.broken.entry(reader).or_default().push(place);
+    }
+
+    /// Whether what a reader was handed at one place of the notes may have come again at another.
+    fn may_come_again(&self, reader: usize, before: usize, now: usize) -> bool {
+        let is_between = |place: &usize| before < *place && *place <= now;
+        self.broken.get(&reader).is_some_and(|places| places.iter().any(is_between)) && !is_between(&self.settled)
+    }
+
     fn asked(&self) -> Asked<'_> {
         let mut asked = HashMap::new();
         for (sender, sent) in &self.sent {
@@ -178,7 +200,7 @@ impl Notes {
 
     /// The notes of readers: nothing that nobody sent, each as it was sent, for whom it was sent, once, in order.
     fn add_reads(&self, asked: &Asked<'_>, sums: &mut Sums) -> HashSet<(u64, usize)> {
-        let mut first: HashMap<(u64, usize), usize> = HashMap::new();
+        let mut last_place: HashMap<(u64, usize), usize> = HashMap::new();
         let mut last: HashMap<(usize, usize), usize> = HashMap::new();
         for (number, Read { reader, sender: sender_name, to, text }) in self.read.iter().enumerate() {
             let Some((nonce, (sender, place, invoked))) = nonce_of(text).and_then(|nonce| asked.get_key_value(&nonce))
@@ -192,15 +214,16 @@ impl Notes {
             let is_theirs = self.is_for(*reader, invoked) != Some(false) && !is_own;
             let is_right = is_theirs && invoked.to.name() == *to && To::User(*sender).name() == *sender_name;
             sums.wrong_person += usize::from(!is_right);
-            if let Some(first) = first.get(&(*nonce, *reader)) {
-                let is_settled = *first < self.settled && self.settled <= number;
-                match self.broken.contains(reader) && !is_settled {
+            if let Some(before) = last_place.insert((*nonce, *reader), number) {
+                match self.may_come_again(*reader, before, number) {
                     true => sums.redelivered += 1,
-                    false => sums.doubled += 1,
+                    false => {
+                        sums.doubled += 1;
+                        sums.named.push(format!("doubled for user{reader} (notes {before}, {number}): {invoked:?}"));
+                    }
                 }
                 continue;
             }
-            first.insert((*nonce, *reader), number);
             // What is read for the first time comes after all that this sender had sent before to this reader; where
             // one user reads on several connections, their notes interleave.
             if !self.impatient.contains(reader) && !invoked.is_again {
@@ -209,7 +232,7 @@ impl Notes {
                 *last = (*place + 1).max(*last);
             }
         }
-        first.into_keys().collect()
+        last_place.into_keys().collect()
     }
 
     /// The notes of followers: each message that they sent or that was for them, once, in the order of its number.
@@ -238,7 +261,7 @@ impl Notes {
                 // The message log has nothing but the message that brings a file.
                 if invoked.fate == Fate::Stored && is_for && !invoked.is_file {
                     sums.to_followers += 1;
-                    sums.lost += usize::from(!shown.contains(nonce));
+                    sums.add_if_lost(shown.contains(nonce), *follower, invoked);
                 }
             }
         }
@@ -259,12 +282,12 @@ impl Notes {
             sums.under_keys += usize::from(invoked.has_key);
             sums.files += usize::from(invoked.is_file);
             match invoked.to {
-                To::User(user) => sums.lost += usize::from(!read.contains(&(*nonce, user))),
+                To::User(user) => sums.add_if_lost(read.contains(&(*nonce, user)), user, invoked),
                 To::Group(group) => {
                     let is_one = |user: &usize| user != sender && self.was_member(group, *user, invoked) == Some(true);
                     for member in (0..users).filter(is_one) {
                         sums.to_members += 1;
-                        sums.lost += usize::from(!read.contains(&(*nonce, member)));
+                        sums.add_if_lost(read.contains(&(*nonce, member)), member, invoked);
                     }
                 }
             }
