@@ -174,7 +174,8 @@ pub(crate) struct AdminResponse {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AdminReply {
     Done {
-        /// How many sessions it ended, or how many messages it removed.
+        /// The sessions that were ended, the unread messages that went with an account, or the number of a new invite.
+        /// For a removed invite 1, or 0 if there was none. Other commands have no count.
         count: u64,
     },
     /// Whether the name was free.

@@ -26,8 +26,8 @@ use crate::repository::Repository;
 
 /// How many questions are answered at once.
 const AT_ONCE: usize = 16;
-/// How many connections may have asked nothing yet.
-const SILENT: usize = 64;
+/// How many connections may wait: to ask, or to be answered.
+const UNANSWERED: usize = 64;
 /// How long the other end may take to ask, and to take each piece of its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait when no connection can be accepted.
@@ -67,7 +67,7 @@ impl AdminSocket {
     /// Answers until it is aborted.
     pub(crate) async fn serve(self, repository: Arc<dyn Repository>) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
-        let mut silent = Silent::default();
+        let mut unanswered = Unanswered::default();
         loop {
             let stream = match self.accept().await {
                 Ok(stream) => stream,
@@ -78,7 +78,7 @@ impl AdminSocket {
                 }
             };
             let (repository, spares, places) = (repository.clone(), self.spares.clone(), places.clone());
-            let newcomer = silent.add();
+            let newcomer = unanswered.add();
             tokio::spawn(async move {
                 if is_allowed(&stream) {
                     // Whoever is too slow, or goes away, asks again.
@@ -106,16 +106,16 @@ impl AdminSocket {
     }
 }
 
-/// The connections that have asked nothing yet, oldest first. Where there are too many, the oldest is closed, so that
-/// connections that stay silent keep nobody out.
+/// The connections that wait, oldest first. Where there are too many, the oldest is closed, so that connections that
+/// stay silent keep nobody out.
 #[derive(Default)]
-struct Silent(VecDeque<Weak<Notify>>);
+struct Unanswered(VecDeque<Weak<Notify>>);
 
-impl Silent {
+impl Unanswered {
     /// Counts a connection in until what this returns is dropped, or notified: then it is to be closed.
     fn add(&mut self) -> Arc<Notify> {
         self.0.retain(|connection| connection.strong_count() > 0);
-        if self.0.len() == SILENT
+        if self.0.len() == UNANSWERED
             && let Some(oldest) = self.0.pop_front().and_then(|oldest| oldest.upgrade())
         {
             oldest.notify_one();
@@ -134,7 +134,7 @@ struct Spares(Mutex<Vec<File>>);
 const SPARES: usize = 4;
 
 impl Spares {
-    /// Takes all that wait.
+    /// Opens them until there are enough, or no more can be had.
     fn fill(&self) {
         let mut spares = self.files();
         while spares.len() < SPARES
@@ -174,12 +174,15 @@ async fn answer(
     let mut line = Vec::new();
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read.take(QUESTION_BYTES as u64));
-    tokio::select! {
-        asked = timeout(PATIENCE, read.read_until(b'\n', &mut line)) => drop(asked??),
+    let asked = async {
+        timeout(PATIENCE, read.read_until(b'\n', &mut line)).await??;
+        places.acquire().await.map_err(io::Error::other)
+    };
+    let _place = tokio::select! {
+        place = asked => place?,
         () = is_to_close.notified() => return Ok(()),
-    }
+    };
     drop(is_to_close);
-    let _place = places.acquire().await;
     let result = match parse(&line) {
         Ok(command) => {
             info!(target: NOT_LIMITED, ?command, "an administrator asks");
