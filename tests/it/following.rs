@@ -166,11 +166,7 @@ proptest! {
     fn a_follower_sees_all_that_is_his_and_nothing_else_on_postgres(
         steps in prop::collection::vec(step(), 1..60), after in 0..30i64, messages in 1..9usize
     ) {
-        for nodes in [1, 2] {
-            if let Some(place) = Place::postgres(nodes) {
-                crate::stores::run(walk(place, steps.clone(), after, messages));
-            }
-        }
+        crate::stores::run_on_postgres(|place| walk(place, steps.clone(), after, messages));
     }
 }
 

@@ -350,11 +350,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 30, ..ProptestConfig::default() })]
     #[test]
     fn each_member_gets_each_message_once_on_postgres(steps in prop::collection::vec(step(), 20..60)) {
-        for nodes in [1, 2] {
-            if let Some(place) = Place::postgres(nodes) {
-                crate::stores::run(walk(place, steps.clone()));
-            }
-        }
+        crate::stores::run_on_postgres(|place| walk(place, steps.clone()));
     }
 }
 

@@ -183,6 +183,13 @@ impl Place {
     }
 }
 
+/// Runs a test on PostgreSQL, with one node and with two, where it is installed.
+pub fn run_on_postgres<F: Future<Output = ()>>(test: impl Fn(Place) -> F) {
+    for place in [1, 2].into_iter().filter_map(Place::postgres) {
+        run(test(place));
+    }
+}
+
 /// Runs a test.
 pub fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -2,9 +2,8 @@
 
 use super::{PostgresRepository, unavailable};
 use crate::model::{InviteId, Timestamp, TokenHash};
-use crate::repository::{AddUserResult, Error, NewInvite, NewUser, StoredInvite};
+use crate::repository::{Error, NewInvite, StoredInvite};
 
-const ADD_INVITED: &str = "SELECT add_invited_account($1, $2, $3, $4, $5, $6, $7)";
 const WORKS: &str = "SELECT EXISTS (SELECT 1 FROM invite WHERE code_hash = $1 AND expires_at > now_ms())";
 const ADD: &str = "SELECT add_invite($1, $2, $3, $4)";
 const LIST: &str = "SELECT id, label, created_at, expires_at FROM invite
@@ -12,25 +11,6 @@ const LIST: &str = "SELECT id, label, created_at, expires_at FROM invite
 const REMOVE: &str = "DELETE FROM invite WHERE id = $1";
 
 impl PostgresRepository {
-    pub(super) async fn add_invited(&self, new: NewUser, code: TokenHash) -> Result<Option<AddUserResult>, Error> {
-        let mut db = self.connection().await?;
-        let added: sqlx::Result<Option<i64>> = sqlx::query_scalar(ADD_INVITED)
-            .bind(code.0.to_vec())
-            .bind(new.username.as_str())
-            .bind(new.username.folded())
-            .bind(new.display_name.as_str())
-            .bind(new.country.as_str())
-            .bind(&new.password_hash)
-            .bind(new.administrator)
-            .fetch_one(&mut *db)
-            .await;
-        match added {
-            Ok(id) => Ok(id.map(|_| AddUserResult::Added)),
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(Some(AddUserResult::NameTaken)),
-            Err(error) => Err(unavailable(error)),
-        }
-    }
-
     pub(super) async fn invite_works(&self, code: TokenHash) -> Result<bool, Error> {
         let code = code.0.to_vec();
         self.look(|| sqlx::query_scalar(WORKS).bind(&code).fetch_one(&self.pool)).await

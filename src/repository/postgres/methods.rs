@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::{broadcast, oneshot};
 
 use super::accounts::slack;
+use super::own_account::ADD;
 use super::sends::PgSend;
 use super::{PostgresRepository, closed, unavailable};
 use crate::clock::Steady;
@@ -168,7 +169,7 @@ impl Repository for PostgresRepository {
     }
 
     fn add_user(&self, user: NewUser) -> Answer<'_, AddUserResult> {
-        Answer::pending(async move { Ok(self.add(user, false).await?.unwrap_or(AddUserResult::Added)) })
+        Answer::pending(async move { Ok(self.add(ADD, user, None).await?.unwrap_or(AddUserResult::Added)) })
     }
 
     fn set_password(&self, user: UserId, password_hash: String) -> Answer<'_, ()> {

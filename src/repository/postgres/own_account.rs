@@ -10,8 +10,9 @@ use crate::repository::{
 
 const CHANGE_PASSWORD: &str = "SELECT change_password($1, $2, $3, $4)";
 const ADD_TOKEN: &str = "SELECT add_token($1, $2, $3, $4, $5, $6, $7, $8)";
-const ADD: &str = "SELECT add_account($1, $2, $3, $4, $5, $6)";
+pub(super) const ADD: &str = "SELECT add_account($1, $2, $3, $4, $5, $6)";
 const ADD_FIRST: &str = "SELECT add_first_account($1, $2, $3, $4, $5, $6)";
+const ADD_INVITED: &str = "SELECT add_invited_account($7, $1, $2, $3, $4, $5, $6)";
 const ADMINISTRATOR: &str =
     "UPDATE account SET administrator = $2 WHERE id = $1 AND removed_at IS NULL AND owner IS NULL";
 const PROFILE: &str = "UPDATE account SET display_name = coalesce($2, display_name), country = coalesce($3, country)
@@ -22,18 +23,26 @@ const NAMED: &str = "SELECT 0::bigint AS version, a.* FROM account a
     ORDER BY a.folded LIMIT $3";
 
 impl PostgresRepository {
-    /// Makes an account with this function; `None`: it makes none.
-    pub(super) async fn add(&self, new: NewUser, is_first: bool) -> Result<Option<AddUserResult>, Error> {
+    /// Makes an account with one of these statements; `None`: it makes none.
+    pub(super) async fn add(
+        &self,
+        statement: &'static str,
+        new: NewUser,
+        code: Option<TokenHash>,
+    ) -> Result<Option<AddUserResult>, Error> {
         let mut db = self.connection().await?;
-        let added: sqlx::Result<Option<i64>> = sqlx::query_scalar(if is_first { ADD_FIRST } else { ADD })
+        let add = sqlx::query_scalar(statement)
             .bind(new.username.as_str())
             .bind(new.username.folded())
             .bind(new.display_name.as_str())
             .bind(new.country.as_str())
             .bind(&new.password_hash)
-            .bind(new.administrator)
-            .fetch_one(&mut *db)
-            .await;
+            .bind(new.administrator);
+        let add = match code {
+            Some(code) => add.bind(code.0.to_vec()),
+            None => add,
+        };
+        let added: sqlx::Result<Option<i64>> = add.fetch_one(&mut *db).await;
         match added {
             Ok(id) => Ok(id.map(|_| AddUserResult::Added)),
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(Some(AddUserResult::NameTaken)),
@@ -78,11 +87,11 @@ impl AccountRepository for PostgresRepository {
     }
 
     fn add_first_user(&self, user: NewUser) -> Answer<'_, Option<AddUserResult>> {
-        Answer::pending(self.add(user, true))
+        Answer::pending(self.add(ADD_FIRST, user, None))
     }
 
     fn add_invited_user(&self, user: NewUser, code: TokenHash) -> Answer<'_, Option<AddUserResult>> {
-        Answer::pending(self.add_invited(user, code))
+        Answer::pending(self.add(ADD_INVITED, user, Some(code)))
     }
 
     fn is_invite(&self, code: TokenHash) -> Answer<'_, bool> {

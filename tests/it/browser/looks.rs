@@ -185,7 +185,8 @@ fn walk(driver: &Driver, name: &str, seen: Seen) {
     walk.look("offline");
 }
 
-fn walks(name: &str, size: (u32, u32)) {
+/// A walk through screens in both themes and languages.
+pub fn walks(walk: impl Fn(&Driver, &str, Seen), name: &str, size: (u32, u32)) {
     let Some(driver) = Driver::start() else { return };
     for theme in ["light", "dark"] {
         for language in ["id", "en"] {
@@ -196,12 +197,12 @@ fn walks(name: &str, size: (u32, u32)) {
 
 #[test]
 fn the_desktop_is_for_everybody() {
-    walks("desktop", DESKTOP);
+    walks(walk, "desktop", DESKTOP);
 }
 
 #[test]
 fn the_phone_is_for_everybody() {
-    walks("phone", PHONE);
+    walks(walk, "phone", PHONE);
 }
 
 #[test]

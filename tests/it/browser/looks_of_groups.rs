@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::driver::Driver;
-use super::looks::{NARROW, PHONE, Seen, Walk, browser_of};
+use super::looks::{NARROW, PHONE, Seen, Walk, browser_of, walks};
 use super::{DESKTOP, go};
 use crate::web::Page;
 
@@ -80,23 +80,14 @@ fn walk(driver: &Driver, name: &str, seen: Seen) {
     walk.look("file-waits");
 }
 
-fn walks(name: &str, size: (u32, u32)) {
-    let Some(driver) = Driver::start() else { return };
-    for theme in ["light", "dark"] {
-        for language in ["id", "en"] {
-            walk(&driver, name, Seen { theme, language, ..Seen::usual(size) });
-        }
-    }
-}
-
 #[test]
 fn groups_and_files_on_a_desktop_are_for_everybody() {
-    walks("desktop", DESKTOP);
+    walks(walk, "desktop", DESKTOP);
 }
 
 #[test]
 fn groups_and_files_on_a_phone_are_for_everybody() {
-    walks("phone", PHONE);
+    walks(walk, "phone", PHONE);
 }
 
 #[test]

@@ -17,12 +17,12 @@ use crate::support::{EMPTY, PATIENCE};
 /// The beginning of a picture.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
 
-fn cookie(token: &str) -> String {
+pub fn cookie(token: &str) -> String {
     format!("Sec-Fetch-Site: same-origin\r\nCookie: __Host-chatd={token}\r\n")
 }
 
 /// Begins a request, whose body is to come.
-fn begin(page: &Page, request: &str, headers: &str, length: usize) -> TcpStream {
+pub fn begin(page: &Page, request: &str, headers: &str, length: usize) -> TcpStream {
     let mut stream = TcpStream::connect(page.address).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
     let head = format!("Host: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}");
@@ -38,14 +38,14 @@ pub fn post(page: &Page, path: &str, token: &str, body: &[u8]) -> Answer {
 }
 
 /// Sends a file; gives its number.
-fn send(page: &Page, from: &str, to: &str, name: &str, body: &[u8]) -> i64 {
+pub fn send(page: &Page, from: &str, to: &str, name: &str, body: &[u8]) -> i64 {
     let sent = post(page, &format!("/api/v1/conversations/{to}/files?name={name}"), from, body);
     assert_eq!(sent.status, 201, "{}", sent.text());
     let list = page.browse(&format!("GET /api/v1/conversations/{to}/messages?limit=1"), from, &Value::Null).json();
     list["messages"][0]["file"]["id"].as_i64().expect("it is told")
 }
 
-fn get(page: &Page, token: &str, file: i64, headers: &str) -> Answer {
+pub fn get(page: &Page, token: &str, file: i64, headers: &str) -> Answer {
     page.raw(&format!("GET /api/v1/files/{file}"), &format!("{}{headers}", cookie(token)), "")
 }
 

@@ -11,18 +11,18 @@ use crate::support::{Folder, Server};
 const PROTOCOL: &str = include_str!("../../../docs/PROTOCOL.md");
 const INVITE: &str = "[protocol]\nregister = \"invite\"";
 
-fn code(folder: &Folder, more: &[&str]) -> String {
+pub fn code(folder: &Folder, more: &[&str]) -> String {
     let made: Value = serde_json::from_str(&folder.done(&[&["user", "invite", "--json"], more].concat(), ""))
         .expect("it is one object");
     made["code"].as_str().expect("it is told").to_owned()
 }
 
-fn register(page: &Page, code: &str, name: &str) -> Answer {
+pub fn register(page: &Page, code: &str, name: &str) -> Answer {
     let body = json!({ "invite": code, "name": name, "password": "surabaya", "label": "Firefox" });
     page.ask("POST /api/v1/register", "", &body)
 }
 
-fn refused() -> (u16, String) {
+pub fn refused() -> (u16, String) {
     (403, "bad_invite".to_owned())
 }
 

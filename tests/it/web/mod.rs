@@ -11,6 +11,7 @@
 //! - `files`: files in and out, and what tries to break out of one
 //! - `groups`: groups, their members and their mail
 //! - `invites`: accounts that are made by a code, on the wire and in a browser
+//! - `nodes`: the same at two nodes on one PostgreSQL
 //! - `shares`: what one account or one address can have at once
 //! - `scripts`: tokens with a scope, hooks, the inbox without a stream
 //! - `listener`: addresses, TLS, stop, reload, and the files of the page
@@ -25,6 +26,7 @@ pub mod files;
 mod groups;
 mod invites;
 mod listener;
+mod nodes;
 mod push;
 mod rules;
 mod scripts;

@@ -20,7 +20,7 @@ fn page(service: &PushService) -> Page {
     Page::new(&format!("[web]\npush_hosts = [\"http://{}\"]", service.address))
 }
 
-fn subscription(address: &str) -> Value {
+pub fn subscription(address: &str) -> Value {
     let key = EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new()).expect("it can be made");
     let key = key.compute_public_key().expect("it has one");
     json!({ "endpoint": address, "p256dh": Base64UrlUnpadded::encode_string(key.as_ref()),

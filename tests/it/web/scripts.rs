@@ -6,24 +6,24 @@ use super::{Answer, Page};
 use crate::database::tamper;
 use crate::support::{EMPTY, SENT, texts};
 
-fn make(page: &Page, login: &str, body: &Value) -> String {
+pub fn make(page: &Page, login: &str, body: &Value) -> String {
     let made = page.browse("POST /api/v1/tokens", login, body);
     assert_eq!(made.status, 201, "{}", made.text());
     made.json()["token"].as_str().expect("it is told").to_owned()
 }
 
-fn hook(page: &Page, login: &str, to: &str) -> String {
+pub fn hook(page: &Page, login: &str, to: &str) -> String {
     let made = page.browse("POST /api/v1/hooks", login, &json!({ "label": "alerts", "to": to }));
     assert_eq!(made.status, 201, "{}", made.text());
     made.json()["path"].as_str().expect("it is told").to_owned()
 }
 
-fn post(page: &Page, path: &str, kind: &str, body: &str) -> Answer {
+pub fn post(page: &Page, path: &str, kind: &str, body: &str) -> Answer {
     page.raw(&format!("POST {path}"), &format!("Content-Type: {kind}\r\n"), body)
 }
 
 /// What waits for somebody, taken by a client of the wire.
-fn mail(page: &Page, name: &str) -> Vec<String> {
+pub fn mail(page: &Page, name: &str) -> Vec<String> {
     let (mut client, token) = page.server.login(name);
     let inbox = texts(&client.ask(&format!("inbox {token}")));
     client.ask(&format!("ack {token}"));
