@@ -132,7 +132,7 @@ pub struct Memory {
     pub reading: Arc<Turns<Payer>>,
     /// The turns in which pieces of long replies are rendered, on threads that serve no connections.
     pub rendering: Arc<Turns<Payer>>,
-    /// The turns of requests that look at many accounts or read the disk.
+    /// The turns of requests that look at many accounts, or read a whole list from the disk.
     pub lists: Arc<Turns<Payer>>,
 }
 

@@ -1,7 +1,7 @@
 //! Argon2id on its own threads. A hash takes tens of milliseconds and tens of megabytes. So a bounded number of logins
 //! run at once, a bounded number wait, and the others hear at once that the server is busy. Users who have logged in
-//! before wait in a second queue. Both queues serve each address in turn, so a crowd of unknown users keeps nobody out.
-//! Knows no account and no address.
+//! before wait in a second queue. The two queues are served in turn. Each serves its networks in turn, and in a network
+//! its addresses, so a crowd of unknown users keeps nobody out. Knows no account and no address.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

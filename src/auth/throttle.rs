@@ -232,8 +232,8 @@ impl Book {
         }
     }
 
-    /// An attempt has been checked. Those who wait try again: one of them, if the attempt was given back; all, if it
-    /// was not, because they may have to be refused.
+    /// An attempt is over. Those who wait try again: one of them, if the attempt was given back; all, if it was not,
+    /// because they may have to be refused.
     fn done(&mut self, counted: &[(RateKey, Rate)], given_back: bool) {
         for (key, rate) in counted {
             if let Some(spent) = self.spent.get_mut(*key).filter(|_| given_back) {

@@ -73,8 +73,9 @@ pub(super) fn require() -> Result<(), Unprinted> {
     if WAS_CLOSED.load(Ordering::Relaxed) { Err(Unprinted::Closed) } else { Ok(()) }
 }
 
-/// Prints a text in two parts, with a step between them. First prints `head`: this proves that the stream works. Then
-/// runs `step`, then prints `rest`. Gives the result of `step`, and whether `rest` was printed.
+/// Prints a text in two parts. The step between them makes the text true. First prints `head`: this proves that the
+/// stream works, before anything changes. Then runs `step`, then prints `rest`. Gives the result of `step`, and whether
+/// `rest` was printed.
 pub(super) async fn print_around<T, E: From<Unprinted>>(
     head: &str,
     step: impl Future<Output = Result<T, E>>,

@@ -17,7 +17,7 @@ pub struct LoadedConfig {
     pub config: Config,
     /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
-    /// No flag named the file. It was found in the working directory.
+    /// Neither a flag nor `$CHATD_CONFIG` named the file. It was found in the working directory.
     pub file_unasked: bool,
     /// The settings that do not have their defaults because file, environment or flags say so.
     pub set: BTreeSet<String>,

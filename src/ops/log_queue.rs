@@ -1,5 +1,5 @@
-//! A bounded queue for lines of the log, and a thread that writes them. A program that logs never waits for one that
-//! reads. When the queue is full, lines are dropped and counted, and the count is logged. Knows no format.
+//! A bounded queue for lines of the log, and a thread that writes them. A thread that logs never waits for the reader
+//! of the log. When the queue is full, lines are dropped and counted, and the count is logged. Knows no format.
 //!
 //! tracing-appender's non-blocking writer does nearly this. But it prints to standard output when it cannot end in
 //! time, and it does not report the lines that it dropped.

@@ -28,7 +28,7 @@ pub enum ReplyContext {
     /// A command to which "Error, not authorized" is said before the login: `inbox`, and all commands that the text
     /// protocol does not have.
     Inbox,
-    /// A command that answers "belum melakukan autentifikasi".
+    /// A command that answers "belum melakukan autentifikasi" before the login.
     Show,
     /// The same, with other words at the end.
     Logout,

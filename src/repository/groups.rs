@@ -111,8 +111,8 @@ pub trait GroupRepository {
     fn add_group(&self, group: NewGroup, limits: GroupLimits) -> Answer<'_, GroupResult>;
     /// An account joins a group; it gets what is sent to it from now on.
     fn join(&self, group: GroupId, user: UserId, limits: GroupLimits) -> Answer<'_, GroupResult>;
-    /// An account leaves a group and keeps the messages that it has got. When the owner leaves, the oldest member
-    /// becomes the owner. When the last member leaves, the group is removed.
+    /// An account leaves a group and keeps the messages that it has got. When the owner leaves, the member who has been
+    /// in it for longest becomes the owner. When the last member leaves, the group is removed.
     fn leave(&self, group: GroupId, user: UserId) -> Answer<'_, GroupResult>;
     /// Gives a group another display name.
     fn rename_group(&self, group: GroupId, display_name: Label) -> Answer<'_, GroupResult>;

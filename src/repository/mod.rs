@@ -189,7 +189,8 @@ pub struct Removed {
 pub enum Pace {
     /// Gives nothing back, only looks how much there is.
     None,
-    /// All of it, in parts of some seconds, between which others write. Ask again until none is left.
+    /// All of it, in small pieces, between which others write. One call ends after some seconds, so ask again until
+    /// none is left.
     Steady,
     /// Slowly, and only what is not likely to be used again soon.
     Slow,

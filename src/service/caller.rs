@@ -18,7 +18,7 @@ pub enum TokenState {
     Unknown,
 }
 
-/// What a request wants to do. The token of a program may not allow it.
+/// What a request wants to do. Not every program's token allows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// To send.

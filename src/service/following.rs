@@ -65,7 +65,7 @@ impl Service {
         }
     }
 
-    /// First waits for events from now on, then looks at what is there.
+    /// First begins to listen for events, then looks at what is there, so that no message comes unnoticed in between.
     pub(crate) async fn look_for_more(
         &self,
         peer: &Peer,

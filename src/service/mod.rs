@@ -132,7 +132,7 @@ impl Service {
         &self.throttle
     }
 
-    /// Takes new rules. Present requests keep the old ones.
+    /// Takes new rules. Requests that have begun keep the old ones.
     pub fn set_rules(&self, rules: Rules) {
         self.registrations.set_rates(register::rates(rules));
         *self.rules.write().unwrap_or_else(|broken| broken.into_inner()) = rules;

@@ -40,7 +40,7 @@ impl Service {
         self.repository.push_subscriptions(user).await
     }
 
-    /// Waits for events of an account. Also gives the last message that there is.
+    /// Begins to listen for events of an account. Gives the listener, and the last message that there is.
     pub(crate) async fn listen_for(&self, user: UserId) -> Result<(Following, MessageId), repository::Error> {
         let following = self.repository.follow(user).await?;
         Ok((following, self.repository.last_message(user).await?))

@@ -54,7 +54,8 @@ impl Unconfirmed {
         });
     }
 
-    /// This client asks again, sends `ack` or ends the stream when it has read. Its silence proves nothing.
+    /// The client of the last reply asks again, sends `ack` or ends the stream when it has read the reply. Its silence
+    /// proves nothing.
     pub fn require_explicit_ack(&mut self) {
         if let Some(last) = self.replies.last_mut() {
             last.promised = true;

@@ -61,7 +61,7 @@ impl<'a> Administration<'a> {
         }
     }
 
-    /// Carries out one command. Gives how many sessions or messages it changed.
+    /// Carries out one command. Gives the count of the reply, whose meaning depends on the command.
     pub(crate) async fn carry_out(&mut self, command: AdminCommand) -> anyhow::Result<u64> {
         match self.ask(command).await? {
             AdminReply::Done { count } => Ok(count),

@@ -91,11 +91,12 @@ fn as_json(answer: &HealthAnswer, certificate: Option<&str>) -> String {
     .to_string()
 }
 
-/// Asks at the socket beside the database. Gives its path, and which program answers. `Err(None)`: this user has no
-/// such socket.
+/// Asks at the socket beside the database. Gives its path, and which program answers. `Err(None)`: this user gets no
+/// answer there, so the port has to show whether the server is well.
 fn ask_as_administrator(config: &Config, limit: Duration) -> Result<(PathBuf, Option<Release>), Option<NoAnswer>> {
     let database = file_of(&config.database.url).ok().flatten().ok_or(None)?;
-    // A server answers only its own user. So root becomes that user before it asks.
+    // The client asks no server of another user, so that nobody can pretend to be the server. So root becomes the user
+    // of the server before it asks.
     privileges::become_owner_of(&database).map_err(|_| None)?;
     match client::health(&database, limit) {
         Ok(server) => Ok((socket_of(&database), server)),

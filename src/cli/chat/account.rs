@@ -21,7 +21,7 @@ use crate::model::{LookupName, Password, Token};
 use crate::protocol::text::{self, ReplyContext};
 use crate::protocol::{Command, Refusal, Reply, Request};
 
-/// How long the logout may take after something went wrong.
+/// How long a login may still take after a signal, and how long the logout at the end may take.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A signal has ended the command.

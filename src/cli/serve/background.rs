@@ -54,7 +54,8 @@ pub(crate) async fn give_back(repository: Arc<dyn Repository>) {
     }
 }
 
-/// Logs each day when the certificate expires soon or has expired. The start and each reload do this themselves.
+/// Logs each day if the certificate is not valid yet, expires soon or has expired. The start and each reload do this
+/// themselves.
 pub(crate) async fn watch_certificate(tls: Arc<Tls>) {
     tell_every(Duration::from_secs(24 * 60 * 60), &tls).await;
 }

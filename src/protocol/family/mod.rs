@@ -1,7 +1,7 @@
 //! The words that the servers and clients of one course have added to this wire since 2020. They are a second, small
 //! grammar. Each word stands for a command of chatd or for a [`FamilyCommand`], and spells the reply in its own way
-//! (`spelling`). The first grammar has its words first, so existing clients notice nothing. `docs/PROTOCOL.md` has the
-//! words.
+//! (`spelling`). A word that the first grammar knows is not looked up here, so existing clients notice nothing.
+//! `docs/PROTOCOL.md` has the words.
 
 mod reply;
 pub(super) mod spelling;
@@ -54,7 +54,7 @@ pub enum FamilyCommand {
     Download {
         /// Its number; `None`: the newest of that name.
         id: Option<FileId>,
-        /// The recipients.
+        /// The account that sent it; `None`: any.
         sender: Option<LookupName>,
         /// What it is called.
         name: String,

@@ -109,7 +109,7 @@ impl Directory {
         }
     }
 
-    /// Changes the image to what was committed. Adds the sessions that this ended to `ended`.
+    /// Changes the image to what was committed. Adds the sessions and accounts that this ended to `ended`.
     pub(crate) fn apply(&mut self, event: Event, ended: &mut Ended) {
         match event {
             Event::Nothing | Event::MessagesRemoved(_) | Event::GroupsChanged(_) | Event::Several(_) => {}

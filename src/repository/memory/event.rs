@@ -78,7 +78,8 @@ impl Event {
     }
 }
 
-/// What events have ended: sessions whose leases must end, too.
+/// What events have ended. Whoever holds something for these sessions and accounts must hear of it: leases end, those
+/// who wait are woken, and mailboxes are removed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ended {
     /// Sessions, and whose they were.

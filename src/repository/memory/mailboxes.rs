@@ -120,7 +120,7 @@ impl Mailboxes {
         }
     }
 
-    /// Waits for mail that comes for `recipient` from now on, or comes back.
+    /// Begins to listen for mail that comes for `recipient` from now on, or comes back.
     pub(crate) fn arrival(&self, recipient: UserId) -> Arrival {
         Arrival::new(self.inner().boxes.entry(recipient).or_default().arrival.get_or_insert_default().clone())
     }

@@ -1,5 +1,5 @@
-//! Gives free room inside the database back to the disk, a little at a time. The database needs SQLite's page map for
-//! this. A database of an older chatd has no such map until it is rebuilt once.
+//! Gives free room inside the database back to the disk, a little at a time. The database needs SQLite's pointer map
+//! for this (`auto_vacuum`). A database of an older chatd has no such map until it is rebuilt once.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

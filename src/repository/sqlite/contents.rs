@@ -43,7 +43,7 @@ impl StoredRow {
     pub(super) fn content(&self) -> Content<'_> {
         Content {
             id: self.id,
-            // No message has this number, so no checksum fits.
+            // chatd never writes -1 here, so no checksum fits.
             sender: self.sender.unwrap_or(-1),
             target: self.target.unwrap_or(-1),
             sent_at: self.sent_at.unwrap_or(-1),

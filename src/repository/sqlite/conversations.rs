@@ -1,5 +1,5 @@
 //! The conversations of an account, newest first, and how far each side has read. The index of conversations has them
-//! by pair; for a group it has one entry. The tail has those of the last messages. Changes nothing.
+//! by pair; messages to a group are under the group alone. The tail has those of the last messages. Changes nothing.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -164,7 +164,7 @@ impl SqliteRepository {
     }
 
     /// Up to which message `reader` has read all that `sender` wrote. `newest` is the newest message of the two. For a
-    /// group, each message is asked who has read it.
+    /// group this is 0: there each message has its own readers, which are looked up elsewhere.
     async fn read_to(&self, reader: Address, sender: UserId, newest: MessageId) -> Result<MessageId, Error> {
         let Address::User(reader) = reader else { return Ok(MessageId(0)) };
         match self.shared.mailboxes.oldest_unread(reader, sender) {

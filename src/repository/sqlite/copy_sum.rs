@@ -1,5 +1,5 @@
-//! The SHA-256 of a copy, in a file beside it that `sha256sum -c` can read, too. It shows every bit of the copy that
-//! has changed since.
+//! The SHA-256 of a copy, in a file beside it that `sha256sum -c` can read, too. With it a check finds that a bit of
+//! the copy has changed since, wherever the bit is.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -59,7 +59,7 @@ impl CopySum {
     pub(crate) fn write(&self, copy: &Path) -> Result<(), OpenError> {
         let path = path_of(copy);
         let name = copy.file_name().unwrap_or_default().to_string_lossy();
-        // As in sha256sum: a name with a line end is marked.
+        // As in sha256sum: a line whose name has a line end or a backslash is marked, and the name is escaped.
         let (mark, name) = match name.contains(['\\', '\n']) {
             true => ("\\", name.replace('\\', "\\\\").replace('\n', "\\n")),
             false => ("", name.into_owned()),

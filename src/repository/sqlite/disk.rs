@@ -61,7 +61,7 @@ pub(super) async fn free_inside(db: &mut WalConnection) -> Result<u64, Failure> 
 
 const RESERVE: &str = ".reserve";
 
-/// The reserve: on a full disk, messages that were read can still leave the queue.
+/// The reserve: space that is set aside, so that on a full disk messages that were read can still leave the queue.
 #[derive(Debug)]
 pub(super) struct DiskReserve {
     path: PathBuf,

@@ -35,9 +35,9 @@ pub(super) fn forget_failure(database: &Path) -> io::Result<()> {
     }
 }
 
-/// After a failure the whole WAL must be copied to the database again. SQLite does that only when nobody else has the
-/// database open. Gives the process that has it open. Call it only while this process does not have the database open,
-/// because it opens a file that carries SQLite's locks.
+/// After a failure the whole WAL must be copied to the database again. SQLite does that only if it opens a database
+/// that nobody else has open. If another process has it open, the error names that process. Call it only while this
+/// process does not have the database open, because it opens a file that carries SQLite's locks.
 pub(super) fn nobody_is_left_from_before(database: &Path) -> Result<(), OpenError> {
     let path = companion_path(database, "-shm");
     let shared_memory = match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&path) {

@@ -77,7 +77,7 @@ pub(super) struct Tail {
 const TEXT: u64 = 256;
 /// The tail is also indexed when it has this many copies for each message of a full tail.
 const COPIES: u64 = 16;
-/// A slice has at least this many bytes, because each costs a statement.
+/// A slice waits until this many bytes are due, because each slice costs a statement.
 const SLICE: usize = 8 << 10;
 /// What is written at once when no message waits, in bytes.
 const LONG_SLICE: usize = 32 << 10;

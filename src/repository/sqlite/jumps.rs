@@ -1,6 +1,6 @@
 //! Jumps of the wall clock, while a server runs and while none runs. The last uses of sessions are stored in wall clock
-//! time. They move with a jump, so that no session ends for it. The times at which messages were read are shown to
-//! people and stay unchanged. For them the jumps are stored, and the time inside a jump does not count.
+//! time. They move with a jump, so that no session ends because of it. The times at which messages were read are shown
+//! to people and stay unchanged. For them the jumps are stored, and the time inside a jump does not count.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! From an open database to a store: reads the image in memory, and starts the threads.
+//! From an open database to a store: fills the image in memory, and starts the threads.
 
 use std::io;
 use std::path::Path;

@@ -183,7 +183,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // An admin command that takes the lock for a moment does not write its number into it.
+        // Removes our number. The next command that takes the lock for a moment writes none, and ours must not stand
+        // for it.
         let _ = match self.is_done_with {
             false => LockNote::read(&self.file).and_then(|note| {
                 LockNote { pid: String::new(), files: self.files, ..note }.write(&self.file).map(drop)

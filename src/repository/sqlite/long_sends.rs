@@ -1,5 +1,6 @@
-//! Limits long texts on their way to the writer. All messages of a commit wait for the longest, so a hundred long texts
-//! together would hold up all short ones. So a commit has one long text at a time, and the senders take turns.
+//! Limits long texts on their way to the writer. All messages of a commit wait until the whole commit is written, so a
+//! hundred long texts together would hold up all short ones. So a commit has one long text at a time, and the senders
+//! take turns.
 
 use std::sync::Arc;
 

@@ -265,7 +265,7 @@ impl Repository for SqliteRepository {
             if let Some(lock) = self.lock().as_mut().filter(|_| !self.shared.has_failed())
                 && let Err(error) = lock.sign_off()
             {
-                // SQLite removes the WAL now. The next start must not take this for a loss.
+                // SQLite removes the WAL now. Without the note, the next start may take this for a loss.
                 warn!(%error, "it could not be noted that the database is being closed");
             }
             // Where the writer has stopped already there is nothing to be told.

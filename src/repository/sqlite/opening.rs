@@ -94,8 +94,8 @@ pub(super) async fn open(url: &str, options: &StoreOptions, role: Role) -> Resul
     }
     let outdated = found.filter(|found| *found != schema::known_version());
     if let Some(found) = outdated {
-        // This comes before SQLite opens the database for good. To make a copy opens and closes the file. When a
-        // process closes any handle of a file, it loses all of SQLite's locks on it.
+        // This comes before SQLite opens the database for good. The code that makes the copy opens and closes the file.
+        // When a process closes any handle of a file, it loses all of SQLite's locks on it.
         let copy = backup::before_migration(&database, found, options).await?;
         info!(?copy, "the database was copied before its schema is changed");
     }

@@ -1,5 +1,5 @@
-//! The note beside a database whose restore has begun and is not finished. Everybody who opens a database reads it
-//! first, so this file does not depend on the restore itself.
+//! The note beside a database whose restore is decided and not finished. Everybody who opens a database reads it first,
+//! so this file does not depend on the restore itself.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
 //! One connection, from its first byte to its last. Only this loop reads, writes and closes. It takes requests out of
-//! the lines, asks the service, and decides from the peer's bytes whether a reply has arrived.
+//! the lines, asks the service, and decides from what the peer sends, or how it ends, whether a reply has arrived.
 
 mod ending;
 mod exchange;

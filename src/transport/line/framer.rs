@@ -260,7 +260,7 @@ impl Lines {
         None
     }
 
-    /// Keeps only the memory for bytes that were not given out yet.
+    /// Keeps little more memory than the bytes need that were not given out yet.
     fn give_back_memory(&mut self) {
         if self.start == self.buffer.len() || self.buffer.capacity() > self.buffer.len() - self.start + MOST_UNUSED {
             self.buffer.drain(..self.start);

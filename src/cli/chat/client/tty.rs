@@ -27,7 +27,8 @@ pub(super) struct Quiet(Own);
 pub(super) struct Own(Arc<Termios>);
 
 impl Quiet {
-    /// From now on, and until a signal ends or stops the program.
+    /// From now on. A signal that ends or stops the program first gives the terminal its former modes back. After a
+    /// stop these modes are set again.
     pub(super) fn begin(runtime: &Runtime) -> io::Result<Quiet> {
         let before = tcgetattr(io::stdin())?;
         let own = Own(Arc::new(before.clone()));

@@ -1,6 +1,6 @@
 //! Messages that were typed and that the server may not have stored yet. They are in a file, so they are sent even if
-//! the program is killed. The file has a line of JSON for each message, and another line when it is stored. Each
-//! message has a key, with which the server stores it only once.
+//! the program is killed. The file has a line of JSON for each message, and another line when it is stored or was taken
+//! back. Each message has a key, with which the server stores it only once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, TryLockError};

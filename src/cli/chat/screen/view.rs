@@ -246,7 +246,7 @@ fn help_rows(columns: usize) -> Vec<String> {
     lines.collect()
 }
 
-/// The last row with which the help may begin. The hint how to leave it has its own row.
+/// The last row with which the help may begin. The hint that says how to leave it has its own row.
 pub(crate) fn last_of_help(state: &ChatState) -> usize {
     let area = areas(state).help;
     (help_rows(area.width.into()).len() + 1).saturating_sub(area.height.into())

@@ -20,7 +20,8 @@ pub(super) fn may_take_long(command: &Command) -> bool {
         || makes_a_list(command)
 }
 
-/// Whether the command looks at many accounts or reads the disk: then it has to take turns.
+/// Whether the command looks at many accounts, or reads a whole list from the disk. Such commands take turns, so that
+/// they do not hold up others.
 fn makes_a_list(command: &Command) -> bool {
     use AccountCommand::{People, Sessions};
     use FamilyCommand::{Accounts, OnlinePeople};
