@@ -281,9 +281,11 @@ function installWorker() {
   };
   const policy = types?.createPolicy('chatd', { createScriptURL }) ?? { createScriptURL };
   worker.register(policy.createScriptURL('/sw.js')).catch(() => { /* the page works without it */ });
-  // What was loaded before the worker was there has not gone through it.
-  worker.oncontrollerchange = () => worker.controller?.postMessage({
-    keep: performance.getEntriesByType('resource').map((entry) => entry.name) });
+  // What was loaded before the worker was there, or is on its way now, does not go through it.
+  worker.oncontrollerchange = () => new PerformanceObserver((list) => {
+    const keep = list.getEntries().map((entry) => entry.name).filter((url) => url.startsWith(`${location.origin}/a/`));
+    if (keep.length) worker.controller?.postMessage({ keep });
+  }).observe({ type: 'resource', buffered: true });
   worker.onmessage = ({ data }) => { if (data.go) go(data.go); };
 }
 let workerIsThere = false;

@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fantoccini::key::Key;
+use serde_json::json;
 
 use self::driver::{Browser, Driver};
 use self::stand_in::{StandIn, now};
@@ -179,6 +180,22 @@ fn the_page_opens_without_the_server_after_one_visit() {
     messi.run(messi.client.refresh());
     messi.wait_for(".side");
     messi.see("Tidak tersambung");
+}
+
+#[test]
+fn what_is_on_its_way_while_the_worker_comes_is_kept_too() {
+    let Some(driver) = Driver::start() else { return };
+    let (_server, url) = server();
+    let messi = desktop(&driver);
+    messi.open(&url);
+    messi.wait_for("#name");
+    // The worker has a network of its own, so it is there before what a conversation needs.
+    messi.cdp("Network.enable", &json!({}));
+    let slow = json!({ "offline": false, "latency": 300, "downloadThroughput": 20_000, "uploadThroughput": -1 });
+    messi.cdp("Network.emulateNetworkConditions", &slow);
+    messi.log_in_again("messi");
+    go(&messi, "henderson");
+    kept(&messi);
 }
 
 #[test]
