@@ -40,10 +40,14 @@ impl Service {
         self.repository.push_subscriptions(user).await
     }
 
-    /// Begins to listen for events of an account. Gives the listener, and the last message that there is.
-    pub(crate) async fn listen_for(&self, user: UserId) -> Result<(Following, MessageId), repository::Error> {
-        let following = self.repository.follow(user).await?;
-        Ok((following, self.repository.last_message(user).await?))
+    /// Begins to listen for events of an account.
+    pub(crate) async fn listen_for(&self, user: UserId) -> Result<Following, repository::Error> {
+        self.repository.follow(user).await
+    }
+
+    /// The last message that there is, of anybody; this account asks.
+    pub(crate) async fn last_message(&self, user: UserId) -> Result<MessageId, repository::Error> {
+        self.repository.last_message(user).await
     }
 
     /// The conversations of an account whose newest message is from somebody else and unread, newest first.

@@ -114,7 +114,7 @@ impl Serve {
             log,
         };
         let web = Arc::new(Web::new(service.clone(), memory, live.web.clone()));
-        upkeep.push(vital::spawn_task("push", web.clone().tell_browsers()));
+        upkeep.push(vital::spawn_task("push", web.clone().tell_browsers().await));
         let is_empty = service.is_empty().await == Ok(true);
         let (listening, addresses) = self.begin(listeners, &shown, &web, &mut upkeep, is_empty)?;
         let (current, watched) = watch::channel(live);

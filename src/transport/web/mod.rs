@@ -102,9 +102,11 @@ impl Web {
         *self.state.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
-    /// Tells browsers that are not open what waits, for as long as it is awaited.
-    pub(crate) async fn tell_browsers(self: Arc<Web>) {
-        push::tell_browsers(self.state.clone()).await;
+    /// Tells browsers that are not open what waits, for as long as what this gives is awaited. What comes once it has
+    /// given that rings.
+    pub(crate) async fn tell_browsers(self: Arc<Web>) -> impl Future<Output = ()> {
+        let at_start = push::watched_at_start(&self.state).await.ok();
+        push::tell_browsers(self.state.clone(), at_start)
     }
 
     /// Makes a link for the first account; gives its secret.

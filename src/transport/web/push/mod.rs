@@ -29,6 +29,7 @@ use super::WebState;
 use super::spelling::Files;
 use crate::model::{MessageId, Timestamp, UserId, Username, visible};
 use crate::protocol::ConversationEntry;
+use crate::repository;
 use crate::service::PushSubscription;
 
 /// So long a message waits before it rings: who looks at it has read it by then.
@@ -58,7 +59,7 @@ pub(super) struct Pushes {
     authorities: Authorities,
     at_once: Semaphore,
     /// Accounts that a browser wants to be told for since the start, and who waits for one.
-    new_users: Mutex<Vec<UserId>>,
+    new_users: Mutex<Vec<Watched>>,
     more_users: Notify,
 }
 
@@ -74,10 +75,15 @@ impl Default for Pushes {
     }
 }
 
+/// An account whose messages are looked at, all that come after this one.
+pub(super) struct Watched {
+    user: UserId,
+    begin: MessageId,
+}
+
 impl Pushes {
-    /// From now on the account's messages are looked at.
-    fn watch(&self, user: UserId) {
-        self.new_users.lock().unwrap_or_else(PoisonError::into_inner).push(user);
+    fn watch(&self, watched: Watched) {
+        self.new_users.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
         self.more_users.notify_one();
     }
 }
@@ -90,23 +96,32 @@ impl WebState {
     }
 }
 
-/// Watches the messages of all accounts of which a browser wants to be told.
-pub(super) async fn tell_browsers(state: Arc<WebState>) {
-    let mut users = loop {
-        match state.service.push_users().await {
-            Ok(users) => break users,
-            Err(_) => sleep(AGAIN).await,
-        }
-    };
-    let (mut watched, mut watches) = (HashSet::new(), JoinSet::new());
+/// The accounts of which a browser wants to be told, before anybody is served: what comes from then on rings.
+pub(super) async fn watched_at_start(state: &WebState) -> Result<Vec<Watched>, repository::Error> {
+    let users = state.service.push_users().await?;
+    let Some(first) = users.first() else { return Ok(Vec::new()) };
+    let begin = state.service.last_message(*first).await?;
+    Ok(users.into_iter().map(|user| Watched { user, begin }).collect())
+}
+
+/// Watches the messages of these accounts, and of those of which a browser wants to be told later. Where the store did
+/// not say which they are, it is asked again.
+pub(super) async fn tell_browsers(state: Arc<WebState>, at_start: Option<Vec<Watched>>) {
+    let mut found = at_start;
+    while found.is_none() {
+        sleep(AGAIN).await;
+        found = watched_at_start(&state).await.ok();
+    }
+    let mut all = found.unwrap_or_default();
+    let (mut known, mut watches) = (HashSet::new(), JoinSet::new());
     loop {
-        for user in users {
-            if watched.insert(user) {
-                watches.spawn(watch(state.clone(), user));
+        for watched in all {
+            if known.insert(watched.user) {
+                watches.spawn(watch(state.clone(), watched));
             }
         }
         state.pushes.more_users.notified().await;
-        users = std::mem::take(&mut *state.pushes.new_users.lock().unwrap_or_else(PoisonError::into_inner));
+        all = std::mem::take(&mut *state.pushes.new_users.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -120,21 +135,16 @@ struct Rung {
     pauses: usize,
 }
 
-async fn watch(state: Arc<WebState>, user: UserId) {
-    let (mut following, begin) = loop {
-        match state.service.listen_for(user).await {
-            Ok(begun) => break begun,
-            Err(_) => sleep(AGAIN).await,
-        }
-    };
+async fn watch(state: Arc<WebState>, Watched { user, begin }: Watched) {
     let mut rung = Rung { begin, last: HashMap::new(), pauses: 0 };
     loop {
-        if rung.pauses == 0 {
-            following.heard().await;
-        }
-        sleep(PAUSE).await;
         match look(&state, user, &mut rung).await {
-            Some(next) => following = next,
+            Some(mut following) => {
+                if rung.pauses == 0 {
+                    following.heard().await;
+                }
+                sleep(PAUSE).await;
+            }
             None => sleep(AGAIN).await,
         }
     }
@@ -142,7 +152,11 @@ async fn watch(state: Arc<WebState>, user: UserId) {
 
 /// Rings for what still waits; gives an ear for what comes after that. `None`: the store does not answer.
 async fn look(state: &Arc<WebState>, user: UserId, rung: &mut Rung) -> Option<crate::service::Following> {
-    let (following, _) = state.service.listen_for(user).await.ok()?;
+    let following = state.service.listen_for(user).await.ok()?;
+    // As at a start: then the conversations of nobody are read.
+    if state.service.last_message(user).await.ok()? <= rung.begin {
+        return Some(following);
+    }
     let waiting = state.service.waiting(user).await.ok()?;
     let young = Timestamp::now().before(PAUSE);
     let (mut ring, mut is_young) = (Vec::new(), false);

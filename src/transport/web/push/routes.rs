@@ -9,6 +9,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Watched;
 use super::seal::seal;
 use super::service::PushAddress;
 use crate::service::PushSubscription;
@@ -54,8 +55,10 @@ pub(crate) async fn subscribe(
         return Err(ErrorCode::Malformed.because("p256dh is no public key"));
     }
     let user = session.user.id;
+    // What comes after this may come before the account is watched, and rings.
+    let begin = state.service.last_message(user).await.map_err(|_| ErrorCode::Unavailable)?;
     state.service.add_push_subscription(&asker.caller, new).await?;
-    state.pushes.watch(user);
+    state.pushes.watch(Watched { user, begin });
     Ok(StatusCode::NO_CONTENT)
 }
 
