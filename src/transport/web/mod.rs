@@ -105,7 +105,7 @@ impl Web {
     /// Tells browsers that are not open what waits, for as long as what this gives is awaited. What comes once it has
     /// given that rings.
     pub(crate) async fn tell_browsers(self: Arc<Web>) -> impl Future<Output = ()> {
-        let at_start = push::watched_at_start(&self.state).await.ok();
+        let at_start = push::watched_at_start(&self.state).await;
         push::tell_browsers(self.state.clone(), at_start)
     }
 

@@ -29,7 +29,6 @@ use super::WebState;
 use super::spelling::Files;
 use crate::model::{MessageId, Timestamp, UserId, Username, visible};
 use crate::protocol::ConversationEntry;
-use crate::repository;
 use crate::service::PushSubscription;
 
 /// So long a message waits before it rings: who looks at it has read it by then.
@@ -96,12 +95,13 @@ impl WebState {
     }
 }
 
-/// The accounts of which a browser wants to be told, before anybody is served: what comes from then on rings.
-pub(super) async fn watched_at_start(state: &WebState) -> Result<Vec<Watched>, repository::Error> {
-    let users = state.service.push_users().await?;
-    let Some(first) = users.first() else { return Ok(Vec::new()) };
-    let begin = state.service.last_message(*first).await?;
-    Ok(users.into_iter().map(|user| Watched { user, begin }).collect())
+/// The accounts of which a browser wants to be told, before anybody is served: what comes from then on rings. `None`:
+/// the store does not answer.
+pub(super) async fn watched_at_start(state: &WebState) -> Option<Vec<Watched>> {
+    let users = state.service.push_users().await.ok()?;
+    let Some(first) = users.first() else { return Some(Vec::new()) };
+    let begin = state.service.last_message(*first).await.ok()?;
+    Some(users.into_iter().map(|user| Watched { user, begin }).collect())
 }
 
 /// Watches the messages of these accounts, and of those of which a browser wants to be told later. Where the store did
@@ -110,7 +110,7 @@ pub(super) async fn tell_browsers(state: Arc<WebState>, at_start: Option<Vec<Wat
     let mut found = at_start;
     while found.is_none() {
         sleep(AGAIN).await;
-        found = watched_at_start(&state).await.ok();
+        found = watched_at_start(&state).await;
     }
     let mut all = found.unwrap_or_default();
     let (mut known, mut watches) = (HashSet::new(), JoinSet::new());
