@@ -91,7 +91,7 @@ fn the_first_paint_is_small() {
 fn the_whole_page_is_small() {
     let bytes: usize = served().values().map(Vec::len).sum();
     println!("{bytes} bytes");
-    assert!(bytes <= 220 * KB, "web/ has {bytes} bytes that are served");
+    assert!(bytes <= 216 * KB, "web/ has {bytes} bytes that are served");
 }
 
 #[test]

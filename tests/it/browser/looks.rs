@@ -56,6 +56,14 @@ const SHAPE: &str = "const is_login = arguments[0];
     const is_filled = is_login || Math.abs(sides.reduce((a, b) => a + b, 0) - innerWidth) <= 1;
     return is_filled ? wide : [...wide, `the window is not filled: ${sides}`];";
 
+/// Links that have the browser's own colour: the page has not said how they look.
+const LINKS: &str = "return [...document.links].filter((a) => {
+      const own = document.body.appendChild(Object.assign(document.createElement('a'), { href: a.href, style: 'all: revert' }));
+      const is_own = getComputedStyle(own).color === getComputedStyle(a).color;
+      own.remove();
+      return is_own && a.checkVisibility();
+    }).map((a) => 'a link as the browser has it: ' + a.outerHTML.slice(0, 90));";
+
 /// What is wrong with the page as it is. A page of which nothing can be said at this moment is wrong, too.
 fn faults(browser: &Browser, is_login: bool, forced: bool) -> Vec<Value> {
     // Which colours are seen where the person has forced them, axe cannot know.
@@ -65,6 +73,7 @@ fn faults(browser: &Browser, is_login: bool, forced: bool) -> Vec<Value> {
         browser.try_script(loaded, Vec::new()).map(|_| json!([])),
         browser.try_script_later(&format!("const rules = {rules}; {AXE}")),
         browser.try_script(SHAPE, vec![json!(is_login)]),
+        if forced { Ok(json!([])) } else { browser.try_script(LINKS, Vec::new()) },
     ];
     looks
         .into_iter()

@@ -9,5 +9,6 @@ export function size(bytes) {
   const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'];
   let [n, unit] = [bytes, 0];
   while (n >= 1000 && unit < units.length - 1) [n, unit] = [n / 1000, unit + 1];
-  return n.toLocaleString(locale(), { style: 'unit', unit: units[unit], maximumFractionDigits: n < 10 && unit ? 1 : 0 });
+  return n.toLocaleString(locale(), { style: 'unit', unit: units[unit], unitDisplay: unit ? 'short' : 'long',
+    maximumFractionDigits: n < 10 && unit ? 1 : 0 });
 }
