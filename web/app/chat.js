@@ -21,8 +21,9 @@ export function Screen({ name }) {
   useEffect(() => {
     // With the list comes how many are unread, and so how much is loaded.
     if (!loaded.value) return;
-    const { list, newer } = part(name).value;
-    if (!list.length || newer) load(name, 'first');
+    const { list, newer, loading } = part(name).value;
+    // What has arrived already, before the code of this view was there, is only the end.
+    if (!list.length || newer || loading === 'first') load(name, 'first');
   }, [loaded.value]);
   useEffect(() => (isGroup ? count(name) : undefined), [isGroup]);
   return html`

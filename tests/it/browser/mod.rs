@@ -190,12 +190,32 @@ fn what_is_on_its_way_while_the_worker_comes_is_kept_too() {
     messi.open(&url);
     messi.wait_for("#name");
     // The worker has a network of its own, so it is there before what a conversation needs.
-    messi.cdp("Network.enable", &json!({}));
-    let slow = json!({ "offline": false, "latency": 300, "downloadThroughput": 20_000, "uploadThroughput": -1 });
-    messi.cdp("Network.emulateNetworkConditions", &slow);
+    slow_down(&messi);
     messi.log_in_again("messi");
     go(&messi, "henderson");
     kept(&messi);
+}
+
+/// What this browser loads from now on takes seconds.
+fn slow_down(browser: &Browser) {
+    browser.cdp("Network.enable", &json!({}));
+    let slow = json!({ "offline": false, "latency": 300, "downloadThroughput": 20_000, "uploadThroughput": -1 });
+    browser.cdp("Network.emulateNetworkConditions", &slow);
+}
+
+#[test]
+fn what_arrives_while_a_conversation_opens_hides_nothing_older() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    server.with(|world| world.say("henderson", "messi", "lama", "", now()));
+    messi.see("lama");
+    slow_down(&messi);
+    messi.script("location.hash = '#/c/henderson'");
+    server.with(|world| world.say("henderson", "messi", "baru", "", now()));
+    messi.wait("document.querySelectorAll('.m .text').length > 0");
+    messi.wait("[...document.querySelectorAll('.m .text')].map((m) => m.textContent).join() === 'lama,baru'");
 }
 
 #[test]
