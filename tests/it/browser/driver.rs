@@ -46,19 +46,28 @@ impl Driver {
             return None;
         }
         let alone = alone();
+        // It takes a free port of IPv4, and ends where a program of another test has that of IPv6.
+        let (process, output, port) = (0..10).find_map(|_| Driver::process()).expect("chromedriver ends ten times");
+        Some(Driver { process, _output: output, _alone: alone, address: format!("http://127.0.0.1:{port}") })
+    }
+
+    /// A process of it, what it says, and its port; `None` where it ends at once.
+    fn process() -> Option<(Child, BufReader<ChildStdout>, String)> {
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().expect("chromedriver starts");
         let mut output = BufReader::new(process.stdout.take().expect("it was piped"));
         let mut line = String::new();
-        let port = loop {
+        loop {
             line.clear();
-            assert!(output.read_line(&mut line).expect("it is text") > 0, "chromedriver ended");
-            if let Some((_, port)) = line.trim_end().trim_end_matches('.').split_once("successfully on port ") {
-                break port.to_owned();
+            if output.read_line(&mut line).expect("it is text") == 0 {
+                process.wait().expect("it is ours");
+                return None;
             }
-        };
-        Some(Driver { process, _output: output, _alone: alone, address: format!("http://127.0.0.1:{port}") })
+            if let Some((_, port)) = line.trim_end().trim_end_matches('.').split_once("successfully on port ") {
+                return Some((process, output, port.to_owned()));
+            }
+        }
     }
 
     /// A browser with a window of this size; under 720 it is a phone.

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::driver::Driver;
 use super::{DESKTOP, go, send};
-use crate::support::{Folder, PATIENCE, Server, address_in};
+use crate::client::on_terminal;
+use crate::support::{Folder, PATIENCE, Server, address_in, texts};
+use crate::web::{Page, scripts};
 
 /// A server with the three accounts, and where its page is.
 pub(super) fn serve(folder: &Folder) -> (Server, String) {
@@ -23,10 +25,10 @@ fn folder() -> Folder {
 }
 
 #[test]
-fn two_browsers_and_a_client_of_2020_talk() {
+fn two_browsers_chatd_client_a_client_of_2020_and_a_script_talk() {
     let Some(driver) = Driver::start() else { return };
-    let folder = folder();
-    let (server, url) = serve(&folder);
+    let page = Page::new("");
+    let url = format!("http://{}/", page.address);
     let (messi, henderson) = (driver.browser(DESKTOP.0, DESKTOP.1), driver.browser(DESKTOP.0, DESKTOP.1));
     messi.log_in(&url, "messi");
     henderson.log_in(&url, "henderson");
@@ -41,15 +43,37 @@ fn two_browsers_and_a_client_of_2020_talk() {
     messi.see("Jadi. Jam berapa?");
 
     // What the page has read has left the queue of the wire, and what the wire sends is on the page.
-    let (mut client, token) = server.login("henderson");
+    let (mut client, token) = page.server.login("henderson");
     let inbox = client.ask(&format!("inbox {token}"));
     assert!(!inbox.contains("halo"), "what the page has read is handed out again: {inbox}");
-    let (mut lineker, token) = server.login("lineker");
+    let (mut lineker, token) = page.server.login("lineker");
     lineker.ask(&format!("send {token} messi dari tahun 2020"));
     messi.see("dari tahun 2020");
-    messi.click(".convs a[href='#/c/lineker']");
+    go(&messi, "lineker");
     // The conversation before it may still stand there.
     messi.wait("document.querySelector('.m .text')?.textContent === 'dari tahun 2020'");
+    send(&messi, "dari peramban");
+    let inbox = lineker.ask(&format!("wait {token} 60"));
+    assert_eq!(texts(&inbox), ["dari peramban"]);
+    lineker.ask(&format!("ack {token}"));
+
+    // A terminal is one more window of the same person.
+    let mut terminal = on_terminal(&page.folder, page.server.address, "lineker");
+    send(&messi, "dari peramban lagi");
+    terminal.see("messi: dari peramban lagi\r\n");
+    messi.wait("[...document.querySelectorAll('.m.me .st')].every((state) => state.textContent === '✓✓')");
+    terminal.enter("send henderson dari terminal");
+    terminal.see("message sent to henderson");
+    henderson.wait("document.querySelector(\".convs a[href='#/c/lineker']\")?.innerText.includes('dari terminal')");
+
+    // And a script.
+    let script = scripts::make(&page, &page.login("lineker"), &json!({ "label": "cron", "scope": "send" }));
+    let sent = page.raw("POST /to/henderson", &format!("Authorization: Bearer {script}\r\n"), "cadangan selesai");
+    assert_eq!(sent.status, 201, "{}", sent.text());
+    go(&henderson, "lineker");
+    henderson.wait("document.querySelectorAll('.m .text').length === 2");
+    let shown = henderson.script("return [...document.querySelectorAll('.m .text')].map((m) => m.textContent)");
+    assert_eq!(shown, json!(["dari terminal", "cadangan selesai"]));
 }
 
 /// The secret of the link that a first start prints.

@@ -29,7 +29,7 @@ mod listener;
 mod nodes;
 mod push;
 mod rules;
-mod scripts;
+pub mod scripts;
 mod shares;
 
 use std::io::{Read, Write};
