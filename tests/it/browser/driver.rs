@@ -58,15 +58,18 @@ impl Driver {
         let mut process = command.spawn().expect("chromedriver starts");
         let mut output = BufReader::new(process.stdout.take().expect("it was piped"));
         let mut line = String::new();
-        loop {
+        let port = loop {
             line.clear();
             if output.read_line(&mut line).expect("it is text") == 0 {
-                process.wait().expect("it is ours");
-                return None;
+                break None;
             }
             if let Some((_, port)) = line.trim_end().trim_end_matches('.').split_once("successfully on port ") {
-                return Some((process, output, port.to_owned()));
+                break Some(port.to_owned());
             }
+        };
+        match port {
+            Some(port) => Some((process, output, port)),
+            None => process.wait().map(|_| None).expect("it is ours"),
         }
     }
 
