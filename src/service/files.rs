@@ -8,6 +8,7 @@ use tokio::task::yield_now;
 use tracing::{debug, error};
 
 use super::family::{AT_ONCE, SendTally};
+use super::uploads::UnsentFile;
 use super::{Caller, Outcome, Peer, PerMessage, Service, unavailable};
 use crate::model::{FileId, FileName, FileWord, LookupName, Message, MessageId, UserId, Username};
 use crate::protocol::family::FileRecipients;
@@ -44,34 +45,36 @@ impl Service {
             return Err(Refusal::FileTooLarge { most });
         }
         let new = NewFile { sender, name, spelling: word.spelling, bytes, sha256 };
-        let file = self.repository.add_file(new).await.map_err(unavailable)?;
-        let sent = self.send_pieces(caller, word, file, bytes, messages).await;
-        if sent.is_err() {
-            // Otherwise it would stay for a day, and nobody would be charged for it.
-            self.repository.remove_file(file).await.map_err(unavailable)?;
-        }
+        let file = self.add_file(new).await?;
+        let reply = self.send_pieces(caller, word, file, bytes, messages).await?;
         debug!(address = %peer.address, bytes, "a file was sent");
-        sent.map(|reply| caller.hears(reply))
+        Ok(caller.hears(reply))
     }
 
     async fn send_pieces(
         &self,
         caller: &Caller,
         word: FileWord<'_>,
-        file: FileId,
+        mut file: UnsentFile,
         bytes: u64,
         messages: Vec<NewMessage>,
     ) -> Result<Reply, Refusal> {
         for (place, piece) in (0..).zip(word.pieces()) {
             self.must_be_open(caller)?;
-            self.repository.add_file_piece(file, place, piece.into()).await.map_err(unavailable)?;
+            self.repository.add_file_piece(file.id, place, piece.into()).await.map_err(unavailable)?;
         }
         let mut tally = SendTally::default();
+        file.hand_over();
         for some in messages.chunks(AT_ONCE) {
-            let queued = self.repository.send_file(PerMessage::from(some), file, bytes).await.map_err(unavailable)?;
+            let queued =
+                self.repository.send_file(PerMessage::from(some), file.id, bytes).await.map_err(unavailable)?;
             tally.add(self, &queued);
         }
-        tally.reply()
+        let reply = tally.reply();
+        if reply.is_err() {
+            file.take_back();
+        }
+        reply
     }
 
     /// The word that a file is; `None`: it is gone or damaged.

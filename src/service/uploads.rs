@@ -28,22 +28,40 @@ pub(crate) enum UploadBegin {
     SentBefore(MessageId),
 }
 
-/// A file on its way in. Where it is dropped and no message brings it, it is removed.
+/// A file on its way in.
 pub(crate) struct Upload {
-    repository: Arc<dyn Repository>,
-    file: FileId,
+    file: UnsentFile,
     message: NewMessage,
     key: Option<SendKey>,
     places: u32,
     bytes: u64,
     sum: Sha256,
-    is_kept: bool,
 }
 
-impl Drop for Upload {
+/// A file that no message brings. When this is dropped, the file is removed, unless the store may be about to store a
+/// message that brings it: the store goes on when whoever asked it is gone.
+pub(super) struct UnsentFile {
+    repository: Arc<dyn Repository>,
+    pub id: FileId,
+    may_be_sent: bool,
+}
+
+impl UnsentFile {
+    /// The store is asked to store a message that brings it.
+    pub(super) fn hand_over(&mut self) {
+        self.may_be_sent = true;
+    }
+
+    /// The store has answered, so it stores no such message later. One that it has stored keeps the file.
+    pub(super) fn take_back(&mut self) {
+        self.may_be_sent = false;
+    }
+}
+
+impl Drop for UnsentFile {
     fn drop(&mut self) {
-        let (repository, file) = (self.repository.clone(), self.file);
-        if let Some(runtime) = Handle::try_current().ok().filter(|_| !self.is_kept) {
+        let (repository, file) = (self.repository.clone(), self.id);
+        if let Some(runtime) = Handle::try_current().ok().filter(|_| !self.may_be_sent) {
             // Where the store does not answer, it goes after a day.
             runtime.spawn(async move { drop(repository.remove_file(file).await) });
         }
@@ -82,10 +100,15 @@ impl Service {
         // Most clients of the wire know no other spelling.
         let spelling = FileSpelling::PythonBase64;
         let new = NewFile { sender: message.sender, name, spelling, bytes: 0, sha256: [0; 32] };
-        let file = self.repository.add_file(new).await.map_err(unavailable)?;
-        let repository = self.repository.clone();
+        let file = self.add_file(new).await?;
         let sum = Sha256::new();
-        Ok(UploadBegin::New(Upload { repository, file, message, key, places: 0, bytes: 0, sum, is_kept: false }))
+        Ok(UploadBegin::New(Upload { file, message, key, places: 0, bytes: 0, sum }))
+    }
+
+    /// Makes a file, of which there are no bytes yet.
+    pub(super) async fn add_file(&self, new: NewFile) -> Result<UnsentFile, Refusal> {
+        let id = self.repository.add_file(new).await.map_err(unavailable)?;
+        Ok(UnsentFile { repository: self.repository.clone(), id, may_be_sent: false })
     }
 
     /// Stores the next piece of a file.
@@ -100,7 +123,7 @@ impl Service {
             return Err(Refusal::Unavailable);
         }
         upload.sum.update(piece);
-        self.repository.add_file_piece(upload.file, upload.places, piece.into()).await.map_err(unavailable)?;
+        self.repository.add_file_piece(upload.file.id, upload.places, piece.into()).await.map_err(unavailable)?;
         upload.places += 1;
         Ok(())
     }
@@ -113,10 +136,11 @@ impl Service {
         mut upload: Upload,
     ) -> Result<(MessageId, Timestamp, u64), Refusal> {
         self.must_be_open(caller)?;
-        let (message, key, file, bytes) = (upload.message.clone(), upload.key.take(), upload.file, upload.bytes);
+        let (message, key, file, bytes) = (upload.message.clone(), upload.key.take(), upload.file.id, upload.bytes);
         let sha256 = std::mem::take(&mut upload.sum).finalize().into();
         self.repository.finish_file(file, bytes, sha256).await.map_err(unavailable)?;
         let (asked_at, has_key) = (message.sent_at, key.is_some());
+        upload.file.hand_over();
         let queued = match key {
             Some(key) => self.repository.send_file_once(message, key, file, bytes).await.ok(),
             None => {
@@ -124,9 +148,12 @@ impl Service {
                 queued.and_then(|queued| queued.first().copied())
             }
         };
-        let (id, not_delivered) = self.stored(queued.as_ref())?;
+        let stored = self.stored(queued.as_ref());
         // Where another attempt under the key was the first, no message brings this one.
-        upload.is_kept = !has_key;
+        if queued.is_some() && (stored.is_err() || has_key) {
+            upload.file.take_back();
+        }
+        let (id, not_delivered) = stored?;
         debug!(bytes, "a file was sent");
         Ok((id, asked_at, not_delivered))
     }

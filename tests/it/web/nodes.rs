@@ -1,6 +1,8 @@
 //! The API at two nodes on one PostgreSQL: what is made at one works at the other.
 
 use std::io::Write;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -45,6 +47,49 @@ fn files_go_in_at_one_node_and_out_at_another() {
     cluster.sql_at(&url, "UPDATE file SET created_at = created_at - 90000000");
     other.folder.done(&["db", "prune", "--set", "delivery.keep_delivered=0s"], "");
     assert_eq!(cluster.sql_at(&url, "SELECT count(*) FROM file"), "0", "it goes with its message");
+}
+
+/// Runs a step while no message can be stored.
+fn while_no_message_is_stored(cluster: &'static Cluster, url: &str, step: impl FnOnce()) {
+    let held = "BEGIN; SELECT last FROM head FOR UPDATE; SELECT pg_sleep(3); COMMIT";
+    let lock = {
+        let url = url.to_owned();
+        thread::spawn(move || cluster.sql_at(&url, held))
+    };
+    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    until(|| cluster.sql_at(url, sleeps) == "1", "nothing holds the lock");
+    step();
+    lock.join().expect("psql ends");
+}
+
+#[test]
+fn a_file_whose_sender_goes_while_it_is_being_stored_comes_with_its_message() {
+    let Some(cluster) = Cluster::get() else { return };
+    let (url, one, other) = two_pages(cluster, "");
+    let (messi, henderson) = (one.login("messi"), one.login("henderson"));
+    let photo = vec![7; 100_000];
+    for (sent, key) in [(1, ""), (2, "&key=k1")] {
+        while_no_message_is_stored(cluster, &url, || {
+            let path = format!("POST /api/v1/conversations/henderson/files?name=foto.bin{key}");
+            let mut stream = files::begin(&one, &path, &files::cookie(&messi), photo.len());
+            stream.write_all(&photo).expect("it is taken");
+            let waits = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            until(|| cluster.sql_at(&url, waits) != "0", "the message does not wait for the lock");
+            drop(stream);
+            // So long a server that removes the file needs at the most.
+            thread::sleep(Duration::from_millis(500));
+        });
+        until(|| cluster.sql_at(&url, "SELECT count(*) FROM message") == sent.to_string(), "the message is not stored");
+        let list = "GET /api/v1/conversations/messi/messages?limit=1";
+        let list = other.browse(list, &henderson, &Value::Null).json();
+        let file = list["messages"][0]["file"]["id"].as_i64().expect("the message brings it");
+        assert_eq!(files::get(&other, &henderson, file, "").body, photo);
+    }
+    // A message that is refused for sure brings nothing.
+    let refused = files::post(&one, "/api/v1/conversations/nobody/files?name=x", &messi, b"x");
+    assert_eq!(refused.status, 404);
+    until(|| cluster.sql_at(&url, "SELECT count(*) FROM file") == "2", "a file stays without its message");
 }
 
 #[test]
