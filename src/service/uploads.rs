@@ -23,7 +23,7 @@ pub(crate) struct FileSend {
 /// What an attempt to send a file begins with.
 pub(crate) enum UploadBegin {
     /// Its bytes are to come.
-    New(Upload),
+    New(Box<Upload>),
     /// An attempt before this one has sent it.
     SentBefore(MessageId),
 }
@@ -102,7 +102,7 @@ impl Service {
         let new = NewFile { sender: message.sender, name, spelling, bytes: 0, sha256: [0; 32] };
         let file = self.add_file(new).await?;
         let sum = Sha256::new();
-        Ok(UploadBegin::New(Upload { file, message, key, places: 0, bytes: 0, sum }))
+        Ok(UploadBegin::New(Box::new(Upload { file, message, key, places: 0, bytes: 0, sum })))
     }
 
     /// Makes a file, of which there are no bytes yet.
@@ -133,7 +133,7 @@ impl Service {
     pub(crate) async fn send_upload(
         &self,
         caller: &Caller,
-        mut upload: Upload,
+        mut upload: Box<Upload>,
     ) -> Result<(MessageId, Timestamp, u64), Refusal> {
         self.must_be_open(caller)?;
         let (message, key, file, bytes) = (upload.message.clone(), upload.key.take(), upload.file.id, upload.bytes);
