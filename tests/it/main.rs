@@ -74,6 +74,7 @@ mod files;
 mod following;
 mod group_store;
 mod group_words;
+mod handed_out;
 mod leases;
 mod log;
 mod metrics;

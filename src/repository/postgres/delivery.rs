@@ -1,16 +1,19 @@
 //! What an inbox takes: mail that waits is handed out under a lease of this node, and put in the order of the reply.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use sqlx::PgPool;
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::error;
 
-use super::settle::{EndedLease, HeldInFlight, flushed};
-use super::{AGAIN, PostgresRepository, closed, is_away, unavailable};
+use super::settle::{EndedLease, HeldInFlight, SettleJob, flushed};
+use super::{AGAIN, PgShared, PostgresRepository, closed, is_away, unavailable};
 use crate::model::{Address, GroupId, Message, MessageId, Timestamp, UserId};
-use crate::repository::{AddressedMessage, Delivery, Error, InboxQuery, Lease};
+use crate::repository::{AddressedMessage, Delivery, Error, Hold, InboxQuery, Lease};
 
 const HAND_OUT: &str = "SELECT id, target, sender, sent_at, text FROM hand_out($1, $2, $3, $4, $5, $6)";
 const ALL_SENDERS: &str = "SELECT first_id, sender FROM correspondent WHERE recipient = $1";
@@ -31,43 +34,40 @@ pub(super) fn text(bytes: Vec<u8>) -> std::sync::Arc<str> {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()).into()
 }
 
-impl PostgresRepository {
-    /// Hands out what waits.
-    pub(super) async fn deliver(&self, recipient: UserId, want: InboxQuery) -> Result<Delivery, Error> {
-        let settling = self.settling.as_ref().ok_or_else(closed)?;
+/// One request for what waits. It runs as a task of its own, because what the database hands out needs a lease also when
+/// whoever asked is gone.
+struct HandOut {
+    shared: Arc<PgShared>,
+    pool: PgPool,
+    settling: mpsc::UnboundedSender<SettleJob>,
+    recipient: UserId,
+    want: InboxQuery,
+}
+
+impl HandOut {
+    async fn run(self) -> Result<(Vec<MailRow>, Lease), Error> {
         let begun = Instant::now();
+        let mut held = self.new_lease();
         loop {
-            let lease = self.next_lease.fetch_add(1, Ordering::Relaxed);
-            let node = self.shared.node();
-            let ended = EndedLease { node, account: recipient, lease, is_read: false, senders: Vec::new() };
-            let mut held = HeldInFlight { lease: ended, settling: settling.clone() };
-            let is_alive = self.shared.cache().is_alive();
-            let handed_out = match is_alive {
-                true => self.hand_out(recipient, (node, lease), want).await,
-                false => Err(sqlx::Error::Protocol("this node was away from PostgreSQL".to_owned())),
-            };
-            match handed_out {
+            let EndedLease { node, lease, .. } = held.lease;
+            match self.ask(node, lease).await {
                 Ok(rows) => {
                     let mut senders: Vec<UserId> =
-                        rows.iter().filter(|row| row.1 == recipient.0).map(|row| UserId(row.2)).collect();
+                        rows.iter().filter(|row| row.1 == self.recipient.0).map(|row| UserId(row.2)).collect();
                     senders.sort_unstable();
                     senders.dedup();
                     held.lease.senders = senders;
-                    let mut lease = Lease::new(recipient, rows.len(), Box::new(held));
-                    if let Some(session) = want.session {
-                        lease.end_with(session, &self.shared.leases);
-                        if self.shared.cache().has_ended(session) {
-                            return Ok(Delivery::default());
-                        }
-                    }
-                    let delivery = self.in_order(recipient, rows, want).await?;
-                    return Ok(Delivery { lease: (!lease.is_empty()).then_some(lease), ..delivery });
+                    let lease = Lease::new(self.recipient, rows.len(), Box::new(held));
+                    return Ok((rows, lease));
                 }
                 Err(error) => {
-                    // It may have been done all the same; then it waits again.
-                    drop(Lease::new(recipient, 1, Box::new(held)));
                     let is_dead = error.as_database_error().is_some_and(|it| it.code().as_deref() == Some(DEAD));
-                    if !(is_dead || is_away(&error)) || begun.elapsed() >= self.shared.options.busy_timeout {
+                    let gives_up = !(is_dead || is_away(&error)) || begun.elapsed() >= self.shared.options.busy_timeout;
+                    // It may have been done all the same. The same lease is asked for again, or its messages wait again.
+                    if gives_up || node != self.shared.node() {
+                        Box::new(std::mem::replace(&mut held, self.new_lease())).release();
+                    }
+                    if gives_up {
                         error!(%error, "an inbox could not be read");
                         return Err(Error::new(error));
                     }
@@ -77,21 +77,50 @@ impl PostgresRepository {
         }
     }
 
-    async fn hand_out(
-        &self,
-        recipient: UserId,
-        (node, lease): (i64, i64),
-        want: InboxQuery,
-    ) -> sqlx::Result<Vec<MailRow>> {
-        sqlx::query_as(HAND_OUT)
-            .bind(recipient.0)
+    /// A lease of this node, which has no messages yet.
+    fn new_lease(&self) -> HeldInFlight {
+        let (node, account) = (self.shared.node(), self.recipient);
+        let lease = self.shared.next_lease.fetch_add(1, Ordering::Relaxed);
+        let lease = EndedLease { node, account, lease, is_read: false, senders: Vec::new() };
+        HeldInFlight { lease, settling: self.settling.clone() }
+    }
+
+    async fn ask(&self, node: i64, lease: i64) -> sqlx::Result<Vec<MailRow>> {
+        self.must_be_alive()?;
+        let rows = sqlx::query_as(HAND_OUT)
+            .bind(self.recipient.0)
             .bind(node)
             .bind(lease)
-            .bind(want.session.map(|session| session.0))
-            .bind(limit(want.messages))
-            .bind(i64::try_from(want.bytes).unwrap_or(i64::MAX))
+            .bind(self.want.session.map(|session| session.0))
+            .bind(limit(self.want.messages))
+            .bind(i64::try_from(self.want.bytes).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)
-            .await
+            .await?;
+        // After a pause of this process another node may have them.
+        self.must_be_alive()?;
+        Ok(rows)
+    }
+
+    fn must_be_alive(&self) -> sqlx::Result<()> {
+        let is_alive = self.shared.cache().is_alive();
+        is_alive.then_some(()).ok_or_else(|| sqlx::Error::Protocol("this node was away from PostgreSQL".to_owned()))
+    }
+}
+
+impl PostgresRepository {
+    /// Hands out what waits.
+    pub(super) async fn deliver(&self, recipient: UserId, want: InboxQuery) -> Result<Delivery, Error> {
+        let settling = self.settling.clone().ok_or_else(closed)?;
+        let hand_out = HandOut { shared: self.shared.clone(), pool: self.pool.clone(), settling, recipient, want };
+        let (rows, mut lease) = tokio::spawn(hand_out.run()).await.map_err(Error::new)??;
+        if let Some(session) = want.session {
+            lease.end_with(session, &self.shared.leases);
+            if self.shared.cache().has_ended(session) {
+                return Ok(Delivery::default());
+            }
+        }
+        let delivery = self.in_order(recipient, rows, want).await?;
+        Ok(Delivery { lease: (!lease.is_empty()).then_some(lease), ..delivery })
     }
 
     /// By sender, in the order of their first message ever; what somebody wrote to a group counts from here on.

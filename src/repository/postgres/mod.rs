@@ -75,8 +75,6 @@ pub(crate) struct PostgresRepository {
     stop: CancellationToken,
     sums: Sums,
     online: Mutex<Option<(Instant, Duration, Vec<Username>)>>,
-    /// The number of the next lease, of this process's own range.
-    next_lease: AtomicI64,
     is_closed: AtomicBool,
 }
 
@@ -94,6 +92,8 @@ struct PgShared {
     database_clock: Arc<clock::DatabaseClock>,
     /// This incarnation; 0: none.
     node: AtomicI64,
+    /// The number of the next lease, of this process's own range.
+    next_lease: AtomicI64,
     accepted: Counter,
     delivered: Counter,
     commits: Histogram,

@@ -54,7 +54,6 @@ pub(crate) async fn open(
         stop: CancellationToken::new(),
         sums: Sums::default(),
         online: Mutex::default(),
-        next_lease: AtomicI64::new(0),
         is_closed: AtomicBool::new(false),
     };
     if role == Role::Server {
@@ -89,6 +88,7 @@ async fn shared(servers: Servers, options: &StoreOptions, db: &mut PgConnection)
         time: Steady::new(Clock::of(database_clock.clone())),
         database_clock,
         node: AtomicI64::new(0),
+        next_lease: AtomicI64::new(0),
         accepted: Counter::default(),
         delivered: Counter::default(),
         commits: Histogram::default(),
@@ -102,7 +102,7 @@ async fn begin_node(repository: &mut PostgresRepository, db: &mut PgConnection) 
     beat::register(shared, db).await?;
     // A range of numbers that no other process has; each lease takes one of it.
     let range: i64 = sqlx::query_scalar("SELECT nextval('flight_lease')").fetch_one(db).await?;
-    repository.next_lease.store(range << 32, Ordering::Relaxed);
+    shared.next_lease.store(range << 32, Ordering::Relaxed);
     let (sends, waiting) = mpsc::channel(SENDS);
     let (settling, leases) = mpsc::unbounded_channel();
     let (tasks, stop) = (&repository.tasks, &repository.stop);
