@@ -34,8 +34,8 @@ pub(super) fn text(bytes: Vec<u8>) -> std::sync::Arc<str> {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()).into()
 }
 
-/// One request for what waits. It runs as a task of its own, because what the database hands out needs a lease also when
-/// whoever asked is gone.
+/// One request for what waits. It runs as a task of its own, because what the database hands out needs a lease, also
+/// when whoever asked is gone.
 struct HandOut {
     shared: Arc<PgShared>,
     pool: PgPool,
@@ -63,7 +63,7 @@ impl HandOut {
                 Err(error) => {
                     let is_dead = error.as_database_error().is_some_and(|it| it.code().as_deref() == Some(DEAD));
                     let gives_up = !(is_dead || is_away(&error)) || begun.elapsed() >= self.shared.options.busy_timeout;
-                    // It may have been done all the same. The same lease is asked for again, or its messages wait again.
+                    // It may have been done all the same. So the same lease is asked for again, or it is over.
                     if gives_up || node != self.shared.node() {
                         Box::new(std::mem::replace(&mut held, self.new_lease())).release();
                     }
