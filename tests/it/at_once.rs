@@ -1,15 +1,15 @@
-//! Somebody's mail is loaded from the disk while the writer notes that other mail of the same person was read.
+//! What is read while the writer writes is of one moment.
 
 use std::time::Duration;
 
-use chatd::internals::repository::{InboxQuery, Lease};
+use chatd::internals::repository::{ConversationQuery, InboxQuery, Lease};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::database::tamper;
 use crate::group_store::{add_group, join, send_to};
-use crate::repository::{ALL, OPTIONS, add_users, lease, settle, texts};
-use crate::stores::{Place, run};
+use crate::repository::{ALL, OPTIONS, add_users, lease, send, settle, texts};
+use crate::stores::{Opened, Place, run};
 
 /// Messages that a member has missed. There are none of these numbers: to read of them only takes milliseconds, between
 /// the read mark and what was read ahead of it.
@@ -62,5 +62,38 @@ fn what_was_read_ahead_does_not_come_again_while_the_read_mark_passes_it() {
         }
         store.stop().await;
         assert_eq!(place.verify(&OPTIONS).await, Some(0));
+    });
+}
+
+/// The list of conversations is asked for while a first message arrives, which nobody reads.
+#[test]
+fn a_message_that_nobody_has_read_is_read_in_no_list() {
+    run(async {
+        let place = Place::sqlite();
+        let store = place.open(&OPTIONS).await;
+        let users = add_users(&store, 100).await;
+        let (sender, readers) = (users[0], &users[1..]);
+        let newest = async |user| {
+            let page = ConversationQuery { before: None, conversations: 1, bytes: u64::MAX };
+            store.store().conversations(user, page).await.expect("the store works").conversations.pop()
+        };
+        for reader in readers {
+            let sees_own_side = async {
+                loop {
+                    let Some(seen) = newest(*reader).await else { continue };
+                    break assert!(seen.unread == 1 && seen.read_to < seen.newest.message.id, "{seen:?}");
+                }
+            };
+            let sees_other_side = async {
+                loop {
+                    let Some(seen) = newest(sender).await.filter(|seen| seen.with == (*reader).into()) else {
+                        continue;
+                    };
+                    break assert!(seen.other_read_to < seen.newest.message.id, "{seen:?}");
+                }
+            };
+            tokio::join!(send(&store, sender, *reader, "text"), sees_own_side, sees_other_side);
+        }
+        store.stop().await;
     });
 }

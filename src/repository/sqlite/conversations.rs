@@ -64,9 +64,11 @@ impl SqliteRepository {
         user: UserId,
         page: ConversationQuery,
     ) -> Result<ConversationPage, Error> {
-        let unread = self.unread_by_sender(user).await?;
         // One more, to see whether there are more.
         let (newest, groups) = self.newest_of(user, page.before, page.conversations + 1).await.map_err(unread_log)?;
+        // A message that was committed a moment ago is in its mailbox when the writer has answered.
+        self.rows(Change::Nothing).await?;
+        let unread = self.unread_by_sender(user).await?;
         let mut messages = Vec::new();
         for (id, other) in newest.iter().take(page.conversations) {
             messages.push(self.newest_message(user, &groups, *other, *id).await.map_err(unread_log)?);
