@@ -23,19 +23,21 @@ impl Service {
         caller = caller.admit(Need::Read);
         let deadline = Instant::now() + at_most.min(self.rules().wait_at_most);
         let mut interrupted = pin!(interrupted);
+        // Where the mail cannot be read, or nobody is there any more, another one is woken.
         let mut heard: Option<Arrival> = None;
         loop {
             let (token, user) = match caller.user() {
                 Ok(user) => (user.token, user.session.user.id),
-                Err(refusal) => return Ok(refused(caller.is_refused(refusal), heard)),
+                Err(refusal) => return Ok(caller.is_refused(refusal)),
             };
             // Listens first and looks then, so that no message comes unnoticed in between.
             let arrival = self.repository.arrival(user).await.map_err(unavailable);
             let looked = self.hand_out(peer, &caller, told).await;
             let (mut arrival, looked) = match arrival.and_then(|arrival| Ok((arrival, looked?))) {
                 Ok(both) => both,
-                Err(refusal) => return Ok(refused(caller.is_refused(refusal), heard)),
+                Err(refusal) => return Ok(caller.is_refused(refusal)),
             };
+            heard.into_iter().for_each(Arrival::looked);
             if looked.lease.is_some() {
                 return Ok(looked);
             }
@@ -49,12 +51,4 @@ impl Service {
             caller = self.authenticate(Some(token)).await.admit(Need::Read);
         }
     }
-}
-
-/// A task that was woken and may not read the mail wakes another one.
-fn refused(outcome: Outcome, heard: Option<Arrival>) -> Outcome {
-    if let Some(heard) = heard {
-        heard.pass_on();
-    }
-    outcome
 }
