@@ -25,7 +25,8 @@ pub(super) fn sent_to_some(not_delivered: u64) -> String {
 
 /// Who does not get it.
 pub(super) fn no_room(not_delivered: u64) -> String {
-    format!("but {not_delivered} members have no room for it")
+    let members = if not_delivered == 1 { "member has" } else { "members have" };
+    format!("but {not_delivered} {members} no room for it")
 }
 
 /// The value of a reply.

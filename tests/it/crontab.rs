@@ -62,7 +62,8 @@ fn run(mut command: Command, input: &str) -> Output {
     child.wait_with_output().expect("it ends")
 }
 
-fn failed(output: &Output, status: i32, why: &str) {
+/// What was said on standard error, in one line, and how the command ended.
+fn said(output: &Output, status: i32, why: &str) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(status), "{error}");
     assert!(error.contains(why), "{error}");
@@ -84,6 +85,21 @@ fn a_line_in_a_crontab() {
     let text = r#""msg": " \u001b[2J \u4f60 \r\n", "msg_from": "Lionel Messi", "msg_to": "Jordan Henderson""#;
     assert!(json.starts_with(&format!("{{\"from\": \"messi\", \"id\": 4, {text}, \"time\": \"20")), "{json}");
     assert!(json.ends_with("Z\", \"to\": \"henderson\"}\n"), "{json}");
+}
+
+#[test]
+fn what_some_members_of_a_group_get_is_sent_and_not_to_be_sent_again() {
+    let scripts = Scripts::with("[limits]\ninbox_messages = 1");
+    scripts.folder.done(&["group", "add", "Team", "--owner", "messi"], "");
+    for member in ["henderson", "lineker"] {
+        scripts.folder.done(&["group", "invite", "Team", member], "");
+    }
+    scripts.done("messi", &["send", "lineker", "full"], "");
+    let sent = scripts.run("messi", &["send", "Team", "halo"], "");
+    said(&sent, 0, "Message Sent, but 1 member has no room for it");
+    assert_eq!(scripts.done("henderson", &["inbox"], ""), "messi to Team: halo\n");
+    scripts.done("henderson", &["send", "henderson", "full"], "");
+    said(&scripts.run("messi", &["send", "Team", "again"], ""), 1, "inbox is full");
 }
 
 #[test]
@@ -110,7 +126,7 @@ fn a_session_that_a_command_opened_ends_with_it() {
     let scripts = Scripts::new();
     scripts.done("messi", &["send", "messi", "x"], "");
     scripts.done("messi", &["inbox"], "");
-    failed(&scripts.run("messi", &["send", "maradona", "x"], ""), 1, "User Tidak Ditemukan");
+    said(&scripts.run("messi", &["send", "maradona", "x"], ""), 1, "User Tidak Ditemukan");
     scripts.done("messi", &["send", "messi", "y"], "");
     let mut full = scripts.command("messi", &["inbox"]);
     full.stdout(File::options().write(true).open("/dev/full").expect("the system has it"));
@@ -126,7 +142,7 @@ fn a_session_that_a_command_opened_ends_with_it() {
     // One that cannot be kept is not opened.
     let mut nowhere = scripts.command("lineker", &["login"]);
     nowhere.env_remove("XDG_STATE_HOME").env("HOME", "/dev/null");
-    failed(&run(nowhere, ""), 1, "/dev/null");
+    said(&run(nowhere, ""), 1, "/dev/null");
     assert_eq!(scripts.sessions().lines().count(), 1);
     // And the mail that could not be printed is still there.
     assert_eq!(scripts.done("messi", &["inbox"], ""), "messi: y\n");
@@ -186,7 +202,7 @@ fn token(scripts: &Scripts, user: &str) -> String {
 fn login_and_logout() {
     let scripts = Scripts::new();
     let chatd = |arguments: &[&str]| chatd(&scripts.folder, scripts.server.address, arguments);
-    failed(&run(chatd(&["send", "messi", "x"]), ""), 1, "chatd login USER");
+    said(&run(chatd(&["send", "messi", "x"]), ""), 1, "chatd login USER");
     let password = scripts.folder.path().join("password");
     fs::write(&password, "surabaya\nnot this\n").expect("it can be written");
     let mut login = chatd(&["login", "messi"]);
@@ -197,16 +213,16 @@ fn login_and_logout() {
     let token = token(&scripts, "messi");
     assert!(run(chatd(&["logout"]), "").status.success());
     assert_eq!(scripts.server.connect().ask(&format!("show {token}")), NO_SESSION);
-    failed(&run(chatd(&["logout"]), ""), 1, "messi is not logged in");
-    failed(&run(chatd(&["send", "messi", "x"]), ""), 1, "messi is not logged in");
+    said(&run(chatd(&["logout"]), ""), 1, "messi is not logged in");
+    said(&run(chatd(&["send", "messi", "x"]), ""), 1, "messi is not logged in");
 }
 
 #[test]
 fn the_exit_status_tells() {
     let scripts = Scripts::new();
-    failed(&scripts.run("messi", &["send", "maradona", "x"], ""), 1, "User Tidak Ditemukan");
-    failed(&scripts.run("maradona", &["send", "messi", "x"], ""), 1, "User Tidak Ada");
-    failed(&scripts.run("messi", &["send", "messi"], " \n"), 1, "nothing to send");
+    said(&scripts.run("messi", &["send", "maradona", "x"], ""), 1, "User Tidak Ditemukan");
+    said(&scripts.run("maradona", &["send", "messi", "x"], ""), 1, "User Tidak Ada");
+    said(&scripts.run("messi", &["send", "messi"], " \n"), 1, "nothing to send");
     assert_eq!(scripts.run("messi", &["send"], "").status.code(), Some(2));
     assert_eq!(scripts.run("messi", &["inbox", "--frob"], "").status.code(), Some(2));
     let with = |name: &str, value: &str| {
@@ -214,10 +230,10 @@ fn the_exit_status_tells() {
         command.env(name, value);
         run(command, "")
     };
-    failed(&with("CHATD_PASSWORD", "jakarta"), 1, "Password Salah");
-    failed(&with("CHATD_CONNECT", "nowhere"), 78, "CHATD_CONNECT");
-    failed(&with("CHATD_PASSWORD_FILE", "/nonexistent"), 78, "CHATD_PASSWORD_FILE");
-    failed(&with("CHATD_CONNECT", "127.0.0.1:1"), 1, "127.0.0.1:1: ");
+    said(&with("CHATD_PASSWORD", "jakarta"), 1, "Password Salah");
+    said(&with("CHATD_CONNECT", "nowhere"), 78, "CHATD_CONNECT");
+    said(&with("CHATD_PASSWORD_FILE", "/nonexistent"), 78, "CHATD_PASSWORD_FILE");
+    said(&with("CHATD_CONNECT", "127.0.0.1:1"), 1, "127.0.0.1:1: ");
     // A broken settings file is none of the client's business.
     scripts.done("messi", &["--config", "/nonexistent", "send", "messi", "x"], "");
     assert_eq!(scripts.done("messi", &["inbox"], ""), "messi: x\n");
@@ -367,8 +383,8 @@ fn a_file_is_confirmed_when_it_is_saved_and_told_of() {
     let photo = write_photo(&scripts, "photo.jpg");
     scripts.done("messi", &["send", "--file", "photo.jpg", "henderson"], "");
     // Nobody makes a file there.
-    failed(&scripts.run("henderson", &["inbox", "--save-files", "/proc"], ""), 1, "/proc: not saved");
-    failed(&scripts.run("henderson", &["inbox", "--save-files", "photo.jpg"], ""), 1, "no directory to save files in");
+    said(&scripts.run("henderson", &["inbox", "--save-files", "/proc"], ""), 1, "/proc: not saved");
+    said(&scripts.run("henderson", &["inbox", "--save-files", "photo.jpg"], ""), 1, "no directory to save files in");
     // It is saved, and the disk that is to have the list is full; a reset may still be on its way to the server.
     let received = scripts.folder.path().join("received");
     let begun = Instant::now();
@@ -395,12 +411,12 @@ fn a_file_that_cannot_be_sent_is_told_of_in_a_line() {
     let scripts = Scripts::with("[limits]\nfile_bytes = 1000");
     write_photo(&scripts, "photo.jpg");
     let send = |file: &str| scripts.run("messi", &["send", "--file", file, "henderson", "text"], "");
-    failed(&send("photo.jpg"), 1, "photo.jpg: ");
-    failed(&send("nowhere"), 1, "nowhere: No such file");
-    failed(&send("/tmp"), 1, "/tmp: that is a directory");
+    said(&send("photo.jpg"), 1, "photo.jpg: ");
+    said(&send("nowhere"), 1, "nowhere: No such file");
+    said(&send("/tmp"), 1, "/tmp: that is a directory");
     assert_eq!(scripts.done("henderson", &["inbox"], ""), "", "the text was not sent either");
     let scripts = Scripts::with("[protocol]\nfamily = false");
     write_photo(&scripts, "photo.jpg");
     let refused = scripts.run("messi", &["send", "--file", "photo.jpg", "henderson"], "");
-    failed(&refused, 1, "the server takes no files");
+    said(&refused, 1, "the server takes no files");
 }

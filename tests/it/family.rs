@@ -144,7 +144,7 @@ fn a_list_in_which_somebody_has_no_room_is_sent_to_the_others_and_the_sender_hea
     let [(mut messi, m), (mut henderson, h)] = ["messi", "henderson"].map(|name| server.login(name));
     assert_eq!(messi.ask(&format!("send {m} lineker  full ")), SENT);
     let reply = messi.ask(&format!("sendgroup {m} lineker,henderson  both "));
-    assert_eq!(reply, "{\"status\": \"OK\", \"message\": \"Message Sent, but 1 members have no room for it\"}");
+    assert_eq!(reply, "{\"status\": \"OK\", \"message\": \"Message Sent, but 1 member has no room for it\"}");
     assert!(henderson.ask(&format!("inbox {h}")).contains("both"));
     let reply = messi.ask(&format!("sendgroup {m} lineker  again "));
     assert!(reply.contains("the recipient's inbox is full"), "{reply}");

@@ -95,9 +95,9 @@ fn who_sends_under_a_key_or_a_file_hears_how_many_have_no_room() {
     assert_eq!(messi.ask(&format!("sendkey {m} a Team  one ")), "{\"status\": \"OK\", \"id\": 2}");
     is_read("one");
     let said = Talker::connect(&server).ask(&format!("sendkey {m} b Team two"));
-    assert_eq!(said, "message 3 sent to Team, but 1 members have no room for it");
+    assert_eq!(said, "message 3 sent to Team, but 1 member has no room for it");
     is_read("two");
-    let sent_to_some = "{\"status\": \"OK\", \"message\": \"Message Sent, but 1 members have no room for it\"}";
+    let sent_to_some = "{\"status\": \"OK\", \"message\": \"Message Sent, but 1 member has no room for it\"}";
     assert_eq!(messi.ask(&format!("sendgroupfile {m} Team a.txt aGFsbwo=")), sent_to_some);
     is_read("a.txt");
 }
@@ -158,7 +158,7 @@ fn the_sender_hears_how_many_members_have_no_room_and_limits_hold() {
     let server = Server::start(&folder);
     let [(mut messi, m), (mut lineker, l)] = ["messi", "lineker"].map(|name| server.login(name));
     assert_eq!(lineker.ask(&format!("group {l} join team")), DONE);
-    let told = "{\"status\": \"OK\", \"message\": \"Message Sent, but 1 members have no room for it\"}";
+    let told = "{\"status\": \"OK\", \"message\": \"Message Sent, but 1 member has no room for it\"}";
     assert_eq!(messi.ask(&format!("send {m} team two")), told);
     assert!(lineker.ask(&format!("inbox {l}")).contains("two"));
 }

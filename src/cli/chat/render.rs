@@ -9,6 +9,8 @@ use crate::protocol::{ConversationKind, HistoryEntry, InboxFile, Receipt};
 
 /// What stands before each line of a text of several, so that none can pass for another message.
 const INDENT: &str = "    ";
+/// How long a message counts as one that was sent just now, in milliseconds.
+const YOUNG: i64 = 5 * 60_000;
 
 /// A message with its sender and a line end: `messi: halo`, where it was sent to a group `messi to team: halo`; or
 /// no more than that in the first line, and the lines of the text indented below. The blanks and the line end that
@@ -62,6 +64,13 @@ pub(crate) fn status(receipts: &[Receipt], clock: &TimeZone) -> String {
 
 fn fate(read_at: Option<Timestamp>, clock: &TimeZone) -> String {
     read_at.map_or(" (waits)".to_owned(), |at| format!(" (read {})", shown(at, clock)))
+}
+
+/// The time of a message that was sent some minutes ago or more, before its line; of a younger one it is the time of
+/// reading, and an old server tells none.
+pub(crate) fn time_before(sent_at: Timestamp, now: Timestamp, clock: &TimeZone) -> String {
+    let is_told = sent_at.0 > 0 && now.0 - sent_at.0 >= YOUNG;
+    if is_told { format!("{}  ", shown(sent_at, clock)) } else { String::new() }
 }
 
 fn shown(time: Timestamp, clock: &TimeZone) -> String {
@@ -132,6 +141,9 @@ mod tests {
         ];
         let shown = "1  2026-11-23 22:28  messi (read 2026-11-23 22:32): halo\n2  2026-11-23 22:29  henderson:\n    a\n    b\n3  2026-11-23 22:30  messi (waits): hal\n";
         assert_eq!(history(&messages, "messi", &clock), shown);
+        let before = |minutes: i64| time_before(time(1), time(1 + minutes), &clock);
+        assert_eq!([before(-1), before(4), before(5)], ["", "", "2026-11-23 22:28  "]);
+        assert_eq!(time_before(Timestamp(0), time(1), &clock), "");
         let receipt = |id, read_at| Receipt { id: MessageId(id), sent_at: time(id), read_at };
         let shown = "1  2026-11-23 22:28 (read 2026-11-23 22:32)\n3  2026-11-23 22:30 (waits)\n";
         assert_eq!(status(&[receipt(1, Some(time(5))), receipt(3, None)], &clock), shown);

@@ -146,6 +146,11 @@ impl SendMessage {
         });
         match reply? {
             Reply::Sent => Ok(()),
+            // To send it again would double it for all the others.
+            some @ Reply::SentToSome { .. } => {
+                output::note(text::render(&ReplyContext::Send(self.user.clone()), &some));
+                Ok(())
+            }
             Reply::Refused(Refusal::UnknownCommand) => bail!("the server takes no files (protocol.family = false)"),
             other => bail!("{}", text::render(&ReplyContext::Send(self.user.clone()), &other)),
         }

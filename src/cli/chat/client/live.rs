@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::sleep;
@@ -16,7 +17,7 @@ use crate::cli::chat::client::shown::ShownMessages;
 use crate::cli::chat::render;
 use crate::client::link::Link;
 use crate::client::{ClientError, RemoteServer};
-use crate::model::{LookupName, MessageId, Token, visible};
+use crate::model::{LookupName, MessageId, Timestamp, Token, visible};
 use crate::protocol::{Command, ConversationKind, FetchedMessage, FollowReply, HistoryEntry, Refusal, Reply};
 
 /// How long one request waits. A line that is dead without a word is noticed a little later.
@@ -35,6 +36,8 @@ pub(super) type Printer = Arc<Mutex<Print>>;
 #[derive(Clone)]
 pub(super) struct Display {
     pub printer: Printer,
+    /// The reader's clock.
+    pub clock: TimeZone,
     pub shown: ShownMessages,
     /// Who could be written to, as far as is known.
     pub names: Names,
@@ -54,9 +57,13 @@ impl Display {
     /// on the screen as they were typed.
     async fn show_messages(&self, mut messages: Vec<FetchedMessage>, reader: &LookupName) -> bool {
         messages.retain(|message| self.shown.is_new(&message.entry, reader));
-        let lines = messages.iter().map(|message| match is_to(&message.entry, reader) {
-            true => readable(message),
-            false => render::sent(&message.entry),
+        let now = Timestamp::now();
+        let lines = messages.iter().map(|message| {
+            let time = render::time_before(message.entry.message.sent_at, now, &self.clock);
+            match is_to(&message.entry, reader) {
+                true => time + &readable(message),
+                false => time + &render::sent(&message.entry),
+            }
         });
         if !self.show(lines.collect()).await {
             return false;

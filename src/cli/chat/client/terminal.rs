@@ -100,15 +100,14 @@ async fn patiently<T>(work: impl Future<Output = T>) -> T {
 struct Terminal {
     lines: LineEditor,
     display: Display,
-    clock: TimeZone,
 }
 
 impl Terminal {
     fn open(runtime: &Runtime) -> anyhow::Result<Terminal> {
         let (names, ended) = (Names::default(), Arc::<AtomicBool>::default());
         let (lines, print) = LineEditor::open(runtime, PromptHelper::new(names.clone(), ended.clone()))?;
-        let display = Display { printer: Arc::new(Mutex::new(print)), shown: ShownMessages::default(), names, ended };
-        Ok(Terminal { lines, display, clock: TimeZone::system() })
+        let (printer, clock, shown) = (Arc::new(Mutex::new(print)), TimeZone::system(), ShownMessages::default());
+        Ok(Terminal { lines, display: Display { printer, clock, shown, names, ended } })
     }
 
     /// Stops using a session that has ended.
@@ -215,10 +214,10 @@ impl Terminal {
                 self.display.learn(names);
             }
             (_, Reply::History(messages)) if !messages.is_empty() => {
-                return render::history(messages, reader, &self.clock).trim_end().to_owned();
+                return render::history(messages, reader, &self.display.clock).trim_end().to_owned();
             }
             (_, Reply::Status(receipts)) if !receipts.is_empty() => {
-                return render::status(receipts, &self.clock).trim_end().to_owned();
+                return render::status(receipts, &self.display.clock).trim_end().to_owned();
             }
             _ => {}
         }
