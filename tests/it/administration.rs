@@ -2,7 +2,7 @@
 //! to the database's file.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -181,6 +181,42 @@ fn the_administrators_door_is_open_when_many_connections_there_say_nothing() {
     let mut answer = String::new();
     BufReader::new(newest).read_line(&mut answer).expect("an answer comes");
     assert!(answer.contains("\"Ok\":{\"done\""), "{answer}");
+}
+
+#[test]
+fn the_administrators_door_is_open_when_many_connections_there_wait_for_an_answer() {
+    let folder = Folder::new("[database]\nbusy_timeout = \"1h\"");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let socket = socket_of(&folder);
+    let held = rusqlite::Connection::open(folder.database()).expect("it is a database");
+    held.execute_batch("BEGIN IMMEDIATE").expect("nobody writes for long");
+    // Each asks for a change, which waits for the one who holds the database.
+    let ask_for_change = |_| {
+        let mut stream = UnixStream::connect(&socket).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        let question = b"{\"version\":1,\"command\":{\"set_disabled\":{\"name\":\"messi\",\"disabled\":true}}}\n";
+        stream.write_all(question).expect("it is not closed");
+        BufReader::new(stream)
+    };
+    let under_way: Vec<_> = (0..16).map(ask_for_change).collect();
+    becomes_true("16 questions are under way", || server.log().matches("an administrator asks").count() == 16);
+    let mut waiting: Vec<_> = (0..100).map(ask_for_change).collect();
+    // The server may close before it has read all.
+    let is_over = |stream: &mut BufReader<UnixStream>| match stream.read(&mut [0]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    };
+    for (place, oldest) in waiting.iter_mut().take(100 - 64).enumerate() {
+        assert!(is_over(oldest), "number {place} of 100 waits");
+    }
+    held.execute_batch("ROLLBACK").expect("it was begun");
+    for mut stream in under_way.into_iter().chain(waiting.into_iter().skip(100 - 64)) {
+        let mut answer = String::new();
+        stream.read_line(&mut answer).expect("an answer comes");
+        assert!(answer.contains("\"Ok\":{\"done\""), "{answer:?}");
+    }
+    folder.done(&["health"], "");
 }
 
 #[test]
