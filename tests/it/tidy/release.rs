@@ -47,6 +47,20 @@ fn what_is_typed_and_pulled_is_of_this_version() {
 }
 
 #[test]
+fn the_package_names_nobody_who_knows_nothing_of_it() {
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("cargo reads it");
+    let package = &manifest["package"];
+    // It was that of the program of 2020.
+    assert_eq!(package.get("repository"), None);
+    let authors = package.get("authors").and_then(toml::Value::as_array).into_iter().flatten();
+    for person in authors.chain([&package["metadata"]["deb"]["maintainer"]]) {
+        let address = person.as_str().and_then(|person| person.split_once('<')?.1.strip_suffix('>'));
+        let (name, host) = address.and_then(|address| address.split_once('@')).expect("it is NAME <ADDRESS>");
+        assert!(name != "root" && host.contains('.'), "{person} reaches nobody");
+    }
+}
+
+#[test]
 fn every_schema_has_its_way_up_and_back() {
     let told: Vec<String> = table(&read("CHANGELOG.md"), "## Schemas").into_iter().map(|row| row[0].clone()).collect();
     let migrations = files_below(&root().join("migrations/sqlite"), &["sql"]);
