@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -339,4 +340,42 @@ fn a_start_on_a_full_disk_serves_reading_and_says_that_there_is_no_space() {
         assert_eq!(texts(&client.ask(&format!("inbox {token}"))).last().map(String::as_str), Some("kept"));
         server.kill();
     }
+}
+
+#[test]
+fn a_link_to_a_database_on_a_full_disk_is_no_way_around_it() {
+    let folder = Folder::new("");
+    let Some(disk) = Disk::tmpfs(&folder, 96) else {
+        println!("SKIPPED: a small disk needs root");
+        return;
+    };
+    folder.configure(&format!("[database]\n{}", disk.url()));
+    folder.add_three();
+    symlink(disk.path.join("chat.db"), folder.database()).expect("it can be made");
+    folder.configure("[database]\nmin_free_bytes = 16777216");
+    let server = Server::start(&folder);
+    let (mut client, token) = server.login("messi");
+    let message = format!("send {token} messi x");
+    assert_eq!(client.ask(&message), SENT);
+    fill(&disk, 8 << 20);
+    until(|| client.ask(&message) == UNAVAILABLE);
+    let health = folder.run(&["health"], "");
+    assert!(String::from_utf8_lossy(&health.stderr).contains("no space on the disk"), "{health:?}");
+}
+
+#[test]
+fn a_link_on_a_full_disk_to_a_database_elsewhere_keeps_no_message_out() {
+    let folder = Folder::new("");
+    let Some(disk) = Disk::tmpfs(&folder, 96) else {
+        println!("SKIPPED: a small disk needs root");
+        return;
+    };
+    folder.add_three();
+    symlink(folder.database(), disk.path.join("chat.db")).expect("it can be made");
+    folder.configure(&format!("[database]\n{}\nmin_free_bytes = 16777216", disk.url()));
+    fill(&disk, 8 << 20);
+    let server = Server::start(&folder);
+    let (mut client, token) = server.login("messi");
+    assert_eq!(client.ask(&format!("send {token} messi x")), SENT, "{}", server.log());
+    folder.done(&["health"], "");
 }
