@@ -96,6 +96,19 @@ fn what_is_read_at_once_does_not_ring() {
     assert!(of_messi == 0 || !was_read_in_time, "what was read has rung: {topics:?}");
 }
 
+/// Nobody says after a start that the subscription is there: it is known before anybody can send.
+#[test]
+fn what_comes_right_after_a_start_rings() {
+    let service = PushService::start();
+    let page = page(&service);
+    let (messi, henderson) = (page.login("messi"), page.login("henderson"));
+    subscribe(&page, &henderson, &service, "henderson");
+    page.server.kill();
+    let page = Page::start(page.folder);
+    said(&page, &messi, "halo");
+    told(&service, "henderson", 1);
+}
+
 #[test]
 fn a_browser_that_its_service_does_not_know_or_whose_session_has_ended_is_told_no_more() {
     let service = PushService::start();
