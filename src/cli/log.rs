@@ -64,6 +64,14 @@ impl LogLevel {
     }
 }
 
+#[cfg(test)]
+impl LogLevel {
+    /// That of a log to which nobody writes.
+    pub(super) fn of_no_log() -> LogLevel {
+        LogLevel(reload::Layer::new(EnvFilter::default()).1)
+    }
+}
+
 impl LogWriter {
     /// For those who count what was dropped.
     pub(super) fn queue(&self) -> Arc<LogQueue> {

@@ -273,3 +273,35 @@ impl ServerSignals {
 fn panicked(name: String) -> repository::Error {
     repository::Error::new(format!("{name} has panicked"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::thread;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_ends_with_status_1_when_one_of_its_threads_panics() {
+        let folder = tempfile::tempdir().expect("a directory can be made");
+        let database = folder.path().join("chat.db");
+        let mut config = Config::default();
+        config.server.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.database.url = format!("sqlite://{}", database.display());
+        config.database.min_free_bytes = 0;
+        let loaded =
+            LoadedConfig { config, file: None, file_unasked: false, set: Default::default(), warnings: Vec::new() };
+        let socket = socket_of(&database);
+        let panicking = vital::spawn("fated", move || {
+            while !socket.exists() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            panic!("planted: this is part of a test");
+        });
+        let load = || Ok(loaded.clone());
+        let ended = Serve { demo: false }.serve(loaded.clone(), LogLevel::of_no_log(), Arc::default(), load);
+        let ended = timeout(Duration::from_secs(60), ended).await;
+        assert!(panicking.expect("a thread can be had").join().is_err());
+        assert_eq!(ended.expect("it ends without its thread").expect("it starts"), ExitCode::FAILURE);
+    }
+}
