@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{resident_kib, server};
-use crate::support::{Client, NO_SESSION, PATIENCE, SENT, Server};
+use crate::support::{Client, NO_SESSION, PATIENCE, SENT, Server, texts};
 
 pub const BUSY: &str = "{\"status\": \"ERROR\", \"message\": \"the server is busy, try again\"}";
 const TOO_SLOW: &str = "{\"status\": \"ERROR\", \"message\": \"the line came too slowly, send it again\"}";
@@ -180,5 +180,43 @@ fn slow_readers_of_long_replies_keep_nobody_from_theirs_and_end_with_the_session
         let _ = reader.stream.get_mut().set_read_timeout(Some(Duration::from_millis(500)));
         let _ = reader.stream.read_to_end(&mut rest);
         assert!(rest.len() < whole, "{} bytes came", rest.len());
+    }
+}
+
+/// A reply has no more text than its account may hold. The client need not ask for less.
+#[test]
+fn a_page_is_shorter_where_there_is_little_room_for_replies_and_the_rest_comes_with_the_next_request() {
+    const TEXTS: usize = 100;
+    for (room, fits_whole) in [(1 << 30, true), (2_000_000, false)] {
+        let (_folder, server) = server(&format!("[limits]\nbuffered_reply_bytes = {room}"));
+        let (mut messi, token) = server.login("messi");
+        let rest = "x".repeat(40_000);
+        for number in 0..TEXTS {
+            assert_eq!(messi.ask(&format!("send {token} messi {number} {rest}")), SENT);
+        }
+        let mut history = Vec::new();
+        let (mut before, mut pages) = (0, 0);
+        loop {
+            let page = messi.ask(&format!("history {token} messi {before} {TEXTS}"));
+            let page: serde_json::Value = serde_json::from_str(&page).expect("replies are JSON");
+            let page = page["history"].as_array().unwrap_or_else(|| panic!("no history: {page}"));
+            let Some(first) = page.first() else { break };
+            before = first["id"].as_u64().expect("a number");
+            history.splice(0..0, page.iter().map(|said| said["msg"].as_str().expect("a text").trim().to_owned()));
+            pages += 1;
+        }
+        let (mut inbox, mut inboxes) = (Vec::new(), 0);
+        loop {
+            let page = texts(&messi.ask(&format!("inbox {token}")));
+            if page.is_empty() {
+                break;
+            }
+            inbox.extend(page);
+            inboxes += 1;
+        }
+        assert_eq!((pages == 1, inboxes == 1), (fits_whole, fits_whole), "{pages} pages, {inboxes} inboxes");
+        let all: Vec<String> = (0..TEXTS).map(|number| format!("{number} {rest}")).collect();
+        assert!(history == all, "{} texts in {pages} pages", history.len());
+        assert!(inbox == all, "{} texts in {inboxes} inboxes", inbox.len());
     }
 }
