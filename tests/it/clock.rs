@@ -9,10 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chatd::internals::clock::{Clock, TimeSource};
-use chatd::internals::repository::sqlite::SqliteRepository;
+use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::internals::repository::{NewMessage, NewSession, Repository, StoreOptions};
 use chatd::model::{Label, SessionId, Timestamp, Token, UserId};
 
+use crate::collected::Collected;
 use crate::database::tamper;
 use crate::repository::{ALL, OPTIONS, add_users, lease, open, quick_folder, reopen, settle};
 use crate::support::PATIENCE;
@@ -20,6 +21,7 @@ use crate::support::PATIENCE;
 const DAY: i64 = 24 * 3_600_000;
 const TODAY: i64 = 1_795_447_622_120;
 const IN_2099: i64 = 4_070_908_800_000;
+const IN_2031: i64 = 1_930_000_000_000;
 const EXPIRY: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// The clocks of a machine, in milliseconds.
@@ -233,4 +235,48 @@ async fn a_clock_that_is_ahead_removes_no_mail() {
     assert_eq!(prune(&repository).await, 0);
     machine.passes(31 * DAY);
     assert_eq!(prune(&repository).await, 1);
+}
+
+/// Of the year that only this test has.
+fn said(words: &str) -> Vec<String> {
+    Collected::get().lines(words).into_iter().filter(|line| line.contains(" now=2031-")).collect()
+}
+
+/// A clock is corrected by some seconds all the time; corrections that add up to more are one jump.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_is_said_once_and_one_that_is_corrected_or_goes_on_is_not() {
+    Collected::get();
+    let (folder, machine) = (quick_folder(), Machine::at(IN_2031));
+    let repository = open(folder.path(), &machine.options()).await;
+    let users = add_users(&repository, 1).await;
+    log_in(&repository, users[0]).await;
+    let url = format!("sqlite://{}", folder.path().join("chat.db").display());
+    let beside = sqlite::open(&url, &machine.options(), Role::Admin).await.expect("it opens");
+    machine.passes(2 * DAY);
+    let stored = stored_use(&repository).await;
+    for correction in [9_000, 9_000] {
+        machine.set(machine.wall().0 + correction);
+        // The server looks at its clock four times meanwhile.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    moved_to(&repository, stored + 18_000).await;
+    // A command's writer looks at its clock, too.
+    beside.set_disabled(users[0], false).await.expect("the store works");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    beside.close().await.expect("it closes");
+    let begun = Instant::now();
+    while said("the clock was set").is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "nobody says it");
+        tokio::task::yield_now().await;
+    }
+    let repository = reopen(repository, folder.path(), &machine.options()).await;
+    repository.close().await.expect("it closes");
+    drop(repository);
+    assert!(said("the clock has jumped").is_empty());
+    // While no server runs it is another line.
+    machine.set(machine.wall().0 + 40 * DAY);
+    open(folder.path(), &machine.options()).await.close().await.expect("it closes");
+    let lines = said("the clock was set");
+    assert!(lines.len() == 1 && lines[0].contains(" seconds=18 "), "{lines:?}");
+    assert_eq!(said("the clock has jumped since the last server").len(), 1);
 }

@@ -31,6 +31,7 @@
 //! - `metrics`: what Prometheus reads
 //! - `prometheus`: the rules and the dashboard in `docs/`, with a real Prometheus
 //! - `clock`: clocks that jump end no session and remove no mail
+//! - `collected`: what the program logs in the process of the tests
 //! - `corpus`: the fuzz targets' checks on what was found so far
 //! - `sent_files`: files that people send
 //! - `security`: nobody gets in, nothing falls over
@@ -58,6 +59,7 @@ mod chat;
 mod client;
 mod clock;
 mod cluster;
+mod collected;
 mod commands;
 mod connect;
 mod corpus;

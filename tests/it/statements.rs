@@ -2,11 +2,9 @@
 //! comes to only after an hour, a day or a month. The statements are collected from the sources, so a new one must be
 //! tried too.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -20,11 +18,8 @@ use chatd::model::{
     FileName, FileSpelling, GroupId, InviteId, Label, MessageId, Scope, SendKey, SessionId, Timestamp, Token, UserId,
     Username,
 };
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::{Context, SubscriberExt};
 
+use crate::collected::{Collected, words};
 use crate::database::tamper;
 use crate::group_store::{LIMITS, add_group, join, send_to};
 use crate::leases::log_in;
@@ -35,57 +30,6 @@ const HOUR: i64 = 3_600_000;
 /// What `db verify` asks, in verify.rs and here, is not logged. All of it is asked in one go, and each of it has a case
 /// of damage of its own.
 const OF_VERIFY: &str = "FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'";
-
-/// How many rows each statement found or changed at the most.
-#[derive(Clone, Default)]
-struct Carried(Arc<Mutex<BTreeMap<String, u64>>>);
-
-#[derive(Default)]
-struct Statement {
-    sql: String,
-    summary: String,
-    rows: u64,
-}
-
-impl Visit for Statement {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "db.statement" | "statement" => self.sql = value.to_owned(),
-            "summary" => self.summary = value.to_owned(),
-            _ => {}
-        }
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name().starts_with("rows_") {
-            self.rows = self.rows.max(value);
-        }
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.record_u64(field, value.unsigned_abs());
-    }
-
-    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
-}
-
-impl<S: Subscriber> Layer<S> for Carried {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "sqlx::query" {
-            let mut statement = Statement::default();
-            event.record(&mut statement);
-            let sql = if statement.sql.is_empty() { &statement.summary } else { &statement.sql };
-            let mut carried = self.0.lock().expect("nobody panics with it");
-            let most = carried.entry(words(sql)).or_default();
-            *most = statement.rows.max(*most);
-        }
-    }
-}
-
-/// With one blank between words, however it was broken into lines.
-fn words(sql: &str) -> String {
-    sql.split_whitespace().collect::<Vec<_>>().join(" ")
-}
 
 /// The string literals of a source that are statements, up to its own tests.
 fn statements(source: &str) -> Vec<String> {
@@ -488,10 +432,7 @@ async fn groups() {
 
 #[test]
 fn every_statement_is_carried_out_with_a_row_that_it_finds_or_changes() {
-    let carried = Carried::default();
-    let subscriber = tracing_subscriber::registry().with(carried.clone());
-    // For all threads, because sqlx carries statements out on threads of its own.
-    tracing::subscriber::set_global_default(subscriber).expect("no other test of this program collects what is logged");
+    let collected = Collected::get();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
         let folder = quick_folder();
@@ -511,8 +452,7 @@ fn every_statement_is_carried_out_with_a_row_that_it_finds_or_changes() {
     let mut wanted = Vec::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/repository/sqlite"), &mut wanted);
     assert!(wanted.len() > 40, "only {} statements were found", wanted.len());
-    // A copy, because other tests go on.
-    let carried = carried.0.lock().expect("nobody panics with it").clone();
+    let carried = collected.statements();
     let rows = |wanted: &str| carried.iter().filter(|(sql, _)| sql.starts_with(wanted)).map(|(_, rows)| *rows).max();
     let idle: Vec<String> = wanted
         .iter()
