@@ -191,7 +191,7 @@ pub fn run_on_postgres<F: Future<Output = ()>>(test: impl Fn(Place) -> F) {
 }
 
 /// Runs a test.
-pub fn run(test: impl Future<Output = ()>) {
+pub fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime starts").block_on(test);
+    runtime.expect("a runtime starts").block_on(test)
 }
