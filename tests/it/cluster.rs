@@ -203,6 +203,16 @@ impl Cluster {
         self.sql(name_in(url), sql)
     }
 
+    /// Sets a parameter for those who connect to the database at a URL from now on.
+    pub fn set(&self, url: &str, parameter: &str, value: &str) {
+        self.sql("postgres", &format!("ALTER DATABASE {} SET {parameter} = '{value}'", name_in(url)));
+    }
+
+    /// All that the server has logged.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).expect("it was made at start")).into_owned()
+    }
+
     fn psql(&self, name: &str, sql: &str) -> (bool, String) {
         let mut psql = Command::new("psql");
         psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-f", "-", &self.url(name)]);

@@ -2,6 +2,9 @@
 //! comes to only after an hour, a day or a month. The statements are collected from the sources, so a new one must be
 //! tried too.
 
+mod postgres;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +13,9 @@ use std::time::Duration;
 
 use chatd::internals::repository::sqlite::{self, Role, SqliteRepository};
 use chatd::internals::repository::{
-    AccountRepository, ConversationQuery, FileQuery, FileRepository, FollowQuery, Grant, GroupRepository, GroupResult,
-    HistoryQuery, InboxQuery, Lease, NewFile, NewInvite, NewMessage, NewToken, NewUser, Pace, PasswordChange,
-    PushRepository, PushSubscription, Repository, SendResult, StoreOptions,
+    AccountRepository, ConversationQuery, FileQuery, FollowQuery, Grant, GroupRepository, GroupResult, HistoryQuery,
+    InboxQuery, Lease, NewFile, NewInvite, NewMessage, NewToken, NewUser, Pace, PasswordChange, PushSubscription,
+    Repository, SendResult, StoreOptions,
 };
 use chatd::model::{
     FileName, FileSpelling, GroupId, InviteId, Label, MessageId, Scope, SendKey, SessionId, Timestamp, Token, UserId,
@@ -24,11 +27,12 @@ use crate::database::tamper;
 use crate::group_store::{LIMITS, add_group, join, send_to};
 use crate::leases::log_in;
 use crate::repository::{ALL, OPTIONS, add_users, crash, lease, message, open, quick_folder, reopen, send, settle};
+use crate::stores::Opened;
 
 const HOUR: i64 = 3_600_000;
 
 /// What `db verify` asks, in verify.rs and here, is not logged. All of it is asked in one go, and each of it has a case
-/// of damage of its own.
+/// of damage in [`database`](crate::database).
 const OF_VERIFY: &str = "FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'";
 
 /// The string literals of a source that are statements, up to its own tests.
@@ -114,10 +118,11 @@ async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, use
 }
 
 /// Browsers that want to be told.
-async fn browsers(repository: &SqliteRepository, user: UserId) {
+async fn browsers(opened: &impl Opened, user: UserId) {
+    let repository = opened.store();
     let key = repository.push_key(vec![1]).await.expect("the store works");
     assert_eq!(repository.push_key(vec![2]).await.expect("the store works"), key, "it is made once");
-    let (_, session) = log_in(repository, user, 9).await;
+    let (_, session) = log_in(opened, user, 9).await;
     for address in ["first", "second", "third", "third"] {
         let address = address.to_owned();
         let new = PushSubscription { session, address, key: [4; 65], secret: [5; 16], with_text: true };
@@ -134,7 +139,7 @@ async fn browsers(repository: &SqliteRepository, user: UserId) {
 }
 
 /// Codes that make accounts: kept, listed, over, used up, taken back.
-async fn invites(repository: &SqliteRepository) {
+async fn invites(repository: &dyn Repository) {
     let code = || Token::generate().hash();
     let add = async |code, lasts| {
         let new = NewInvite { code, label: Label::default(), lasts };
@@ -166,9 +171,10 @@ async fn invites(repository: &SqliteRepository) {
 }
 
 /// What somebody changes of the own account, and what a stranger finds of it.
-async fn own_account(repository: &SqliteRepository, user: UserId) {
-    let (_, session) = log_in(repository, user, 2).await;
-    log_in(repository, user, 2).await;
+async fn own_account(opened: &impl Opened, user: UserId) {
+    let repository = opened.store();
+    let (_, session) = log_in(opened, user, 2).await;
+    log_in(opened, user, 2).await;
     let checked = repository.password_hash(user).await.expect("the store works").expect("it has one");
     let change = PasswordChange { user, session, checked, password_hash: "other".to_owned() };
     assert!(repository.change_password(change.clone()).await.expect("the store works"));
@@ -307,12 +313,10 @@ async fn retention(repository: &SqliteRepository, folder: &Path, users: &[UserId
     assert!(room.given_bytes > 0, "{room:?}");
 }
 
-/// Groups with a full inbox, with messages that are read before older ones, and with members who come and go.
 /// Files that are sent, and such that nobody can read.
-async fn files() {
-    let folder = quick_folder();
-    let repository = open(folder.path(), &OPTIONS).await;
-    let users = add_users(&repository, 2).await;
+async fn files(opened: &impl Opened, make_old: impl FnOnce()) {
+    let repository = opened.store();
+    let users = add_users(opened, 2).await;
     let name = FileName::parse("a.txt").expect("it is a name");
     let new = NewFile { sender: users[0], name, spelling: FileSpelling::Plain, bytes: 1, sha256: [0; 32] };
     let mut added = Vec::new();
@@ -349,9 +353,7 @@ async fn files() {
     // One that a message brings stays.
     repository.remove_file(added[0]).await.expect("the store works");
     repository.remove_file(added[1]).await.expect("the store works");
-    let database = folder.path().join("chat.db");
-    let tampered = thread::spawn(move || tamper(&database, "UPDATE file SET created_at = 0")).join();
-    tampered.expect("it is done");
+    make_old();
     repository.prune(Timestamp(0)).await.expect("the store works");
     for (file, is_there) in added.iter().zip([true, false, false]) {
         assert_eq!(repository.file_piece(users[1], *file, 0).await.expect("the store works").is_some(), is_there);
@@ -361,9 +363,21 @@ async fn files() {
     }
     repository.prune(Timestamp(0)).await.expect("the store works");
     assert_eq!(repository.file_piece(users[1], added[0], 0).await.expect("the store works"), None);
+}
+
+/// They are as old as if nobody had sent them for a day.
+const OLD_FILES: &str = "UPDATE file SET created_at = 0";
+
+async fn files_on_sqlite() {
+    let folder = quick_folder();
+    let repository = open(folder.path(), &OPTIONS).await;
+    let database = folder.path().join("chat.db");
+    let make_old = || thread::spawn(move || tamper(&database, OLD_FILES)).join().expect("it is done");
+    files(&repository, make_old).await;
     repository.close().await.expect("it closes");
 }
 
+/// Groups with a full inbox, with messages that are read before older ones, and with members who come and go.
 async fn groups() {
     let folder = quick_folder();
     let options = StoreOptions { inbox_messages: 5, tail_messages: 1_000, ..OPTIONS };
@@ -446,13 +460,18 @@ fn every_statement_is_carried_out_with_a_row_that_it_finds_or_changes() {
         open(killed.path(), options).await.close().await.expect("it closes");
         retention(&repository, folder.path(), &users).await;
         groups().await;
-        files().await;
+        files_on_sqlite().await;
         repository.close().await.expect("it closes");
     });
     let mut wanted = Vec::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/repository/sqlite"), &mut wanted);
     assert!(wanted.len() > 40, "only {} statements were found", wanted.len());
     let carried = collected.statements();
+    none_is_idle(&wanted, &carried);
+}
+
+/// Each statement was carried out, with a row.
+fn none_is_idle(wanted: &[String], carried: &BTreeMap<String, u64>) {
     let rows = |wanted: &str| carried.iter().filter(|(sql, _)| sql.starts_with(wanted)).map(|(_, rows)| *rows).max();
     let idle: Vec<String> = wanted
         .iter()
