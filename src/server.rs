@@ -178,7 +178,7 @@ struct LineConnection {
 impl LineConnection {
     async fn run(self, stream: TcpStream, tls: Option<Arc<Tls>>, stop: CancellationToken) {
         let LineConnection { dialect, address, slot, service, settings } = self;
-        let peer = Peer { address, reply_bytes: 0, is_encrypted: tls.is_some() };
+        let peer = Peer { address, is_here: address.is_loopback(), reply_bytes: 0, is_encrypted: tls.is_some() };
         let Some(tls) = tls else {
             if connection::run(stream, dialect, peer, slot, service, settings, stop).await == End::NoTls {
                 warn!(%address, "a client speaks TLS on a port that does not: it was told so");

@@ -9,7 +9,7 @@ use tracing::{debug, error};
 
 use super::family::{AT_ONCE, SendTally};
 use super::uploads::UnsentFile;
-use super::{Caller, Outcome, Peer, PerMessage, Service, unavailable};
+use super::{Caller, Handout, Outcome, Peer, PerMessage, Service, unavailable};
 use crate::model::{FileId, FileName, FileWord, LookupName, Message, MessageId, UserId, Username};
 use crate::protocol::family::FileRecipients;
 use crate::protocol::{FamilyReply, InboxFile, Refusal, Reply, Send};
@@ -98,6 +98,7 @@ impl Service {
         &self,
         reader: UserId,
         messages: impl Iterator<Item = &'a Message>,
+        told: Handout,
     ) -> Result<Vec<InboxFile>, Refusal> {
         let ids: Vec<MessageId> =
             messages.filter(|message| message.text.is_empty()).map(|message| message.id).collect();
@@ -106,7 +107,11 @@ impl Service {
             return Ok(files);
         }
         for received in self.repository.files_of(reader, ids).await.map_err(unavailable)? {
-            if let Some(data) = self.file_word(reader, &received.file).await? {
+            let data = match told {
+                Handout::WithoutBytes => Some("".into()),
+                Handout::BySender | Handout::Numbered => self.file_word(reader, &received.file).await?,
+            };
+            if let Some(data) = data {
                 let SentFile { id, name, .. } = received.file;
                 files.push(InboxFile { message: received.message, id, name, data });
             }

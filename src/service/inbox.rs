@@ -9,9 +9,11 @@ use crate::repository::{AddressedMessage, InboxQuery, Lease, Session, StoredMess
 
 /// How what was handed out is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Handout {
+pub(crate) enum Handout {
     /// By sender.
     BySender,
+    /// By sender; of a file without its bytes, which are fetched by themselves.
+    WithoutBytes,
     /// With numbers and times.
     Numbered,
 }
@@ -32,13 +34,13 @@ impl Service {
         let messages = delivery.lease.as_ref().map_or(0, Lease::len);
         debug!(address = %peer.address, user = session.user.username.as_str(), messages, "inbox");
         let reply = match told {
-            Handout::BySender => self.inbox_reply(session, delivery.senders).await?,
+            Handout::BySender | Handout::WithoutBytes => self.inbox_reply(session, delivery.senders, told).await?,
             Handout::Numbered => self.fetch_reply(session, delivery.senders).await?,
         };
         Ok(Outcome { lease: delivery.lease, ..caller.hears(reply) })
     }
 
-    async fn inbox_reply(&self, reader: &Session, handed_out: HandedOut) -> Result<Reply, Refusal> {
+    async fn inbox_reply(&self, reader: &Session, handed_out: HandedOut, told: Handout) -> Result<Reply, Refusal> {
         let mut senders: Vec<SenderMessages> = Vec::with_capacity(handed_out.len());
         for (sender, messages) in handed_out {
             let mut to_groups = self.groups_written_to(&messages).await?;
@@ -64,7 +66,8 @@ impl Service {
                 to_groups,
             });
         }
-        let files = self.files_brought(reader.user.id, senders.iter().flat_map(|from| &from.messages)).await?;
+        let messages = senders.iter().flat_map(|from| &from.messages);
+        let files = self.files_brought(reader.user.id, messages, told).await?;
         match files.is_empty() {
             true => Ok(Reply::Inbox(senders)),
             false => Ok(Reply::Family(FamilyReply::Inbox(senders, files))),
@@ -81,7 +84,7 @@ impl Service {
         }
         fetched.sort_unstable_by_key(|fetched| fetched.entry.message.id);
         let messages = fetched.iter().map(|fetched| &fetched.entry.message);
-        for file in self.files_brought(reader.user.id, messages).await? {
+        for file in self.files_brought(reader.user.id, messages, Handout::Numbered).await? {
             if let Ok(place) = fetched.binary_search_by_key(&file.message, |fetched| fetched.entry.message.id) {
                 fetched[place].file = Some(file);
             }

@@ -31,7 +31,7 @@ pub use self::caller::TokenState;
 pub(crate) use self::caller::{Authenticated, Caller, Need, Outcome};
 pub(crate) use self::following::FollowRequest;
 pub(crate) use self::groups::{GroupProfile, MemberProfile};
-use self::inbox::Handout;
+pub(crate) use self::inbox::Handout;
 pub use self::register::RegisterRule;
 pub(crate) use self::tokens::TokenRequest;
 pub(crate) use self::uploads::{FileSend, UploadBegin};
@@ -79,6 +79,8 @@ pub struct Rules {
 pub struct Peer {
     /// From where.
     pub address: IpAddr,
+    /// It is on this machine, as far as can be known.
+    pub is_here: bool,
     /// How much text the next reply may have, in bytes, unless a single message is longer.
     pub reply_bytes: u64,
     /// Nobody on the way can read what it sends.

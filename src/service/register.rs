@@ -40,11 +40,12 @@ impl Service {
     /// Makes an account and logs in to it. Each attempt counts as a wrong login, also one that succeeds, so that nobody
     /// can quickly find out which names exist. An attempt with an invite that works counts as a login.
     pub(crate) async fn register(&self, peer: &Peer, wanted: Registration, label: Label) -> Result<Outcome, Refusal> {
-        let is_here = peer.address.is_loopback();
+        // Through a proxy on this machine it may come over a network that is encrypted there.
+        let is_private = peer.is_encrypted || peer.address.is_loopback();
         let rule = self.rules().register;
         match rule {
-            RegisterRule::Loopback if is_here => {}
-            RegisterRule::Open | RegisterRule::Invite if is_here || peer.is_encrypted => {}
+            RegisterRule::Loopback if peer.is_here => {}
+            RegisterRule::Open | RegisterRule::Invite if is_private => {}
             RegisterRule::Open | RegisterRule::Invite => return Err(Refusal::NotPrivate),
             RegisterRule::Closed | RegisterRule::Loopback => return Err(Refusal::UnknownCommand),
         }

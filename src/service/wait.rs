@@ -12,7 +12,7 @@ use crate::repository::Arrival;
 impl Service {
     /// Hands out as soon as there is mail; nothing when the time is over or `interrupted` is ready. An error of
     /// `interrupted` means that nobody is there any more: nothing is handed out then.
-    pub(super) async fn wait<E>(
+    pub(crate) async fn wait<E>(
         &self,
         peer: &Peer,
         mut caller: Caller,

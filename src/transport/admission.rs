@@ -1,7 +1,10 @@
 //! Counts connections: all, those from each address, those of each account, and those that have not shown a living
 //! token ("unauthenticated"). When there is no room, the unauthenticated connection that was silent for longest is
-//! evicted. Authenticated ones are never evicted, because the clients in use do not connect again by themselves. Knows
-//! no socket and no protocol.
+//! evicted. Where all wait for an answer, who comes from a network from which somebody has logged in gets the place of
+//! one who does not. Authenticated ones are never evicted, because the clients in use do not connect again by
+//! themselves. Knows no socket and no protocol.
+
+mod known;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use self::known::KnownNetworks;
 use crate::charge::{Holder, Payer, PayerTotals};
 use crate::model::{SessionId, UserId};
 
@@ -22,7 +26,8 @@ pub struct ConnectionLimits {
     pub total: usize,
     /// From one IPv4 address, or from one IPv6 network of 64 bits.
     pub per_address: usize,
-    /// That have shown a token of one account.
+    /// That have shown a token of one account; one token has three quarters of them at the most, so whoever has got one
+    /// does not shut the account's other logins out.
     pub per_account: usize,
     /// Connections that have not shown a living token.
     pub unauthenticated: usize,
@@ -44,6 +49,7 @@ struct AdmissionState {
     unauthenticated: HashMap<u64, Arc<Record>>,
     authenticated: HashMap<u64, (Arc<Record>, Holder)>,
     by_session: HashMap<SessionId, Vec<u64>>,
+    known: KnownNetworks,
     /// The number of the next connection.
     next: u64,
 }
@@ -134,6 +140,7 @@ impl Connections {
             unauthenticated: HashMap::new(),
             authenticated: HashMap::new(),
             by_session: HashMap::new(),
+            known: KnownNetworks::default(),
             next: 0,
         };
         Arc::new(Connections { begun: Instant::now(), state: Mutex::new(state) })
@@ -169,7 +176,8 @@ impl Connections {
             state.evict(&silent);
         }
         if state.total >= state.limits.total || state.unauthenticated.len() >= state.limits.unauthenticated {
-            let evicted = state.longest_silent(|_| true).or_else(|| state.newest_of_the_most(network))?;
+            let evicted = state.longest_silent(|_| true).or_else(|| state.newest_of_the_most(network));
+            let evicted = evicted.or_else(|| state.newest_stranger(network))?;
             state.evict(&evicted);
         }
         state.total += 1;
@@ -233,6 +241,12 @@ impl AdmissionState {
         self.unauthenticated.values().for_each(|record| counts.add(record.network, 1));
         let newest = self.can_go().max_by_key(|record| (counts.of(record.network), record.number))?;
         (counts.of(newest.network) > counts.of(newcomer) + 1).then(|| newest.clone())
+    }
+
+    /// The newest unauthenticated of a network from which nobody has logged in, if somebody has from `newcomer`.
+    fn newest_stranger(&self, newcomer: Payer) -> Option<Arc<Record>> {
+        let strangers = self.can_go().filter(|record| !self.known.have(record.network));
+        strangers.filter(|_| self.known.have(newcomer)).max_by_key(|record| record.number).cloned()
     }
 
     fn can_go(&self) -> impl Iterator<Item = &Arc<Record>> {
@@ -312,7 +326,9 @@ impl Slot {
         let number = self.record.number;
         let account = Payer::Account(holder.user);
         let is_its_already = state.authenticated.get(&number).is_some_and(|(_, former)| former.user == holder.user);
-        if !is_its_already && state.counts.of(account) >= state.limits.per_account {
+        let of_session = state.by_session.get(&holder.session).map_or(0, Vec::len);
+        let (most, most_of_session) = (state.limits.per_account, (state.limits.per_account * 3).div_ceil(4));
+        if !is_its_already && (state.counts.of(account) >= most || of_session >= most_of_session) {
             return Err(TooMany);
         }
         // Who is in neither was evicted, and this task ends.
@@ -320,6 +336,7 @@ impl Slot {
             return Ok(());
         };
         state.counts.add(account, 1);
+        state.known.add(record.network);
         record.login.store(LIVING, Ordering::Release);
         state.by_session.entry(holder.session).or_default().push(number);
         state.authenticated.insert(number, (record, holder));

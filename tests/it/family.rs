@@ -105,7 +105,7 @@ async fn strangers_from_elsewhere_register_only_where_the_rule_says_so_and_never
             country: String::new(),
             code: None,
         };
-        let peer = Peer { address, reply_bytes: 1, is_encrypted };
+        let peer = Peer { address, is_here: address.is_loopback(), reply_bytes: 1, is_encrypted };
         let command = Command::Family(FamilyCommand::Register(registration));
         let reply = service.handle(&peer, service.authenticate(None).await, command).await.reply;
         match wanted {

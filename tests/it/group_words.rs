@@ -73,6 +73,23 @@ fn a_group_is_made_joined_written_to_and_left() {
     folder.done(&["db", "verify"], "");
 }
 
+#[test]
+fn what_others_put_somebody_into_leaves_places_for_his_own_groups() {
+    let folder = Folder::new("[limits]\ngroups_per_user = 5");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let [(mut messi, m), (mut henderson, h)] = ["messi", "henderson"].map(|name| server.login(name));
+    for number in 1..=4 {
+        assert_eq!(messi.ask(&format!("group {m} create team{number}")), DONE);
+        let put_in = messi.ask(&format!("group {m} invite team{number} henderson"));
+        assert_eq!(put_in == DONE, number <= 3, "{number}: {put_in}");
+    }
+    for number in 1..=2 {
+        assert_eq!(henderson.ask(&format!("group {h} create own{number}")), DONE);
+    }
+    assert_ne!(henderson.ask(&format!("group {h} create own3")), DONE);
+}
+
 /// `sendkey` and files say of how many members it is true that they do not get it.
 #[test]
 fn who_sends_under_a_key_or_a_file_hears_how_many_have_no_room() {

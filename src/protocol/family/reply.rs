@@ -20,7 +20,7 @@ pub enum FamilyReply {
     File {
         /// What it is called.
         name: String,
-        /// Its bytes, as the sender wrote them.
+        /// Its bytes, as the sender wrote them; empty where they are fetched by themselves.
         data: Arc<str>,
     },
     /// The names of files, by sender.
@@ -36,7 +36,7 @@ pub struct InboxFile {
     pub id: FileId,
     /// What it is called.
     pub name: String,
-    /// Its bytes, as the sender wrote them.
+    /// Its bytes, as the sender wrote them; empty where they are fetched by themselves.
     pub data: Arc<str>,
 }
 

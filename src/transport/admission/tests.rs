@@ -133,6 +133,19 @@ async fn one_account_has_so_many_connections_and_gets_them_back() {
 }
 
 #[tokio::test]
+async fn one_token_leaves_places_of_its_account_to_the_others() {
+    let limits = ConnectionLimits { total: 10, per_address: 10, per_account: 8, unauthenticated: 10 };
+    let connections = Connections::new(limits);
+    let mut slots = Vec::new();
+    for number in 0..7 {
+        let mut slot = enter(&connections, 1).await.expect("there is room");
+        assert_eq!(log_in(&mut slot, 1, 7), if number < 6 { Ok(()) } else { Err(TooMany) }, "{number}");
+        slots.push(slot);
+    }
+    assert_eq!(log_in(&mut slots[6], 2, 7), Ok(()));
+}
+
+#[tokio::test]
 async fn the_end_of_a_session_is_the_end_of_what_its_connections_have() {
     let connections = connections(2, 2, 2);
     let mut first = enter(&connections, 1).await.expect("there is room");
@@ -168,4 +181,23 @@ async fn strangers_who_all_wait_for_an_answer_do_not_keep_other_addresses_out() 
     let third = enter(&connections, 3).await.expect("two are more than one");
     third.mark_busy();
     assert!(enter(&connections, 4).await.is_none(), "nobody has more than one");
+}
+
+#[tokio::test]
+async fn a_crowd_of_addresses_that_all_wait_for_an_answer_keeps_out_no_address_that_has_logged_in() {
+    let connections = connections(10, 10, 3);
+    let mut user = enter(&connections, 1).await.expect("there is room");
+    log_in(&mut user, 1, 1).expect("the account has none");
+    drop(user);
+    let mut crowd = Vec::new();
+    for last in 2..=4 {
+        let slot = enter(&connections, last).await.expect("there is room");
+        slot.mark_busy();
+        crowd.push(slot);
+    }
+    assert!(enter(&connections, 5).await.is_none(), "nobody knows this address");
+    let user = enter(&connections, 1).await.expect("the newest stranger makes room");
+    assert_eq!([&crowd[0], &crowd[1], &crowd[2]].map(was_evicted), [false, false, true]);
+    user.mark_busy();
+    assert!(enter(&connections, 4).await.is_none(), "a stranger does not take the place of a user");
 }

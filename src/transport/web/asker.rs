@@ -13,9 +13,10 @@ use serde_json::Value;
 use super::WebState;
 use super::connection::HttpConnection;
 use super::error::{ErrorCode, WebError};
-use super::headers::ClientAddress;
 use super::origin::{COOKIE, names_our_page};
+use super::proxies::ClientAddress;
 use super::reply_charge::LEAST_TEXT;
+use super::shares::WebSender;
 use crate::charge::Payer;
 use crate::model::Token;
 use crate::service::{Authenticated, Caller, Need, Peer};
@@ -30,13 +31,13 @@ impl<S: Send + Sync> FromRequestParts<S> for WebPeer {
     type Rejection = WebError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<WebPeer, WebError> {
-        let address = parts.extensions.get::<ClientAddress>();
+        let client = parts.extensions.get::<ClientAddress>();
         let connection = parts.extensions.get::<Arc<HttpConnection>>();
-        let (Some(ClientAddress(address)), Some(connection)) = (address, connection) else {
+        let (Some(ClientAddress { address, is_here }), Some(connection)) = (client, connection) else {
             return Err(ErrorCode::Unavailable.into());
         };
         let is_encrypted = connection.is_encrypted;
-        let peer = Peer { address: *address, reply_bytes: LEAST_TEXT as u64, is_encrypted };
+        let peer = Peer { address: *address, is_here: *is_here, reply_bytes: LEAST_TEXT as u64, is_encrypted };
         Ok(WebPeer { peer, connection: connection.clone() })
     }
 }
@@ -77,6 +78,12 @@ impl Asker {
     /// Who is charged for what the request takes.
     pub(super) fn payer(&self) -> Result<Payer, WebError> {
         Ok(Payer::Account(self.user()?.session.user.id))
+    }
+
+    /// Whose share of sends it takes.
+    pub(super) fn sender(&self) -> Result<WebSender, WebError> {
+        let session = &self.user()?.session;
+        Ok(WebSender { user: session.user.id, is_program: session.grant.is_some() })
     }
 
     /// Sets memory aside for an answer that may be long; it gets no longer than that.

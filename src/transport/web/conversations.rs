@@ -185,7 +185,7 @@ async fn send_text(
     if text.is_empty() {
         return Err(ErrorCode::Malformed.because("the text is empty"));
     }
-    state.sends.allow(asker.user()?.session.user.id)?;
+    state.sends.allow(asker.sender()?)?;
     let send = Send { recipient: LookupName::of(name), text: text.into() };
     let has_key = key.is_some();
     let (id, asked_at, not_delivered) = state.service.send_one(&asker.from.peer, &asker.caller, key, send).await?;

@@ -62,11 +62,12 @@ pub(super) async fn send(
 ) -> Result<Response, WebError> {
     let asker = asker.admit(Need::Send);
     let user = asker.user()?.session.user.id;
-    let mut pieces = BodyPieces::of(request, Payer::Account(user), state.settings().write_patience)?;
+    let (patience, most) = (state.settings().write_patience, state.service.file_bytes());
+    let mut pieces = BodyPieces::of(request, Payer::Account(user), patience, most)?;
     match take(&state, &asker, &recipient, parameters, &mut pieces).await {
         Ok(answer) => Ok(answer),
         Err(refused) => {
-            pieces.discard(DISCARDED * state.service.file_bytes().max(FILE_PIECE as u64)).await;
+            pieces.discard(DISCARDED * most.max(FILE_PIECE as u64)).await;
             Err(refused)
         }
     }
@@ -85,8 +86,9 @@ async fn take(
     let wanted = "name: 1 to 255 bytes, not . or .., no control characters";
     let name = FileName::parse(&name).ok_or_else(|| ErrorCode::Malformed.because(wanted))?;
     let user = asker.user()?.session.user.id;
-    state.sends.allow(user)?;
-    let _place = state.uploads.enter(user)?;
+    let sender = asker.sender()?;
+    state.sends.allow(sender)?;
+    let _place = state.uploads.enter(sender)?;
     let most = state.service.file_bytes();
     if pieces.length.is_some_and(|length| length > most) {
         return Err(Refusal::FileTooLarge { most }.into());

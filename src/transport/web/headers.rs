@@ -1,7 +1,6 @@
 //! What stands before every request and on every answer: the checks of Host and Origin, and the headers that keep a
 //! browser from doing more than the page needs.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Extension, Request, State};
@@ -12,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::WebState;
 use super::connection::HttpConnection;
 use super::origin::{check_host, check_origin};
-use super::proxies::client_address;
+use super::proxies::ClientAddress;
 
 /// The page has no script and no style but its files, loads nothing from elsewhere, and makes script of no text. The
 /// policy `chatd` makes one URL, that of the service worker.
@@ -32,10 +31,6 @@ const ON_ALL: [(HeaderName, HeaderValue); 7] = [
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
-/// For whom a request is counted.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ClientAddress(pub IpAddr);
-
 /// Checks a request, has it answered, and puts the headers on the answer.
 pub(super) async fn guard(
     State(state): State<Arc<WebState>>,
@@ -44,12 +39,12 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let settings = state.settings();
-    let address = client_address(connection.peer, request.headers(), &settings.trusted_proxies);
-    request.extensions_mut().insert(ClientAddress(address));
+    let client = ClientAddress::of(connection.peer, request.headers(), &settings.trusted_proxies);
+    request.extensions_mut().insert(client);
     let (headers, path) = (request.headers(), request.uri().path());
     // The page is for whoever opens it, from wherever the link was.
     let is_page = matches!(path, "/" | "/sw.js" | "/manifest.webmanifest" | "/health") || path.starts_with("/a/");
-    let may = check_host(headers, &settings).and_then(|()| match is_page {
+    let may = check_host(headers, request.uri(), &settings).and_then(|()| match is_page {
         true => Ok(()),
         false => check_origin(headers, connection.is_encrypted, &settings),
     });

@@ -12,6 +12,7 @@ use super::WebState;
 use super::asker::WebPeer;
 use super::body::{PathPart, whole_body};
 use super::error::{ErrorCode, WebError};
+use super::shares::WebSender;
 use crate::charge::Holder;
 use crate::model::HookSecret;
 use crate::protocol::Refusal;
@@ -35,7 +36,7 @@ pub(super) async fn hook(
     let body = whole_body(request).await?;
     let body = std::str::from_utf8(&body).map_err(|_| ErrorCode::Malformed.because("the body is not UTF-8"))?;
     let text = text_of(body, is_form).map_err(|why| ErrorCode::Malformed.because(why))?;
-    state.sends.allow(hook.user.id)?;
+    state.sends.allow(WebSender { user: hook.user.id, is_program: true })?;
     state.service.send_by_hook(&hook, text).await?;
     // Alertmanager takes nothing else for an answer.
     Ok("ok".into_response())

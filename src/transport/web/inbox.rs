@@ -12,6 +12,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::WebState;
 use super::asker::Asker;
@@ -20,7 +21,7 @@ use super::conversations::refused;
 use super::error::{ErrorCode, WebError};
 use crate::model::{SessionId, Token};
 use crate::protocol::{Command, FamilyReply, Reply, SenderMessages};
-use crate::service::{Lease, Need};
+use crate::service::{Handout, Lease, Need};
 
 /// How long a script has to acknowledge what it was handed.
 const HELD: Duration = Duration::from_secs(60);
@@ -29,36 +30,43 @@ const DELIVERIES: usize = 8;
 
 /// What was handed out and not acknowledged, by session, oldest first, each under a name that is told to the script.
 #[derive(Default)]
-pub(super) struct Deliveries(Mutex<HashMap<SessionId, Vec<(String, Lease)>>>);
+pub(super) struct Deliveries(Mutex<HashMap<SessionId, Vec<HeldDelivery>>>);
+
+struct HeldDelivery {
+    name: String,
+    lease: Lease,
+    /// Gives it up after a time. It ends with the delivery.
+    _end: AbortOnDropHandle<()>,
+}
 
 impl Deliveries {
-    fn held(&self) -> MutexGuard<'_, HashMap<SessionId, Vec<(String, Lease)>>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<SessionId, Vec<HeldDelivery>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(self: &Arc<Deliveries>, session: SessionId, lease: Lease) -> String {
         // No other server and no earlier start has given out the same.
         let name = Token::generate().reveal();
+        let (deliveries, late) = (self.clone(), name.clone());
+        let end = AbortOnDropHandle::new(tokio::spawn(async move {
+            sleep(HELD).await;
+            drop(deliveries.take(session, &late));
+        }));
         let oldest = {
             let mut held = self.held();
             let own = held.entry(session).or_default();
-            own.push((name.clone(), lease));
+            own.push(HeldDelivery { name: name.clone(), lease, _end: end });
             (own.len() > DELIVERIES).then(|| own.remove(0))
         };
         drop(oldest);
-        let (deliveries, late) = (self.clone(), name.clone());
-        tokio::spawn(async move {
-            sleep(HELD).await;
-            drop(deliveries.take(session, &late));
-        });
         name
     }
 
     fn take(&self, session: SessionId, name: &str) -> Option<Lease> {
         let mut held = self.held();
         let own = held.get_mut(&session)?;
-        let place = own.iter().position(|(of, _)| of == name)?;
-        let (_, lease) = own.remove(place);
+        let place = own.iter().position(|delivery| delivery.name == name)?;
+        let HeldDelivery { lease, .. } = own.remove(place);
         if own.is_empty() {
             held.remove(&session);
         }
@@ -80,13 +88,14 @@ pub(super) async fn inbox(
 ) -> Result<Response, WebError> {
     let asker = asker.admit(Need::Read);
     let (session, payer) = (asker.user()?.session.id, asker.payer()?);
-    let command = Command::Wait { at_most: Duration::from_secs(query.wait) };
+    let at_most = Duration::from_secs(query.wait);
     let stop = asker.from.connection.stop.clone();
     let stopped = async {
         stop.cancelled().await;
         Ok::<(), Infallible>(())
     };
-    let Ok(outcome) = state.service.attend(&asker.from.peer, asker.caller, command, stopped).await;
+    let waiting = state.service.wait(&asker.from.peer, asker.caller, Handout::WithoutBytes, at_most, stopped);
+    let Ok(outcome) = waiting.await;
     let held = outcome.reply.held();
     let (senders, files) = match outcome.reply {
         Reply::Inbox(senders) => (senders, Vec::new()),
@@ -147,5 +156,30 @@ pub(super) async fn ack(
     match state.service.handle(&asker.from.peer, asker.caller, Command::Ack).await.reply {
         Reply::Acknowledged => Ok(StatusCode::NO_CONTENT),
         other => Err(refused(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::UserId;
+    use crate::repository::Hold;
+
+    struct Nothing;
+
+    impl Hold for Nothing {
+        fn confirm(self: Box<Self>) {}
+        fn release(self: Box<Self>) {}
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_deliveries_that_are_over() {
+        let deliveries = Arc::new(Deliveries::default());
+        let lease = || Lease::new(UserId(1), 1, Box::new(Nothing));
+        let names: Vec<String> = (0..100).map(|_| deliveries.put(SessionId(1), lease())).collect();
+        assert_eq!(names.iter().filter(|name| deliveries.take(SessionId(1), name).is_some()).count(), DELIVERIES);
+        while Arc::strong_count(&deliveries) > 1 {
+            tokio::task::yield_now().await;
+        }
     }
 }

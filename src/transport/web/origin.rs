@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 
 use super::WebSettings;
 use super::error::ErrorCode;
@@ -12,9 +12,12 @@ use super::error::ErrorCode;
 /// The name of our cookie. Browsers take one of this name only over TLS or on loopback, for this host alone.
 pub(super) const COOKIE: &str = "__Host-chatd";
 
-/// Whether a request that was sent to this name is for us.
-pub(super) fn check_host(headers: &HeaderMap, settings: &WebSettings) -> Result<(), ErrorCode> {
+/// Whether a request that was sent to this name is for us. Where the target names a host, too, both are the same.
+pub(super) fn check_host(headers: &HeaderMap, target: &Uri, settings: &WebSettings) -> Result<(), ErrorCode> {
     let host = host(headers).ok_or(ErrorCode::UnknownHost)?;
+    if target.authority().is_some_and(|named| !named.as_str().eq_ignore_ascii_case(&host)) {
+        return Err(ErrorCode::UnknownHost);
+    }
     let name = without_port(&host);
     let is_ours = settings.hosts.iter().any(|ours| without_port(ours) == name);
     if is_ours || is_local_or_address(name) { Ok(()) } else { Err(ErrorCode::UnknownHost) }
@@ -105,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_ours_is_not_answered() {
-        let check = |host: &str| check_host(&headers(&[("host", host)]), &settings());
+        let check = |host: &str| check_host(&headers(&[("host", host)]), &Uri::from_static("/"), &settings());
         for ours in [
             "chat.example.org",
             "CHAT.example.org:443",
@@ -125,9 +128,14 @@ mod tests {
         {
             assert_eq!(check(other), Err(ErrorCode::UnknownHost), "{other}");
         }
-        assert_eq!(check_host(&HeaderMap::new(), &settings()), Err(ErrorCode::UnknownHost));
+        let path = Uri::from_static("/");
+        assert_eq!(check_host(&HeaderMap::new(), &path, &settings()), Err(ErrorCode::UnknownHost));
         let two = headers(&[("host", "localhost"), ("host", "localhost")]);
-        assert_eq!(check_host(&two, &settings()), Err(ErrorCode::UnknownHost));
+        assert_eq!(check_host(&two, &path, &settings()), Err(ErrorCode::UnknownHost));
+        let named =
+            |target| check_host(&headers(&[("host", "localhost:8080")]), &Uri::from_static(target), &settings());
+        assert_eq!(named("http://LOCALHOST:8080/"), Ok(()));
+        assert_eq!(named("http://evil.example/"), Err(ErrorCode::UnknownHost));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::deadline::WritePatience;
 use super::error::{ErrorCode, WebError};
 use crate::charge::{Charge, Payer};
 use crate::model::FILE_PIECE;
+use crate::protocol::Refusal;
 use crate::transport::admission::LoginWatch;
 
 /// What a piece takes: itself, what has come of the next, and the copy that goes to the store.
@@ -30,6 +31,8 @@ pub(super) struct BodyPieces {
     since: Instant,
     /// What has come since then, in bytes.
     taken: usize,
+    /// How long it may be, in bytes.
+    most: u64,
     /// What has come and is in no piece yet.
     rest: Vec<u8>,
     /// How long it is said to be.
@@ -40,7 +43,12 @@ pub(super) struct BodyPieces {
 
 impl BodyPieces {
     /// The body of a request, whose peer is waited for as one that is written to.
-    pub(super) fn of(request: Request, payer: Payer, patience: WritePatience) -> Result<BodyPieces, WebError> {
+    pub(super) fn of(
+        request: Request,
+        payer: Payer,
+        patience: WritePatience,
+        most: u64,
+    ) -> Result<BodyPieces, WebError> {
         let connection = request.extensions().get::<Arc<HttpConnection>>().cloned().ok_or(ErrorCode::Unavailable)?;
         let mut charge = connection.replies.memory().lines.charge(payer);
         if !charge.set(HELD) {
@@ -54,6 +62,7 @@ impl BodyPieces {
             patience,
             since: Instant::now(),
             taken: 0,
+            most,
             rest: Vec::new(),
             length,
             is_held_back: request.headers().contains_key(header::EXPECT),
@@ -67,6 +76,9 @@ impl BodyPieces {
         self.connection.touch();
         while self.rest.len() < FILE_PIECE {
             match self.frame().await? {
+                Some(_) if self.taken as u64 > self.most => {
+                    return Err(Refusal::FileTooLarge { most: self.most }.into());
+                }
                 Some(frame) => self.rest.extend_from_slice(&frame),
                 None if self.rest.is_empty() => return Ok(None),
                 None => break,

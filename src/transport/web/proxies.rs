@@ -6,23 +6,37 @@ use axum::http::HeaderMap;
 
 use crate::model::AddressRange;
 
-/// The address that a request is counted for: the peer's, or where the peer is a proxy that is trusted, the last one
-/// before the trusted ones in `X-Forwarded-For`. What stands before it was written by whoever came to it.
-pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[AddressRange]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
-    let mut nearest = peer;
-    let lines = headers.get_all("x-forwarded-for").iter().rev();
-    let entries = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
-    for entry in entries {
-        if !is_trusted(nearest) {
-            break;
+/// What proxies add to a request.
+const PASSED_ON: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "forwarded", "via"];
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClientAddress {
+    /// What it is counted for: the peer, or where the peer is a proxy that is trusted, the last one before the trusted
+    /// ones in `X-Forwarded-For`. What stands before it was written by whoever came to it.
+    pub address: IpAddr,
+    /// It comes from this machine, and nothing says that a proxy passed it on.
+    pub is_here: bool,
+}
+
+impl ClientAddress {
+    pub(super) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[AddressRange]) -> ClientAddress {
+        let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
+        let is_passed_on = is_trusted(peer) || PASSED_ON.iter().any(|name| headers.contains_key(*name));
+        let mut address = peer;
+        let lines = headers.get_all("x-forwarded-for").iter().rev();
+        // Each entry by itself: a client can put any bytes before what a proxy adds to the same line.
+        for entry in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
+            if !is_trusted(address) {
+                break;
+            }
+            match std::str::from_utf8(entry).ok().and_then(|entry| address_in(entry.trim())) {
+                Some(nearer) => address = nearer,
+                None => break,
+            }
         }
-        match address_in(entry.trim()) {
-            Some(address) => nearest = address,
-            None => break,
-        }
+        ClientAddress { address, is_here: peer.is_loopback() && !is_passed_on }
     }
-    nearest
 }
 
 /// The address of an entry, which may have a port.
@@ -34,6 +48,8 @@ fn address_in(entry: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn range(text: &str) -> AddressRange {
@@ -65,7 +81,30 @@ mod tests {
             for line in forwarded {
                 headers.append("x-forwarded-for", line.parse().expect("it is a header"));
             }
-            assert_eq!(client_address(address(peer), &headers, &trusted), address(wanted), "{peer} {forwarded:?}");
+            let client = ClientAddress::of(address(peer), &headers, &trusted);
+            assert_eq!(client, ClientAddress { address: address(wanted), is_here: false }, "{peer} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_of_the_client_hide_no_address_that_a_proxy_adds() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", HeaderValue::from_bytes(b"\xff, 192.0.2.2").expect("it is a header"));
+        let client = ClientAddress::of(address("127.0.0.1"), &headers, &[range("127.0.0.1")]);
+        assert_eq!(client, ClientAddress { address: address("192.0.2.2"), is_here: false });
+    }
+
+    #[test]
+    fn only_what_no_proxy_passed_on_comes_from_this_machine() {
+        let is_here = |peer: &str, header: Option<&'static str>, trusted: &[AddressRange]| {
+            let headers = header.into_iter().map(|name| (name.parse().unwrap(), HeaderValue::from_static("\"")));
+            ClientAddress::of(address(peer), &headers.collect(), trusted).is_here
+        };
+        assert!(is_here("127.0.0.1", None, &[]) && is_here("::1", Some("accept"), &[]));
+        assert!(!is_here("192.0.2.1", None, &[]));
+        assert!(!is_here("127.0.0.1", None, &[range("127.0.0.1")]));
+        for name in PASSED_ON {
+            assert!(!is_here("127.0.0.1", Some(name), &[]), "{name}");
         }
     }
 }

@@ -77,33 +77,41 @@ impl Drop for StreamPermit {
     }
 }
 
+/// Who sends. What programs send with an account's tokens and hooks is counted by itself: whoever has got one of them
+/// leaves its person a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct WebSender {
+    pub user: UserId,
+    pub is_program: bool,
+}
+
 /// Files on their way in, counted.
 #[derive(Debug, Default)]
-pub(super) struct Uploads(Mutex<HashMap<UserId, usize>>);
+pub(super) struct Uploads(Mutex<HashMap<WebSender, usize>>);
 
 /// A file's place in the counts; given up when dropped.
 #[derive(Debug)]
 pub(super) struct UploadPermit {
     uploads: Arc<Uploads>,
-    user: UserId,
+    sender: WebSender,
 }
 
 impl Uploads {
     /// One more file, if there may be one.
-    pub(super) fn enter(self: &Arc<Uploads>, user: UserId) -> Result<UploadPermit, WebError> {
+    pub(super) fn enter(self: &Arc<Uploads>, sender: WebSender) -> Result<UploadPermit, WebError> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(user).or_default();
+        let count = counts.entry(sender).or_default();
         if *count >= USER_UPLOADS {
             return Err(ErrorCode::Throttled.because("too many files of yours are on their way, wait for one"));
         }
         *count += 1;
-        Ok(UploadPermit { uploads: self.clone(), user })
+        Ok(UploadPermit { uploads: self.clone(), sender })
     }
 }
 
 impl Drop for UploadPermit {
     fn drop(&mut self) {
-        subtract(&mut self.uploads.0.lock().unwrap_or_else(PoisonError::into_inner), self.user);
+        subtract(&mut self.uploads.0.lock().unwrap_or_else(PoisonError::into_inner), self.sender);
     }
 }
 
@@ -113,28 +121,28 @@ pub(super) struct SendRates(Mutex<SendTimes>);
 
 #[derive(Debug, Default)]
 struct SendTimes {
-    by_user: HashMap<UserId, Instant>,
+    by_sender: HashMap<WebSender, Instant>,
     /// With so many entries, those that are over are removed.
     prune_at: usize,
 }
 
 impl SendRates {
     /// Counts a send, unless there are too many.
-    pub(super) fn allow(&self, user: UserId) -> Result<(), WebError> {
-        self.allow_at(user, Instant::now())
+    pub(super) fn allow(&self, sender: WebSender) -> Result<(), WebError> {
+        self.allow_at(sender, Instant::now())
     }
 
-    fn allow_at(&self, user: UserId, now: Instant) -> Result<(), WebError> {
+    fn allow_at(&self, sender: WebSender, now: Instant) -> Result<(), WebError> {
         let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if times.by_user.len() >= times.prune_at {
-            times.by_user.retain(|_, over| *over > now);
-            times.prune_at = 1024.max(2 * times.by_user.len());
+        if times.by_sender.len() >= times.prune_at {
+            times.by_sender.retain(|_, over| *over > now);
+            times.prune_at = 1024.max(2 * times.by_sender.len());
         }
-        let over = times.by_user.get(&user).copied().unwrap_or(now).max(now) + SEND_EVERY;
+        let over = times.by_sender.get(&sender).copied().unwrap_or(now).max(now) + SEND_EVERY;
         if over > now + SEND_EVERY * SEND_BURST {
             return Err(ErrorCode::Throttled.because("too many messages at once, try again in a moment"));
         }
-        times.by_user.insert(user, over);
+        times.by_sender.insert(sender, over);
         Ok(())
     }
 }
@@ -142,6 +150,13 @@ impl SendRates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two people, and a program of the first.
+    const SENDERS: [WebSender; 3] = [
+        WebSender { user: UserId(1), is_program: false },
+        WebSender { user: UserId(2), is_program: false },
+        WebSender { user: UserId(1), is_program: true },
+    ];
 
     #[test]
     fn a_session_has_eight_streams_and_an_account_thirty_two() {
@@ -163,11 +178,13 @@ mod tests {
     #[test]
     fn four_files_of_an_account_are_on_their_way_at_once() {
         let uploads = Arc::new(Uploads::default());
-        let mut held: Vec<UploadPermit> = (0..4).map(|_| uploads.enter(UserId(1)).expect("there is room")).collect();
-        assert!(uploads.enter(UserId(1)).is_err(), "four are all");
-        assert!(uploads.enter(UserId(2)).is_ok(), "others have their own");
+        let [one, other, program] = SENDERS;
+        let mut held: Vec<UploadPermit> = (0..4).map(|_| uploads.enter(one).expect("there is room")).collect();
+        assert!(uploads.enter(one).is_err(), "four are all");
+        assert!(uploads.enter(other).is_ok(), "others have their own");
+        assert!(uploads.enter(program).is_ok(), "and so have programs");
         held.pop();
-        assert!(uploads.enter(UserId(1)).is_ok());
+        assert!(uploads.enter(one).is_ok());
         held.clear();
         assert!(uploads.0.lock().expect("nobody panics with it").is_empty());
     }
@@ -175,10 +192,12 @@ mod tests {
     #[test]
     fn thirty_sends_at_once_and_ten_a_second_after_that() {
         let (rates, begun) = (SendRates::default(), Instant::now());
-        let sent_at = |milliseconds| rates.allow_at(UserId(1), begun + Duration::from_millis(milliseconds)).is_ok();
+        let [one, other, program] = SENDERS;
+        let sent_at = |milliseconds| rates.allow_at(one, begun + Duration::from_millis(milliseconds)).is_ok();
         assert_eq!((0..40).filter(|_| sent_at(0)).count(), 30);
         assert!(!sent_at(99) && sent_at(100) && !sent_at(100) && sent_at(200));
-        assert!(rates.allow_at(UserId(2), begun).is_ok(), "others have their own");
+        assert!(rates.allow_at(other, begun).is_ok(), "others have their own");
+        assert!(rates.allow_at(program, begun).is_ok(), "and so have programs");
         assert_eq!((0..40).filter(|_| sent_at(60_000)).count(), 30);
     }
 }

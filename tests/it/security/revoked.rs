@@ -21,7 +21,8 @@ async fn a_request_whose_session_ended_while_it_waited_gets_nothing_and_does_not
     let users = add_users(&repository, 2).await;
     send(&repository, users[1], users[0], "secret").await;
     let service = service(repository.clone());
-    let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), reply_bytes: 1 << 20, is_encrypted: false };
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let peer = Peer { address, is_here: true, reply_bytes: 1 << 20, is_encrypted: false };
     let other = || LookupName::of("user1");
     let commands = [
         Command::Send(Send { recipient: other(), text: "too late".into() }),

@@ -145,7 +145,8 @@ fn connected_from(
     let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, host));
     let limits = ConnectionLimits { total: 9, per_address: 9, per_account: 9, unauthenticated: 9 };
     let slot = Connections::new(limits).enter(address).expect("there is room");
-    let (asker, stop) = (Peer { address, reply_bytes: 1, is_encrypted: false }, CancellationToken::new());
+    let (asker, stop) =
+        (Peer { address, is_here: true, reply_bytes: 1, is_encrypted: false }, CancellationToken::new());
     let pipe = Pipe(server, passed.clone());
     tokio::spawn(connection::run(pipe, dialect, asker, slot, service, settings.clone(), stop));
     peer

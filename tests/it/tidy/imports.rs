@@ -33,7 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transport::confirmation", &["service"]),
     ("transport::line::framer", &[]),
     ("transport::line", &["charge", "transport", "model", "protocol", "service"]),
-    ("transport::web", &["charge", "transport", "model", "protocol", "service"]),
+    ("transport::web", &["charge", "fair", "transport", "model", "protocol", "service"]),
     ("transport", &[]),
     ("server", &["transport", "service", "protocol", "ops::metrics"]),
     ("client", &["protocol", "model", "transport::stream"]),

@@ -186,6 +186,21 @@ fn nothing_that_is_in_a_file_is_run_or_breaks_out_of_its_name() {
     );
 }
 
+/// Sends 310,000 bytes and does not say before how many they are.
+fn post_without_length(page: &Page, path: &str, token: &str) -> Answer {
+    let headers = format!("{}Transfer-Encoding: chunked\r\nConnection: close\r\nHost: localhost\r\n", cookie(token));
+    let mut stream = TcpStream::connect(page.address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+    write!(stream, "POST {path} HTTP/1.1\r\n{headers}\r\n").expect("it is taken");
+    for _ in 0..31 {
+        if write!(stream, "2710\r\n{}\r\n", "x".repeat(10_000)).is_err() {
+            break;
+        }
+    }
+    let _ = stream.write_all(b"0\r\n\r\n");
+    Answer::read(&mut stream)
+}
+
 #[test]
 fn what_is_too_large_or_goes_nowhere_is_refused_and_leaves_nothing() {
     let page = Page::new("[limits]\nfile_bytes = 300000\nstored_bytes = 400000");
@@ -194,18 +209,7 @@ fn what_is_too_large_or_goes_nowhere_is_refused_and_leaves_nothing() {
     let large = post(&page, &to("henderson"), &messi, &[7; 300_001]);
     assert_eq!(large.code(), (413, "too_large".into()));
     assert_eq!(large.json()["message"], "a file may have 300000 bytes at the most");
-    // One that does not say how long it is.
-    let headers = format!("{}Transfer-Encoding: chunked\r\nConnection: close\r\nHost: localhost\r\n", cookie(&messi));
-    let mut stream = TcpStream::connect(page.address).expect("it listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
-    write!(stream, "POST {} HTTP/1.1\r\n{headers}\r\n", to("henderson")).expect("it is taken");
-    for _ in 0..31 {
-        if write!(stream, "2710\r\n{}\r\n", "x".repeat(10_000)).is_err() {
-            break;
-        }
-    }
-    let _ = stream.write_all(b"0\r\n\r\n");
-    assert_eq!(Answer::read(&mut stream).code(), (413, "too_large".into()));
+    assert_eq!(post_without_length(&page, &to("henderson"), &messi).code(), (413, "too_large".into()));
     // The answer comes also where the whole body is on its way before anything is known.
     assert_eq!(post(&page, &to("nobody"), &messi, &[7; 300_000]).code(), (404, "unknown_user".into()));
     assert_eq!(post(&page, &to("henderson"), &messi, &[7; 300_000]).status, 201);
@@ -216,6 +220,11 @@ fn what_is_too_large_or_goes_nowhere_is_refused_and_leaves_nothing() {
     until("its first piece is not stored", || stored(&page).0 == 2);
     drop(half);
     until("what came of it stays", || stored(&page) == (1, 2));
+    // Under a key that was used nothing is stored, and no more is read.
+    let again = format!("{}&key=k", to("henderson"));
+    assert_eq!(post(&page, &again, &messi, b"x").status, 201);
+    assert_eq!(post(&page, &again, &messi, b"x").status, 200);
+    assert_eq!(post_without_length(&page, &again, &messi).code(), (413, "too_large".into()));
     // Nothing at all is a file, too.
     assert_eq!(get(&page, &messi, send(&page, &messi, "henderson", "kosong", b""), "").body, b"");
 }

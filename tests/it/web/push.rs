@@ -1,5 +1,6 @@
 //! Browsers that are told with the page closed: who is, of what, and who is not asked whatever a browser says.
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -105,6 +106,33 @@ fn what_comes_right_after_a_start_rings() {
     subscribe(&page, &henderson, &service, "henderson");
     page.server.kill();
     let page = Page::start(page.folder);
+    said(&page, &messi, "halo");
+    told(&service, "henderson", 1);
+}
+
+/// Somebody has ten browsers at a service that takes connections and never answers, and is written to in many groups.
+#[test]
+fn a_service_that_never_answers_holds_up_no_other_account() {
+    let (service, silent) = (PushService::start(), TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+    let address = silent.local_addr().expect("it is bound");
+    let page = Page::new(&format!("[web]\npush_hosts = [\"http://{}\", \"http://{address}\"]", service.address));
+    let (messi, lineker, henderson) = (page.login("messi"), page.login("lineker"), page.login("henderson"));
+    for number in 0..10 {
+        let answer = page.ask("POST /api/v1/push", &lineker, &subscription(&format!("http://{address}/{number}")));
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+    for number in 0..12 {
+        let made = page.ask("POST /api/v1/groups", &messi, &json!({ "name": format!("team{number}") }));
+        assert_eq!(made.status, 201, "{}", made.text());
+        let members = format!("POST /api/v1/groups/team{number}/members");
+        assert_eq!(page.ask(&members, &messi, &json!({ "name": "lineker" })).status, 204);
+        let sent =
+            page.ask(&format!("POST /api/v1/conversations/team{number}/messages"), &messi, &json!({ "text": "halo" }));
+        assert_eq!(sent.status, 201, "{}", sent.text());
+    }
+    // All turns that one account may have are taken.
+    silent.accept().expect("somebody comes");
+    subscribe(&page, &henderson, &service, "henderson");
     said(&page, &messi, "halo");
     told(&service, "henderson", 1);
 }

@@ -174,6 +174,19 @@ fn behind_a_trusted_proxy_each_client_has_its_own_attempts_and_cannot_invent_mor
 }
 
 #[test]
+fn whom_a_proxy_passes_on_is_not_on_this_machine() {
+    let page = Page::new("[protocol]\nregister = \"loopback\"");
+    let register = |headers: &str, name: &str| {
+        let wanted = json!({ "invite": "", "name": name, "password": "rahasia" }).to_string();
+        page.raw("POST /api/v1/register", &format!("Content-Type: application/json\r\n{headers}"), &wanted).status
+    };
+    for passed_on in ["X-Forwarded-For: 192.0.2.2\r\n", "Via: 1.1 proxy\r\n", "Forwarded: for=192.0.2.2\r\n"] {
+        assert_eq!(register(passed_on, "eve"), 403, "{passed_on}");
+    }
+    assert_eq!(register("", "eve"), 200);
+}
+
+#[test]
 fn a_refused_login_says_how_long_to_wait_and_not_which_part_was_wrong() {
     let page = Page::new("[throttle]\naddress_per_minute = 2\naddress_per_hour = 2");
     let login = |name: &str| page.ask("POST /api/v1/login", "", &json!({ "name": name, "password": "wrong" }));
@@ -193,6 +206,13 @@ fn heads_and_bodies_have_ends() {
     let password = "x".repeat(70_000);
     let long = page.ask("POST /api/v1/login", "", &json!({ "name": "messi", "password": password }));
     assert_eq!(long.code(), (413, "too_large".to_owned()));
+    let token = page.login("messi");
+    for (more, status) in [(0, 200), (1, 413)] {
+        let json = json!({ "display_name": "Leo" }).to_string();
+        let body = format!("{json}{}", " ".repeat((64 << 10) + more - json.len()));
+        let headers = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+        assert_eq!(page.raw("POST /api/v1/me", &headers, &body).status, status, "{} bytes", body.len());
+    }
     for broken in
         ["", "{", "[]", "{\"name\": 1, \"password\": \"x\"}", "{\"name\": \"x\", \"password\": \"y\", \"z\": 1}"]
     {

@@ -300,6 +300,9 @@ fn a_hook_can_do_nothing_else_and_its_secret_is_nowhere() {
     assert_eq!(post(&page, &path, "text/plain", &long).code(), (413, "too_large".to_owned()));
     let throttled = (0..200).map(|_| post(&page, &path, "text/plain", "x")).find(|answer| answer.status != 200);
     assert_eq!(throttled.expect("it is held up").code(), (429, "throttled".to_owned()));
+    // What a hook takes is not its owner's share.
+    let own = page.browse("POST /api/v1/conversations/henderson/messages", &login, &json!({ "text": "own" }));
+    assert_eq!(own.status, 201, "{}", own.text());
     // One to a recipient who is gone says so.
     page.folder.done(&["user", "remove", "henderson"], "");
     let gone = loop {

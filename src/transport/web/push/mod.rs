@@ -9,14 +9,14 @@ mod service;
 mod vapid;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Notify, OnceCell, Semaphore};
+use tokio::sync::{Notify, OnceCell};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -27,6 +27,7 @@ use self::service::PushAddress;
 use self::vapid::PushKey;
 use super::WebState;
 use super::spelling::Files;
+use crate::fair::Turns;
 use crate::model::{MessageId, Timestamp, UserId, Username, visible};
 use crate::protocol::ConversationEntry;
 use crate::service::PushSubscription;
@@ -56,7 +57,9 @@ const TOPIC: HeaderName = HeaderName::from_static("topic");
 pub(super) struct Pushes {
     key: OnceCell<PushKey>,
     authorities: Authorities,
-    at_once: Semaphore,
+    /// Requests to push services: accounts take turns.
+    turns: Arc<Turns<UserId>>,
+    pending: Mutex<PendingPushes>,
     /// Accounts that a browser wants to be told for since the start, and who waits for one.
     new_users: Mutex<Vec<Watched>>,
     more_users: Notify,
@@ -67,7 +70,8 @@ impl Default for Pushes {
         Pushes {
             key: OnceCell::new(),
             authorities: Authorities::default(),
-            at_once: Semaphore::new(AT_ONCE),
+            turns: Turns::new(AT_ONCE),
+            pending: Mutex::default(),
             new_users: Mutex::default(),
             more_users: Notify::new(),
         }
@@ -85,7 +89,42 @@ impl Pushes {
         self.new_users.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
         self.more_users.notify_one();
     }
+
+    /// Has a browser told; gives whether a task is wanted for that. One that waits takes the newer text.
+    fn put(&self, browser: &PushBrowser, text: String) -> bool {
+        self.pending().insert(browser.clone(), Some(text)).is_none()
+    }
+
+    /// What a browser is to be told now.
+    fn take(&self, browser: &PushBrowser) -> Option<String> {
+        self.pending().get_mut(browser)?.take()
+    }
+
+    /// The same, or the end of the task for this browser.
+    fn take_or_end(&self, browser: &PushBrowser) -> Option<String> {
+        let mut pending = self.pending();
+        let text = pending.get_mut(browser)?.take();
+        if text.is_none() {
+            pending.remove(browser);
+        }
+        text
+    }
+
+    fn pending(&self) -> MutexGuard<'_, PendingPushes> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+/// Which browser is told of which conversation: the address of its subscription and the topic. A later text of one
+/// topic takes the place of an earlier one that is on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PushBrowser {
+    address: String,
+    topic: String,
+}
+
+/// What browsers are to be told, each by one task; `None` while that is being told.
+type PendingPushes = HashMap<PushBrowser, Option<String>>;
 
 impl WebState {
     /// The key that signs, made when it is first asked for.
@@ -179,27 +218,25 @@ async fn look(state: &Arc<WebState>, user: UserId, rung: &mut Rung) -> Option<cr
         let files = state.service.sent_files_of(user, ring.iter().map(|entry| &entry.newest)).await.ok()?;
         for subscription in state.service.push_subscriptions(user).await.ok()? {
             if !state.streams.has(subscription.session) {
-                ring.iter().for_each(|entry| {
-                    drop(tokio::spawn(tell(
-                        state.clone(),
-                        user,
-                        subscription.clone(),
-                        told(entry, &files, subscription.with_text),
-                    )))
-                });
+                for entry in &ring {
+                    let browser = PushBrowser { address: subscription.address.clone(), topic: topic(entry) };
+                    if state.pushes.put(&browser, told(entry, &files, subscription.with_text)) {
+                        drop(tokio::spawn(tell(state.clone(), user, subscription.clone(), browser)));
+                    }
+                }
             }
         }
     }
     Some(following)
 }
 
-/// What a browser is told: the body, and under which topic, so that a later one takes its place while it is on its way.
-struct PushText {
-    topic: String,
-    text: String,
+fn topic(entry: &ConversationEntry) -> String {
+    let digest = Sha256::digest(entry.with.username.as_str().as_bytes());
+    Base64UrlUnpadded::encode_string(&digest[..24])
 }
 
-fn told(entry: &ConversationEntry, files: &Files, with_text: bool) -> PushText {
+/// What a browser is told.
+fn told(entry: &ConversationEntry, files: &Files, with_text: bool) -> String {
     let name = entry.with.username.as_str();
     let mut body = json!({ "conversation": name, "title": visible(&entry.with.display_name), "unread": entry.unread });
     if with_text {
@@ -211,24 +248,39 @@ fn told(entry: &ConversationEntry, files: &Files, with_text: bool) -> PushText {
         let text = if from.username == entry.with.username { short } else { format!("{}: {short}", from.display_name) };
         body["text"] = text.into();
     }
-    let digest = Sha256::digest(name.as_bytes());
-    PushText { topic: Base64UrlUnpadded::encode_string(&digest[..24]), text: body.to_string() }
+    body.to_string()
+}
+
+/// Tells one browser of one conversation, until there is nothing more to tell.
+async fn tell(state: Arc<WebState>, user: UserId, subscription: PushSubscription, browser: PushBrowser) {
+    while let Some(text) = state.pushes.take_or_end(&browser) {
+        tell_text(&state, user, &subscription, &browser, text).await;
+    }
 }
 
 /// Tells one browser, and tries again where its service does not take it now.
-async fn tell(state: Arc<WebState>, user: UserId, subscription: PushSubscription, push: PushText) {
+async fn tell_text(
+    state: &WebState,
+    user: UserId,
+    subscription: &PushSubscription,
+    browser: &PushBrowser,
+    mut text: String,
+) {
     let settings = state.settings();
     let Some(to) = PushAddress::parse(&subscription.address, &settings.push_hosts) else {
-        return forget(&state, user, subscription, "its push service is none that is asked").await;
+        return forget(state, user, subscription, "its push service is none that is asked").await;
     };
     let contact =
         settings.hosts.first().map_or_else(|| "https://localhost".to_owned(), |host| format!("https://{host}"));
     for number in 1..=TRIES {
-        let taken = attempt(&state, &to, &subscription, &push, &contact).await;
+        let turn = state.pushes.turns.take(user).await;
+        text = state.pushes.take(browser).unwrap_or(text);
+        let taken = attempt(state, &to, subscription, &browser.topic, &text, &contact).await;
+        drop(turn);
         let after = match taken {
             Ok((status, _)) if status.is_success() => return debug!(service = to.origin(), "a browser was told"),
             Ok((StatusCode::NOT_FOUND | StatusCode::GONE, _)) => {
-                return forget(&state, user, subscription, "its push service does not know it any more").await;
+                return forget(state, user, subscription, "its push service does not know it any more").await;
             }
             Ok((status, after)) if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
                 debug!(service = to.origin(), %status, number, "a push service does not take it now");
@@ -251,27 +303,27 @@ async fn attempt(
     state: &WebState,
     to: &PushAddress,
     subscription: &PushSubscription,
-    push: &PushText,
+    topic: &str,
+    text: &str,
     contact: &str,
 ) -> Result<post::PostAnswer, PostFailure> {
-    let _turn = state.pushes.at_once.acquire().await;
     let unusable = || PostFailure::Io(std::io::Error::other("there is no key that signs"));
     let key = state.push_key().await.ok_or_else(unusable)?;
     let signed = key.authorization(&to.origin(), contact, SystemTime::now()).ok_or_else(unusable)?;
-    let body = seal::seal(push.text.as_bytes(), &subscription.key, &subscription.secret).map_err(|_| unusable())?;
+    let body = seal::seal(text.as_bytes(), &subscription.key, &subscription.secret).map_err(|_| unusable())?;
     let mut headers = HeaderMap::new();
     headers.insert(TTL, HeaderValue::from_static(KEPT));
     headers.insert(URGENCY, HeaderValue::from_static("high"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("aes128gcm"));
-    for (name, text) in [(TOPIC, &push.topic), (header::AUTHORIZATION, &signed)] {
+    for (name, text) in [(TOPIC, topic), (header::AUTHORIZATION, &signed)] {
         headers.insert(name, HeaderValue::from_str(text).map_err(axum::http::Error::from)?);
     }
     state.pushes.authorities.post(to, headers, body).await
 }
 
-async fn forget(state: &WebState, user: UserId, subscription: PushSubscription, why: &'static str) {
+async fn forget(state: &WebState, user: UserId, subscription: &PushSubscription, why: &'static str) {
     debug!(%user, why, "a browser is forgotten");
     // Where the store does not answer, the next push finds the same.
-    let _ = state.service.remove_push_subscription(user, subscription.address).await;
+    let _ = state.service.remove_push_subscription(user, subscription.address.clone()).await;
 }
