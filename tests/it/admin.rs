@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -322,4 +323,29 @@ fn config_check_by_root_asks_as_the_owner_of_the_databases_directory() {
     fs::set_permissions(folder.database(), fs::Permissions::from_mode(0o600)).expect("it is ours");
     let found = check(&folder, &["--config", &named]);
     assert!(found.len() == 1 && found[0].contains("it belongs to root") && found[0].contains("chown"), "{found:?}");
+}
+
+#[test]
+fn root_verifies_and_copies_what_another_user_serves_from_a_snapshot() {
+    if !Uid::effective().is_root() {
+        println!("SKIPPED: only root can start a server as another user");
+        return;
+    }
+    let folder = Folder::new("");
+    folder.add_three();
+    let nobody = 65534;
+    let files = fs::read_dir(folder.path()).expect("it is there").flatten().map(|file| file.path());
+    for path in files.filter(|path| *path != folder.settings()).chain([folder.path().to_owned()]) {
+        std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).expect("root may");
+    }
+    let mut serve = folder.command(&["serve"]);
+    serve.uid(nobody).gid(nobody);
+    let server = Server::start_with(&folder, serve);
+    let named = folder.settings().to_str().expect("it is UTF-8").to_owned();
+    for arguments in [&["db", "verify"][..], &["db", "backup", "copy"]] {
+        let output = folder.run(&[arguments, &["--config", &named]].concat(), "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("is read"), "{arguments:?}: {said}");
+    }
+    assert_eq!(server.stop(), Some(0));
 }
