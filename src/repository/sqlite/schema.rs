@@ -29,7 +29,9 @@ pub(crate) fn known_version() -> i64 {
 
 /// Options for any connection to this database.
 pub(super) fn connect_options(database: &Path, options: &StoreOptions) -> SqliteConnectOptions {
-    SqliteConnectOptions::new().filename(database).busy_timeout(options.busy_timeout)
+    // A migration of many messages is slow, and its text tells an administrator nothing.
+    let connect = SqliteConnectOptions::new().filename(database).busy_timeout(options.busy_timeout);
+    connect.disable_statement_logging()
 }
 
 /// The schema of a database; `None` when there is none yet. Refuses what is not ours or is too new, and writes nothing.
