@@ -107,11 +107,15 @@ mod tests {
         let turns = turns();
         let order: Arc<Mutex<Vec<usize>>> = Arc::default();
         let payer = |number: usize| Payer::at(Ipv4Addr::new(192, 0, 2, u8::from(number == MANY)).into());
-        let work = (0..=MANY).map(|number| {
-            let work = in_turns(two_steps(number, order.clone()), &turns, payer(number));
-            async { work.await.expect("no thread panics") }
-        });
-        futures_all(work.collect()).await;
+        // Nothing begins before all of them wait.
+        let mut held = Some(turns.take(payer(MANY)).await);
+        let mut work: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
+        for number in 0..=MANY {
+            let steps = in_turns(two_steps(number, order.clone()), &turns, payer(number));
+            work.push(Box::pin(async { steps.await.expect("no thread panics") }));
+        }
+        work.push(Box::pin(async { drop(held.take()) }));
+        futures_all(work).await;
         let order = order.lock().expect("nobody panics");
         let before = order.iter().take_while(|number| **number < MANY).count();
         assert!(before <= 4, "{before} of {MANY} came first: {order:?}");

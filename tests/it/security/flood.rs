@@ -1,5 +1,5 @@
-//! How many lines of the log a client can cause: few, whatever it asks for and whatever the disk is like. The words that
-//! it can ask with are read from the source, so that none is left out.
+//! How many lines of the log a client can cause: few, whatever it asks for and whatever the disk is like. The words
+//! that it can ask with are read from the source, so that none is left out.
 
 use std::collections::BTreeSet;
 use std::fs::File;
