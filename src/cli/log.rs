@@ -51,7 +51,8 @@ pub(super) fn start(settings: &LogConfig) -> anyhow::Result<(LogLevel, LogWriter
 
 /// Logs for an administrator's command: only what is wrong.
 pub(super) fn start_quietly() {
-    let lines = fmt().with_env_filter(EnvFilter::new("warn")).with_writer(io::stderr);
+    // A migration of many messages is slow, and its SQL tells nobody anything.
+    let lines = fmt().with_env_filter(EnvFilter::new("warn,sqlx::query=error")).with_writer(io::stderr);
     // Its own complaint that a line cannot be written would be a panic.
     lines.without_time().with_target(false).with_ansi(false).log_internal_errors(false).init();
 }

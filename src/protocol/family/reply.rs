@@ -20,7 +20,7 @@ pub enum FamilyReply {
     File {
         /// What it is called.
         name: String,
-        /// Its bytes, as the sender wrote them; empty where they are fetched by themselves.
+        /// Its bytes, as the sender wrote them.
         data: Arc<str>,
     },
     /// The names of files, by sender.

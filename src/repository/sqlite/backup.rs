@@ -61,7 +61,7 @@ impl<'a> Backup<'a> {
         let (database, path) = (self.database, &self.unfinished.path);
         let from = snapshot.map_or(database, Snapshot::path);
         let connect = schema::connect_options(from, self.options).read_only(true).immutable(snapshot.is_some());
-        let mut connection = connect.connect().await.map_err(|e| failed(database, e))?;
+        let mut connection = connect.disable_statement_logging().connect().await.map_err(|e| failed(database, e))?;
         let name = path.to_str().ok_or_else(|| failed(path, "the name is not UTF-8"))?;
         // SQLite writes into a file that is there only if it is empty. It makes none, because its thread may come to
         // this after an interrupted copy was removed.

@@ -29,9 +29,7 @@ pub(crate) fn known_version() -> i64 {
 
 /// Options for any connection to this database.
 pub(super) fn connect_options(database: &Path, options: &StoreOptions) -> SqliteConnectOptions {
-    // A migration of many messages is slow, and its text tells an administrator nothing.
-    let connect = SqliteConnectOptions::new().filename(database).busy_timeout(options.busy_timeout);
-    connect.disable_statement_logging()
+    SqliteConnectOptions::new().filename(database).busy_timeout(options.busy_timeout)
 }
 
 /// The schema of a database; `None` when there is none yet. Refuses what is not ours or is too new, and writes nothing.

@@ -187,7 +187,7 @@ async fn read(database: &Path, file: &Path, options: &StoreOptions) -> Result<Da
 /// If nobody has the file open, it is read without the files that SQLite would make beside it.
 fn open(database: &Path, options: &StoreOptions) -> SqliteConnectOptions {
     let at_rest = !companion_path(database, "-wal").exists();
-    schema::connect_options(database, options).read_only(true).immutable(at_rest)
+    schema::connect_options(database, options).read_only(true).immutable(at_rest).disable_statement_logging()
 }
 
 async fn inspect(db: &mut WalConnection, version: i64) -> Result<Result<DatabaseFindings, Vec<String>>, Failure> {
