@@ -240,7 +240,7 @@ impl Bench<'_> {
         }
         if let Some(accounts) = options.directory {
             let chatd = chatd.copy(&self.directory.join("directory"))?;
-            let measured = directory::measure(&chatd, accounts, &requests, self.interrupt)?;
+            let measured = directory::measure(&chatd, accounts, &requests, &mail, self.interrupt)?;
             table::print_directory(&measured);
             goals.extend(goals::of_directory(&measured));
         }

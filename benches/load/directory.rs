@@ -10,6 +10,7 @@ use crate::wire::Requests;
 use anyhow::{Context, Result, anyhow};
 use rusqlite::Connection;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,10 +33,24 @@ pub struct Directory {
     pub add_alone_ms: f64,
     /// The slowest send with nothing beside it, and with the admin commands.
     pub slowest_ms: [f64; 2],
+    /// The 99th of a hundred sends while somebody else asks again and again who is logged in, and while somebody else
+    /// reads a full inbox.
+    pub show_p99_ms: f64,
+    pub inbox_p99_ms: f64,
 }
 
-/// Measures a chatd, which must not be running, with so many accounts and sessions more than it has.
-pub fn measure(chatd: &Chatd, accounts: usize, requests: &Requests, interrupt: &Interrupt) -> Result<Directory> {
+/// Messages in a full inbox.
+const FULL: usize = 90_000;
+
+/// Measures a chatd, which must not be running, with so many accounts and sessions more than it has. `mail` is what the
+/// reader is sent.
+pub fn measure(
+    chatd: &Chatd,
+    accounts: usize,
+    requests: &Requests,
+    mail: &Requests,
+    interrupt: &Interrupt,
+) -> Result<Directory> {
     eprintln!("filling a database with {accounts} accounts and sessions");
     fill(chatd, accounts)?;
     let add_alone_ms = added(chatd, "alone", interrupt)?;
@@ -45,7 +60,7 @@ pub fn measure(chatd: &Chatd, accounts: usize, requests: &Requests, interrupt: &
     let resident_mb = resident_bytes(&server)? as f64 / 1e6;
     let add_ms = added(chatd, "beside", interrupt)?;
 
-    let quiet = slowest(server.address, requests, interrupt)?;
+    let quiet = slowest(&sends(server.address, requests, interrupt)?);
     let commands = || {
         (0..COMMANDS).try_for_each(|number| {
             thread::sleep(MEASURED / (COMMANDS as u32 + 2));
@@ -54,12 +69,43 @@ pub fn measure(chatd: &Chatd, accounts: usize, requests: &Requests, interrupt: &
     };
     let beside = thread::scope(|scope| {
         let commands = scope.spawn(commands);
-        let slowest = slowest(server.address, requests, interrupt);
+        let sends = sends(server.address, requests, interrupt);
         commands.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))?;
-        slowest
+        Ok::<f64, anyhow::Error>(slowest(&sends?))
     })?;
+    let token = &chatd.tokens.reader;
+    let show = format!("show {token}\r\n");
+    let show_p99_ms = p99_beside(server.address, requests, interrupt, |talk| talk.ask(&show).map(drop))?;
+    Talk::to(server.address)?.post(mail, 0, FULL)?;
+    let inbox_p99_ms = p99_beside(server.address, requests, interrupt, |talk| talk.inbox(token).map(drop))?;
     server.stop(interrupt)?;
-    Ok(Directory { accounts, start_ms, resident_mb, add_ms, add_alone_ms, slowest_ms: [quiet, beside] })
+    let slowest_ms = [quiet, beside];
+    Ok(Directory { accounts, start_ms, resident_mb, add_ms, add_alone_ms, slowest_ms, show_p99_ms, inbox_p99_ms })
+}
+
+/// The 99th of a hundred sends, in milliseconds, while somebody else asks for something again and again.
+fn p99_beside(
+    address: SocketAddr,
+    requests: &Requests,
+    interrupt: &Interrupt,
+    ask: impl Fn(&mut Talk) -> Result<()> + Sync,
+) -> Result<f64> {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut talk = Talk::to(address)?;
+            while !is_over.load(Ordering::Relaxed) {
+                ask(&mut talk)?;
+            }
+            Ok::<(), anyhow::Error>(())
+        });
+        let sends = sends(address, requests, interrupt);
+        is_over.store(true, Ordering::Relaxed);
+        asking.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))?;
+        let mut sends = sends?;
+        sends.sort_unstable_by(f64::total_cmp);
+        sends.get(sends.len() * 99 / 100).copied().context("there were some")
+    })
 }
 
 fn name(number: usize) -> String {
@@ -105,18 +151,22 @@ fn added(chatd: &Chatd, name: &str, interrupt: &Interrupt) -> Result<f64> {
     median(times).context("there were some")
 }
 
-/// The slowest of the sends of one connection that waits for each reply, in milliseconds.
-fn slowest(address: SocketAddr, requests: &Requests, interrupt: &Interrupt) -> Result<f64> {
+fn slowest(sends: &[f64]) -> f64 {
+    sends.iter().copied().fold(0.0, f64::max)
+}
+
+/// How long each of the sends of one connection took that waits for each reply, in milliseconds.
+fn sends(address: SocketAddr, requests: &Requests, interrupt: &Interrupt) -> Result<Vec<f64>> {
     let mut talk = Talk::to(address)?;
-    let (begun, mut slowest, mut next) = (Instant::now(), 0.0, 0);
+    let (begun, mut times, mut next) = (Instant::now(), Vec::new(), 0);
     while begun.elapsed() < MEASURED {
         interrupt.check()?;
         let sent = Instant::now();
         talk.post(requests, next, 1)?;
-        slowest = f64::max(slowest, milliseconds(sent));
+        times.push(milliseconds(sent));
         next = (next + 1) % requests.count();
     }
-    Ok(slowest)
+    Ok(times)
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -86,6 +86,8 @@ pub fn of_directory(directory: &Directory) -> Vec<Goal> {
         goal("ms for `user add`, many accounts", 50.0, directory.add_ms),
         goal("ms for `user add` without a server", 50.0, directory.add_alone_ms),
         goal("slowest send, with admin commands to without", 2.0, beside / quiet),
+        goal("ms, p99 of sends beside `show`, many accounts", 10.0, directory.show_p99_ms),
+        goal("ms, p99 of sends beside a full inbox", 10.0, directory.inbox_p99_ms),
     ]
 }
 

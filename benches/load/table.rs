@@ -123,6 +123,8 @@ pub fn print_directory(directory: &Directory) {
         ("`user add` without a server, median", directory.add_alone_ms, "ms"),
         ("slowest send", quiet, "ms"),
         ("slowest send with 20 admin commands beside it", beside, "ms"),
+        ("p99 of sends while somebody asks `show`", directory.show_p99_ms, "ms"),
+        ("p99 of sends while somebody reads a full inbox", directory.inbox_p99_ms, "ms"),
     ] {
         println!("{what:<50} {:>10} {unit}", show(Some(figure), 1));
     }

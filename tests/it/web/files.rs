@@ -265,6 +265,9 @@ fn a_damaged_file_is_not_handed_out() {
     assert_eq!(server.stop(), Some(0));
     tamper(&folder.database(), "UPDATE file_piece SET data = zeroblob(length(data)) WHERE place = 2");
     let page = Page::start(folder);
+    // Who asks for the inbox is told its name, and nobody reads it for that.
+    let inbox = page.browse("GET /api/v1/inbox", &messi, &Value::Null).json();
+    assert_eq!(inbox["messages"][0]["file"], json!({ "id": file, "name": "a" }));
     assert_eq!(get(&page, &messi, file, "").code(), (404, "not_found".into()));
     assert!(page.server.log().contains("a file is damaged"), "the log says so");
 }
