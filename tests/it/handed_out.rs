@@ -14,7 +14,7 @@ use crate::nodes::{Alone, run_with};
 use crate::repository::{ALL, OPTIONS, add_users, send, texts};
 use crate::support::PATIENCE;
 
-const HOLDS_HANDS: &str = "BEGIN; SELECT 1 FROM hand FOR UPDATE; SELECT pg_sleep(2); COMMIT";
+const HOLDS_HANDS: &str = "BEGIN; SELECT 1 FROM hand FOR UPDATE; SELECT pg_sleep(5); COMMIT";
 const SLEEPS: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
 const WAITS: &str =
@@ -79,7 +79,7 @@ impl Node {
         }
     }
 
-    /// Holds what each hand-out needs for two seconds.
+    /// Holds what each hand-out needs for five seconds.
     async fn hold(&self) -> JoinHandle<String> {
         let (cluster, url) = (self.cluster, self.url.clone());
         let held = thread::spawn(move || cluster.sql_at(&url, HOLDS_HANDS));
@@ -153,7 +153,7 @@ fn what_cannot_be_confirmed_for_a_while_is_confirmed_later_and_what_cannot_at_al
     let Some(cluster) = Cluster::get() else { return };
     run_with(async {
         let url = cluster.database();
-        let node = Arc::new(Node::start(cluster, &url, &url, Duration::from_secs(3)).await);
+        let node = Arc::new(Node::start(cluster, &url, &url, Duration::from_secs(10)).await);
         node.send("text").await;
         let mail = node.inbox().await;
         node.sql(REFUSE_RECEIPTS);
