@@ -121,8 +121,14 @@ async fn a_server_gives_back_slowly_what_it_is_not_likely_to_use_again() {
     assert!(room.can_be_given && room.given_bytes == 0 && room.free_bytes > 20 << 20, "{room:?}");
     let room = repository.give_back(Pace::Slow).await.expect("the store works");
     assert!(room.given_bytes > 3 << 20 && room.free_bytes <= 16 << 20 && room.free_bytes > 15 << 20, "{room:?}");
-    let room = repository.give_back(Pace::Steady).await.expect("the store works");
-    assert_eq!(room.free_bytes, 0);
+    // On a slow machine the turn of one command ends before all is given.
+    loop {
+        let room = repository.give_back(Pace::Steady).await.expect("the store works");
+        if room.free_bytes == 0 {
+            break;
+        }
+        assert!(room.given_bytes > 0, "{room:?}");
+    }
 }
 
 #[tokio::test]
