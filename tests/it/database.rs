@@ -266,28 +266,28 @@ fn damage_is_named() {
     folder.done(&["db", "verify"], "");
 }
 
-/// What contradicts itself, and what is said of it; on a database with mail, a group and a file.
+/// What contradicts itself, and what is said of it, with how often; on a database with mail, a group and a file.
 const CONTRADICTIONS: [(&str, &str); 17] = [
-    ("DELETE FROM mail", "messages are missing in the index"),
-    ("UPDATE mail SET messages = '[[1,1000,4]]'", "entries of the index are in the wrong run"),
-    ("DELETE FROM sent", "messages are missing in the index of what was sent"),
-    ("DELETE FROM conversation", "messages are missing in the index of conversations"),
-    ("DELETE FROM conversation WHERE low = high", "messages are missing in the index of what was written to groups"),
+    ("DELETE FROM mail", "4 messages are missing in the index"),
+    ("UPDATE mail SET messages = '[[1,1000,4]]'", "2 entries of the index are in the wrong run"),
+    ("DELETE FROM sent", "4 messages are missing in the index of what was sent"),
+    ("DELETE FROM conversation", "4 messages are missing in the index of conversations"),
+    ("DELETE FROM conversation WHERE low = high", "1 messages are missing in the index of what was written to groups"),
     (
         "UPDATE membership SET read_to = since - 1",
-        "members are in a group twice at once, or have read what they cannot have got",
+        "2 members are in a group twice at once, or have read what they cannot have got",
     ),
-    ("UPDATE membership SET grp = 1", "members are in a group twice at once, or have read what they cannot have got"),
-    ("DELETE FROM pair", "parts of conversations are not found from the latest on"),
-    ("INSERT INTO receipt VALUES (99, 0)", "receipts are of no message"),
-    ("UPDATE mailbox SET messages = 9", "mailboxes count other unread mail than there is"),
-    ("DELETE FROM mailbox", "mailboxes count other unread mail than there is"),
-    ("DELETE FROM message WHERE id = 2", "mailboxes count other unread mail than there is"),
-    ("UPDATE stored SET messages = messages + 1", "accounts have other messages stored than is counted"),
-    ("DELETE FROM correspondent", "correspondents are unknown"),
-    ("UPDATE file SET bytes = 2", "messages bring files of another size than they are charged for"),
-    ("DELETE FROM file_piece", "files that messages bring are not there as a whole"),
-    ("UPDATE sqlite_sequence SET seq = 1", "messages have a number that is still to be given out"),
+    ("UPDATE membership SET grp = 1", "2 members are in a group twice at once, or have read what they cannot have got"),
+    ("DELETE FROM pair", "3 parts of conversations are not found from the latest on"),
+    ("INSERT INTO receipt VALUES (99, 0)", "1 receipts are of no message"),
+    ("UPDATE mailbox SET messages = 9", "1 mailboxes count other unread mail than there is"),
+    ("DELETE FROM mailbox", "1 mailboxes count other unread mail than there is"),
+    ("DELETE FROM message WHERE id = 2", "1 mailboxes count other unread mail than there is"),
+    ("UPDATE stored SET messages = messages + 1", "1 accounts have other messages stored than is counted"),
+    ("DELETE FROM correspondent", "1 correspondents are unknown"),
+    ("UPDATE file SET bytes = 2", "1 messages bring files of another size than they are charged for"),
+    ("DELETE FROM file_piece", "1 files that messages bring are not there as a whole"),
+    ("UPDATE sqlite_sequence SET seq = 1", "3 messages have a number that is still to be given out"),
 ];
 
 #[test]
@@ -318,9 +318,7 @@ fn every_contradiction_for_which_a_database_is_searched_is_found() {
         fs::write(&database, &whole).expect("it can be written");
         tamper(&database, sql);
         let found = run(verify(&database, &OPTIONS)).expect_err(sql).to_string();
-        let is_said = found
-            .split(['.', ':', ';'])
-            .any(|part| part.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()) == complaint);
+        let is_said = found.split(['.', ':', ';']).any(|part| part.trim() == complaint);
         assert!(is_said, "{sql}: {found}");
     }
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/repository/sqlite/verify.rs"));
@@ -332,7 +330,7 @@ fn every_contradiction_for_which_a_database_is_searched_is_found() {
     let complaints: Vec<&str> = complaints.collect();
     assert!(complaints.len() > 10, "{complaints:?}");
     for complaint in complaints {
-        assert!(CONTRADICTIONS.iter().any(|(_, known)| *known == complaint), "it has no case: {complaint}");
+        assert!(CONTRADICTIONS.iter().any(|(_, known)| known.ends_with(complaint)), "it has no case: {complaint}");
     }
 }
 

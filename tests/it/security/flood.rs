@@ -19,7 +19,7 @@ const TIMES: usize = 200;
 /// Lines of one kind: 15 at once and five in each second. A request may cause several kinds.
 const AT_ONCE: usize = 15;
 const A_SECOND: usize = 5;
-const KINDS: usize = 4;
+const KINDS: usize = 2;
 
 /// The words of each command, and parameters for it: right ones, and wrong ones. TOKEN stands for messi's, and # for
 /// another number each time. Wrong passwords come last, because after them right ones are held up.
