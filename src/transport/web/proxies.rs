@@ -7,7 +7,8 @@ use axum::http::HeaderMap;
 use crate::model::AddressRange;
 
 /// What proxies add to a request.
-const PASSED_ON: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "forwarded", "via"];
+const PASSED_ON: [&str; 6] =
+    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded", "via"];
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,10 +89,17 @@ mod tests {
 
     #[test]
     fn bytes_of_the_client_hide_no_address_that_a_proxy_adds() {
-        let mut headers = HeaderMap::new();
-        headers.append("x-forwarded-for", HeaderValue::from_bytes(b"\xff, 192.0.2.2").expect("it is a header"));
-        let client = ClientAddress::of(address("127.0.0.1"), &headers, &[range("127.0.0.1")]);
-        assert_eq!(client, ClientAddress { address: address("192.0.2.2"), is_here: false });
+        for sent in [
+            &b"\xff, 192.0.2.2"[..],
+            b"\xc3(\x80,192.0.2.2:99",
+            b"127.0.0.1\xff, , \t192.0.2.2",
+            b"\xe2\x80\xa8,192.0.2.2",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append("x-forwarded-for", HeaderValue::from_bytes(sent).expect("it is a header"));
+            let client = ClientAddress::of(address("127.0.0.1"), &headers, &[range("127.0.0.1")]);
+            assert_eq!(client, ClientAddress { address: address("192.0.2.2"), is_here: false }, "{sent:?}");
+        }
     }
 
     #[test]
