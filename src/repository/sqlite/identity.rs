@@ -3,12 +3,12 @@
 //! again.
 
 use std::fmt;
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::UNIX_EPOCH;
+
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+use rustix::io::Errno;
 
 use super::paths::companion_path;
 
@@ -21,16 +21,21 @@ const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 struct FileId(Option<(u64, u64, u128)>);
 
 impl FileId {
+    /// Does not ask for times of changes. Who asks for these makes the next write to the file note a finer time, and the
+    /// flush after that write then waits for the file system's journal. Measured: this doubles the work of the disk, and
+    /// a single `send` takes 0.29 ms instead of 0.21 (Linux 6.18, ext4).
     fn of(path: &Path) -> io::Result<FileId> {
-        match fs::symlink_metadata(path) {
-            Ok(metadata) => {
-                let made = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-                let made = made.map_or(0, |made| made.as_nanos());
-                Ok(FileId(Some((metadata.dev(), metadata.ino(), made))))
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(FileId(None)),
-            Err(error) => Err(error),
-        }
+        let wanted = StatxFlags::INO | StatxFlags::BTIME;
+        let found = match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, wanted) {
+            Ok(found) => found,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(FileId(None)),
+            Err(error) => return Err(error.into()),
+        };
+        let device = makedev(found.stx_dev_major, found.stx_dev_minor);
+        let knows_made = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+        let made = u128::try_from(found.stx_btime.tv_sec).ok().filter(|_| knows_made);
+        let made = made.map_or(0, |seconds| seconds * 1_000_000_000 + u128::from(found.stx_btime.tv_nsec));
+        Ok(FileId(Some((device, found.stx_ino, made))))
     }
 }
 
@@ -102,6 +107,8 @@ impl FromStr for DatabaseIdentity {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
