@@ -126,4 +126,4 @@ pub const PART: usize = 8 << 10;
 /// The longest character, in bytes.
 const CHARACTER: usize = 4;
 /// The most bytes that one byte of a text becomes: `\u0001`.
-pub(super) const ESCAPED: usize = 6;
+const ESCAPED: usize = 6;

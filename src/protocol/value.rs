@@ -6,10 +6,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use super::account::{PASSWORD_CHANGED, RENAMED, SESSION_ENDED};
-use super::parts::ESCAPED;
 use super::{
     AccountReply, ConversationEntry, Conversations, FamilyReply, FetchedMessage, FollowReply, GroupReadCount,
-    HistoryEntry, InboxFile, OnlinePerson, OwnSession, Person, Profile, Receipt, Refusal, Reply, SenderMessages,
+    HistoryEntry, InboxFile, OnlinePerson, OwnSession, Person, Receipt, Refusal, Reply, SenderMessages,
 };
 use crate::model::{Message, Username};
 
@@ -64,11 +63,6 @@ pub(super) enum Value<'a> {
     OnlinePeople(&'a [OnlinePerson]),
 }
 
-/// The most that an item of a list takes beside its texts: keys, times, numbers.
-pub(super) const ITEM: usize = 256;
-/// How often a reply says a name, at the most, in any dialect.
-const REPEATED: usize = 5;
-
 impl Value<'_> {
     fn text(text: &str) -> Value<'_> {
         Value::Text(Cow::Borrowed(text))
@@ -114,51 +108,6 @@ impl Reply {
             Reply::Family(FamilyReply::File { data, .. }) => ("message", Value::LongText(data)),
             Reply::Family(FamilyReply::Files(list)) => ("messages", Value::Files(list)),
             Reply::Refused(refusal) => ("message", Value::owned(refused(*refusal))),
-        }
-    }
-
-    /// Whether the reply is certain to have no more than `most` bytes, in any dialect. Costs little however long it is.
-    pub fn is_at_most(&self, most: usize) -> bool {
-        // Some replies say all twice.
-        let mut left = if matches!(self, Reply::Family(FamilyReply::GroupLog(_))) { most / 2 } else { most };
-        let mut fits = |texts: &[&str]| {
-            let bytes = ITEM + ESCAPED * texts.iter().map(|text| text.len()).sum::<usize>();
-            let is_left = left.checked_sub(bytes);
-            left = is_left.unwrap_or(0);
-            is_left.is_some()
-        };
-        match self.value().1 {
-            Value::Text(_) | Value::Number(_) | Value::StoredForSome(..) => true,
-            Value::Names(names) => names.iter().all(|name| fits(&[name.as_str(); REPEATED])),
-            Value::LongText(text) => fits(&[text]),
-            Value::Files(list) => {
-                (list.iter()).all(|(sender, names)| fits(&[sender.as_str()]) && names.iter().all(|name| fits(&[name])))
-            }
-            Value::Inbox(senders, files) => {
-                files.iter().all(|file| fits(&[&file.name, &file.data]))
-                    && senders.iter().all(|from| {
-                        fits(&[from.username.as_str()])
-                            && (from.messages.iter().enumerate())
-                                .all(|(place, m)| fits(&[&*from.sender, from.recipient_of(place), &m.text]))
-                    })
-            }
-            Value::Fetched(messages) => messages.iter().all(|fetched| {
-                let file = fetched.file.as_ref();
-                past_fits(&fetched.entry, &mut fits) && file.is_none_or(|file| fits(&[&file.name, &file.data]))
-            }),
-            Value::History(messages) => messages.iter().all(|past| past_fits(past, &mut fits)),
-            Value::Receipts(receipts) => receipts.iter().all(|_| fits(&[])),
-            Value::ReadCounts(receipts) => receipts.iter().all(|_| fits(&[])),
-            Value::Follow(followed) => followed.messages.iter().all(|past| past_fits(past, &mut fits)),
-            Value::Conversations(conversations) => conversations
-                .list
-                .iter()
-                .all(|entry| profile_fits(&entry.with, &mut fits) && past_fits(&entry.newest, &mut fits)),
-            Value::Sessions(sessions) => sessions.iter().all(|session| fits(&[&session.address, &session.label])),
-            Value::People(people) => people.iter().all(|person| profile_fits(&person.profile, &mut fits)),
-            Value::OnlinePeople(people) => people.iter().all(|person| {
-                fits(&[person.username.as_str(); REPEATED]) && fits(&[&person.display_name, &person.country])
-            }),
         }
     }
 
@@ -222,14 +171,6 @@ pub(super) fn refused(refusal: Refusal) -> String {
         ours => &ours.words().expect("the original server has the words for all others"),
     };
     words.to_string()
-}
-
-fn past_fits(past: &HistoryEntry, fits: &mut impl FnMut(&[&str]) -> bool) -> bool {
-    profile_fits(&past.from, fits) && profile_fits(&past.to, fits) && fits(&[&past.message.text])
-}
-
-fn profile_fits(profile: &Profile, fits: &mut impl FnMut(&[&str]) -> bool) -> bool {
-    fits(&[profile.username.as_str(), &profile.display_name])
 }
 
 /// What a shared text has beside it, in bytes: two counters.

@@ -6,11 +6,11 @@
 
 mod known;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -46,9 +46,9 @@ struct AdmissionState {
     total: usize,
     /// By network. Those that are authenticated are counted by account, too.
     counts: PayerTotals,
-    unauthenticated: HashMap<u64, Arc<Record>>,
-    authenticated: HashMap<u64, (Arc<Record>, Holder)>,
-    by_session: HashMap<SessionId, Vec<u64>>,
+    unauthenticated: FxHashMap<u64, Arc<Record>>,
+    authenticated: FxHashMap<u64, (Arc<Record>, Holder)>,
+    by_session: FxHashMap<SessionId, Vec<u64>>,
     known: KnownNetworks,
     /// The number of the next connection.
     next: u64,
@@ -137,9 +137,9 @@ impl Connections {
             limits,
             total: 0,
             counts: PayerTotals::default(),
-            unauthenticated: HashMap::new(),
-            authenticated: HashMap::new(),
-            by_session: HashMap::new(),
+            unauthenticated: FxHashMap::default(),
+            authenticated: FxHashMap::default(),
+            by_session: FxHashMap::default(),
             known: KnownNetworks::default(),
             next: 0,
         };

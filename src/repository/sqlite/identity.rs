@@ -21,9 +21,9 @@ const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 struct FileId(Option<(u64, u64, u128)>);
 
 impl FileId {
-    /// Does not ask for times of changes. Who asks for these makes the next write to the file note a finer time, and the
-    /// flush after that write then waits for the file system's journal. Measured: this doubles the work of the disk, and
-    /// a single `send` takes 0.29 ms instead of 0.21 (Linux 6.18, ext4).
+    /// Does not ask for times of changes. When somebody asks for these, the next write to the file notes a finer time,
+    /// and the flush after that write waits for the file system's journal. Measured: a single `send` takes 0.29 ms with
+    /// them and 0.21 without (Linux 6.18, ext4).
     fn of(path: &Path) -> io::Result<FileId> {
         let wanted = StatxFlags::INO | StatxFlags::BTIME;
         let found = match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, wanted) {

@@ -1,6 +1,6 @@
 //! Renders a long reply in pieces. The next piece is made when the peer has taken the last one. So the texts are in
-//! memory once, and their bytes never all together. Another thread makes the pieces, so that the threads that serve are
-//! free for others. Accounts take turns.
+//! memory once, and their bytes never all together. Another thread makes all pieces but the first, so that the threads
+//! that serve are free for others. Accounts take turns.
 
 use std::io;
 use std::mem;
@@ -11,31 +11,22 @@ use tokio::time::sleep;
 
 use crate::protocol::parts::PART;
 use crate::protocol::rendering::Rendering;
-use crate::protocol::{Refusal, Reply};
 use crate::transport::line::connection::{ACK_POLL_INTERVAL, Connection};
 use crate::transport::stream::{PeerState, Stream};
 
-/// The most of a long reply that is bytes at a time. A reply that has no more than that in all is made at once.
+/// The most of a reply that is bytes at a time.
 pub(super) const PIECE: usize = 64 << 10;
 
 impl<S: Stream> Connection<'_, S> {
-    /// Makes and writes a long reply, but for the last piece, which is made only: what comes of the peer before that
-    /// was said without knowing all of the reply. Gives whether there was room; where there was none, nothing of the
-    /// reply was made.
-    pub(super) async fn reply_in_pieces(&mut self, reply: Reply) -> io::Result<bool> {
-        let held = self.out.capacity() + PIECE + reply.held();
-        let mut rendering = self.dialect.rendering(reply);
-        if !self.charge().is_some_and(|charge| charge.set(held)) {
-            self.out_charge = None;
-            self.dialect.render_instead(Refusal::Busy, &mut self.out);
-            return Ok(false);
-        }
+    /// Writes the first piece of a long reply, which is made, and makes and writes the others, but for the last one,
+    /// which is made only: what comes of the peer before that was said without knowing all of the reply.
+    pub(super) async fn write_in_pieces(&mut self, mut rendering: Rendering) -> io::Result<()> {
         loop {
-            let Some(rest) = self.piece(rendering).await? else { return Ok(true) };
             if let Err(error) = self.write().await {
-                spawn_blocking(move || drop(rest));
+                spawn_blocking(move || drop(rendering));
                 return Err(error);
             }
+            let Some(rest) = self.piece(rendering).await? else { return Ok(()) };
             rendering = rest;
         }
     }

@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::charge::{Charge, Payer, UNCHARGED, UNREAD};
+use crate::protocol::parts::PART;
 use crate::protocol::{Refusal, Reply};
 use crate::service::{Outcome, TokenState};
 use crate::transport::admission::Slot;
@@ -50,10 +51,7 @@ impl<S: Stream> Connection<'_, S> {
         if token == TokenState::Dead {
             self.slot.forget_token();
         }
-        let is_said = match reply.is_at_most(PIECE) {
-            true => self.reply_if_there_is_room(&reply),
-            false => Box::pin(self.reply_in_pieces(reply)).await?,
-        };
+        let is_said = self.say(reply).await?;
         let Some(lease) = lease else { return self.flush_if_long().await };
         if is_said {
             // Requests that lie in the socket already were written without knowing this reply.
@@ -67,24 +65,29 @@ impl<S: Stream> Connection<'_, S> {
         self.flush().await
     }
 
-    /// A reply may stay here while a slow peer reads it, so it is charged to the account. When there is no room, the
-    /// peer hears that the server is busy, and the messages in the reply wait again.
-    fn reply_if_there_is_room(&mut self, reply: &Reply) -> bool {
+    /// Makes a reply, or the first piece of a long one, and then the others. It may stay here while a slow peer reads
+    /// it, so it is charged to the account. When there is no room, the peer hears that the server is busy, and the
+    /// messages in the reply wait again.
+    async fn say(&mut self, reply: Reply) -> io::Result<bool> {
         let before = self.out.len();
-        self.dialect.render(reply, &mut self.out);
-        let held = self.out.capacity();
+        let mut rendering = self.dialect.rendering(reply);
+        let is_whole = rendering.render(&mut self.out, PIECE - PART);
+        let held = self.out.capacity() + if is_whole { 0 } else { PIECE + rendering.held() };
         if held <= UNCHARGED {
             self.out_charge = None;
-            return true;
+            return Ok(true);
         }
-        let has_room = self.charge().is_some_and(|charge| charge.set(held));
-        if !has_room {
+        if !self.charge().is_some_and(|charge| charge.set(held)) {
             self.out.truncate(before);
             self.out.shrink_to_fit();
             self.out_charge = None;
             self.dialect.render_instead(Refusal::Busy, &mut self.out);
+            return Ok(false);
         }
-        has_room
+        if !is_whole {
+            Box::pin(self.write_in_pieces(rendering)).await?;
+        }
+        Ok(true)
     }
 
     /// What is charged for the replies, to the account whose the connection is.
