@@ -41,11 +41,11 @@ impl Need {
         }
     }
 
-    /// What a command wants to do.
+    /// What a command wants to do. Programs may do only what is named here.
     pub(super) fn of(command: &Command) -> Need {
         use Command::{
-            Account, Ack, Auth, Conversations, Family, Fetch, Follow, Group, History, Inbox, Logout, Read, Send,
-            SendOnce, Show, Status, Wait,
+            Account, Ack, Conversations, Family, Fetch, Follow, Group, History, Inbox, Read, Send, SendOnce, Show,
+            Status, Wait,
         };
         match command {
             Send(_) | SendOnce { .. } => Need::Send,
@@ -59,7 +59,7 @@ impl Need {
             | Conversations { .. }
             | Read { .. } => Need::Read,
             Show | Group(_) | Account(AccountCommand::People(_)) | Family(_) => Need::Other,
-            Auth { .. } | Logout | Account(_) => Need::Login,
+            _ => Need::Login,
         }
     }
 }
