@@ -88,7 +88,7 @@ fn server_user() -> Option<User> {
 }
 
 /// The newest server that is installed.
-fn programs() -> Option<PathBuf> {
+pub fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
     let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
     found.retain(|bin| bin.join("initdb").exists());
@@ -97,13 +97,28 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// A command of the server's, as its user.
-fn command(program: &Path, folder: &Path) -> Command {
+pub fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     if let Some(user) = server_user() {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
     command.current_dir(folder).env("LC_ALL", "C");
     command
+}
+
+/// A folder that the server may use.
+pub fn given_to_server(folder: PathBuf) -> PathBuf {
+    if let Some(user) = server_user() {
+        chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw())).expect("root may do that");
+    }
+    folder
+}
+
+/// A command that runs the one that is added to it, until its input ends, and then removes the folder.
+pub fn until_the_end(folder: &Path) -> Command {
+    let mut shell = command(Path::new("/bin/sh"), folder);
+    shell.args(["-c", UNTIL_THE_END]).arg(folder);
+    shell
 }
 
 /// Settings of a server on the database at a URL.
@@ -123,10 +138,7 @@ impl Cluster {
         if geteuid().is_root() && server_user().is_none() {
             return None;
         }
-        let folder = quick_folder().keep();
-        if let Some(user) = server_user() {
-            chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw())).expect("root may do that");
-        }
+        let folder = given_to_server(quick_folder().keep());
         let data = folder.join("data");
         let made = command(&programs.join("initdb"), &folder)
             .args(["--no-sync", "--auth=trust", "--username=chat", "--encoding=UTF8", "--locale=C", "-D"])
@@ -135,8 +147,8 @@ impl Cluster {
             .expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let log = fs::File::create(folder.join("log")).expect("it can be made");
-        let mut shell = command(Path::new("/bin/sh"), &folder);
-        shell.args(["-c", UNTIL_THE_END]).arg(&folder).arg(programs.join("postgres")).arg("-D").arg(&data);
+        let mut shell = until_the_end(&folder);
+        shell.arg(programs.join("postgres")).arg("-D").arg(&data);
         let sockets = format!("unix_socket_directories={}", folder.display());
         // What is proven with these is no fsync.
         for setting in
@@ -214,17 +226,23 @@ impl Cluster {
     }
 
     fn psql(&self, name: &str, sql: &str) -> (bool, String) {
-        let mut psql = Command::new("psql");
-        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-f", "-", &self.url(name)]);
-        let mut child = psql
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("psql is there where PostgreSQL is");
-        child.stdin.take().expect("it was piped").write_all(sql.as_bytes()).expect("psql reads");
-        let output = child.wait_with_output().expect("psql ends");
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&said).trim_end().to_owned())
+        psql(&self.url(name), sql)
     }
+}
+
+/// Whether SQL was done in the database at a URL, and what was said.
+pub fn psql(url: &str, sql: &str) -> (bool, String) {
+    let mut psql = Command::new("psql");
+    psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-f", "-", url]);
+    let mut child = psql
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("psql is there where PostgreSQL is");
+    // Where nobody listens it ends before it reads.
+    let _ = child.stdin.take().expect("it was piped").write_all(sql.as_bytes());
+    let output = child.wait_with_output().expect("psql ends");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).trim_end().to_owned())
 }

@@ -89,6 +89,7 @@ mod prometheus;
 mod proof;
 mod python;
 mod quickstart;
+mod replicas;
 mod repository;
 mod restart;
 mod room;

@@ -61,7 +61,7 @@ fn room(folder: &Folder) -> u64 {
 fn a_database_of_the_former_schema_is_migrated_or_left_as_it_was_whenever_that_is_killed() {
     let messages = asked("CHATD_UPGRADE_MESSAGES").unwrap_or(20_000);
     let kills = asked("CHATD_UPGRADE_KILLS").unwrap_or(4);
-    let folder = Folder::new("");
+    let folder = Folder::new("[limits]\ninbox_messages = 100_000_000\ninbox_bytes = 100_000_000_000\n");
     folder.add_three();
     fill(&folder.database(), messages);
     to_before_migration(&folder.database(), 8);

@@ -110,7 +110,7 @@ impl PostgresRepository {
             return Ok(None);
         }
         let folded = Username::stored(name).folded();
-        self.look(|| sqlx::query_as(NAMED).bind(&folded).bind(name).fetch_optional(&self.pool)).await
+        self.look(|| sqlx::query_as(NAMED).bind(&folded).bind(name).fetch_optional(self.shared.servers.reads())).await
     }
 
     pub(super) async fn find_address(&self, name: &str) -> Result<Option<Address>, Error> {
@@ -148,7 +148,7 @@ impl PostgresRepository {
             return Ok(known);
         }
         let row: Option<AccountRow> =
-            self.look(|| sqlx::query_as(NUMBERED).bind(id.0).fetch_optional(&self.pool)).await?;
+            self.look(|| sqlx::query_as(NUMBERED).bind(id.0).fetch_optional(self.shared.servers.reads())).await?;
         Ok(row.map(|row| {
             let user = Arc::new(row.user);
             self.shared.cache().add_user(&user, row.version);
@@ -185,8 +185,9 @@ impl PostgresRepository {
 
     /// A session as the database has it.
     async fn session_now(&self, token: TokenHash) -> Result<Option<(i64, CachedSession)>, Error> {
-        let row: Option<LoginRow> =
-            self.look(|| sqlx::query_as(SESSION).bind(token.0.to_vec()).fetch_optional(&self.pool)).await?;
+        let row: Option<LoginRow> = self
+            .look(|| sqlx::query_as(SESSION).bind(token.0.to_vec()).fetch_optional(self.shared.servers.reads()))
+            .await?;
         Ok(row.map(|row| {
             let user = Arc::new(row.account.user);
             self.shared.cache().add_user(&user, row.account.version);
@@ -196,17 +197,27 @@ impl PostgresRepository {
     }
 
     pub(super) async fn accounts_after(&self, after: UserId) -> Result<Vec<User>, Error> {
-        let rows: Vec<AccountRow> =
-            self.look(|| sqlx::query_as(ACCOUNTS).bind(after.0).bind(PAGE).fetch_all(&self.pool)).await?;
+        let rows: Vec<AccountRow> = self
+            .look(|| sqlx::query_as(ACCOUNTS).bind(after.0).bind(PAGE).fetch_all(self.shared.servers.reads()))
+            .await?;
         Ok(rows.into_iter().map(|row| row.user).collect())
     }
 
     pub(super) async fn logins_after(&self, after: SessionId, of: Option<UserId>) -> Result<Vec<StoredSession>, Error> {
         type Row = (i64, String, i64, i64, String, String, Option<String>, Option<String>);
         let rows: Vec<Row> = match of {
-            None => self.look(|| sqlx::query_as(LOGINS).bind(after.0).bind(PAGE).fetch_all(&self.pool)).await?,
+            None => {
+                self.look(|| sqlx::query_as(LOGINS).bind(after.0).bind(PAGE).fetch_all(self.shared.servers.reads()))
+                    .await?
+            }
             Some(user) => {
-                let ask = || sqlx::query_as(LOGINS_OF).bind(after.0).bind(PAGE).bind(user.0).fetch_all(&self.pool);
+                let ask = || {
+                    sqlx::query_as(LOGINS_OF)
+                        .bind(after.0)
+                        .bind(PAGE)
+                        .bind(user.0)
+                        .fetch_all(self.shared.servers.reads())
+                };
                 self.look(ask).await?
             }
         };
@@ -224,7 +235,8 @@ impl PostgresRepository {
     }
 
     pub(super) async fn addresses_of(&self, user: UserId) -> Result<Vec<IpAddr>, Error> {
-        let all: Vec<String> = self.look(|| sqlx::query_scalar(ADDRESSES).bind(user.0).fetch_all(&self.pool)).await?;
+        let all: Vec<String> =
+            self.look(|| sqlx::query_scalar(ADDRESSES).bind(user.0).fetch_all(self.shared.servers.reads())).await?;
         Ok(all.iter().filter_map(|address| address.parse().ok()).collect())
     }
 
@@ -235,7 +247,8 @@ impl PostgresRepository {
             return Ok(names);
         }
         let begun = Instant::now();
-        let names: Vec<String> = self.look(|| sqlx::query_scalar(ONLINE).fetch_all(&self.pool)).await?;
+        let names: Vec<String> =
+            self.look(|| sqlx::query_scalar(ONLINE).fetch_all(self.shared.servers.reads())).await?;
         let names: Vec<Username> = names.iter().map(|name| Username::stored(name)).collect();
         let took: Duration = begun.elapsed();
         if took > sums::CHEAP {

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::cache::FeedRow;
+use super::servers::Primary;
 use super::{PgShared, is_away, servers};
 use crate::model::{SessionId, UserId};
 use crate::repository::EndedSession;
@@ -50,16 +51,17 @@ pub(super) async fn register(shared: &PgShared, db: &mut PgConnection) -> sqlx::
 
 /// Beats for as long as the store is open.
 pub(super) async fn run(shared: std::sync::Arc<PgShared>) {
-    let mut connection: Option<PgConnection> = None;
+    let mut connection: Option<(PgConnection, Primary)> = None;
     let mut tidied = Instant::now();
     loop {
-        let mut db = match connection.take() {
-            Some(db) => db,
-            None => match shared.servers.connect().await {
-                Ok(mut db) => {
+        let (mut db, primary) = match connection.take() {
+            // A former primary would hear this node, too, and others would not.
+            Some((db, primary)) if primary == shared.servers.primary() => (db, primary),
+            _ => match shared.servers.find().await {
+                Ok((mut db, primary)) => {
                     // What a beat says is worth nothing later, so no disk has to have it.
                     let _ = sqlx::query("SET synchronous_commit = off").execute(&mut db).await;
-                    db
+                    (db, primary)
                 }
                 Err(error) => {
                     warn!(%error, "PostgreSQL is not there");
@@ -74,7 +76,7 @@ pub(super) async fn run(shared: std::sync::Arc<PgShared>) {
                     tidied = Instant::now();
                     tidy(&mut db).await;
                 }
-                connection = Some(db);
+                connection = Some((db, primary));
             }
             Ok(Err(error)) => {
                 warn!(%error, "PostgreSQL did not hear that this node is there");

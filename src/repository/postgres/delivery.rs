@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::error;
@@ -38,7 +37,6 @@ pub(super) fn text(bytes: Vec<u8>) -> std::sync::Arc<str> {
 /// when whoever asked is gone.
 struct HandOut {
     shared: Arc<PgShared>,
-    pool: PgPool,
     settling: mpsc::UnboundedSender<SettleJob>,
     recipient: UserId,
     want: InboxQuery,
@@ -94,7 +92,7 @@ impl HandOut {
             .bind(self.want.session.map(|session| session.0))
             .bind(limit(self.want.messages))
             .bind(i64::try_from(self.want.bytes).unwrap_or(i64::MAX))
-            .fetch_all(&self.pool)
+            .fetch_all(self.shared.servers.reads())
             .await?;
         // After a pause of this process another node may have them.
         self.must_be_alive()?;
@@ -111,7 +109,7 @@ impl PostgresRepository {
     /// Hands out what waits.
     pub(super) async fn deliver(&self, recipient: UserId, want: InboxQuery) -> Result<Delivery, Error> {
         let settling = self.settling.clone().ok_or_else(closed)?;
-        let hand_out = HandOut { shared: self.shared.clone(), pool: self.pool.clone(), settling, recipient, want };
+        let hand_out = HandOut { shared: self.shared.clone(), settling, recipient, want };
         let (rows, mut lease) = tokio::spawn(hand_out.run()).await.map_err(Error::new)??;
         if let Some(session) = want.session {
             lease.end_with(session, &self.shared.leases);
@@ -129,9 +127,10 @@ impl PostgresRepository {
         among.sort_unstable();
         among.dedup();
         let mut first: Vec<(i64, i64)> = if want.drained_senders {
-            self.look(|| sqlx::query_as(ALL_SENDERS).bind(recipient.0).fetch_all(&self.pool)).await?
+            self.look(|| sqlx::query_as(ALL_SENDERS).bind(recipient.0).fetch_all(self.shared.servers.reads())).await?
         } else if among.len() > 1 {
-            self.look(|| sqlx::query_as(SENDERS).bind(recipient.0).bind(&among).fetch_all(&self.pool)).await?
+            self.look(|| sqlx::query_as(SENDERS).bind(recipient.0).bind(&among).fetch_all(self.shared.servers.reads()))
+                .await?
         } else {
             Vec::new()
         };

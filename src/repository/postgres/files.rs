@@ -67,7 +67,7 @@ impl PostgresRepository {
 
 impl FileRepository for PostgresRepository {
     fn add_file(&self, file: NewFile) -> Answer<'_, FileId> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             let added = sqlx::query_scalar(ADD)
                 .bind(file.sender.0)
@@ -81,7 +81,7 @@ impl FileRepository for PostgresRepository {
     }
 
     fn add_file_piece(&self, file: FileId, place: u32, data: Arc<[u8]>) -> Answer<'_, ()> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             let added = sqlx::query(ADD_PIECE).bind(file.0).bind(i64::from(place)).bind(&data[..]);
             added.execute(&mut *db).await.map(drop).map_err(unavailable)
@@ -89,7 +89,7 @@ impl FileRepository for PostgresRepository {
     }
 
     fn finish_file(&self, file: FileId, bytes: u64, sha256: [u8; 32]) -> Answer<'_, ()> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
             let finished = sqlx::query(FINISH).bind(file.0).bind(bytes).bind(&sha256[..]);
@@ -98,7 +98,7 @@ impl FileRepository for PostgresRepository {
     }
 
     fn remove_file(&self, file: FileId) -> Answer<'_, ()> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             sqlx::query(REMOVE).bind(file.0).execute(&mut *db).await.map(drop).map_err(unavailable)
         })
@@ -121,29 +121,36 @@ impl FileRepository for PostgresRepository {
     }
 
     fn sent_under(&self, sender: UserId, key: SendKey) -> Answer<'_, Option<MessageId>> {
-        Answer::pending(async move {
-            let ask = || sqlx::query_scalar(UNDER_KEY).bind(sender.0).bind(key.as_str()).fetch_optional(&self.pool);
+        self.within(async move {
+            let ask = || {
+                sqlx::query_scalar(UNDER_KEY)
+                    .bind(sender.0)
+                    .bind(key.as_str())
+                    .fetch_optional(self.shared.servers.reads())
+            };
             Ok(self.look(ask).await?.map(MessageId))
         })
     }
 
     fn file_seen_by(&self, reader: UserId, file: FileId) -> Answer<'_, Option<SentFile>> {
-        Answer::pending(async move {
-            let ask = || sqlx::query_as(SEEN_BY).bind(reader.0).bind(file.0).fetch_optional(&self.pool);
+        self.within(async move {
+            let ask =
+                || sqlx::query_as(SEEN_BY).bind(reader.0).bind(file.0).fetch_optional(self.shared.servers.reads());
             Ok(self.look(ask).await?.map(|row| received(row).file))
         })
     }
 
     fn files_of(&self, _: UserId, messages: Vec<MessageId>) -> Answer<'_, Vec<ReceivedFile>> {
-        Answer::pending(async move {
+        self.within(async move {
             let ids: Vec<i64> = messages.iter().map(|id| id.0).collect();
-            let rows = self.look(|| sqlx::query_as(OF_MESSAGES).bind(&ids).fetch_all(&self.pool)).await?;
+            let rows =
+                self.look(|| sqlx::query_as(OF_MESSAGES).bind(&ids).fetch_all(self.shared.servers.reads())).await?;
             Ok(rows.into_iter().map(received).collect())
         })
     }
 
     fn files_sent_to(&self, reader: UserId, wanted: FileQuery) -> Answer<'_, Vec<ReceivedFile>> {
-        Answer::pending(async move {
+        self.within(async move {
             let FileQuery { id, name, sender, most } = wanted;
             if name.as_deref().is_some_and(is_no_text) {
                 return Ok(Vec::new());
@@ -155,15 +162,20 @@ impl FileRepository for PostgresRepository {
                     .bind(name.clone())
                     .bind(sender.map(|sender| sender.0))
                     .bind(limit(most))
-                    .fetch_all(&self.pool)
+                    .fetch_all(self.shared.servers.reads())
             };
             Ok(self.look(ask).await?.into_iter().map(received).collect())
         })
     }
 
     fn file_piece(&self, _: UserId, file: FileId, place: u32) -> Answer<'_, Option<Vec<u8>>> {
-        Answer::pending(async move {
-            let ask = || sqlx::query_scalar(PIECE).bind(file.0).bind(i64::from(place)).fetch_optional(&self.pool);
+        self.within(async move {
+            let ask = || {
+                sqlx::query_scalar(PIECE)
+                    .bind(file.0)
+                    .bind(i64::from(place))
+                    .fetch_optional(self.shared.servers.reads())
+            };
             self.look(ask).await
         })
     }

@@ -78,7 +78,7 @@ struct UnreadShare {
 
 impl PostgresRepository {
     pub(super) async fn last_of_log(&self) -> Result<MessageId, Error> {
-        Ok(MessageId(self.look(|| sqlx::query_scalar(LAST).fetch_one(&self.pool)).await?))
+        Ok(MessageId(self.look(|| sqlx::query_scalar(LAST).fetch_one(self.shared.servers.reads())).await?))
     }
 
     pub(super) async fn all_after(&self, user: UserId, page: FollowQuery) -> Result<FollowPage, Error> {
@@ -90,7 +90,7 @@ impl PostgresRepository {
                 // One more, to see whether there are more.
                 .bind(most.saturating_add(1))
                 .bind(i64::try_from(page.bytes).unwrap_or(i64::MAX))
-                .fetch_all(&self.pool)
+                .fetch_all(self.shared.servers.reads())
         };
         let rows: Vec<AfterRow> = self.look(ask).await?;
         let end = rows.first().map_or(0, |row| row.0);
@@ -109,14 +109,21 @@ impl PostgresRepository {
     /// Whether bytes have cut the page short: then another look finds something after it.
     async fn has_more(&self, user: UserId, page: FollowQuery, found: &[(i64, LogRow)]) -> Result<bool, Error> {
         let Some((_, last)) = found.last().filter(|_| page.bytes < i64::MAX as u64) else { return Ok(false) };
-        let ask = || sqlx::query_as(AFTER).bind(user.0).bind(last.0).bind(1_i64).bind(0_i64).fetch_all(&self.pool);
+        let ask = || {
+            sqlx::query_as(AFTER)
+                .bind(user.0)
+                .bind(last.0)
+                .bind(1_i64)
+                .bind(0_i64)
+                .fetch_all(self.shared.servers.reads())
+        };
         let rows: Vec<AfterRow> = self.look(ask).await?;
         Ok(rows.first().is_some_and(|row| row.1.is_some()))
     }
 
     async fn unread_shares(&self, user: UserId) -> Result<Vec<UnreadShare>, Error> {
         let rows: Vec<(i64, bool, i64, i64)> =
-            self.look(|| sqlx::query_as(UNREAD).bind(user.0).fetch_all(&self.pool)).await?;
+            self.look(|| sqlx::query_as(UNREAD).bind(user.0).fetch_all(self.shared.servers.reads())).await?;
         let share = |(number, is_group, count, oldest): (i64, bool, i64, i64)| UnreadShare {
             with: address(number, is_group),
             count: u64::try_from(count).unwrap_or(0),
@@ -140,7 +147,7 @@ impl PostgresRepository {
         self.settled().await?;
         let before = page.before.map_or(i64::MAX, |id| id.0);
         let most = limit(page.conversations).saturating_add(1);
-        let ask = || sqlx::query_as(NEWEST).bind(user.0).bind(before).bind(most).fetch_all(&self.pool);
+        let ask = || sqlx::query_as(NEWEST).bind(user.0).bind(before).bind(most).fetch_all(self.shared.servers.reads());
         let newest: Vec<(i64, bool, i64)> = self.look(ask).await?;
         let unread = self.unread_shares(user).await?;
         let (mut conversations, mut room) = (Vec::new(), page.bytes);
@@ -149,7 +156,7 @@ impl PostgresRepository {
             let with = address(*other, *is_group);
             let ask = || {
                 let one = sqlx::query_as(ONE).bind(user.0).bind(*other).bind(*id).bind(*is_group);
-                one.fetch_optional(&self.pool)
+                one.fetch_optional(self.shared.servers.reads())
             };
             let row: Option<LogRow> = self.look(ask).await?;
             let bytes = row.as_ref().map_or(0, |row| row.5.len() as u64);
@@ -176,7 +183,8 @@ impl PostgresRepository {
     /// Up to where the other has read what was written to him.
     async fn read_by_other(&self, user: UserId, with: Address, newest: i64) -> Result<MessageId, Error> {
         let Some(other) = with.user() else { return Ok(MessageId(0)) };
-        let ask = || sqlx::query_scalar(UNREAD_BY_OTHER).bind(user.0).bind(other.0).fetch_one(&self.pool);
+        let ask =
+            || sqlx::query_scalar(UNREAD_BY_OTHER).bind(user.0).bind(other.0).fetch_one(self.shared.servers.reads());
         let oldest: Option<i64> = self.look(ask).await?;
         Ok(MessageId(oldest.map_or(newest, |oldest| oldest - 1)))
     }

@@ -71,12 +71,13 @@ impl PostgresRepository {
             return Ok(None);
         }
         let folded = Username::stored(name).folded();
-        let ask = || sqlx::query_as(NAMED).bind(&folded).bind(name).fetch_optional(&self.pool);
+        let ask = || sqlx::query_as(NAMED).bind(&folded).bind(name).fetch_optional(self.shared.servers.reads());
         Ok(self.look(ask).await?.map(group))
     }
 
     async fn members_of(&self, id: GroupId) -> Result<Vec<GroupMember>, Error> {
-        let rows: Vec<(i64, i64)> = self.look(|| sqlx::query_as(MEMBERS).bind(id.0).fetch_all(&self.pool)).await?;
+        let rows: Vec<(i64, i64)> =
+            self.look(|| sqlx::query_as(MEMBERS).bind(id.0).fetch_all(self.shared.servers.reads())).await?;
         let mut members = Vec::with_capacity(rows.len());
         for (user, since) in rows {
             if let Some(user) = self.find_user(UserId(user)).await? {
@@ -89,54 +90,65 @@ impl PostgresRepository {
 
 impl GroupRepository for PostgresRepository {
     fn group_named<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Arc<Group>>> {
-        Answer::pending(async move { Ok(self.one_group(name).await?.map(Arc::new)) })
+        self.within(async move { Ok(self.one_group(name).await?.map(Arc::new)) })
     }
 
     fn group(&self, id: GroupId) -> Answer<'_, Option<Arc<Group>>> {
-        Answer::pending(async move {
-            let row = self.look(|| sqlx::query_as(NUMBERED).bind(id.0).fetch_optional(&self.pool)).await?;
+        self.within(async move {
+            let row =
+                self.look(|| sqlx::query_as(NUMBERED).bind(id.0).fetch_optional(self.shared.servers.reads())).await?;
             Ok(row.map(|row| Arc::new(group(row))))
         })
     }
 
     fn groups_of(&self, user: UserId) -> Answer<'_, Vec<Arc<Group>>> {
-        Answer::pending(async move {
-            let rows = self.look(|| sqlx::query_as(OF_MEMBER).bind(user.0).fetch_all(&self.pool)).await?;
+        self.within(async move {
+            let rows =
+                self.look(|| sqlx::query_as(OF_MEMBER).bind(user.0).fetch_all(self.shared.servers.reads())).await?;
             Ok(rows.into_iter().map(|row| Arc::new(group(row))).collect())
         })
     }
 
     fn members(&self, group: GroupId) -> Answer<'_, Vec<GroupMember>> {
-        Answer::pending(self.members_of(group))
+        self.within(self.members_of(group))
     }
 
     fn member_names(&self, group: GroupId, after: UserId) -> Answer<'_, Vec<(UserId, Username)>> {
-        Answer::pending(async move {
-            let ask = || sqlx::query_as(MEMBER_NAMES).bind(group.0).bind(after.0).bind(PAGE).fetch_all(&self.pool);
+        self.within(async move {
+            let ask = || {
+                sqlx::query_as(MEMBER_NAMES)
+                    .bind(group.0)
+                    .bind(after.0)
+                    .bind(PAGE)
+                    .fetch_all(self.shared.servers.reads())
+            };
             let rows: Vec<(i64, String)> = self.look(ask).await?;
             Ok(rows.into_iter().map(|(member, name)| (UserId(member), Username::stored(&name))).collect())
         })
     }
 
     fn group_on_disk(&self, name: Username) -> Answer<'_, Option<Group>> {
-        Answer::pending(async move { self.one_group(name.as_str()).await })
+        self.within(async move { self.one_group(name.as_str()).await })
     }
 
     fn is_member(&self, group: GroupId, user: UserId) -> Answer<'_, bool> {
-        Answer::pending(async move {
-            self.look(|| sqlx::query_scalar(IS_MEMBER).bind(group.0).bind(user.0).fetch_one(&self.pool)).await
+        self.within(async move {
+            self.look(|| {
+                sqlx::query_scalar(IS_MEMBER).bind(group.0).bind(user.0).fetch_one(self.shared.servers.reads())
+            })
+            .await
         })
     }
 
     fn group_password(&self, group: GroupId) -> Answer<'_, Option<String>> {
-        Answer::pending(async move {
-            self.look(|| sqlx::query_scalar(PASSWORD).bind(group.0).fetch_optional(&self.pool)).await
+        self.within(async move {
+            self.look(|| sqlx::query_scalar(PASSWORD).bind(group.0).fetch_optional(self.shared.servers.reads())).await
         })
     }
 
     fn groups(&self, after: GroupId) -> Answer<'_, Vec<(Group, u64)>> {
-        Answer::pending(async move {
-            let ask = || sqlx::query_as(ALL).bind(after.0).bind(PAGE).fetch_all(&self.pool);
+        self.within(async move {
+            let ask = || sqlx::query_as(ALL).bind(after.0).bind(PAGE).fetch_all(self.shared.servers.reads());
             let rows: Vec<NamedGroupRow> = self.look(ask).await?;
             let count = |row: &NamedGroupRow| u64::try_from(row.6).unwrap_or(0);
             Ok(rows.into_iter().map(|row| (count(&row), row)).map(|(members, row)| (group(row), members)).collect())
@@ -144,7 +156,7 @@ impl GroupRepository for PostgresRepository {
     }
 
     fn add_group(&self, new: NewGroup, limits: GroupLimits) -> Answer<'_, GroupResult> {
-        Answer::pending(async move {
+        self.within(async move {
             let add = sqlx::query_scalar("SELECT add_group($1, $2, $3, $4, $5, $6)")
                 .bind(new.name.as_str().to_owned())
                 .bind(new.name.folded())
@@ -157,20 +169,20 @@ impl GroupRepository for PostgresRepository {
     }
 
     fn join(&self, group: GroupId, user: UserId, limits: GroupLimits) -> Answer<'_, GroupResult> {
-        Answer::pending(async move {
+        self.within(async move {
             let join = sqlx::query_scalar("SELECT join_group($1, $2, $3, $4)").bind(group.0).bind(user.0);
             self.change_group(join.bind(number(limits.groups)).bind(number(limits.members))).await
         })
     }
 
     fn leave(&self, group: GroupId, user: UserId) -> Answer<'_, GroupResult> {
-        Answer::pending(async move {
+        self.within(async move {
             self.change_group(sqlx::query_scalar("SELECT leave_group($1, $2)").bind(group.0).bind(user.0)).await
         })
     }
 
     fn rename_group(&self, group: GroupId, display_name: Label) -> Answer<'_, GroupResult> {
-        Answer::pending(async move {
+        self.within(async move {
             let shown = display_name.as_str().to_owned();
             self.change_group(sqlx::query_scalar("SELECT rename_group($1, $2)").bind(group.0).bind(shown)).await
         })
@@ -183,9 +195,14 @@ impl GroupRepository for PostgresRepository {
     }
 
     fn group_receipts(&self, sender: UserId, group: GroupId, messages: usize) -> Answer<'_, Vec<GroupReceipt>> {
-        Answer::pending(async move {
-            let ask =
-                || sqlx::query_as(RECEIPTS).bind(sender.0).bind(group.0).bind(number(messages)).fetch_all(&self.pool);
+        self.within(async move {
+            let ask = || {
+                sqlx::query_as(RECEIPTS)
+                    .bind(sender.0)
+                    .bind(group.0)
+                    .bind(number(messages))
+                    .fetch_all(self.shared.servers.reads())
+            };
             let rows: Vec<(i64, i64, i64, i64)> = self.look(ask).await?;
             Ok(rows
                 .into_iter()

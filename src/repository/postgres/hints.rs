@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -114,7 +113,7 @@ fn payloads(node: i64, hint: Hint, users: &BTreeSet<i64>) -> Vec<String> {
 }
 
 /// Tells other nodes, and looks once a second.
-pub(super) async fn run(shared: Arc<PgShared>, pool: PgPool) {
+pub(super) async fn run(shared: Arc<PgShared>) {
     let mut looked = Instant::now();
     loop {
         let left = LOOK.saturating_sub(looked.elapsed());
@@ -123,27 +122,27 @@ pub(super) async fn run(shared: Arc<PgShared>, pool: PgPool) {
             sleep(GATHER).await;
             for (hint, users) in shared.hints.take_untold() {
                 for payload in payloads(shared.node(), hint, &users) {
-                    tell(&pool, &payload).await;
+                    tell(&shared, &payload).await;
                 }
             }
         }
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
             // Who hears his own voice can hear others.
-            tell(&pool, &format!("{} p", shared.node())).await;
-            look(&shared, &pool).await;
+            tell(&shared, &format!("{} p", shared.node())).await;
+            look(&shared).await;
         }
     }
 }
 
-async fn tell(pool: &PgPool, payload: &str) {
-    if let Err(error) = sqlx::query(NOTIFY).bind(payload).execute(pool).await {
+async fn tell(shared: &PgShared, payload: &str) {
+    if let Err(error) = sqlx::query(NOTIFY).bind(payload).execute(shared.servers.reads()).await {
         warn!(%error, "other nodes were not told of mail: they find it by themselves");
     }
 }
 
 /// Finds what no notification told of.
-async fn look(shared: &PgShared, pool: &PgPool) {
+async fn look(shared: &PgShared) {
     if shared.hints.is_deaf() {
         shared.followers.tell_all();
     }
@@ -151,7 +150,7 @@ async fn look(shared: &PgShared, pool: &PgPool) {
     if users.is_empty() {
         return;
     }
-    match sqlx::query_scalar::<_, i64>(WAITING).bind(users).fetch_all(pool).await {
+    match sqlx::query_scalar::<_, i64>(WAITING).bind(users).fetch_all(shared.servers.reads()).await {
         Ok(found) => shared.hints.ring(&found.into_iter().map(UserId).collect::<Vec<_>>()),
         // They look themselves, and hear why nothing comes.
         Err(_) => shared.hints.ring_all(),
@@ -159,10 +158,10 @@ async fn look(shared: &PgShared, pool: &PgPool) {
 }
 
 /// Hears what other nodes tell.
-pub(super) async fn listen(shared: Arc<PgShared>, pool: PgPool) {
+pub(super) async fn listen(shared: Arc<PgShared>) {
     loop {
         let heard = async {
-            let mut listener = PgListener::connect_with(&pool).await?;
+            let mut listener = PgListener::connect_with(&shared.servers.reads().pool).await?;
             listener.listen(CHANNEL).await?;
             // What was told meanwhile nobody has heard.
             everybody_looks(&shared);

@@ -61,7 +61,7 @@ impl PostgresRepository {
                 .bind(page.before.map_or(i64::MAX, |id| id.0))
                 .bind(limit(page.messages))
                 .bind(i64::try_from(page.bytes).unwrap_or(i64::MAX))
-                .fetch_all(&self.pool)
+                .fetch_all(self.shared.servers.reads())
         };
         Ok(self.look(ask).await?.into_iter().map(stored).collect())
     }
@@ -72,8 +72,13 @@ impl PostgresRepository {
         recipient: UserId,
         messages: usize,
     ) -> Result<Vec<StoredReceipt>, Error> {
-        let ask =
-            || sqlx::query_as(RECEIPTS).bind(sender.0).bind(recipient.0).bind(limit(messages)).fetch_all(&self.pool);
+        let ask = || {
+            sqlx::query_as(RECEIPTS)
+                .bind(sender.0)
+                .bind(recipient.0)
+                .bind(limit(messages))
+                .fetch_all(self.shared.servers.reads())
+        };
         let rows: Vec<(i64, i64, Option<i64>)> = self.look(ask).await?;
         Ok(rows.into_iter().map(|(id, sent, read)| (MessageId(id), Timestamp(sent), read.map(Timestamp))).collect())
     }

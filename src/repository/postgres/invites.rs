@@ -13,7 +13,7 @@ const REMOVE: &str = "DELETE FROM invite WHERE id = $1";
 impl PostgresRepository {
     pub(super) async fn invite_works(&self, code: TokenHash) -> Result<bool, Error> {
         let code = code.0.to_vec();
-        self.look(|| sqlx::query_scalar(WORKS).bind(&code).fetch_one(&self.pool)).await
+        self.look(|| sqlx::query_scalar(WORKS).bind(&code).fetch_one(self.shared.servers.reads())).await
     }
 
     pub(super) async fn keep_invite(&self, new: NewInvite) -> Result<InviteId, Error> {
@@ -31,7 +31,7 @@ impl PostgresRepository {
 
     pub(super) async fn invites_after(&self, after: InviteId) -> Result<Vec<StoredInvite>, Error> {
         let rows: Vec<(i64, String, i64, i64)> =
-            self.look(|| sqlx::query_as(LIST).bind(after.0).fetch_all(&self.pool)).await?;
+            self.look(|| sqlx::query_as(LIST).bind(after.0).fetch_all(self.shared.servers.reads())).await?;
         let invite = |(id, label, created_at, expires_at)| StoredInvite {
             id: InviteId(id),
             label,

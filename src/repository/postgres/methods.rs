@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use sqlx::Connection;
 use tokio::sync::{broadcast, oneshot};
+use tracing::warn;
 
 use super::accounts::slack;
 use super::own_account::ADD;
 use super::sends::PgSend;
-use super::{PostgresRepository, closed, unavailable};
+use super::{PostgresRepository, closed, in_time, unavailable};
 use crate::clock::Steady;
 use crate::model::{Address, FileId, MessageId, SendKey, SessionId, Timestamp, TokenHash, UserId, Username};
 use crate::repository::{
@@ -109,6 +111,12 @@ impl PostgresRepository {
         Ok(count)
     }
 
+    async fn leave(&self) -> sqlx::Result<()> {
+        let mut db = self.shared.servers.connect().await?;
+        sqlx::query(LEAVE).bind(self.shared.node()).execute(&mut db).await?;
+        db.close().await
+    }
+
     async fn leave_cluster(&self) -> Result<(), Error> {
         self.is_closed.store(true, Ordering::Relaxed);
         drop(self.sends.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -116,64 +124,65 @@ impl PostgresRepository {
         self.writer.wait().await;
         self.settled().await.or_else(|error| if self.settling.is_none() { Ok(()) } else { Err(error) })?;
         self.stop.cancel();
-        let node = self.shared.node();
-        if node != 0
-            && let Ok(mut db) = self.pool.acquire().await
+        if self.shared.node() != 0
+            && let Err(error) = in_time(self.leave(), self.shared.options.busy_timeout).await
         {
-            sqlx::query(LEAVE).bind(node).execute(&mut *db).await.map_err(unavailable)?;
+            warn!(%error, "PostgreSQL did not hear that this node leaves: others wait for 5 seconds");
         }
-        self.pool.close().await;
+        self.shared.servers.close().await;
         Ok(())
     }
 }
 
 impl Repository for PostgresRepository {
     fn user_named<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Arc<User>>> {
-        Answer::pending(self.find_user_named(name))
+        self.within(self.find_user_named(name))
     }
 
     fn recipient<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Address>> {
         match self.shared.cache().named(name) {
             Some(address) => Answer::ready(Some(address)),
-            None => Answer::pending(self.find_address(name)),
+            None => self.within(self.find_address(name)),
         }
     }
 
     fn user(&self, id: UserId) -> Answer<'_, Option<Arc<User>>> {
         match self.shared.cache().user(id) {
             Some(user) => Answer::ready(Some(user)),
-            None => Answer::pending(self.find_user(id)),
+            None => self.within(self.find_user(id)),
         }
     }
 
     fn password_hash(&self, user: UserId) -> Answer<'_, Option<String>> {
-        Answer::pending(async move {
-            self.look(|| sqlx::query_scalar(PASSWORD_HASH).bind(user.0).fetch_optional(&self.pool)).await
+        self.within(async move {
+            self.look(|| sqlx::query_scalar(PASSWORD_HASH).bind(user.0).fetch_optional(self.shared.servers.reads()))
+                .await
         })
     }
 
     fn account(&self, name: Username) -> Answer<'_, Option<User>> {
-        Answer::pending(async move { self.find_account(&name).await })
+        self.within(async move { self.find_account(&name).await })
     }
 
     fn stored(&self, users: Vec<UserId>) -> Answer<'_, Vec<u64>> {
-        Answer::pending(async move {
+        self.within(async move {
             let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
-            let stored: Vec<i64> = self.look(|| sqlx::query_scalar(STORED).bind(&ids).fetch_all(&self.pool)).await?;
+            let stored: Vec<i64> =
+                self.look(|| sqlx::query_scalar(STORED).bind(&ids).fetch_all(self.shared.servers.reads())).await?;
             Ok(stored.into_iter().map(|bytes| u64::try_from(bytes).unwrap_or(0)).collect())
         })
     }
 
     fn accounts(&self, after: UserId) -> Answer<'_, Vec<User>> {
-        Answer::pending(self.accounts_after(after))
+        self.within(self.accounts_after(after))
     }
 
     fn add_user(&self, user: NewUser) -> Answer<'_, AddUserResult> {
-        Answer::pending(async move { Ok(self.add(ADD, user, None).await?.unwrap_or(AddUserResult::Added)) })
+        self.within(async move { Ok(self.add(ADD, user, None).await?.unwrap_or(AddUserResult::Added)) })
     }
 
     fn set_password(&self, user: UserId, password_hash: String) -> Answer<'_, ()> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             let set = sqlx::query("SELECT set_password($1, $2)").bind(user.0).bind(password_hash);
             set.execute(&mut *db).await.map_err(unavailable)?;
@@ -182,7 +191,7 @@ impl Repository for PostgresRepository {
     }
 
     fn set_disabled(&self, user: UserId, disabled: bool) -> Answer<'_, ()> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             let set = sqlx::query("SELECT set_disabled($1, $2)").bind(user.0).bind(disabled);
             set.execute(&mut *db).await.map_err(unavailable)?;
@@ -199,27 +208,27 @@ impl Repository for PostgresRepository {
     }
 
     fn session(&self, token: TokenHash, now: Timestamp, unused_since: Timestamp) -> Answer<'_, Option<Session>> {
-        Answer::pending(self.find_session(token, now, unused_since))
+        self.within(self.find_session(token, now, unused_since))
     }
 
     fn logins(&self, after: SessionId, of: Option<UserId>) -> Answer<'_, Vec<StoredSession>> {
-        Answer::pending(self.logins_after(after, of))
+        self.within(self.logins_after(after, of))
     }
 
     fn addresses(&self, user: UserId) -> Answer<'_, Vec<IpAddr>> {
-        Answer::pending(self.addresses_of(user))
+        self.within(self.addresses_of(user))
     }
 
     fn online(&self) -> Answer<'_, Vec<Username>> {
-        Answer::pending(self.find_online())
+        self.within(self.find_online())
     }
 
     fn open_session(&self, session: NewSession) -> Answer<'_, bool> {
-        Answer::pending(self.open_one(session))
+        self.within(self.open_one(session))
     }
 
     fn end_session(&self, session: SessionId) -> Answer<'_, bool> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             let ended = sqlx::query_scalar("SELECT log_out($1)").bind(session.0).fetch_one(&mut *db).await;
             let ended = ended.map_err(unavailable)?;
@@ -262,7 +271,7 @@ impl Repository for PostgresRepository {
     }
 
     fn lease(&self, recipient: UserId, want: InboxQuery) -> Answer<'_, Delivery> {
-        Answer::pending(async move {
+        self.within(async move {
             self.settled().await?;
             self.deliver(recipient, want).await
         })
@@ -273,19 +282,19 @@ impl Repository for PostgresRepository {
     }
 
     fn confirmed(&self) -> Answer<'_, ()> {
-        Answer::pending(async move {
+        self.within(async move {
             self.settled().await?;
             // The server is there, too.
-            self.look(|| sqlx::query("SELECT 1").execute(&self.pool)).await.map(drop)
+            self.look(|| sqlx::query("SELECT 1").execute(self.shared.servers.reads())).await.map(drop)
         })
     }
 
     fn conversation(&self, one: UserId, other: Address, page: HistoryQuery) -> Answer<'_, Vec<StoredMessage>> {
-        Answer::pending(self.look_back(one, other, page))
+        self.within(self.look_back(one, other, page))
     }
 
     fn receipts(&self, sender: UserId, recipient: UserId, messages: usize) -> Answer<'_, Vec<StoredReceipt>> {
-        Answer::pending(self.receipts_of(sender, recipient, messages))
+        self.within(self.receipts_of(sender, recipient, messages))
     }
 
     fn follow(&self, user: UserId) -> Answer<'_, Following> {
@@ -293,23 +302,23 @@ impl Repository for PostgresRepository {
     }
 
     fn last_message(&self, _: UserId) -> Answer<'_, MessageId> {
-        Answer::pending(self.last_of_log())
+        self.within(self.last_of_log())
     }
 
     fn messages_after(&self, user: UserId, page: FollowQuery) -> Answer<'_, FollowPage> {
-        Answer::pending(self.all_after(user, page))
+        self.within(self.all_after(user, page))
     }
 
     fn conversations(&self, user: UserId, page: ConversationQuery) -> Answer<'_, ConversationPage> {
-        Answer::pending(self.conversations_of(user, page))
+        self.within(self.conversations_of(user, page))
     }
 
     fn unread_senders(&self, recipient: UserId) -> Answer<'_, Vec<Address>> {
-        Answer::pending(self.unread_by(recipient))
+        self.within(self.unread_by(recipient))
     }
 
     fn read(&self, recipient: UserId, senders: Vec<Address>, to: MessageId) -> Answer<'_, usize> {
-        Answer::pending(self.read_up_to(recipient, senders, to))
+        self.within(self.read_up_to(recipient, senders, to))
     }
 
     fn prune(&self, read_before: Timestamp) -> Answer<'_, u64> {
@@ -331,8 +340,8 @@ impl Repository for PostgresRepository {
     }
 
     fn status(&self) -> Answer<'_, StoreStatus> {
-        Answer::pending(async move {
-            let totals = self.look(|| self.sums.get(&self.pool)).await?;
+        self.within(async move {
+            let totals = self.look(|| self.sums.get(self.shared.servers.reads())).await?;
             Ok(StoreStatus {
                 unread_messages: totals.unread_messages,
                 unread_bytes: totals.unread_bytes,

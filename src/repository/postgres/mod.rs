@@ -17,6 +17,7 @@ mod methods;
 mod opening;
 mod own_account;
 mod push;
+mod reads;
 mod schema;
 mod sends;
 mod servers;
@@ -31,11 +32,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::Postgres;
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
@@ -46,7 +46,7 @@ use self::sends::PgSend;
 use self::servers::Servers;
 use self::settle::SettleJob;
 use self::sums::Sums;
-use super::{EndedSession, Error, StoreOptions};
+use super::{Answer, EndedSession, Error, StoreOptions};
 use crate::clock::Steady;
 use crate::model::{UserId, Username};
 use crate::ops::metrics::{Counter, Histogram};
@@ -63,8 +63,6 @@ const FENCED: Duration = Duration::from_secs(3);
 /// A store in PostgreSQL.
 pub(crate) struct PostgresRepository {
     shared: Arc<PgShared>,
-    /// For all that reads.
-    pool: PgPool,
     /// Where a node is.
     sends: Mutex<Option<mpsc::Sender<PgSend>>>,
     /// It ends when nobody can bring it anything.
@@ -138,6 +136,11 @@ fn is_away(error: &sqlx::Error) -> bool {
     }
 }
 
+/// The answer of a server, if it comes in time: one that stands still never says that it is gone.
+async fn in_time<T>(asked: impl Future<Output = sqlx::Result<T>>, patience: Duration) -> sqlx::Result<T> {
+    timeout(patience, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
 /// An error of the store, logged.
 fn unavailable(error: sqlx::Error) -> Error {
     error!(%error, "PostgreSQL did not do what it was asked");
@@ -149,6 +152,15 @@ fn closed() -> Error {
 }
 
 impl PostgresRepository {
+    /// The answer to a request, or the error that there is none: it is unknown then what was done.
+    fn within<'a, T: Send + 'a>(&self, work: impl Future<Output = Result<T, Error>> + Send + 'a) -> Answer<'a, T> {
+        // What changes something may have to find the primary first.
+        let patience = 2 * self.shared.options.busy_timeout;
+        Answer::pending(async move {
+            timeout(patience, work).await.unwrap_or_else(|_| Err(unavailable(sqlx::Error::PoolTimedOut)))
+        })
+    }
+
     /// Asks something that changes nothing, again and again until the server answers or its time is over.
     async fn look<T, F: Future<Output = sqlx::Result<T>>>(&self, mut ask: impl FnMut() -> F) -> Result<T, Error> {
         let begun = Instant::now();
@@ -167,7 +179,7 @@ impl PostgresRepository {
     async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
         let begun = Instant::now();
         loop {
-            match self.pool.acquire().await {
+            match self.shared.servers.changes().acquire().await {
                 Err(error) if is_away(&error) && begun.elapsed() < self.shared.options.busy_timeout => {
                     self.find_primary().await;
                     sleep(AGAIN).await;
@@ -177,11 +189,10 @@ impl PostgresRepository {
         }
     }
 
-    /// Has the pool go where the primary is now.
+    /// Looks where the primary is now.
     async fn find_primary(&self) {
         if let Ok(connection) = self.shared.servers.connect().await {
             servers::close(connection).await;
-            self.pool.set_connect_options(self.shared.servers.current().clone());
         }
     }
 
@@ -190,7 +201,7 @@ impl PostgresRepository {
         let begun = Instant::now();
         loop {
             let looked = Instant::now();
-            match beat::follow(&self.shared, &self.pool, looked).await {
+            match beat::follow(&self.shared, self.shared.servers.reads(), looked).await {
                 Err(error) if is_away(&error) && begun.elapsed() < self.shared.options.busy_timeout => {
                     sleep(AGAIN).await;
                 }

@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,8 @@ use crate::repository::{OpenError, StoreOptions};
 
 /// How many ended sessions may be untold.
 const ENDED: usize = 4096;
+/// How long a command that only looks waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How many sends wait for the writer.
 const SENDS: usize = 4096;
 
@@ -34,7 +37,7 @@ pub(crate) async fn open(
     options: &StoreOptions,
     role: Role,
 ) -> Result<(PostgresRepository, bool), OpenError> {
-    let servers = Servers::of(url)?;
+    let servers = Servers::of(url, options.busy_timeout)?;
     let failed = |shown: &str, error: sqlx::Error| OpenError::Failed {
         path: PathBuf::from(shown),
         why: format!("PostgreSQL: {error}"),
@@ -43,10 +46,9 @@ pub(crate) async fn open(
     let is_new = schema::is_new(&mut db).await.map_err(|error| failed(&servers.shown, error))?;
     schema::migrate(&mut db, &servers.shown).await?;
     let shown = servers.shown.clone();
-    let (shared, pool) = shared(servers, options, &mut db).await.map_err(|error| failed(&shown, error))?;
+    let shared = shared(servers, options, &mut db).await.map_err(|error| failed(&shown, error))?;
     let mut repository = PostgresRepository {
         shared: Arc::new(shared),
-        pool,
         sends: Mutex::default(),
         writer: TaskTracker::new(),
         settling: None,
@@ -65,19 +67,18 @@ pub(crate) async fn open(
 
 /// Whether the primary can be reached; changes nothing.
 pub(crate) async fn reach(url: &str) -> Result<(), OpenError> {
-    let servers = Servers::of(url)?;
+    let servers = Servers::of(url, PATIENCE)?;
     let failed = |error| OpenError::Failed { path: PathBuf::from(&servers.shown), why: format!("PostgreSQL: {error}") };
     servers::close(servers.connect().await.map_err(failed)?).await;
     Ok(())
 }
 
-async fn shared(servers: Servers, options: &StoreOptions, db: &mut PgConnection) -> sqlx::Result<(PgShared, PgPool)> {
+async fn shared(servers: Servers, options: &StoreOptions, db: &mut PgConnection) -> sqlx::Result<PgShared> {
     let database_clock = Arc::new(DatabaseClock::new(options.clock.clone()));
     let now: i64 = sqlx::query_scalar("SELECT now_ms()").fetch_one(&mut *db).await?;
     database_clock.set(now);
     let version: i64 = sqlx::query_scalar("SELECT version FROM feed_head").fetch_one(&mut *db).await?;
-    let pool = servers.pool();
-    let shared = PgShared {
+    Ok(PgShared {
         servers,
         options: options.clone(),
         cache: Mutex::new(Cache::from_version(version)),
@@ -92,8 +93,7 @@ async fn shared(servers: Servers, options: &StoreOptions, db: &mut PgConnection)
         accepted: Counter::default(),
         delivered: Counter::default(),
         commits: Histogram::default(),
-    };
-    Ok((shared, pool))
+    })
 }
 
 /// Becomes a node: takes a number, and starts what a node does all the time.
@@ -106,14 +106,18 @@ async fn begin_node(repository: &mut PostgresRepository, db: &mut PgConnection) 
     let (sends, waiting) = mpsc::channel(SENDS);
     let (settling, leases) = mpsc::unbounded_channel();
     let (tasks, stop) = (&repository.tasks, &repository.stop);
-    let (pool, work) = (repository.pool.clone(), shared.clone());
+    let work = shared.clone();
     repository.writer.spawn(vital::task("writer", writer::run(work.clone(), waiting)));
     repository.writer.close();
     tasks.spawn(vital::task("leases", settle::run(work.clone(), leases)));
     tasks.spawn(vital::task("beat", stop.clone().run_until_cancelled_owned(beat::run(work.clone()))));
-    let listening = hints::listen(work.clone(), pool.clone());
+    let watched = work.clone();
+    let watching = stop.clone().run_until_cancelled_owned(async move { watched.servers.watch().await });
+    // It ends at once where there is one server.
+    tasks.spawn(watching);
+    let listening = hints::listen(work.clone());
     tasks.spawn(vital::task("listening", stop.clone().run_until_cancelled_owned(listening)));
-    tasks.spawn(vital::task("hints", stop.clone().run_until_cancelled_owned(hints::run(work, pool))));
+    tasks.spawn(vital::task("hints", stop.clone().run_until_cancelled_owned(hints::run(work))));
     tasks.close();
     repository.sends = Mutex::new(Some(sends));
     repository.settling = Some(settling);

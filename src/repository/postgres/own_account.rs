@@ -53,7 +53,7 @@ impl PostgresRepository {
 
 impl AccountRepository for PostgresRepository {
     fn change_password(&self, change: PasswordChange) -> Answer<'_, bool> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             let changed = sqlx::query_scalar(CHANGE_PASSWORD)
                 .bind(change.user.0)
@@ -69,7 +69,7 @@ impl AccountRepository for PostgresRepository {
     }
 
     fn add_token(&self, token: NewToken) -> Answer<'_, bool> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             sqlx::query_scalar(ADD_TOKEN)
                 .bind(token.user.0)
@@ -87,31 +87,31 @@ impl AccountRepository for PostgresRepository {
     }
 
     fn add_first_user(&self, user: NewUser) -> Answer<'_, Option<AddUserResult>> {
-        Answer::pending(self.add(ADD_FIRST, user, None))
+        self.within(self.add(ADD_FIRST, user, None))
     }
 
     fn add_invited_user(&self, user: NewUser, code: TokenHash) -> Answer<'_, Option<AddUserResult>> {
-        Answer::pending(self.add(ADD_INVITED, user, Some(code)))
+        self.within(self.add(ADD_INVITED, user, Some(code)))
     }
 
     fn is_invite(&self, code: TokenHash) -> Answer<'_, bool> {
-        Answer::pending(self.invite_works(code))
+        self.within(self.invite_works(code))
     }
 
     fn add_invite(&self, invite: NewInvite) -> Answer<'_, InviteId> {
-        Answer::pending(self.keep_invite(invite))
+        self.within(self.keep_invite(invite))
     }
 
     fn invites(&self, after: InviteId) -> Answer<'_, Vec<StoredInvite>> {
-        Answer::pending(self.invites_after(after))
+        self.within(self.invites_after(after))
     }
 
     fn remove_invite(&self, invite: InviteId) -> Answer<'_, bool> {
-        Answer::pending(self.forget_invite(invite))
+        self.within(self.forget_invite(invite))
     }
 
     fn set_administrator(&self, user: UserId, administrator: bool) -> Answer<'_, ()> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             let set = sqlx::query(ADMINISTRATOR).bind(user.0).bind(administrator).execute(&mut *db).await;
             set.map_err(unavailable)?;
@@ -120,16 +120,17 @@ impl AccountRepository for PostgresRepository {
     }
 
     fn keys_of(&self, sender: UserId, messages: Vec<MessageId>) -> Answer<'_, Vec<(MessageId, SendKey)>> {
-        Answer::pending(async move {
+        self.within(async move {
             let ids: Vec<i64> = messages.iter().map(|id| id.0).collect();
-            let rows: Vec<(i64, String)> =
-                self.look(|| sqlx::query_as(KEYS).bind(sender.0).bind(&ids).fetch_all(&self.pool)).await?;
+            let rows: Vec<(i64, String)> = self
+                .look(|| sqlx::query_as(KEYS).bind(sender.0).bind(&ids).fetch_all(self.shared.servers.reads()))
+                .await?;
             Ok(rows.into_iter().filter_map(|(id, key)| Some((MessageId(id), SendKey::parse(&key)?))).collect())
         })
     }
 
     fn set_profile(&self, user: UserId, display_name: Option<Label>, country: Option<Label>) -> Answer<'_, ()> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             sqlx::query(PROFILE)
                 .bind(user.0)
@@ -143,13 +144,19 @@ impl AccountRepository for PostgresRepository {
     }
 
     fn accounts_named<'a>(&'a self, prefix: &'a str, most: usize) -> Answer<'a, Vec<User>> {
-        Answer::pending(async move {
+        self.within(async move {
             if is_no_text(prefix) {
                 return Ok(Vec::new());
             }
             // No character is greater, so that all names lie between that begin with the prefix.
             let beyond = format!("{prefix}{}", char::MAX);
-            let ask = || sqlx::query_as(NAMED).bind(prefix).bind(&beyond).bind(limit(most)).fetch_all(&self.pool);
+            let ask = || {
+                sqlx::query_as(NAMED)
+                    .bind(prefix)
+                    .bind(&beyond)
+                    .bind(limit(most))
+                    .fetch_all(self.shared.servers.reads())
+            };
             let rows: Vec<AccountRow> = self.look(ask).await?;
             Ok(rows.into_iter().map(|row| row.user).collect())
         })

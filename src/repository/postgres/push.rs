@@ -37,7 +37,7 @@ fn subscription(row: &PgRow) -> sqlx::Result<PushSubscription> {
 
 impl PushRepository for PostgresRepository {
     fn push_key(&self, new: Vec<u8>) -> Answer<'_, Vec<u8>> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             sqlx::query(NEW_KEY).bind(new).execute(&mut *db).await.map_err(unavailable)?;
             sqlx::query_scalar(KEY).fetch_one(&mut *db).await.map_err(unavailable)
@@ -45,21 +45,22 @@ impl PushRepository for PostgresRepository {
     }
 
     fn push_users(&self) -> Answer<'_, Vec<UserId>> {
-        Answer::pending(async move {
-            let users: Vec<i64> = self.look(|| sqlx::query_scalar(USERS).fetch_all(&self.pool)).await?;
+        self.within(async move {
+            let users: Vec<i64> =
+                self.look(|| sqlx::query_scalar(USERS).fetch_all(self.shared.servers.reads())).await?;
             Ok(users.into_iter().map(UserId).collect())
         })
     }
 
     fn push_subscriptions(&self, user: UserId) -> Answer<'_, Vec<PushSubscription>> {
-        Answer::pending(async move {
-            let rows = self.look(|| sqlx::query(OF_USER).bind(user.0).fetch_all(&self.pool)).await?;
+        self.within(async move {
+            let rows = self.look(|| sqlx::query(OF_USER).bind(user.0).fetch_all(self.shared.servers.reads())).await?;
             rows.iter().map(subscription).collect::<sqlx::Result<_>>().map_err(unavailable)
         })
     }
 
     fn add_push_subscription(&self, new: PushSubscription, most: usize) -> Answer<'_, ()> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             let add = sqlx::query(ADD).bind(new.session.0).bind(&new.address).bind(&new.key[..]);
             let add = add.bind(&new.secret[..]).bind(new.with_text);
@@ -70,7 +71,7 @@ impl PushRepository for PostgresRepository {
     }
 
     fn remove_push_subscription(&self, user: UserId, address: String) -> Answer<'_, bool> {
-        Answer::pending(async move {
+        self.within(async move {
             let mut db = self.connection().await?;
             let removed = sqlx::query(REMOVE).bind(user.0).bind(address).execute(&mut *db).await;
             Ok(removed.map_err(unavailable)?.rows_affected() > 0)

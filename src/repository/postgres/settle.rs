@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use super::{AGAIN, PgShared, is_away};
+use super::{AGAIN, PgShared, in_time, is_away};
 use crate::model::UserId;
 use crate::repository::{Error, Hold};
 
@@ -133,7 +133,7 @@ impl Settler {
             }
             if let Some(db) = &mut self.db {
                 let asked = sqlx::query_scalar(SETTLE).bind(&nodes).bind(&accounts).bind(&leases).bind(&is_read);
-                match asked.fetch_one(db).await {
+                match in_time(asked.fetch_one(db), self.shared.options.busy_timeout / 2).await {
                     Err(error) if is_away(&error) => self.db = None,
                     answer => break answer?,
                 }

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
+use super::reads::ReadPool;
 
 const SUMS: &str =
     "SELECT coalesce(sum(b.received - h.read), 0)::bigint, coalesce(sum(b.bytes - h.read_bytes), 0)::bigint,
@@ -32,7 +32,7 @@ pub(super) struct Totals {
 pub(super) struct Sums(Mutex<Option<(Instant, Duration, Totals)>>);
 
 impl Sums {
-    pub(super) async fn get(&self, pool: &PgPool) -> sqlx::Result<Totals> {
+    pub(super) async fn get(&self, reads: ReadPool) -> sqlx::Result<Totals> {
         let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((made, took, totals)) = known
             && is_good(made, took)
@@ -40,7 +40,7 @@ impl Sums {
             return Ok(totals);
         }
         let begun = Instant::now();
-        let row: (i64, i64, i64, i64) = sqlx::query_as(SUMS).fetch_one(pool).await?;
+        let row: (i64, i64, i64, i64) = sqlx::query_as(SUMS).fetch_one(reads).await?;
         let number = |sum: i64| u64::try_from(sum).unwrap_or(0);
         let totals = Totals {
             unread_messages: number(row.0),

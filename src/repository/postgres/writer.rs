@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 use super::sends::{self, BatchAnswer, MailLimits, PgSend, Plain};
-use super::{AGAIN, PgShared, is_away, servers};
+use super::{AGAIN, PgShared, in_time, is_away, servers};
 use crate::model::{MessageId, UserId};
 use crate::repository::{Error, PerMessage, SendResult};
 
@@ -138,12 +138,14 @@ impl NodeWriter {
         self.number += 1;
         let begun = Instant::now();
         let mut was_asked = false;
+        // Time for a second server, where the first one stands still.
+        let patience = self.shared.options.busy_timeout / 2;
         loop {
             let (id, number, limits) = (self.id, self.number, self.limits);
             let answer = match self.connected().await {
                 Ok(db) => {
                     was_asked = true;
-                    statement(id, number, limits).fetch_one(db).await
+                    in_time(statement(id, number, limits).fetch_one(db), patience).await
                 }
                 Err(error) => Err(error),
             };
