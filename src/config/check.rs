@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
 use super::range::{self, Range};
-use super::{BadConfig, Config, Listen, Metrics, ServerConfig, Span, WordList};
+use super::{AcmeConfig, BadConfig, Config, Listen, Metrics, ServerConfig, Span, WordList};
 use crate::auth::password;
 use crate::model::{AddressRange, PushHost};
 
@@ -34,6 +34,11 @@ pub(super) fn alone(key: &str, value: &Value) -> Option<String> {
     }
     if key.starts_with("web.") {
         return no_words(key, value);
+    }
+    if let Some(name) = key.strip_prefix("acme.")
+        && let Some(why) = AcmeConfig::wrong(name, value)
+    {
+        return Some(why);
     }
     if key == "log.level" {
         return value.as_str().and_then(no_level);
@@ -151,12 +156,13 @@ pub(super) fn together(config: &Config) -> Vec<(&'static [&'static str], String)
             (&["server.tls_key", "server.tls_listen", "web.tls_listen"], &server.tls_key),
         ];
         for (keys, path) in files {
-            if address != Listen(None) && path.as_os_str().is_empty() {
-                let why = format!("{}: {setting} wants a certificate and its key", keys[0]);
+            if address != Listen(None) && path.as_os_str().is_empty() && !config.acme.is_on() {
+                let why = format!("{}: {setting} wants a certificate and its key, or acme.hosts", keys[0]);
                 complain(keys, Err(BadConfig::new(why)));
             }
         }
     }
+    complain(&["acme.hosts", "server.tls_certificate", "server.tls_key"], config.acme.is_alone(server));
     let cost = password::Cost {
         memory_kib: password.memory_kib,
         iterations: password.iterations,

@@ -1,6 +1,7 @@
 //! The settings: defaults < file < environment < flags, checked once, with a line that names the key for each mistake.
 //! `chat.toml` at the top of the project is their manual, and a test compares it with the defaults here.
 
+mod acme;
 mod check;
 mod load;
 mod place;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::acme::AcmeConfig;
 pub use self::load::load;
 pub(crate) use self::load::{LoadedConfig, keys, read};
 pub(crate) use self::place::SYSTEM_FILE;
@@ -29,6 +31,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The page.
     pub web: WebConfig,
+    /// The certificate that comes by itself.
+    pub acme: AcmeConfig,
     /// Where to store.
     pub database: Database,
     /// What a password hash costs.
