@@ -19,6 +19,7 @@
 //! | [`transport`] | how it travels: lines over TCP and TLS, slots, and the proof that a reply arrived |
 //! | [`server`] | accept, admit, drain |
 //! | [`client`] | the other end of the wire |
+//! | [`acme`] | the certificate that comes by itself |
 //! | [`admin`] | the administrator's own socket, both ends |
 //! | [`config`] | the settings, whose manual is `chat.toml` |
 //! | [`release`] | the version of the program, of its schema and of its wire |
@@ -32,6 +33,7 @@
 // The documentation is for people who work on chatd: it is built with `--document-private-items`.
 #![allow(rustdoc::private_intra_doc_links)]
 
+mod acme;
 mod admin;
 mod auth;
 mod charge;

@@ -14,7 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::ops::metrics::Counter;
 use crate::protocol::Refusal;
@@ -192,7 +192,7 @@ impl LineConnection {
             Some(Accepted::Plain(mut stream)) => {
                 let _ = connection::turn_away(&mut stream, &dialect, Refusal::WantsTls, settings.linger).await;
             }
-            None => {}
+            Some(Accepted::Challenge) | None => {}
         }
     }
 }
@@ -209,18 +209,19 @@ async fn serve_http(
     match accept_tls(&tls, stream, address, &stop).await {
         Some(Accepted::Tls(stream)) => web.serve(stream, true, address, slot, stop).await,
         Some(Accepted::Plain(mut stream)) => web::ask_for_tls(&mut stream).await,
-        None => {}
+        Some(Accepted::Challenge) | None => {}
     }
 }
 
 /// Does the TLS handshake, unless the server stops before that. Logs the result.
-async fn accept_tls(tls: &Tls, stream: TcpStream, address: IpAddr, stop: &CancellationToken) -> Option<Accepted> {
+async fn accept_tls(tls: &Arc<Tls>, stream: TcpStream, address: IpAddr, stop: &CancellationToken) -> Option<Accepted> {
     let accepted = tokio::select! {
         accepted = tls.accept(stream, address) => accepted,
         () = stop.cancelled() => return None,
     };
     match &accepted {
         Ok(Accepted::Tls(_)) => {}
+        Ok(Accepted::Challenge) => info!(%address, "a certificate authority has asked whether a name leads here"),
         Ok(Accepted::Plain(_)) => warn!(%address, "a client does not speak TLS on the TLS port: it was told so"),
         Err(error) => debug!(%address, %error, "no TLS"),
     }

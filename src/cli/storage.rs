@@ -13,17 +13,21 @@ use crate::repository::sqlite::paths::companion_path;
 /// Whether the files that are there can be written, and new ones made beside them.
 pub(super) fn can_write(database: &Path) -> Result<(), BadConfig> {
     let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Folders that are missing are made.
-    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
-    may(there, AccessFlags::W_OK | AccessFlags::X_OK)?;
+    can_fill("database.url", folder)?;
     for suffix in ["", "-wal", "-shm", ".lock"] {
-        may(&companion_path(database, suffix), AccessFlags::R_OK | AccessFlags::W_OK)?;
+        may("database.url", &companion_path(database, suffix), AccessFlags::R_OK | AccessFlags::W_OK)?;
     }
     Ok(())
 }
 
-fn may(path: &Path, access: AccessFlags) -> Result<(), BadConfig> {
+/// Whether files can be made in the folder, which is of this setting. Folders that are missing are made.
+pub(super) fn can_fill(setting: &str, folder: &Path) -> Result<(), BadConfig> {
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    may(setting, there, AccessFlags::W_OK | AccessFlags::X_OK)
+}
+
+fn may(setting: &str, path: &Path, access: AccessFlags) -> Result<(), BadConfig> {
     let shown = path.display();
     let why = match eaccess(path, access) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
@@ -39,7 +43,7 @@ fn may(path: &Path, access: AccessFlags) -> Result<(), BadConfig> {
         }
         Err(error) => error.desc().to_owned(),
     };
-    Err(BadConfig::new(format!("database.url: {shown}: {why}")))
+    Err(BadConfig::new(format!("{setting}: {shown}: {why}")))
 }
 
 fn name(user: Uid) -> String {

@@ -13,13 +13,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, DigitallySignedStruct
 
 /// The certificate chain of the server at this address. Each step takes at most `limit`.
 pub fn shown_at(address: SocketAddr, limit: Duration) -> io::Result<Vec<CertificateDer<'static>>> {
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Onlooker(provider)))
-        .with_no_client_auth();
+    let config = onlooker().map_err(io::Error::other)?;
     let name = ServerName::IpAddress(address.ip().into());
     let mut client = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     let mut tcp = TcpStream::connect_timeout(&address, limit)?;
@@ -29,6 +23,14 @@ pub fn shown_at(address: SocketAddr, limit: Duration) -> io::Result<Vec<Certific
         client.complete_io(&mut tcp)?;
     }
     Ok(client.peer_certificates().unwrap_or_default().iter().map(|shown| shown.clone().into_owned()).collect())
+}
+
+/// A client that takes any certificate.
+pub(crate) fn onlooker() -> Result<ClientConfig, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let verifier = Arc::new(Onlooker(provider));
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 /// Looks and does not judge: nothing is sent on a connection that it was asked about.

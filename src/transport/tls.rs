@@ -1,64 +1,113 @@
 //! TLS on the server's side: a certificate that can change while the server runs, and an encrypted stream for a
 //! connection. Knows nothing about requests.
 
+mod challenge;
 mod handshake;
 mod identity;
 
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::server::{Acceptor, ClientHello, ResolvesServerCertUsingSni};
+use tracing::warn;
 
 use crate::charge::Payer;
 use crate::fair::Turns;
 use crate::transport::stream::{PeerState, Stream};
+pub(crate) use crate::transport::tls::challenge::PendingChallenge;
+use crate::transport::tls::challenge::{BadChallenge, Challenges};
 pub(crate) use crate::transport::tls::identity::{BadIdentity, TlsIdentity, Validity};
 
 /// Makes TCP connections into TLS connections.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    identity: RwLock<TlsIdentity>,
+    /// `None`: ACME has brought none yet.
+    identity: RwLock<Option<TlsIdentity>>,
+    challenges: Challenges,
+    /// Refuses every handshake.
+    no_identity: Arc<ServerConfig>,
+    /// The log has said that handshakes are refused.
+    refusal_told: AtomicBool,
     handshake_timeout: Duration,
     turns: Arc<Turns<Payer>>,
 }
 
 impl Tls {
     /// As this identity; a handshake may take so long.
-    pub(crate) fn new(identity: TlsIdentity, handshake_timeout: Duration) -> Tls {
-        Tls { identity: RwLock::new(identity), handshake_timeout, turns: handshake::turns() }
+    pub(crate) fn new(identity: Option<TlsIdentity>, handshake_timeout: Duration) -> Tls {
+        Tls {
+            identity: RwLock::new(identity),
+            challenges: Challenges::new(),
+            no_identity: Arc::new(identity::resolved_by(Arc::new(ResolvesServerCertUsingSni::new()))),
+            refusal_told: AtomicBool::new(false),
+            handshake_timeout,
+            turns: handshake::turns(),
+        }
     }
 
-    /// The identity that connections see.
-    pub(crate) fn identity(&self) -> TlsIdentity {
+    /// The identity that connections see, if there is one yet.
+    pub(crate) fn identity(&self) -> Option<TlsIdentity> {
         self.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Connections from now on see this identity.
     pub(crate) fn set_identity(&self, identity: TlsIdentity) {
-        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+    }
+
+    /// Answers an authority that asks for this name, until the result is dropped.
+    pub(crate) fn answer_challenge(&self, name: &str, digest: [u8; 32]) -> Result<PendingChallenge, BadChallenge> {
+        self.challenges.answer(name, digest)
     }
 
     /// Shakes hands with somebody at `address`, unless the peer does not speak TLS.
-    pub(crate) async fn accept(&self, tcp: TcpStream, address: IpAddr) -> io::Result<Accepted> {
+    pub(crate) async fn accept(self: &Arc<Tls>, tcp: TcpStream, address: IpAddr) -> io::Result<Accepted> {
         timeout(self.handshake_timeout, self.shake_hands(tcp, Payer::at(address))).await?
     }
 
-    async fn shake_hands(&self, tcp: TcpStream, payer: Payer) -> io::Result<Accepted> {
+    async fn shake_hands(self: &Arc<Tls>, tcp: TcpStream, payer: Payer) -> io::Result<Accepted> {
         let mut first = [0];
         if tcp.peek(&mut first).await? == 1 && is_text(first[0]) {
             return Ok(Accepted::Plain(tcp));
         }
-        let config = self.identity().config();
         let records = Records { tcp, place: RecordCursor::default() };
-        let inner = handshake::in_turns(TlsAcceptor::from(config).accept(records), &self.turns, payer).await??;
+        let tls = self.clone();
+        let handshake = Box::pin(async move {
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), records).await?;
+            let (config, for_challenge) = tls.config_for(&hello.client_hello());
+            Ok::<_, io::Error>((hello.into_stream(config).await?, for_challenge))
+        });
+        let (mut inner, for_challenge) = handshake::in_turns(handshake, &self.turns, payer).await??;
+        if for_challenge {
+            // The handshake was the answer, and nothing follows it.
+            let _ = inner.shutdown().await;
+            return Ok(Accepted::Challenge);
+        }
         Ok(Accepted::Tls(TlsStream { inner: Box::new(inner), more: false }))
+    }
+
+    /// What to shake hands with, and whether the peer is an authority that wants the answer to a challenge.
+    fn config_for(&self, hello: &ClientHello<'_>) -> (Arc<ServerConfig>, bool) {
+        if challenge::is_asked_for(hello) {
+            return (self.challenges.config(), true);
+        }
+        let config = self.identity().map(|identity| identity.config()).unwrap_or_else(|| {
+            if !self.refusal_told.swap(true, Ordering::Relaxed) {
+                warn!("TLS handshakes are refused: there is no certificate yet");
+            }
+            self.no_identity.clone()
+        });
+        (config, false)
     }
 }
 
@@ -68,6 +117,8 @@ pub(crate) enum Accepted {
     Tls(TlsStream),
     /// With text: a client that was not told to speak TLS. Nothing of it was read yet.
     Plain(TcpStream),
+    /// As an authority that wanted the answer to a challenge, and has it.
+    Challenge,
 }
 
 /// Whether a connection that begins so is one of text. A handshake begins with a control character.

@@ -13,6 +13,7 @@
 //! - `proof`: nothing acknowledged is lost by kill -9, power cuts, full, failing, locked and foreign disks
 //! - `python`: the JSON of the wire against Python's own
 //! - `restart`: logins and inboxes survive
+//! - `acme`: a certificate that comes by itself, from pebble
 //! - `account`: one's own account over the wire, and the list of people
 //! - `admin`: the command line
 //! - `administration`: admin commands beside a server, at its own socket; commits of other programs to the file
@@ -50,6 +51,7 @@
 //! - `servers`: several servers, kept by name
 
 mod account;
+mod acme;
 mod admin;
 mod administration;
 mod at_once;

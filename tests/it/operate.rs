@@ -271,7 +271,7 @@ fn a_reload_that_raises_line_bytes_and_buffered_bytes_takes_both() {
 }
 
 /// `chatd serve` with these listeners of systemd's, under these names.
-fn with_sockets(folder: &Folder, sockets: &[(&str, &TcpListener)]) -> Command {
+pub fn with_sockets(folder: &Folder, sockets: &[(&str, &TcpListener)]) -> Command {
     let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
     let mut script = format!("LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={}", sockets.len(), names.join(":"));
     script = format!("export {script}; exec \"$0\" serve");

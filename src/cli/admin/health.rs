@@ -15,7 +15,7 @@ use crate::admin::client::{self, NoAnswer};
 use crate::admin::path::socket_of;
 use crate::cli::output;
 use crate::cli::privileges;
-use crate::cli::serve::certificate::{Notice, date, notice};
+use crate::cli::serve::certificate::{Notice, Renewal, date, notice};
 use crate::client::certificate::shown_at;
 use crate::config::Config;
 use crate::release::Release;
@@ -112,7 +112,7 @@ fn certificate(config: &Config, limit: Duration) -> Option<String> {
     Some(match shown.map(|chain| Validity::of(&chain)) {
         Err(error) => format!("{address}: no TLS: {error}"),
         Ok(None) => format!("{address}: TLS shows no certificate that can be read"),
-        Ok(Some(validity)) => match notice(validity, SystemTime::now()) {
+        Ok(Some(validity)) => match notice(validity, Renewal::of(config), SystemTime::now()) {
             Some(Notice::Error(text) | Notice::Warning(text)) => format!("{address}: {text}"),
             None => format!("{address}: the certificate is good until {}", date(validity.end)),
         },

@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use crate::cli::admin::user::{PasswordSource, UserCommand};
-use crate::cli::serve::certificate::{self, Notice};
+use crate::cli::serve::certificate::{self, Notice, Renewal};
 use crate::cli::{absolute, output, runtime};
 use crate::config::{BadConfig, load};
 use crate::model::Username;
@@ -224,7 +224,7 @@ fn pair(certificate: &Path, key: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     let pair = (absolute(certificate), absolute(key));
     let identity = certificate::load(&pair).map_err(|bad: BadConfig| anyhow!(bad.mistakes().join("; ")))?;
     if let Some(Notice::Error(text) | Notice::Warning(text)) =
-        certificate::notice(identity.validity(), SystemTime::now())
+        certificate::notice(identity.validity(), Renewal::ByHand, SystemTime::now())
     {
         output::note(format_args!("chatd: {text}"));
     }

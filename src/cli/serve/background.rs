@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tracing::info;
 
-use crate::cli::serve::certificate;
+use crate::cli::serve::certificate::{self, Renewal};
 use crate::cli::serve::live::LiveSettings;
 use crate::ops::systemd;
 use crate::repository::{Pace, Repository, RoomInside};
@@ -56,16 +56,16 @@ pub(crate) async fn give_back(repository: Arc<dyn Repository>) {
 
 /// Logs each day if the certificate is not valid yet, expires soon or has expired. The start and each reload do this
 /// themselves.
-pub(crate) async fn watch_certificate(tls: Arc<Tls>) {
-    tell_every(Duration::from_secs(24 * 60 * 60), &tls).await;
+pub(crate) async fn watch_certificate(tls: Arc<Tls>, renewal: Renewal) {
+    tell_every(Duration::from_secs(24 * 60 * 60), &tls, renewal).await;
 }
 
-async fn tell_every(period: Duration, tls: &Tls) {
+async fn tell_every(period: Duration, tls: &Tls, renewal: Renewal) {
     let mut tick = interval_at(Instant::now() + period, period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        certificate::tell(&tls.identity(), SystemTime::now());
+        certificate::tell(tls, renewal, SystemTime::now());
     }
 }
 
@@ -127,7 +127,8 @@ mod tests {
         std::fs::write(&files.0, parameters.self_signed(&key).expect("it can be signed").pem())
             .expect("it can be written");
         std::fs::write(&files.1, key.serialize_pem()).expect("it can be written");
-        let tls = Tls::new(certificate::load(&files).expect("it was just made"), Duration::from_secs(60));
+        let identity = certificate::load(&files).expect("it was just made");
+        let tls = Tls::new(Some(identity), Duration::from_secs(60));
         let lines = Lines::default();
         let writer = lines.clone();
         let _logged = tracing::subscriber::set_default(
@@ -139,7 +140,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = tell_every(Duration::from_millis(1), &tls) => {}
+            () = tell_every(Duration::from_millis(1), &tls, Renewal::ByHand) => {}
             told = timeout(Duration::from_secs(60), told_twice) => told.expect("it is told twice"),
         }
     }

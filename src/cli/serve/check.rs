@@ -1,6 +1,8 @@
 //! Finds what a start would fail at, without a start: the certificate, the addresses, the database, and where systemd
 //! lets the service write. Finds all mistakes at once and changes nothing.
 
+mod certificate_by_acme;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,7 +12,8 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 
-use super::certificate::{self, Notice};
+use super::acme;
+use super::certificate::{self, Notice, Renewal};
 use super::listen::ENDPOINTS;
 use crate::cli::privileges;
 use crate::cli::{options, runtime, storage};
@@ -33,7 +36,7 @@ impl CheckFindings {
 pub(crate) fn before_reload(loaded: &LoadedConfig) -> CheckFindings {
     let mut found = CheckFindings::default();
     match certificate::configured(&loaded.config, false) {
-        Ok(Some(identity)) => match certificate::notice(identity.validity(), SystemTime::now()) {
+        Ok(Some(identity)) => match certificate::notice(identity.validity(), Renewal::ByHand, SystemTime::now()) {
             Some(Notice::Error(text) | Notice::Warning(text)) => found.warnings.push(text),
             None => {}
         },
@@ -68,10 +71,11 @@ pub(crate) fn before_start(loaded: &LoadedConfig, with_addresses: bool) -> anyho
     if let Some(file) = &loaded.file {
         found.add(File::open(file).map_err(|error| format!("{}: for the service: {error}", file.display())));
     }
-    found.add(sandbox);
+    sandbox.into_iter().for_each(|bad| found.mistakes.extend_from_slice(bad.mistakes()));
     let runtime = runtime(1)?;
     if with_addresses {
         addresses(config, &held, &mut found, &runtime);
+        certificate_by_acme::look(config, &mut found, &runtime);
     }
     match storage::can_write(path) {
         Ok(()) => found.add(runtime.block_on(sqlite::schema_of(path, &options(config)))),
@@ -85,6 +89,7 @@ fn on_servers(loaded: &LoadedConfig, with_addresses: bool) -> anyhow::Result<Che
     let (mut found, runtime) = (before_reload(loaded), runtime(1)?);
     if with_addresses {
         addresses(&loaded.config, &OwnAddresses(Vec::new()), &mut found, &runtime);
+        certificate_by_acme::look(&loaded.config, &mut found, &runtime);
     }
     found.add(runtime.block_on(repository::reach(&loaded.config.database.url)));
     Ok(found)
@@ -158,20 +163,42 @@ fn address_of(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// Whether systemd lets the service write where the database is. Asked only about the settings that the service reads.
-fn sandbox(loaded: &LoadedConfig, database: &Path) -> Result<(), BadConfig> {
+/// What systemd does not let the service do. Asked only about the settings that the service reads.
+fn sandbox(loaded: &LoadedConfig, database: &Path) -> Vec<BadConfig> {
     if loaded.file.as_deref() != Some(Path::new(SYSTEM_FILE)) || !Path::new("/run/systemd/system").exists() {
-        return Ok(());
+        return Vec::new();
     }
-    let wanted = "--property=LoadState,ProtectSystem,StateDirectory,ReadWritePaths";
+    let wanted = "--property=LoadState,ProtectSystem,StateDirectory,ReadWritePaths,PrivateNetwork";
     let asked = Command::new("systemctl").args(["show", wanted, "chatd.service"]).output().context("systemctl");
-    let Ok(output) = asked else { return Ok(()) };
-    writes_there(&String::from_utf8_lossy(&output.stdout), database)
+    let Ok(output) = asked else { return Vec::new() };
+    let properties = String::from_utf8_lossy(&output.stdout);
+    let mut allowed = vec![writes_there(&properties, "database.url", database)];
+    if let Ok(Some(acme)) = acme::settings(&loaded.config) {
+        allowed.extend([writes_there(&properties, "acme.state", &acme.state), reaches_out(&properties)]);
+    }
+    allowed.into_iter().filter_map(Result::err).collect()
 }
 
-/// Whether a unit with these properties, as `systemctl show` prints them, may write this file.
-fn writes_there(properties: &str, database: &Path) -> Result<(), BadConfig> {
-    let property = |name: &str| properties.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+/// What `systemctl show` prints of one property.
+fn property<'a>(properties: &'a str, name: &str) -> Option<&'a str> {
+    properties.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Whether a unit with these properties has a network.
+fn reaches_out(properties: &str) -> Result<(), BadConfig> {
+    if property(properties, "LoadState") != Some("loaded") || property(properties, "PrivateNetwork") != Some("yes") {
+        return Ok(());
+    }
+    Err(BadConfig::new(
+        "acme.hosts: chatd.service has no network (PrivateNetwork=yes), and ACME connects to acme.directory: remove \
+         chatd-hardened.conf from /etc/systemd/system/chatd.service.d, or take away acme.hosts and set \
+         server.tls_certificate and server.tls_key",
+    ))
+}
+
+/// Whether a unit with these properties may write this file, which is of this setting.
+fn writes_there(properties: &str, setting: &str, file: &Path) -> Result<(), BadConfig> {
+    let property = |name: &str| property(properties, name);
     if property("LoadState") != Some("loaded") || property("ProtectSystem") != Some("strict") {
         return Ok(());
     }
@@ -179,12 +206,12 @@ fn writes_there(properties: &str, database: &Path) -> Result<(), BadConfig> {
     let state = words("StateDirectory").into_iter().map(|name| format!("/var/lib/{name}"));
     let others = words("ReadWritePaths").into_iter().map(|path| path.trim_start_matches(['-', '+']).to_owned());
     let may: Vec<String> = state.chain(others).collect();
-    if may.iter().any(|folder| database.starts_with(folder)) {
+    if may.iter().any(|folder| file.starts_with(folder)) {
         return Ok(());
     }
-    let (path, folder) = (database.display(), database.parent().unwrap_or(Path::new("/")).display());
+    let (path, folder) = (file.display(), file.parent().unwrap_or(Path::new("/")).display());
     Err(BadConfig::new(format!(
-        "database.url: {path}: chatd.service may write only in {} (ProtectSystem=strict): put it there, or allow it with \
+        "{setting}: {path}: chatd.service may write only in {} (ProtectSystem=strict): put it there, or allow it with \
          `systemctl edit chatd`: [Service] ReadWritePaths={folder}",
         may.join(", ")
     )))
@@ -198,15 +225,25 @@ mod tests {
     fn a_path_that_the_unit_may_not_write_is_told_with_what_would_allow_it() {
         let unit = "LoadState=loaded\nProtectSystem=strict\nStateDirectory=chatd\nReadWritePaths=-/srv/chat /mnt/x\n";
         for good in ["/var/lib/chatd/chat.db", "/srv/chat/chat.db", "/mnt/x/y/chat.db"] {
-            assert_eq!(writes_there(unit, Path::new(good)), Ok(()));
+            assert_eq!(writes_there(unit, "database.url", Path::new(good)), Ok(()));
         }
-        let bad = writes_there(unit, Path::new("/srv/chatter/chat.db")).expect_err("it is elsewhere").to_string();
+        let bad = writes_there(unit, "database.url", Path::new("/srv/chatter/chat.db"));
+        let bad = bad.expect_err("it is elsewhere").to_string();
         assert!(
             bad.contains("ReadWritePaths=/srv/chatter") && bad.contains("/var/lib/chatd, /srv/chat, /mnt/x"),
             "{bad}"
         );
         for other in [unit.replace("strict", "full"), unit.replace("loaded", "not-found"), String::new()] {
-            assert_eq!(writes_there(&other, Path::new("/srv/chatter/chat.db")), Ok(()));
+            assert_eq!(writes_there(&other, "database.url", Path::new("/srv/chatter/chat.db")), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_unit_without_a_network_is_told_of() {
+        let bad = reaches_out("LoadState=loaded\nPrivateNetwork=yes\n").expect_err("it has none").to_string();
+        assert!(bad.contains("chatd-hardened.conf"), "{bad}");
+        for other in ["LoadState=loaded\nPrivateNetwork=no\n", "LoadState=not-found\nPrivateNetwork=yes\n", ""] {
+            assert_eq!(reaches_out(other), Ok(()));
         }
     }
 

@@ -167,7 +167,7 @@ impl Inherited {
         warn!(
             sockets = names.join(", "),
             "systemd passes on sockets that are not served, and whoever connects is sent away: the names are {}, and \
-             chat-tls and chat-web-tls want server.tls_certificate and server.tls_key",
+             chat-tls and chat-web-tls want server.tls_certificate and server.tls_key, or acme.hosts",
             known.join(", ")
         );
         self.0

@@ -108,12 +108,9 @@ impl MetricsSources {
         let help = "Lines of the log that nobody took in time, or that could not be written.";
         page.counter("chatd_log_lines_dropped_total", help, log.dropped());
         if let Some(tls) = tls {
-            let left = tls.identity().validity().seconds_left(SystemTime::now());
-            page.gauge(
-                "chatd_tls_certificate_expires_seconds",
-                "Until the certificate expires; negative after it.",
-                left,
-            );
+            let left = tls.identity().map_or(0, |identity| identity.validity().seconds_left(SystemTime::now()));
+            let help = "Until the certificate expires; negative after it, and 0 while ACME has brought none.";
+            page.gauge("chatd_tls_certificate_expires_seconds", help, left);
         }
         Ok(page)
     }

@@ -1,5 +1,6 @@
 //! `chatd serve`: puts the parts together, and turns signals into a reload or a stop.
 
+mod acme;
 pub(super) mod assemble;
 pub(super) mod background;
 pub(super) mod certificate;
@@ -25,12 +26,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::assemble::json_port;
+use self::certificate::Renewal;
 use self::listen::{Endpoint, Inherited, Served};
 use self::live::LiveSettings;
 use self::metrics::MetricsSources;
 use self::reload::Reload;
 use super::log::{self, LogLevel};
 use super::{cost, open, runtime, settings_file, storage, warn_about};
+use crate::acme::Acme;
 use crate::admin::path::socket_of;
 use crate::admin::server::AdminSocket;
 use crate::charge::Memory;
@@ -99,9 +102,7 @@ impl Serve {
         let server = Server::new(service.clone(), settings, live.connections, stop.clone());
 
         let mut inherited = Inherited::get()?;
-        let identity = certificate::configured(&config, inherited.has_tls())?;
-        let tls = identity.map(|identity| Arc::new(Tls::new(identity, config.limits.handshake_timeout.0)));
-        tls.iter().for_each(|tls| certificate::tell(&tls.identity(), SystemTime::now()));
+        let (tls, acme) = open_tls(&config, inherited.has_tls())?;
         let listeners = inherited.open(&config, tls.is_some())?;
         let mut upkeep = inherited.turn_away_the_rest()?;
         // Before anybody hears that the server listens.
@@ -122,7 +123,7 @@ impl Serve {
         upkeep.push(vital::spawn_task("give_back", background::give_back(repository.clone())));
         upkeep.push(vital::spawn_task("revocation", server.clone().follow_ended_sessions()));
         upkeep.push(vital::spawn_task("watchdog", background::show_life(repository.clone())));
-        upkeep.extend(tls.clone().map(|tls| vital::spawn_task("certificate", background::watch_certificate(tls))));
+        upkeep.extend(keep_certificate(&config, tls.as_ref(), acme));
         systemd::ready(&format!("listening on {}", addresses.join(", ")));
         let started_with = config;
         let reload = Reload { load, started_with, live: current, level, service, server: server.clone(), web, tls };
@@ -178,6 +179,28 @@ impl Serve {
         }
         Ok((listening, addresses))
     }
+}
+
+/// What TLS is served with, where it is wanted, and what gets the certificate if the settings name no files.
+fn open_tls(config: &Config, inherited: bool) -> Result<(Option<Arc<Tls>>, Option<Acme>), BadConfig> {
+    let acme = acme::open(config, inherited)?;
+    let identity = match &acme {
+        Some(acme) => acme.identity(),
+        None => certificate::configured(config, inherited)?,
+    };
+    let is_served = acme.is_some() || identity.is_some();
+    let tls = is_served.then(|| Arc::new(Tls::new(identity, config.limits.handshake_timeout.0)));
+    tls.iter().for_each(|tls| certificate::tell(tls, Renewal::of(config), SystemTime::now()));
+    Ok((tls, acme))
+}
+
+/// The tasks that tell of a certificate's end, and that get a new one.
+fn keep_certificate(config: &Config, tls: Option<&Arc<Tls>>, acme: Option<Acme>) -> Vec<JoinHandle<()>> {
+    let Some(tls) = tls else { return Vec::new() };
+    let watch = background::watch_certificate(tls.clone(), Renewal::of(config));
+    let mut tasks = vec![vital::spawn_task("certificate", watch)];
+    tasks.extend(acme.map(|acme| vital::spawn_task("acme", acme.keep(tls.clone()))));
+    tasks
 }
 
 /// An error that no retry can remove counts as a bad setting, so that systemd does not retry.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::certificate;
+use super::certificate::{self, Renewal};
 use super::live::{self, LiveSettings};
 use crate::cli::log::LogLevel;
 use crate::config::{BadConfig, Config, LoadedConfig};
@@ -43,7 +43,10 @@ impl<L: Fn() -> Result<LoadedConfig, BadConfig>> Reload<L> {
         let LoadedConfig { config, warnings, .. } = (self.load)()?;
         let live = LiveSettings::of(&config);
         // What can fail comes first, certificates too, so that nothing is changed by half.
-        let identity = certificate::successor(&live.identity, self.tls.as_deref(), SystemTime::now())?;
+        // While ACME runs, files are of no use before the next start.
+        let renewal = Renewal::of(&self.started_with);
+        let by_hand = self.tls.as_deref().filter(|_| renewal == Renewal::ByHand);
+        let identity = certificate::successor(&live.identity, by_hand, SystemTime::now())?;
         self.level.set(&live.level)?;
         if let (Some(tls), Some(identity)) = (&self.tls, identity) {
             tls.set_identity(identity);
@@ -54,7 +57,7 @@ impl<L: Fn() -> Result<LoadedConfig, BadConfig>> Reload<L> {
             warn!(key, "this setting was changed: it takes effect at the next start");
         }
         if let Some(tls) = &self.tls {
-            certificate::tell(&tls.identity(), SystemTime::now());
+            certificate::tell(tls, renewal, SystemTime::now());
         }
         Ok(())
     }

@@ -68,7 +68,7 @@ mod tests {
     use crate::transport::tls::{Accepted, Tls, TlsIdentity};
 
     /// A server's TLS, and a client that trusts it.
-    fn both_ends() -> (Tls, TlsConnector) {
+    fn both_ends() -> (Arc<Tls>, TlsConnector) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate can be made");
         let folder = tempfile::tempdir().expect("a directory can be made");
         let (certificate, key) = (folder.path().join("certificate"), folder.path().join("key"));
@@ -83,7 +83,7 @@ mod tests {
             .expect("the versions are there")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        (Tls::new(identity, Duration::from_secs(60)), TlsConnector::from(std::sync::Arc::new(config)))
+        (Arc::new(Tls::new(Some(identity), Duration::from_secs(60))), TlsConnector::from(Arc::new(config)))
     }
 
     const MANY: usize = 40;

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::server::ResolvesServerCert;
+use tokio_rustls::rustls::{self, CertificateError, ConfigBuilder, ServerConfig, WantsVerifier};
 use tracing::warn;
 use x509_parser::parse_x509_certificate;
 
@@ -75,22 +76,30 @@ impl TlsIdentity {
         };
         let bad = |key, path: &Path, why: &str| vec![BadIdentity { key, path: path.to_owned(), why: why.to_owned() }];
         let unreadable = || bad(CERTIFICATE, certificate, "there is a damaged certificate in it");
-        let validity = Validity::of(&chain).ok_or_else(unreadable)?;
-        if fs::metadata(key).is_ok_and(|file| file.permissions().mode() & 0o007 != 0) {
+        let is_open = fs::metadata(key).is_ok_and(|file| file.permissions().mode() & 0o007 != 0);
+        let identity = TlsIdentity::new(chain, secret).map_err(|error| match error {
+            rustls::Error::InvalidCertificate(CertificateError::BadEncoding) => unreadable(),
+            rustls::Error::InconsistentKeys(_) => {
+                let why = format!("it is not the key of the first certificate in {}", certificate.display());
+                bad(KEY, key, &why)
+            }
+            error => bad(KEY, key, &error.to_string()),
+        })?;
+        if is_open {
             warn!(path = ?key, "the key of the certificate is open to everybody on this machine");
         }
-        // Names the crypto provider, so that it does not depend on other crates.
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret));
-        match config {
-            Ok(config) => Ok(TlsIdentity { config: Arc::new(config), validity }),
-            Err(rustls::Error::InconsistentKeys(_)) => {
-                let why = format!("it is not the key of the first certificate in {}", certificate.display());
-                Err(bad(KEY, key, &why))
-            }
-            Err(error) => Err(bad(KEY, key, &error.to_string())),
-        }
+        Ok(identity)
+    }
+
+    /// Of a chain and the key of its first certificate.
+    pub(crate) fn new(
+        chain: Vec<CertificateDer<'static>>,
+        secret: PrivateKeyDer<'static>,
+    ) -> Result<TlsIdentity, rustls::Error> {
+        let unreadable = rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+        let validity = Validity::of(&chain).ok_or(unreadable)?;
+        let config = versions().with_no_client_auth().with_single_cert(chain, secret)?;
+        Ok(TlsIdentity { config: Arc::new(config), validity })
     }
 
     /// How long it is good.
@@ -101,6 +110,18 @@ impl TlsIdentity {
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         self.config.clone()
     }
+}
+
+/// Names the crypto provider, so that it does not depend on other crates.
+fn versions() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the cipher suites of TLS 1.2 and 1.3")
+}
+
+/// Whose identity depends on what the client says.
+pub(super) fn resolved_by(resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
+    versions().with_no_client_auth().with_cert_resolver(resolver)
 }
 
 fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, BadIdentity> {

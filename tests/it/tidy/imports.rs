@@ -37,6 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transport", &[]),
     ("server", &["transport", "service", "protocol", "ops::metrics"]),
     ("client", &["protocol", "model", "transport::stream"]),
+    ("acme", &["client::tls", "model", "transport::tls"]),
     ("admin", &["ops::log_limit", "release", "repository", "model"]),
     ("config", &["auth::password", "model"]),
     ("cli::chat", &["cli", "client", "config", "protocol", "model"]),
@@ -47,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "acme",
             "admin",
             "auth",
             "charge",
@@ -241,13 +243,14 @@ fn a_path_above_is_followed() {
 }
 
 /// Where something is started that may die without notice, and why that is right.
-const STARTED: [(&str, &str); 17] = [
+const STARTED: [(&str, &str); 18] = [
     ("ops/vital.rs", "here all threads are started, and who dies is told of"),
     ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
     ("repository/postgres/delivery.rs", "a panic there is the answer to who asks for an inbox"),
     ("repository/sqlite/keyed_send.rs", "a panic there is the answer to who sends, and says that the store is closed"),
     ("admin/server.rs", "a panic while an administrator is answered ends that answer"),
     ("cli/serve/metrics.rs", "a panic while Prometheus is answered ends that answer"),
+    ("acme/state.rs", "a panic while a key is read or stored is in the log, and is tried again"),
     ("transport/web/inbox.rs", "a delivery that nobody acknowledges: a panic there holds it until the session ends"),
     ("transport/tls/handshake.rs", "a panic in a handshake ends its connection, which asked for it"),
     (
