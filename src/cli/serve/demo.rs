@@ -25,7 +25,7 @@ const WEB_PORT: u16 = 8080;
 /// Limits the demo to this machine and to its own database. Says which settings this overrides.
 pub(super) fn confine(loaded: &mut LoadedConfig) {
     let before = loaded.config.clone();
-    let Config { server, web, database, .. } = &mut loaded.config;
+    let Config { server, web, acme, database, .. } = &mut loaded.config;
     let here = |address: SocketAddr| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
     server.listen = here(server.listen);
     server.tls_listen = Listen(server.tls_listen.0.map(here));
@@ -34,13 +34,21 @@ pub(super) fn confine(loaded: &mut LoadedConfig) {
     let browsers = web.listen.0.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, WEB_PORT)));
     web.listen = Listen(Some(here(browsers)));
     web.tls_listen = Listen(web.tls_listen.0.map(here));
+    // An authority could not ask on loopback, and without its certificate there is no TLS.
+    let mut tls = "127.0.0.1";
+    if acme.is_on() {
+        tls = "none";
+        acme.hosts.0.clear();
+        (server.tls_listen, web.tls_listen) = (Listen(None), Listen(None));
+    }
     database.url = "sqlite://chat-demo.db".to_owned();
     let overridden = [
+        ("acme.hosts", before.acme.hosts == acme.hosts, "none".to_owned()),
         ("server.listen", before.server.listen == server.listen, server.listen.to_string()),
-        ("server.tls_listen", before.server.tls_listen == server.tls_listen, "127.0.0.1".to_owned()),
+        ("server.tls_listen", before.server.tls_listen == server.tls_listen, tls.to_owned()),
         ("server.text_listen", before.server.text_listen == server.text_listen, here(people).to_string()),
         ("web.listen", before.web.listen == web.listen, here(browsers).to_string()),
-        ("web.tls_listen", before.web.tls_listen == web.tls_listen, "127.0.0.1".to_owned()),
+        ("web.tls_listen", before.web.tls_listen == web.tls_listen, tls.to_owned()),
         ("database.url", before.database.url == database.url, database.url.clone()),
     ];
     for (key, is_kept, instead) in overridden {

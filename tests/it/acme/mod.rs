@@ -312,6 +312,23 @@ fn a_changed_setting_waits_for_the_next_start() {
     assert!(connect_tls(lines_in_tls(&server), &certificate).is_err());
 }
 
+#[test]
+fn the_demonstration_asks_no_authority() {
+    let folder = Folder::new("");
+    let place = Place::new();
+    let directory = BusyDirectory::start(folder.path(), place);
+    let text = settings(&directory.directory(), &directory.ca, place.challenged(), &format!("\"{NAME}\""));
+    let text = text.replace("[server]", "[server]\ntext_listen = \"127.0.0.1:0\"");
+    folder.configure(&text.replace("[web]", "[web]\nlisten = \"127.0.0.1:0\""));
+    let server = Server::start_with(&folder, folder.command(&["serve", "--demo"]));
+    let log = server.log();
+    for overridden in ["acme.hosts", "server.tls_listen", "web.tls_listen"] {
+        assert!(log.contains(&format!("--demo does not use {overridden} of the settings, but none")), "{log}");
+    }
+    assert!(!log.contains("ACME") && !log.contains("in TLS"), "{log}");
+    assert_eq!(directory.asked(), 0);
+}
+
 /// What `chatd config check` says, and whether the settings are good.
 fn check(folder: &Folder) -> (bool, String) {
     let output = folder.run(&["config", "check"], "");
