@@ -42,6 +42,11 @@ impl Place {
         (self.0, 5002).into()
     }
 
+    /// The port of the web, which is root's.
+    pub fn https(self) -> SocketAddr {
+        (self.0, 443).into()
+    }
+
     fn directory(self) -> SocketAddr {
         (self.0, 14_000).into()
     }

@@ -6,12 +6,14 @@ use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Uid;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -213,6 +215,35 @@ fn a_socket_of_systemds_is_enough_and_without_tls_no_certificate_is_asked_for() 
     let server = Server::start(&folder);
     let log = server.log();
     assert!(log.contains("WARN acme.hosts: no listener speaks TLS") && !log.contains("(ACME)"), "{log}");
+}
+
+/// As `docs/INSTALL.md` has it: the service's user may not take the port, and systemd holds it.
+#[test]
+fn config_check_takes_port_443_for_the_services_where_systemd_holds_it() {
+    let first_free = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    if !Uid::effective().is_root() || first_free.trim().parse::<u16>().is_ok_and(|port| port <= 443) {
+        return println!("SKIPPED: only root can start a server as another user, who may not take port 443");
+    }
+    let folder = Folder::new("");
+    let place = Place::new();
+    let directory = BusyDirectory::start(folder.path(), place);
+    folder.configure(&settings(&directory.directory(), &directory.ca, place.https(), &format!("\"{NAME}\"")));
+    let nobody = 65534;
+    std::os::unix::fs::chown(folder.path(), Some(nobody), Some(nobody)).expect("root may");
+    let named = folder.settings().display().to_string();
+    let check = || {
+        let output = folder.run(&["config", "check", "--config", &named], "");
+        (output.status.success(), folder.complaint(&output))
+    };
+    let (is_good, said) = check();
+    assert!(!is_good && said.contains("chatd-hardened-web-tls.socket"), "{said}");
+    let listener = TcpListener::bind(place.https()).expect("root may");
+    let mut serve = with_sockets(&folder, &[("chat-web-tls", &listener)]);
+    serve.uid(nobody).gid(nobody);
+    let server = Server::start_with(&folder, serve);
+    wait_for(&server, "no certificate by ACME", 1);
+    let (is_good, said) = check();
+    assert!(is_good && !said.contains("no TLS listener is at port 443"), "{said}");
 }
 
 #[test]
