@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
@@ -123,8 +124,8 @@ impl Acme {
             warn!(%error, "acme.state: {path}: the new certificate cannot be stored: the next start asks for another");
         }
         tls.set_identity(certificate.identity.clone());
-        let seconds = certificate.identity.validity().seconds_left(SystemTime::now());
-        info!(hosts = self.settings.hosts.join(", "), good_for_seconds = seconds, "a new certificate is in force");
+        let until = Timestamp::try_from(certificate.identity.validity().end).unwrap_or_default();
+        info!(hosts = self.settings.hosts.join(", "), %until, "a new certificate is in force");
         self.certificate = Some(certificate);
         Ok(())
     }
