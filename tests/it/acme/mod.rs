@@ -377,7 +377,7 @@ fn config_check_says_what_acme_wants() {
         check(&folder)
     };
     let (is_good, said) = of("");
-    assert!(is_good, "{said}");
+    assert!(is_good && !said.contains("web.hosts"), "{said}");
     let away = directory_at(place.nobody());
     for wanted in [
         "warning: acme.hosts: the authority connects to port 443 of each name",
@@ -405,6 +405,10 @@ fn config_check_says_what_acme_wants() {
     folder.configure("[server]\ntls_listen = \"127.0.0.1:0\"\n[acme]\nhosts = [\"a.example.org\"]\nca = \"none.pem\"");
     let (is_good, said) = check(&folder);
     assert!(!is_good && said.contains("acme.ca: none.pem: "), "{said}");
+    let two = format!("\"{NAME}\", \"b.example.org\"");
+    folder.configure(&settings(&directory.directory(), &directory.ca, place.challenged(), &two));
+    let (_, said) = check(&folder);
+    assert!(said.contains("warning: web.hosts: b.example.org of acme.hosts is not in it"), "{said}");
     folder.configure("[acme]\nhosts = [\"https://A.example.org\"]");
     let (is_good, said) = check(&folder);
     assert!(!is_good && said.contains("write \"a.example.org\""), "{said}");

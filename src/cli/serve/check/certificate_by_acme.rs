@@ -6,7 +6,7 @@ use super::CheckFindings;
 use crate::acme::{DirectoryClient, StateDirectory};
 use crate::cli::serve::acme;
 use crate::cli::storage;
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::repository;
 
 /// Where an authority asks.
@@ -34,6 +34,12 @@ pub(super) fn look(config: &Config, found: &mut CheckFindings, runtime: &Runtime
              must lead from there to one"
                 .to_owned(),
         );
+    }
+    let is_of_page = |host: &&String| config.web.hosts.0.iter().any(|name| name.split(':').next() == Some(host));
+    let unknown: Vec<&str> = settings.hosts.iter().filter(|host| !is_of_page(host)).map(String::as_str).collect();
+    if config.web.tls_listen != Listen(None) && !unknown.is_empty() {
+        let names = unknown.join(", ");
+        found.warnings.push(format!("web.hosts: {names} of acme.hosts is not in it: the page does not answer there"));
     }
     if matches!(repository::file_of(&config.database.url), Ok(None)) {
         found.warnings.push(
