@@ -5,6 +5,7 @@
 //! - `crash`: kill -9 at random moments
 //! - `nodes`: the same with one of two nodes on one PostgreSQL
 //! - `failover`: the primary of PostgreSQL is killed, stands still, or lives on beside a new one
+//! - `deployed`: the same with the whole deployment of `deploy/`, where the environment asks for it
 //! - `cut`: a command is killed at each call that changes a file; `tracer` counts the calls
 //! - `power`: the power of a disk is cut
 //! - `disk`: full disks and failing ones
@@ -13,6 +14,7 @@
 mod checker;
 mod crash;
 pub mod cut;
+mod deployed;
 mod disk;
 mod failover;
 mod files;
