@@ -29,11 +29,11 @@ pub mod config {
 
 pub mod repository {
     pub use crate::repository::{
-        AccountRepository, AddressedMessage, ConversationQuery, Delivery, FileQuery, FileRepository, FollowQuery,
-        Grant, Group, GroupLimits, GroupMember, GroupRepository, GroupResult, HistoryQuery, InboxQuery, Lease, NewFile,
-        NewGroup, NewInvite, NewMessage, NewSession, NewToken, NewUser, Pace, PasswordChange, PushRepository,
-        PushSubscription, ReadCount, ReceivedFile, Repository, SendResult, SentFile, Store, StoreOptions, StoreStatus,
-        open,
+        AccountRepository, AddressedMessage, ConversationQuery, CopiedTable, CopyStep, DatabaseAddress, Delivery,
+        FileQuery, FileRepository, FollowQuery, Grant, Group, GroupLimits, GroupMember, GroupRepository, GroupResult,
+        HistoryQuery, InboxQuery, Lease, NewFile, NewGroup, NewInvite, NewMessage, NewSession, NewToken, NewUser, Pace,
+        PasswordChange, PushRepository, PushSubscription, ReadCount, ReceivedFile, Repository, SendResult, SentFile,
+        Store, StoreOptions, StoreStatus, copy, open,
     };
     pub mod sqlite {
         pub use crate::repository::sqlite::{Role, SqliteRepository, open};

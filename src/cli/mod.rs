@@ -157,7 +157,10 @@ fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         CliCommand::Db(db) => {
             let loaded = load()?;
             log::start_quietly();
-            say_what_is_used(&loaded)?;
+            match db.is_about_settings() {
+                true => say_what_is_used(&loaded)?,
+                false => warn_about(&loaded),
+            }
             db.run(&loaded.config)
         }
         CliCommand::Health(health) => {

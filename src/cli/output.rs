@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +60,16 @@ pub(super) fn note(text: impl Display) {
     // One write, so that lines of several processes do not mix.
     let line = format!("{text}\n");
     let _ = io::stderr().write_all(visible_lines(&line).as_bytes());
+}
+
+/// Whether somebody looks at standard error.
+pub(super) fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Writes a line to standard error in the place of the one before. An empty one leaves the place free.
+pub(super) fn progress(line: &str) {
+    let _ = io::stderr().write_all(format!("\r\x1b[K{}", visible_lines(line)).as_bytes());
 }
 
 /// Sends the terminal a control sequence of the program, never a text. Nothing happens when the terminal is gone.

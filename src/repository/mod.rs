@@ -5,6 +5,8 @@
 mod accounts;
 mod answer;
 pub(crate) mod arrivals;
+mod copied;
+mod copying;
 mod following;
 pub(crate) mod group_commit;
 mod groups;
@@ -21,6 +23,8 @@ pub(crate) mod sqlite;
 pub use self::accounts::{AccountRepository, NewInvite, NewToken, PasswordChange};
 pub(crate) use self::answer::Answer;
 pub(crate) use self::arrivals::Arrival;
+pub use self::copied::{CopiedTable, CopyStep};
+pub use self::copying::{DatabaseAddress, copy};
 pub(crate) use self::following::{ConversationPage, ConversationSummary, FollowPage};
 pub use self::following::{ConversationQuery, FollowQuery};
 pub(crate) use self::groups::GroupReceipt;

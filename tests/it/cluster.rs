@@ -220,6 +220,16 @@ impl Cluster {
         self.sql("postgres", &format!("ALTER DATABASE {} SET {parameter} = '{value}'", name_in(url)));
     }
 
+    /// Makes a file in the server's data that is named after the database at a URL, for a function that waits for it.
+    pub fn go(&self, url: &str) {
+        fs::write(self.folder.join("data").join(format!("go-{}", name_in(url))), "").expect("it can be made");
+    }
+
+    /// Removes it.
+    pub fn stop_going(&self, url: &str) {
+        fs::remove_file(self.folder.join("data").join(format!("go-{}", name_in(url)))).expect("it was made");
+    }
+
     /// All that the server has logged.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("log")).expect("it was made at start")).into_owned()

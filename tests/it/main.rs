@@ -21,6 +21,7 @@
 //! - `commands`: sessions, health, manual pages, completions
 //! - `damage`: bits that a disk flips
 //! - `database`: copies of it, and whether one is whole
+//! - `copying`: a database goes from SQLite to PostgreSQL and back
 //! - `group_store`: groups in the store: members, full inboxes, read marks
 //! - `group_words`: groups on the wire
 //! - `upgrade`: a database of the former schema, migrated and killed meanwhile
@@ -64,6 +65,7 @@ mod cluster;
 mod collected;
 mod commands;
 mod connect;
+mod copying;
 mod corpus;
 mod crontab;
 mod damage;

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::admin::administration::Administration;
-use crate::cli::admin::snapshot;
+use crate::cli::admin::{copy, snapshot};
 use crate::cli::privileges;
 use crate::cli::{open, options, output, runtime};
 use crate::config::Config;
@@ -48,6 +48,19 @@ pub(crate) enum Db {
         /// The file [default: the database of the settings]
         file: Option<PathBuf>,
     },
+    /// Copies a database from SQLite to PostgreSQL, or back, while no server runs on either
+    ///
+    /// SOURCE and TARGET are each a file, sqlite:///PATH, or postgres://USER@HOST/DATABASE as in database.url; the
+    /// database of the settings is not used. The target must be a file that is not there yet, or an empty database.
+    /// Everything goes over: accounts, sessions and tokens (who is logged in stays so), groups, messages read and
+    /// unread, receipts, files, invites, browsers. Numbers stay the same. All rows are read again from the target and
+    /// compared before it is kept. A copy that is interrupted leaves nothing, and the source is left as it is.
+    Copy {
+        /// The database to be copied
+        source: String,
+        /// The database to be made
+        target: String,
+    },
     /// Brings the database to the schema of this chatd, after a copy of it, as `chatd serve` does when it starts
     Migrate,
     /// Removes messages that were read longer ago than delivery.keep_delivered, as the server does every hour
@@ -63,10 +76,20 @@ pub(crate) enum Db {
 }
 
 impl Db {
+    /// Whether it is about the database of the settings.
+    pub(crate) fn is_about_settings(&self) -> bool {
+        !matches!(self, Db::Copy { .. })
+    }
+
     pub(crate) fn run(&self, config: &Config) -> anyhow::Result<ExitCode> {
+        if let Db::Copy { source, target } = self {
+            copy::run(config, source, target)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let Some(database) = file_of(&config.database.url)? else { return self.run_on_servers(config) };
         // Root may name files that only root can use. SQLite keeps the owner of the database's files.
         match self {
+            Db::Copy { .. } => {}
             Db::Backup { file } => runtime(1)?.block_on(back_up(config, &database, file))?,
             Db::Restore { file } => {
                 let from = open_copy(file)?;
@@ -98,6 +121,7 @@ impl Db {
             Db::Prune { compact: true } => {
                 bail!("PostgreSQL's own vacuum makes room: `chatd db prune` without --compact")
             }
+            Db::Copy { .. } => {}
             Db::Backup { .. } => bail!("PostgreSQL is copied by its own tools: pg_basebackup, and WAL archiving"),
             Db::Restore { .. } => {
                 bail!("PostgreSQL is restored by its own tools: from what pg_basebackup made, and the archived WAL")

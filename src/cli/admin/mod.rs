@@ -2,6 +2,7 @@
 
 pub(super) mod administration;
 pub(super) mod config;
+mod copy;
 pub(super) mod db;
 pub(super) mod group;
 pub(super) mod health;

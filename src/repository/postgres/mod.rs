@@ -6,6 +6,9 @@ mod accounts;
 mod beat;
 mod cache;
 mod clock;
+mod copied_source;
+mod copied_tables;
+mod copied_target;
 mod delivery;
 mod files;
 mod following;
@@ -25,6 +28,8 @@ mod settle;
 mod sums;
 mod writer;
 
+pub(crate) use self::copied_source::PostgresSource;
+pub(crate) use self::copied_target::PostgresTarget;
 pub(crate) use self::servers::shown;
 
 use std::future::Future;

@@ -84,7 +84,7 @@ fn to_be_written(name: &str) -> String {
 }
 
 /// Gives a finished file its name, durably. What has got that name meanwhile stays.
-fn put(unfinished: &Path, to: &Path) -> Result<(), OpenError> {
+pub(super) fn put(unfinished: &Path, to: &Path) -> Result<(), OpenError> {
     let renamed = match renameat_with(CWD, unfinished, CWD, to, RenameFlags::NOREPLACE).map_err(io::Error::from) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(failed(to, IS_THERE)),
         // Not every file system can tell.

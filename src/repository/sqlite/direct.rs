@@ -10,7 +10,7 @@ use std::path::Path;
 use std::ptr::null_mut;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Params, Row, ffi};
+use rusqlite::{CachedStatement, Params, Row, ffi};
 use sqlx::{Connection, SqliteConnection};
 use tracing::trace;
 
@@ -169,6 +169,18 @@ impl WalConnection {
         }
         trace!(target: STATEMENTS, statement = sql, rows_returned = count);
         Ok(())
+    }
+
+    /// A statement that reads on this thread, for whoever does something else between two rows. Tell
+    /// [`WalConnection::note_statement`] of it.
+    pub(super) async fn statement(&mut self, sql: &str) -> Result<CachedStatement<'_>, Failure> {
+        self.rest().await?;
+        Ok(self.direct.prepare_cached(sql)?)
+    }
+
+    /// A statement found so many rows.
+    pub(super) fn note_statement(&self, sql: &str, rows: u64) {
+        trace!(target: STATEMENTS, statement = sql, rows_returned = rows);
     }
 
     /// Flushes the database file to the disk. SQLite does this only when the whole WAL has been copied.

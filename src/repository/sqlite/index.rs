@@ -128,6 +128,7 @@ const STORED: &str = "INSERT INTO stored (user, messages, bytes)
     SELECT CAST(substr(v, 1, 10) AS INTEGER), CAST(substr(v, 11, 14) AS INTEGER), CAST(substr(v, 25, 14) AS INTEGER)
     FROM (SELECT CAST(value AS BLOB) AS v FROM json_each(?1)) WHERE true
     ON CONFLICT (user) DO UPDATE SET messages = messages + excluded.messages, bytes = bytes + excluded.bytes";
+const RUN: &str = "INSERT INTO run (last) VALUES (?1)";
 const REMOVED: &str = "UPDATE stored SET messages = stored.messages - gone.messages, bytes = stored.bytes - gone.bytes
     FROM (SELECT sender, count(*) AS messages, sum(bytes) AS bytes FROM removed WHERE id <= ?1 GROUP BY sender) AS gone
     WHERE user = gone.sender";
@@ -237,11 +238,7 @@ impl IndexRun {
         groups: &[(GroupId, Vec<UserId>)],
         may_be_ahead: bool,
     ) -> Result<Vec<UserId>, Failure> {
-        let mut stored = JsonbRows::with_capacity(self.stored.len(), USER + 2 * WIDE);
-        for (user, amount) in &self.stored {
-            let [messages, bytes] = [amount.messages, amount.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
-            stored.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE)], "")?;
-        }
+        let stored = self.stored_rows()?;
         let of_groups = groups.iter().flat_map(|(_, users)| users).copied();
         let mut users: Vec<UserId> =
             self.recipients.iter().filter_map(|recipient| recipient.user()).chain(of_groups).collect();
@@ -263,9 +260,25 @@ impl IndexRun {
         db.execute(REMOVED, (self.to.0,)).await?;
         db.execute("DELETE FROM removed WHERE id <= ?1", (self.to.0,)).await?;
         move_read_marks(db, &marks, may_be_ahead).await?;
-        db.execute("INSERT INTO run (last) VALUES (?1)", (self.to.0,)).await?;
+        db.execute(RUN, (self.to.0,)).await?;
         db.execute("COMMIT", ()).await?;
         Ok(users)
+    }
+
+    /// The same where nobody has a mailbox yet: in a copy that is being made, in the transaction that is open.
+    pub(super) async fn finish_without_mail(&self, db: &mut WalConnection) -> Result<(), Failure> {
+        db.execute(STORED, (self.stored_rows()?.finish(),)).await?;
+        db.execute(RUN, (self.to.0,)).await.map(drop)
+    }
+
+    /// What each sender has stored by it.
+    fn stored_rows(&self) -> Result<JsonbRows, Unfit> {
+        let mut stored = JsonbRows::with_capacity(self.stored.len(), USER + 2 * WIDE);
+        for (user, amount) in &self.stored {
+            let [messages, bytes] = [amount.messages, amount.bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+            stored.row(&[(user.0, USER), (messages, WIDE), (bytes, WIDE)], "")?;
+        }
+        Ok(stored)
     }
 
     /// The read marks of members, also of those who got no message: no mark is older than one run.

@@ -13,6 +13,9 @@ pub(crate) mod compaction;
 mod companion;
 mod contents;
 mod conversations;
+mod copied_source;
+mod copied_tables;
+mod copied_target;
 pub(crate) mod copy_sum;
 mod creation;
 mod direct;
@@ -61,6 +64,8 @@ pub(crate) mod verify;
 mod wal;
 mod writer;
 
+pub(crate) use self::copied_source::SqliteSource;
+pub(crate) use self::copied_target::SqliteTarget;
 pub(crate) use self::schema::known_version as known_schema;
 
 use std::path::{Path, PathBuf};

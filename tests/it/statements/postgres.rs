@@ -1,17 +1,21 @@
 //! The same for the statements that go to PostgreSQL: it tells itself which it has carried out, and with how many rows.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use chatd::internals::repository::{ConversationQuery, FollowQuery, HistoryQuery, InboxQuery, Lease, Pace};
+use chatd::internals::repository::{
+    ConversationQuery, DatabaseAddress, FollowQuery, HistoryQuery, InboxQuery, Lease, Pace, copy,
+};
 use chatd::model::{Address, GroupId, Label, MessageId, SendKey, SessionId, Timestamp, UserId, Username};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{HOUR, OLD_FILES, browsers, files, none_is_idle, own_account, sources};
+use super::{HOUR, OLD_FILES, browsers, files, is_of_copy, none_is_idle, own_account, sources, statements};
 use crate::cluster::Cluster;
-use crate::collected::words;
+use crate::collected::{Collected, words};
+use crate::copying::world::World;
 use crate::group_store::{add_group, join, send_to};
 use crate::leases::log_in;
 use crate::repository::{ALL, OPTIONS, add_users, lease, message, send, settle};
@@ -143,6 +147,37 @@ async fn looked_for(nodes: &Nodes, user: UserId, cluster: &Cluster) {
     drop(arrival);
 }
 
+/// A database that goes to PostgreSQL and back in this process, with rows in every table.
+fn copied(cluster: &Cluster) {
+    let collected = Collected::get();
+    let (world, url) = (World::new(), cluster.database());
+    for (setting, value) in LOG_PLANS {
+        cluster.set(&url, setting, value);
+    }
+    let path = |name: &str| world.folder.path().join(name).display().to_string();
+    let address = |text: &str| DatabaseAddress::parse(text).unwrap_or_else(|error| panic!("{error}"));
+    let [from, there, back] = [path("chat.db"), url, path("back.db")].map(|text| address(&text));
+    run(async {
+        let mut told = |_, _, _| {};
+        let gone = copy(&from, &there, &OPTIONS, &mut told).await.unwrap_or_else(|error| panic!("{error}"));
+        for (table, rows) in &gone {
+            assert!(*rows > 0, "the world has no {}", table.name());
+        }
+        let come = copy(&there, &back, &OPTIONS, &mut told).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(gone, come);
+    });
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/repository/sqlite");
+    let mut wanted = Vec::new();
+    for entry in fs::read_dir(folder).expect("it is part of the project") {
+        let path = entry.expect("it can be listed").path();
+        if is_of_copy(&path) {
+            wanted.extend(statements(&fs::read_to_string(path).expect("it can be read")));
+        }
+    }
+    assert!(wanted.len() > 30, "only {} statements were found", wanted.len());
+    none_is_idle(&wanted, &collected.statements());
+}
+
 #[test]
 fn every_statement_for_postgresql_is_carried_out_with_a_row_that_it_finds_or_changes() {
     let Some(place) = Place::postgres(1) else { return };
@@ -177,6 +212,7 @@ fn every_statement_for_postgresql_is_carried_out_with_a_row_that_it_finds_or_cha
         files(&nodes, || drop(cluster.sql_at(url, OLD_FILES))).await;
         nodes.stop().await;
     });
+    copied(cluster);
     // A node does this once a minute.
     cluster.sql_at(url, "INSERT INTO node (name, program) VALUES ('', ''); UPDATE node SET beat_at = 'epoch'");
     cluster.sql_at(url, "INSERT INTO writer (id) SELECT id FROM node; UPDATE feed SET at = 'epoch'");
