@@ -121,7 +121,7 @@ impl Place {
         Some(Place::Postgres(cluster, cluster.database(), nodes))
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         match self {
             Place::Postgres(_, url, _) => url.clone(),
             Place::Sqlite(folder) => format!("sqlite://{}", folder.path().join("chat.db").display()),

@@ -2,9 +2,11 @@
 //!
 //! - `world`: a database with everything in it, and what can be seen of it
 //! - `broken`: copies that are interrupted, refused, or find something else than they wrote
+//! - `random`: whatever people do
 //! - `schema`: what of the two schemas is copied
 
 mod broken;
+mod random;
 mod schema;
 pub mod world;
 
