@@ -62,15 +62,16 @@ fn url_of(address: &DatabaseAddress) -> String {
 /// How far a copy is, where somebody looks.
 #[derive(Default)]
 struct ProgressBar {
-    drawn: Option<Instant>,
+    drawn: Option<(CopyStep, Instant)>,
 }
 
 impl ProgressBar {
     fn draw(&mut self, step: CopyStep, rows: u64, of: u64) {
-        if !output::is_watched() || self.drawn.is_some_and(|drawn| drawn.elapsed() < DRAW) {
+        let is_drawn = self.drawn.is_some_and(|(of, at)| of == step && at.elapsed() < DRAW);
+        if is_drawn || !output::is_watched() {
             return;
         }
-        self.drawn = Some(Instant::now());
+        self.drawn = Some((step, Instant::now()));
         let what = match step {
             CopyStep::Copying => "copying",
             CopyStep::Deriving => "counting what is unread",

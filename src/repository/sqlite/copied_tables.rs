@@ -11,8 +11,9 @@ use crate::repository::copied::{ColumnKind, CopiedRow, CopiedRows, CopiedTable, 
 /// Memberships by what of the group was not read, so that a message does not look at all members.
 const BEHIND: [&str; 3] = [
     "DROP TABLE IF EXISTS temp.behind",
-    "CREATE TEMP TABLE behind (grp, read_to, member, since, until, full_from, PRIMARY KEY (grp, read_to, member, since))
-        WITHOUT ROWID",
+    // Without the types SQLite would not use the key.
+    "CREATE TEMP TABLE behind (grp INTEGER, read_to INTEGER, member INTEGER, since INTEGER, until INTEGER,
+        full_from INTEGER, PRIMARY KEY (grp, read_to, member, since)) WITHOUT ROWID",
     "INSERT INTO temp.behind SELECT grp, read_to, member, since, until, full_from
         FROM membership JOIN user ON user.id = member AND removed_at IS NULL",
 ];

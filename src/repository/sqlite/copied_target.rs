@@ -23,8 +23,10 @@ use crate::repository::copied::{CopiedReader, CopiedRow, CopiedTable, CopiedTarg
 
 /// What is needed only while the database is made.
 const MADE: [&str; 2] = [
-    "CREATE TEMP TABLE unread (account, id, target, PRIMARY KEY (account, target, id)) WITHOUT ROWID",
-    "CREATE TEMP TABLE last_number (name, last)",
+    // Without the types SQLite would not use the keys.
+    "CREATE TEMP TABLE unread (account INTEGER, id INTEGER, target INTEGER, PRIMARY KEY (account, target, id))
+        WITHOUT ROWID",
+    "CREATE TEMP TABLE last_number (name TEXT, last INTEGER)",
 ];
 /// What follows from what was unread, and the numbers that were given out. The change feed tells nobody anything.
 const DERIVED: [&str; 8] = [
@@ -36,7 +38,7 @@ const DERIVED: [&str; 8] = [
         (SELECT min(u.id) - 1 FROM temp.unread u WHERE u.account = member AND u.target = grp
             AND u.id > since AND u.id <= coalesce(until, u.id)),
         (SELECT last FROM temp.last_number WHERE name = 'message')))",
-    "CREATE TEMP TABLE to_group (grp, id, sender, PRIMARY KEY (grp, id)) WITHOUT ROWID",
+    "CREATE TEMP TABLE to_group (grp INTEGER, id INTEGER, sender INTEGER, PRIMARY KEY (grp, id)) WITHOUT ROWID",
     "INSERT INTO temp.to_group SELECT target, id, sender FROM message
         WHERE target IN (SELECT target FROM temp.unread WHERE target <> account)",
     "INSERT INTO read_ahead (grp, member, id)

@@ -11,6 +11,7 @@ use crate::browser::until;
 use crate::cluster::{Cluster, on};
 use crate::database::{dump_sql, tamper, to_before_migration};
 use crate::support::{Folder, PATIENCE, SENT, Server};
+use crate::terminal::Terminal;
 
 /// Some messages, read and unread, with the server stopped.
 fn some_mail() -> Folder {
@@ -214,6 +215,25 @@ fn a_row_that_is_not_what_was_written_is_noticed_and_nothing_is_kept() {
     let error = refused(&folder, &url, &name);
     assert!(error.contains("41 unread messages, and 40 in"), "{error}");
     assert!(!back.exists() && unfinished(&folder, "back.db").is_empty());
+}
+
+#[test]
+fn who_looks_sees_how_far_a_copy_is_and_a_script_does_not() {
+    let Some(cluster) = Cluster::get() else { return };
+    let folder = some_mail();
+    let url = held(cluster, &folder);
+    let (_, name) = path_in(&folder, "back.db");
+    let mut terminal = Terminal::start(&folder.command(&["db", "copy", &url, &name]));
+    terminal.see("copying [");
+    until(|| cluster.sql_at(&url, SLEEPS) == "1", "no copy comes so far");
+    cluster.go(&url);
+    terminal.see("counting what is unread [");
+    let (said, _) = terminal.see("to serve it: database.url = \"sqlite://");
+    assert!(said.contains("\r\u{1b}[K"), "the bar goes: {said:?}");
+    assert_eq!(terminal.end(), Some(0));
+
+    let output = folder.run(&["db", "copy", &url, "other.db"], "");
+    assert_eq!((output.status.code(), folder.complaint(&output)), (Some(0), String::new()));
 }
 
 #[test]
