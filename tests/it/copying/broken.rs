@@ -10,6 +10,7 @@ use super::{copy, refused};
 use crate::browser::until;
 use crate::cluster::{Cluster, on};
 use crate::database::{dump_sql, tamper, to_before_migration};
+use crate::proof::cut::sweep;
 use crate::support::{Folder, PATIENCE, SENT, Server};
 use crate::terminal::Terminal;
 
@@ -60,6 +61,8 @@ const SLOW: &str = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
     CREATE TRIGGER slow BEFORE INSERT ON message FOR EACH ROW EXECUTE FUNCTION slow()";
 const SLEEPS: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+const EMPTY: &str = "TRUNCATE account, session, message, receipt, mailbox, hand, flight, correspondent, push;
+    UPDATE head SET last = 0";
 const NOBODY: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'chatd'";
 
@@ -162,6 +165,40 @@ fn a_copy_that_is_told_to_stop_removes_what_it_has_made() {
     assert_eq!(child.wait().expect("it ends").code(), Some(1));
     assert!(!back.exists() && unfinished(&folder, "back.db").is_empty());
     cluster.go(&url);
+}
+
+#[test]
+fn a_copy_from_postgresql_that_is_cut_leaves_a_whole_database_or_none() {
+    let Some(cluster) = Cluster::get() else { return };
+    let (folder, url) = (some_mail(), cluster.database());
+    copy(&folder, &folder.database().display().to_string(), &url);
+    sweep(&folder, &["db", "copy", &url, "back.db"], |place| {
+        if folder.path().join("back.db").exists() {
+            folder.done(&["db", "verify", "back.db"], "");
+        }
+        copy(&folder, &url, "next.db");
+        folder.done(&["db", "verify", "next.db"], "");
+        assert!(unfinished(&folder, "back.db").is_empty() && unfinished(&folder, "next.db").is_empty(), "{place}");
+    });
+}
+
+#[test]
+fn a_copy_to_postgresql_that_is_cut_leaves_all_of_it_or_nothing_and_a_whole_source() {
+    let Some(cluster) = Cluster::get() else { return };
+    let (folder, url) = (some_mail(), cluster.database());
+    folder.done(&["db", "migrate", "--set", &format!("database.url={url}")], "");
+    sweep(&folder, &["db", "copy", "chat.db", &url], |place| {
+        until(|| cluster.sql_at(&url, NOBODY) == "0", "PostgreSQL goes on");
+        folder.done(&["db", "verify"], "");
+        // Where there is a part of it, no copy is made.
+        if cluster.sql_at(&url, "SELECT NOT EXISTS (SELECT FROM message)") == "t" {
+            copy(&folder, "chat.db", &url);
+        }
+        let unread = "SELECT count(*) FROM hand CROSS JOIN LATERAL unread_mail(account)";
+        assert_eq!(cluster.sql_at(&url, "SELECT count(*) FROM message"), "80", "{place}");
+        assert_eq!(cluster.sql_at(&url, unread), "40", "{place}");
+        cluster.sql_at(&url, EMPTY);
+    });
 }
 
 #[test]

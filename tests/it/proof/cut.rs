@@ -49,7 +49,7 @@ fn places(changes: usize) -> Vec<usize> {
 }
 
 /// Cuts a command in these places and has a look at what it left, each time from the same beginning.
-fn sweep(folder: &Folder, arguments: &[&str], look: impl Fn(&str)) {
+pub fn sweep(folder: &Folder, arguments: &[&str], look: impl Fn(&str)) {
     sweep_until(folder, arguments, None, look);
 }
 
