@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sqlx::PgConnection;
 
 use super::copied_tables::{self, NotRead};
+use super::opening::PATIENCE;
 use super::schema;
 use super::servers::{self, Servers};
 use crate::repository::OpenError;
@@ -82,7 +83,7 @@ pub(super) async fn begin_alone(db: &mut PgConnection, begin: &'static str, show
 impl PostgresSource {
     /// Opens the database at a URL, alone.
     pub(crate) async fn open(url: &str) -> Result<PostgresSource, OpenError> {
-        let servers = Servers::of(url)?;
+        let servers = Servers::of(url, PATIENCE)?;
         let mut db = connect(&servers).await?;
         let shown = servers.shown;
         if schema::is_new(&mut db).await.map_err(|error| failed(&shown, error))? {

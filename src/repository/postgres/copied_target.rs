@@ -4,6 +4,7 @@
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::copied_source::{begin_alone, connect, failed, not_read, refused};
+use super::opening::PATIENCE;
 use super::servers::{self, Servers};
 use super::{copied_tables, schema};
 use crate::repository::OpenError;
@@ -75,7 +76,7 @@ pub(crate) struct PostgresTarget {
 impl PostgresTarget {
     /// Opens the database at a URL, which must be empty, alone. Where it has no tables yet, they are made.
     pub(crate) async fn begin(url: &str) -> Result<PostgresTarget, OpenError> {
-        let servers = Servers::of(url)?;
+        let servers = Servers::of(url, PATIENCE)?;
         let mut db = connect(&servers).await?;
         schema::migrate(&mut db, &servers.shown).await?;
         let shown = servers.shown;

@@ -26,8 +26,8 @@ use crate::repository::{OpenError, StoreOptions};
 
 /// How many ended sessions may be untold.
 const ENDED: usize = 4096;
-/// How long a command that only looks waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a command waits for an answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How many sends wait for the writer.
 const SENDS: usize = 4096;
 
