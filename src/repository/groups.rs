@@ -44,6 +44,13 @@ pub struct GroupLimits {
     pub members: usize,
 }
 
+impl GroupLimits {
+    /// The limits for somebody whom others put into a group: half of the places are for groups of his own choice.
+    pub(crate) fn by_others(self) -> GroupLimits {
+        GroupLimits { groups: self.groups.div_ceil(2), ..self }
+    }
+}
+
 /// What became of a change of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupResult {

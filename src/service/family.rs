@@ -7,7 +7,7 @@ use tokio::task::yield_now;
 
 use super::groups::refuse;
 use super::{Caller, Outcome, Peer, PerMessage, Rules, Service, unavailable};
-use crate::model::{Address, Label, LookupName, Password, UserId, Username};
+use crate::model::{Address, GroupId, Label, LookupName, Password, UserId, Username};
 use crate::protocol::family::OnlinePerson;
 use crate::protocol::{FamilyCommand, FamilyReply, GroupCommand, HistoryEntry, Refusal, Reply, Send, SenderMessages};
 use crate::repository::{HistoryQuery, NewMessage, SendResult};
@@ -136,11 +136,24 @@ impl Service {
         };
         let password = third.filter(|_| members.is_none()).map(|word| Password::attempt(&word));
         let outcome = self.group(peer, caller, GroupCommand::Create(name.clone(), password)).await?;
-        for member in members.into_iter().flatten().filter(|member| *member != me) {
+        if let Some(members) = members {
             let group = self.group_named(&name).await?.id;
-            refuse(self.repository.join(group, member, self.rules().groups).await.map_err(unavailable)?)?;
+            let put_in = self.put_in(group, members.into_iter().filter(|member| *member != me)).await;
+            if let Err(refusal) = put_in {
+                // All of the group or none.
+                let _ = self.repository.remove_group(group).await;
+                return Err(refusal);
+            }
         }
         Ok(outcome)
+    }
+
+    async fn put_in(&self, group: GroupId, members: impl Iterator<Item = UserId>) -> Result<(), Refusal> {
+        let limits = self.rules().groups.by_others();
+        for member in members {
+            refuse(self.repository.join(group, member, limits).await.map_err(unavailable)?)?;
+        }
+        Ok(())
     }
 
     /// The accounts that a list names; `None`: it is no list, or has a name that nobody has.

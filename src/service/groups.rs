@@ -10,7 +10,7 @@ use crate::auth::password::{Share, Verdict};
 use crate::auth::throttle::Attempt;
 use crate::model::{Address, GroupId, Label, LookupName, Password, UserId, Username};
 use crate::protocol::{self, GroupCommand, Profile, Receipt, Refusal, Reply};
-use crate::repository::{AddressedMessage, Group, GroupLimits, GroupResult, NewGroup, User};
+use crate::repository::{AddressedMessage, Group, GroupResult, NewGroup, User};
 
 /// A group as its members see it.
 #[derive(Debug)]
@@ -64,9 +64,7 @@ impl Service {
             GroupCommand::Leave(name) => self.repository.leave(self.group_named(name).await?.id, me).await,
             GroupCommand::Invite(name, user) => {
                 let group = self.group_of(name, me).await?;
-                // What others put somebody into leaves half of the places for the groups of his own choice.
-                let limits = GroupLimits { groups: limits.groups.div_ceil(2), ..limits };
-                self.repository.join(group.id, self.user_named(user).await?, limits).await
+                self.repository.join(group.id, self.user_named(user).await?, limits.by_others()).await
             }
             GroupCommand::Remove(name, user) => {
                 let group = self.group_owned_by(name, me).await?;

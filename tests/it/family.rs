@@ -149,3 +149,21 @@ fn a_list_in_which_somebody_has_no_room_is_sent_to_the_others_and_the_sender_hea
     let reply = messi.ask(&format!("sendgroup {m} lineker  again "));
     assert!(reply.contains("the recipient's inbox is full"), "{reply}");
 }
+
+#[test]
+fn a_list_of_members_puts_nobody_into_more_than_half_of_his_groups_and_makes_all_of_the_group_or_none() {
+    let folder = Folder::new("[limits]\ngroups_per_user = 4");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let [(mut messi, m), (mut henderson, h)] = ["messi", "henderson"].map(|name| server.login(name));
+    for group in ["one", "two"] {
+        assert!(messi.ask(&format!("addgroup {m} {group} henderson,lineker")).contains("\"OK\""));
+    }
+    let reply = messi.ask(&format!("addgroup {m} three lineker,henderson"));
+    assert!(reply.contains("ERROR"), "{reply}");
+    // Nothing is left of it, and he has room for his own.
+    for group in ["three", "four"] {
+        let reply = henderson.ask(&format!("group {h} create {group}"));
+        assert!(reply.contains("\"OK\""), "{reply}");
+    }
+}
