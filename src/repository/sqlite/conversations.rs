@@ -193,6 +193,16 @@ impl SqliteRepository {
         }
     }
 
+    /// Those senders and groups.
+    pub(super) async fn unread_senders(&self, recipient: UserId) -> Result<Vec<Address>, Error> {
+        loop {
+            match self.shared.mailboxes.unread_senders(recipient) {
+                Some(senders) => return Ok(senders),
+                None => self.load(recipient).await.map_err(unread_log)?,
+            }
+        }
+    }
+
     /// Takes what these senders wrote up to a message off the queue.
     pub(super) async fn read_up_to(
         &self,

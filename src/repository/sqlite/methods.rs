@@ -192,7 +192,7 @@ impl Repository for SqliteRepository {
     }
 
     fn unread_senders(&self, recipient: UserId) -> Answer<'_, Vec<Address>> {
-        Answer::pending(async move { Ok(self.unread_by_sender(recipient).await?.into_keys().collect()) })
+        Answer::pending(self.unread_senders(recipient))
     }
 
     fn read(&self, recipient: UserId, senders: Vec<Address>, to: MessageId) -> Answer<'_, usize> {

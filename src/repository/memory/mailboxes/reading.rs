@@ -38,6 +38,21 @@ impl Mailboxes {
         Some(unread)
     }
 
+    /// Those senders and groups. Looks at each of them and not at each message, once all mail is counted.
+    pub(crate) fn unread_senders(&self, recipient: UserId) -> Option<Vec<Address>> {
+        let inner = self.inner();
+        match inner.boxes.get(&recipient) {
+            Some(mailbox) if mailbox.is_uncounted => {}
+            Some(mailbox) => {
+                let unread = mailbox.senders.iter().filter(|(_, sender)| sender.unread.messages > 0);
+                return Some(unread.map(|(share, _)| *share).collect());
+            }
+            None => return Some(Vec::new()),
+        }
+        drop(inner);
+        self.unread_by_sender(recipient).map(|unread| unread.into_keys().collect())
+    }
+
     /// The oldest message of `sender` to `recipient` that is not durably read.
     pub(crate) fn oldest_unread(&self, recipient: UserId, sender: UserId) -> OldestUnread {
         let inner = self.inner();
@@ -61,6 +76,10 @@ impl Mailboxes {
         let mut inner = self.inner();
         let inner = &mut *inner;
         let Some(mailbox) = inner.boxes.get_mut(&recipient) else { return Some(0) };
+        let has_unread = |sender| mailbox.senders.get(sender).is_some_and(|known| known.unread.messages > 0);
+        if !mailbox.is_uncounted && !senders.iter().any(has_unread) {
+            return Some(0);
+        }
         if mailbox.on_disk > 0 {
             return None;
         }

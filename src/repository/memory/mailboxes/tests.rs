@@ -2,6 +2,7 @@
 //! from older views of the disk, failed commits and restarts. Nothing lost, nothing twice, nothing out of order.
 
 mod cases;
+mod checks;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -322,38 +323,6 @@ impl World {
         }
         let unread = tail.filter(|(_, m)| !m.read);
         self.boxes.restore(unread.map(|(id, m)| (user(m.recipient), Self::waiting(*id, m))));
-    }
-
-    fn check_counts(&self) {
-        let mut total = (0, 0);
-        for of in 0..USERS {
-            let unread = self.unread(of);
-            let kept = self.boxes.inner().boxes.get(&user(of)).map_or((0, 0), |m| (m.unread.messages, m.unread.bytes));
-            assert_eq!(kept, unread, "unread of {of}");
-            total = (total.0 + unread.0, total.1 + unread.1);
-        }
-        assert_eq!(self.boxes.total(), total);
-    }
-
-    /// Those whom the disk knows and those whom the tail knows are together all who ever wrote, in order.
-    fn check_senders(&self, of: usize) {
-        let mut ever: Vec<(UserId, i64)> = Vec::new();
-        for (id, m) in self.log.iter().filter(|(_, m)| m.recipient == of) {
-            if ever.iter().all(|(sender, _)| sender.0 != m.sender) {
-                ever.push((UserId(m.sender), *id));
-            }
-        }
-        let watermark = self.boxes.inner().watermark;
-        let mut tail = self.boxes.tail_senders(user(of), None);
-        tail.sort_unstable();
-        let mut told: Vec<UserId> = Vec::new();
-        let disk = ever.iter().filter(|(_, first)| *first <= watermark.0).map(|(sender, _)| *sender);
-        for sender in disk.chain(tail.into_iter().map(|(_, sender)| sender)) {
-            if !told.contains(&sender) {
-                told.push(sender);
-            }
-        }
-        assert!(told.iter().eq(ever.iter().map(|(sender, _)| sender)), "{told:?} where {ever:?} wrote");
     }
 
     /// Every lease is dropped, every load runs to its end, and each mailbox is emptied.
