@@ -122,6 +122,13 @@ impl<'a> FileWord<'a> {
         FileWord { spelling: FileSpelling::Plain, inside: word }
     }
 
+    /// One of which it is known how it is written.
+    pub fn written(word: &'a str, spelling: FileSpelling) -> FileWord<'a> {
+        let (before, behind) = spelling.around();
+        let inside = word.strip_prefix(before).and_then(|rest| rest.strip_suffix(behind));
+        FileWord { spelling, inside: inside.unwrap_or(word) }
+    }
+
     /// The bytes, piece by piece.
     pub fn pieces(self) -> impl Iterator<Item = Vec<u8>> + 'a {
         let size = if self.spelling == FileSpelling::Plain { FILE_PIECE } else { PIECE_WORD };

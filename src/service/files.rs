@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tokio::task::yield_now;
+use tokio::task::spawn_blocking;
 use tracing::{debug, error};
 
 use super::family::{AT_ONCE, SendTally};
@@ -37,14 +37,19 @@ impl Service {
         };
         let messages = messages.inspect_err(|refusal| self.refused_sends.count(refusal.reason()))?;
         let sender = caller.user()?.session.user.id;
-        let word = FileWord::parse(&data);
-        yield_now().await;
-        let (bytes, sha256) = word.sum();
+        // Megabytes are read several times; the threads that serve are for others.
+        let summed = data.clone();
+        let summed = spawn_blocking(move || {
+            let word = FileWord::parse(&summed);
+            (word.spelling, word.sum())
+        });
+        let (spelling, (bytes, sha256)) = summed.await.map_err(|_| Refusal::Unavailable)?;
+        let word = FileWord::written(&data, spelling);
         let most = self.rules().file_bytes;
         if bytes > most {
             return Err(Refusal::FileTooLarge { most });
         }
-        let new = NewFile { sender, name, spelling: word.spelling, bytes, sha256 };
+        let new = NewFile { sender, name, spelling, bytes, sha256 };
         let file = self.add_file(new).await?;
         let reply = self.send_pieces(caller, word, file, bytes, messages).await?;
         debug!(address = %peer.address, bytes, "a file was sent");

@@ -243,11 +243,12 @@ fn a_path_above_is_followed() {
 }
 
 /// Where something is started that may die without notice, and why that is right.
-const STARTED: [(&str, &str); 18] = [
+const STARTED: [(&str, &str); 19] = [
     ("ops/vital.rs", "here all threads are started, and who dies is told of"),
     ("repository/sqlite/loading.rs", "the writer and the checkpointer: tasks of `vital` on threads of the runtime"),
     ("repository/postgres/delivery.rs", "a panic there is the answer to who asks for an inbox"),
     ("repository/sqlite/keyed_send.rs", "a panic there is the answer to who sends, and says that the store is closed"),
+    ("service/files.rs", "a panic while a file is read is an error to who sends it"),
     ("admin/server.rs", "a panic while an administrator is answered ends that answer"),
     ("cli/serve/metrics.rs", "a panic while Prometheus is answered ends that answer"),
     ("acme/state.rs", "a panic while a key is read or stored is in the log, and is tried again"),
