@@ -73,6 +73,11 @@ impl Dialect {
         matches!(self, Dialect::Family(dialogue) if dialogue.brings_a_file(head))
     }
 
+    /// Whether a long line, by its beginning, is an HTTP request line.
+    pub fn begins_http(head: &[u8]) -> bool {
+        super::grammar::begins_http(head)
+    }
+
     /// Takes note of a line that is refused unread.
     pub fn pass(&mut self) {
         match self {

@@ -270,6 +270,14 @@ fn add(line: &mut String, word: &str) {
     line.push_str(word);
 }
 
+/// Whether a long line, by its beginning, is an HTTP request line.
+pub(super) fn begins_http(head: &[u8]) -> bool {
+    let mut words = head.splitn(2, |byte| *byte == b' ');
+    let (method, rest) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let is_method = !method.is_empty() && method.iter().all(u8::is_ascii_uppercase);
+    is_method && (rest.starts_with(b"/") || rest.starts_with(b"http"))
+}
+
 /// Whether a line is an HTTP request line.
 fn is_http(line: &str) -> bool {
     line.trim_end().rsplit_once(' ').is_some_and(|(_, version)| version.starts_with("HTTP/"))

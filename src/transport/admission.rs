@@ -4,6 +4,7 @@
 //! one who does not. Authenticated ones are never evicted, because the clients in use do not connect again by
 //! themselves. Knows no socket and no protocol.
 
+mod eviction;
 mod known;
 
 use std::net::IpAddr;
@@ -176,8 +177,7 @@ impl Connections {
             state.evict(&silent);
         }
         if state.total >= state.limits.total || state.unauthenticated.len() >= state.limits.unauthenticated {
-            let evicted = state.longest_silent(|_| true).or_else(|| state.newest_of_the_most(network));
-            let evicted = evicted.or_else(|| state.newest_stranger(network))?;
+            let evicted = state.who_makes_room(network)?;
             state.evict(&evicted);
         }
         state.total += 1;
@@ -228,31 +228,6 @@ impl Connections {
 }
 
 impl AdmissionState {
-    /// The one of these unauthenticated that was silent for the longest.
-    fn longest_silent(&self, may_go: impl Fn(&Record) -> bool) -> Option<Arc<Record>> {
-        let heard = |record: &Record| record.heard.load(Ordering::Relaxed);
-        let silent = self.can_go().filter(|record| may_go(record) && heard(record) != BUSY);
-        silent.min_by_key(|record| (heard(record), record.number)).cloned()
-    }
-
-    /// The newest unauthenticated of the network that has the most of them, if that is more than `newcomer` would have.
-    fn newest_of_the_most(&self, newcomer: Payer) -> Option<Arc<Record>> {
-        let mut counts = PayerTotals::default();
-        self.unauthenticated.values().for_each(|record| counts.add(record.network, 1));
-        let newest = self.can_go().max_by_key(|record| (counts.of(record.network), record.number))?;
-        (counts.of(newest.network) > counts.of(newcomer) + 1).then(|| newest.clone())
-    }
-
-    /// The newest unauthenticated of a network from which nobody has logged in, if somebody has from `newcomer`.
-    fn newest_stranger(&self, newcomer: Payer) -> Option<Arc<Record>> {
-        let strangers = self.can_go().filter(|record| !self.known.have(record.network));
-        strangers.filter(|_| self.known.have(newcomer)).max_by_key(|record| record.number).cloned()
-    }
-
-    fn can_go(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.unauthenticated.values().filter(|record| record.task.get().is_some())
-    }
-
     /// Ends a connection, and takes it off the counts at once.
     fn evict(&mut self, record: &Record) {
         record.task.get().inspect(|task| task.abort());

@@ -120,6 +120,11 @@ fn http_is_answered_once_and_closed() {
     browser.send("POST / HTTP/1.1\r\nHost: x\r\n\r\nauth messi surabaya\r\n");
     assert_eq!(browser.receive(), UNKNOWN);
     assert!(browser.is_over());
+    // Also where the first line is too long to be read whole.
+    let mut browser = server.connect();
+    browser.send(format!("POST /{} HTTP/1.1\r\nHost: x\r\n\r\nauth messi surabaya\r\n", "a".repeat(5_000)));
+    assert_eq!(browser.receive(), UNKNOWN);
+    assert!(browser.is_over());
 }
 
 #[test]

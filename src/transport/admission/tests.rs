@@ -201,3 +201,20 @@ async fn a_crowd_of_addresses_that_all_wait_for_an_answer_keeps_out_no_address_t
     user.mark_busy();
     assert!(enter(&connections, 4).await.is_none(), "a stranger does not take the place of a user");
 }
+
+#[tokio::test]
+async fn a_network_with_many_makes_room_for_its_own_and_for_others() {
+    let connections = connections(20, 20, 6);
+    // The others were silent for longer.
+    let quiet = [enter(&connections, 1).await, enter(&connections, 2).await].map(|slot| slot.expect("there is room"));
+    let mut crowd = Vec::new();
+    for _ in 0..9 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        crowd.extend(enter(&connections, 3).await);
+    }
+    let other = enter(&connections, 4).await.expect("the crowd makes room");
+    assert_eq!([&quiet[0], &quiet[1], &other].map(was_evicted), [false; 3]);
+    crowd.iter().for_each(Slot::mark_busy);
+    assert!(enter(&connections, 3).await.is_none(), "others do not make room for a crowd that waits");
+    assert_eq!([&quiet[0], &quiet[1], &other].map(was_evicted), [false; 3]);
+}

@@ -33,10 +33,10 @@ impl<S: Send + Sync> FromRequestParts<S> for WebPeer {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<WebPeer, WebError> {
         let client = parts.extensions.get::<ClientAddress>();
         let connection = parts.extensions.get::<Arc<HttpConnection>>();
-        let (Some(ClientAddress { address, is_here }), Some(connection)) = (client, connection) else {
+        let (Some(ClientAddress { address, is_here, is_https }), Some(connection)) = (client, connection) else {
             return Err(ErrorCode::Unavailable.into());
         };
-        let is_encrypted = connection.is_encrypted;
+        let is_encrypted = connection.is_encrypted || *is_https;
         let peer = Peer { address: *address, is_here: *is_here, reply_bytes: LEAST_TEXT as u64, is_encrypted };
         Ok(WebPeer { peer, connection: connection.clone() })
     }

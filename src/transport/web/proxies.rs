@@ -18,6 +18,8 @@ pub(super) struct ClientAddress {
     pub address: IpAddr,
     /// It comes from this machine, and nothing says that a proxy passed it on.
     pub is_here: bool,
+    /// A proxy that is trusted says that it came over https.
+    pub is_https: bool,
 }
 
 impl ClientAddress {
@@ -36,7 +38,9 @@ impl ClientAddress {
                 None => break,
             }
         }
-        ClientAddress { address, is_here: peer.is_loopback() && !is_passed_on }
+        let scheme = headers.get_all("x-forwarded-proto").iter().next_back();
+        let is_https = is_trusted(peer) && scheme.is_some_and(|scheme| scheme.as_bytes() == b"https");
+        ClientAddress { address, is_here: peer.is_loopback() && !is_passed_on, is_https }
     }
 }
 
@@ -83,7 +87,11 @@ mod tests {
                 headers.append("x-forwarded-for", line.parse().expect("it is a header"));
             }
             let client = ClientAddress::of(address(peer), &headers, &trusted);
-            assert_eq!(client, ClientAddress { address: address(wanted), is_here: false }, "{peer} {forwarded:?}");
+            assert_eq!(
+                client,
+                ClientAddress { address: address(wanted), is_here: false, is_https: false },
+                "{peer} {forwarded:?}"
+            );
         }
     }
 
@@ -98,7 +106,11 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.append("x-forwarded-for", HeaderValue::from_bytes(sent).expect("it is a header"));
             let client = ClientAddress::of(address("127.0.0.1"), &headers, &[range("127.0.0.1")]);
-            assert_eq!(client, ClientAddress { address: address("192.0.2.2"), is_here: false }, "{sent:?}");
+            assert_eq!(
+                client,
+                ClientAddress { address: address("192.0.2.2"), is_here: false, is_https: false },
+                "{sent:?}"
+            );
         }
     }
 
@@ -114,5 +126,22 @@ mod tests {
         for name in PASSED_ON {
             assert!(!is_here("127.0.0.1", Some(name), &[]), "{name}");
         }
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_that_a_request_came_over_https() {
+        let trusted = [range("127.0.0.1")];
+        let is_https = |peer: &str, lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-proto", HeaderValue::from_str(line).expect("it is text"));
+            }
+            ClientAddress::of(address(peer), &headers, &trusted).is_https
+        };
+        assert!(is_https("127.0.0.1", &["https"]));
+        // The last line is the proxy's own.
+        assert!(!is_https("127.0.0.1", &["https", "http"]));
+        assert!(!is_https("127.0.0.1", &[]));
+        assert!(!is_https("192.0.2.1", &["https"]));
     }
 }

@@ -64,7 +64,7 @@ pub(super) async fn setup(
     from: WebPeer,
     JsonBody(body): JsonBody<SetupBody>,
 ) -> Result<Response, WebError> {
-    if !from.connection.is_encrypted && !from.peer.address.is_loopback() {
+    if !from.peer.is_encrypted && !from.peer.address.is_loopback() {
         return Err(ErrorCode::Insecure.into());
     }
     if !state.setup.fits(&body.secret, Instant::now()) {

@@ -43,8 +43,8 @@ impl Deployment {
         said
     }
 
-    /// Where senders go: to HAProxy. Readers go to a node itself, because HAProxy takes a reply also for a reader who is
-    /// gone (`deploy/README.md`), and some readers of the crowd go without waiting.
+    /// Senders go to HAProxy. Readers go to a node itself, because HAProxy takes a reply also for a reader who is gone
+    /// (`deploy/README.md`), and some readers of the crowd go without waiting.
     fn addresses(&self) -> [SocketAddr; 2] {
         [self.base, self.base + 1].map(|port| (Ipv4Addr::LOCALHOST, port).into())
     }

@@ -6,6 +6,7 @@ use std::io;
 use tokio::task::yield_now;
 
 use crate::charge::Payer;
+use crate::protocol::dialect::Dialect;
 use crate::protocol::{Command, Refusal, Reply, Request, Send};
 use crate::service::{Caller, PerMessage, TokenState};
 use crate::transport::line::connection::gone::may_take_long;
@@ -36,6 +37,7 @@ impl<S: Stream> Connection<'_, S> {
                 Frame::NeedsAdmission { head, at } => {
                     let token = self.dialect.parse_head(head);
                     let brings_a_file = self.dialect.brings_a_file(head);
+                    let is_http = Dialect::begins_http(head);
                     match self.admit(token, held).await {
                         Ok(long_line) => {
                             self.long_line = Some(long_line);
@@ -47,7 +49,7 @@ impl<S: Stream> Connection<'_, S> {
                         }
                         Err(refusal) => {
                             self.lines.discard();
-                            (at, refusal)
+                            (at, if is_http { Refusal::Http } else { refusal })
                         }
                     }
                 }
