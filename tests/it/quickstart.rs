@@ -31,6 +31,7 @@ fn a_person_answers_three_questions_and_has_a_server() {
     terminal.see("Where others reach");
     terminal.enter("chat.example.org:9443");
     terminal.see("Certificate");
+    terminal.see("`acme` to get one");
     terminal.enter("nothing.pem");
     terminal.see("Its key");
     terminal.enter("chat.key");
@@ -80,9 +81,12 @@ fn without_a_terminal_all_answers_are_flags() {
         assert!(!output.status.success() && error.contains(said), "{more:?}: {error}");
         assert!(!settings.exists(), "{more:?} left a file");
     };
-    refused(&[], "--address; --certificate and --key, or --loopback; --account");
+    refused(&[], "--address; --certificate and --key, --acme, or --loopback; --account");
     refused(&["--address", "localhost"], "give --account\n");
-    refused(&["--address", "chat.example.org", "--account", "messi"], "give --certificate and --key, or --loopback\n");
+    refused(
+        &["--address", "chat.example.org", "--account", "messi"],
+        "give --certificate and --key, --acme, or --loopback\n",
+    );
     refused(&["--address", "a:0", "--loopback", "--account", "messi"], "the port is 1 to 65534");
     refused(&["--address", "localhost", "--account", "of two"], "\"of two\"");
     refused(
@@ -159,4 +163,29 @@ fn behind_a_proxy_the_page_answers_to_its_name() {
     };
     assert_eq!(status("chat.example.org"), "200");
     assert_eq!(status("elsewhere.example.org"), "403");
+}
+
+#[test]
+fn a_certificate_comes_from_an_authority_where_that_is_asked_for() {
+    let folder = Folder::new("");
+    let settings = file(&folder);
+    let settings_path = settings.to_str().expect("it is UTF-8");
+    let account = ["--acme", "--account", "messi", "--password-stdin"];
+    for host in ["localhost", "192.0.2.1"] {
+        let output =
+            folder.run(&arguments(settings_path, &[&["--address", host], &account[..]].concat()), "surabaya\n");
+        let error = String::from_utf8(output.stderr).expect("chatd prints UTF-8");
+        assert!(error.contains("names that others can look up"), "{error}");
+    }
+    let said = folder
+        .done(&arguments(settings_path, &[&["--address", "chat.example.org"], &account[..]].concat()), "surabaya\n");
+    assert!(said.contains("https://chat.example.org, or") && said.contains("config check"), "{said}");
+    // A directory that nobody answers for: the server serves all the same.
+    let mut serve = vec!["serve", "--config", settings_path, "--set", "acme.directory=https://127.0.0.1:1/dir"];
+    for free in ["server.listen=127.0.0.1:0", "server.tls_listen=127.0.0.1:0", "web.tls_listen=127.0.0.1:0"] {
+        serve.extend(["--set", free]);
+    }
+    let server = Server::start_with(&folder, folder.command(&serve));
+    server.login("messi");
+    assert!(server.log().contains("hosts=\"chat.example.org\""), "{}", server.log());
 }

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -21,8 +22,11 @@ use crate::model::Username;
 const TLS_PORT: u16 = 8443;
 /// Where browsers come on this machine; with a certificate of ours they come to the port after that of TLS.
 const WEB_PORT: u16 = 8080;
-/// The answer that asks for no certificate.
+/// Where browsers come that have a certificate by ACME: the authority looks there, too.
+const HTTPS_PORT: u16 = 443;
+/// The answer that asks for no certificate, and the one that asks an authority for one.
 const LOOPBACK: &str = "loopback";
+const ACME: &str = "acme";
 
 #[derive(Debug, Args)]
 pub(crate) struct Quickstart {
@@ -35,8 +39,11 @@ pub(crate) struct Quickstart {
     /// Its key (PEM)
     #[arg(long, value_name = "FILE", requires = "certificate")]
     key: Option<PathBuf>,
-    /// No certificate: a proxy on this machine encrypts, or nobody comes from elsewhere
+    /// A certificate from Let's Encrypt, whose terms you agree to by this; port 443 must be reachable from outside
     #[arg(long, conflicts_with = "certificate")]
+    acme: bool,
+    /// No certificate: a proxy on this machine encrypts, or nobody comes from elsewhere
+    #[arg(long, conflicts_with_all = ["certificate", "acme"])]
     loopback: bool,
     /// The name of the first account [default: is asked]
     #[arg(long, value_name = "NAME")]
@@ -48,12 +55,21 @@ pub(crate) struct Quickstart {
     password: PasswordSource,
 }
 
+/// Who encrypts.
+enum Encryption {
+    /// Nobody, or a proxy on this machine.
+    Elsewhere,
+    /// chatd, with this certificate and key.
+    Files(PathBuf, PathBuf),
+    /// chatd, with a certificate that it gets itself.
+    Acme,
+}
+
 /// What was answered.
 struct Answers {
     host: String,
     port: u16,
-    /// Certificate and key, where chatd itself encrypts.
-    certificate: Option<(PathBuf, PathBuf)>,
+    encryption: Encryption,
     account: Username,
 }
 
@@ -74,13 +90,13 @@ impl Quickstart {
         let (host, port) = answer(self.address.clone(), address, || {
             question("Where others reach this machine (chat.example.org), or nothing for this machine alone: ")
         })?;
-        let certificate = self.certificate(&host)?;
+        let encryption = self.encryption(&host)?;
         let account = answer(
             self.account.clone(),
             |name| Ok(Username::parse(name)?),
             || question("User name of the first account: "),
         )?;
-        let answers = Answers { host, port, certificate, account };
+        let answers = Answers { host, port, encryption, account };
         let settings = answers.settings(&file)?;
         if self.dry_run {
             let account = &answers.account;
@@ -106,7 +122,10 @@ impl Quickstart {
         let is_here = self.address.as_deref().is_some_and(|given| given.is_empty() || given == "localhost");
         let answers = [
             (self.address.is_some(), "--address"),
-            (is_here || self.loopback || self.certificate.is_some(), "--certificate and --key, or --loopback"),
+            (
+                is_here || self.loopback || self.acme || self.certificate.is_some(),
+                "--certificate and --key, --acme, or --loopback",
+            ),
             (self.account.is_some(), "--account"),
         ];
         let missing: Vec<&str> = answers.iter().filter(|(is_given, _)| !is_given).map(|(_, flag)| *flag).collect();
@@ -116,22 +135,28 @@ impl Quickstart {
         }
     }
 
-    fn certificate(&self, host: &str) -> anyhow::Result<Option<(PathBuf, PathBuf)>> {
+    fn encryption(&self, host: &str) -> anyhow::Result<Encryption> {
+        if self.acme {
+            return by_acme(host);
+        }
         if self.loopback || (host == "localhost" && self.certificate.is_none()) {
-            return Ok(None);
+            return Ok(Encryption::Elsewhere);
         }
         if let (Some(certificate), Some(key)) = (&self.certificate, &self.key) {
-            return pair(certificate, key).map(Some);
+            return pair(certificate, key);
         }
         loop {
-            let certificate =
-                question("Certificate (a PEM file), or `loopback` where a proxy on this machine encrypts: ")?;
-            if certificate == LOOPBACK {
-                return Ok(None);
-            }
-            let key = question("Its key (a PEM file): ")?;
-            match pair(Path::new(&certificate), Path::new(&key)) {
-                Ok(pair) => return Ok(Some(pair)),
+            let certificate = question(
+                "Certificate (a PEM file), or `acme` to get one from Let's Encrypt, or `loopback` where a proxy on this \
+                 machine encrypts: ",
+            )?;
+            let answered = match certificate.as_str() {
+                LOOPBACK => return Ok(Encryption::Elsewhere),
+                ACME => by_acme(host),
+                file => pair(Path::new(file), Path::new(&question("Its key (a PEM file): ")?)),
+            };
+            match answered {
+                Ok(encryption) => return Ok(encryption),
                 Err(error) => output::note(format_args!("{error:#}")),
             }
         }
@@ -159,18 +184,24 @@ impl Answers {
             "# By `chatd quickstart`. `chatd config example` prints all settings, with what each means.\n\n[server]\n\
              # Programs on this machine.\nlisten = \"127.0.0.1:8889\"\n",
         );
-        if let Some((certificate, key)) = &self.certificate {
+        if !matches!(self.encryption, Encryption::Elsewhere) {
             writeln!(text, "# Clients of others come to {host}:{port}.\ntls_listen = \"0.0.0.0:{port}\"")?;
+        }
+        if let Encryption::Files(certificate, key) = &self.encryption {
             writeln!(text, "tls_certificate = {}\ntls_key = {}", quoted(certificate)?, quoted(key)?)?;
         }
         writeln!(text, "\n[web]\n# {}", self.page())?;
-        match (&self.certificate, host.as_str()) {
-            (Some(_), _) => {
+        match (&self.encryption, host.as_str()) {
+            (Encryption::Files(..), _) => {
                 let web = port + 1;
                 writeln!(text, "tls_listen = \"0.0.0.0:{web}\"\nhosts = [\"{host}:{web}\"]")?;
             }
-            (None, "localhost") => writeln!(text, "listen = \"127.0.0.1:{WEB_PORT}\"")?,
-            (None, _) => {
+            (Encryption::Acme, _) => {
+                writeln!(text, "tls_listen = \"0.0.0.0:{HTTPS_PORT}\"\nhosts = [\"{host}\"]")?;
+                writeln!(text, "\n# The certificate, from Let's Encrypt.\n[acme]\nhosts = [\"{host}\"]")?;
+            }
+            (Encryption::Elsewhere, "localhost") => writeln!(text, "listen = \"127.0.0.1:{WEB_PORT}\"")?,
+            (Encryption::Elsewhere, _) => {
                 writeln!(text, "listen = \"127.0.0.1:{WEB_PORT}\"\nhosts = [\"{host}\"]")?;
                 writeln!(
                     text,
@@ -185,20 +216,28 @@ impl Answers {
 
     /// Where a browser opens the page.
     fn page(&self) -> String {
-        match (&self.certificate, self.host.as_str()) {
-            (Some(_), host) => format!("https://{host}:{}", self.port + 1),
-            (None, "localhost") => format!("http://127.0.0.1:{WEB_PORT}"),
-            (None, host) => format!("https://{host}, by a proxy to 127.0.0.1:{WEB_PORT}"),
+        match (&self.encryption, self.host.as_str()) {
+            (Encryption::Files(..), host) => format!("https://{host}:{}", self.port + 1),
+            (Encryption::Acme, host) => format!("https://{host}"),
+            (Encryption::Elsewhere, "localhost") => format!("http://127.0.0.1:{WEB_PORT}"),
+            (Encryption::Elsewhere, host) => format!("https://{host}, by a proxy to 127.0.0.1:{WEB_PORT}"),
         }
     }
 
     /// What to do with it.
     fn next(&self, file: &Path) -> String {
-        let Answers { host, port, account, certificate } = self;
+        let Answers { host, port, account, encryption } = self;
         let (file, page) = (file.display(), self.page());
-        let flags = certificate.as_ref().map_or(String::new(), |_| format!(" --tls --connect {host}:{port}"));
+        let (first, flags) = match encryption {
+            Encryption::Elsewhere => (String::new(), String::new()),
+            Encryption::Files(..) => (String::new(), format!(" --tls --connect {host}:{port}")),
+            Encryption::Acme => (
+                format!("    chatd config check --config {file}    # says who may listen at port {HTTPS_PORT}\n"),
+                format!(" --tls --connect {host}:{port}"),
+            ),
+        };
         format!(
-            "    chatd serve --config {file}\n    and open {page}, or: chatd login{flags} {account}\n    \
+            "{first}    chatd serve --config {file}\n    and open {page}, or: chatd login{flags} {account}\n    \
              chatd user add NAME --config {file}    # more people\n"
         )
     }
@@ -219,8 +258,16 @@ fn address(given: &str) -> anyhow::Result<(String, u16)> {
     Ok((host.to_ascii_lowercase(), port.context("the port is 1 to 65534")?))
 }
 
+/// A certificate by ACME, if an authority can give one for this name.
+fn by_acme(host: &str) -> anyhow::Result<Encryption> {
+    match host.contains('.') && host.parse::<IpAddr>().is_err() {
+        true => Ok(Encryption::Acme),
+        false => Err(anyhow!("{host}: Let's Encrypt gives certificates for names that others can look up")),
+    }
+}
+
 /// Certificate and key, if a server can use them.
-fn pair(certificate: &Path, key: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+fn pair(certificate: &Path, key: &Path) -> anyhow::Result<Encryption> {
     let pair = (absolute(certificate), absolute(key));
     let identity = certificate::load(&pair).map_err(|bad: BadConfig| anyhow!(bad.mistakes().join("; ")))?;
     if let Some(Notice::Error(text) | Notice::Warning(text)) =
@@ -228,7 +275,8 @@ fn pair(certificate: &Path, key: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     {
         output::note(format_args!("chatd: {text}"));
     }
-    Ok(pair)
+    let (certificate, key) = pair;
+    Ok(Encryption::Files(certificate, key))
 }
 
 /// The answer of a flag, or of a person, who may try again.
