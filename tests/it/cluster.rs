@@ -184,6 +184,25 @@ impl Cluster {
         self.create(&format!("chat{}", NEXT.fetch_add(1, Ordering::Relaxed)), "template1")
     }
 
+    /// A database whose tables are in a directory of their own, which is made there; gives its URL.
+    pub fn database_in(&self, place: &Path) -> String {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("space{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let place = place.join("space");
+        fs::create_dir(&place).expect("it can be made");
+        let place = given_to_server(place);
+        self.sql("postgres", &format!("CREATE TABLESPACE {name} LOCATION '{}'", place.display()));
+        self.sql("postgres", &format!("CREATE DATABASE {name} TABLESPACE {name}"));
+        self.url(&name)
+    }
+
+    /// Removes a database, and the place of its tables.
+    pub fn remove(&self, url: &str) {
+        let name = name_in(url);
+        self.sql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
+        self.sql("postgres", &format!("DROP TABLESPACE {name}"));
+    }
+
     /// A copy of a database to which nobody is connected; gives its URL.
     pub fn copy(&self, url: &str, name: &str) -> String {
         self.create(name, name_in(url))

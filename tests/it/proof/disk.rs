@@ -1,9 +1,9 @@
 //! A disk that is full, and one that fails: an error is said, never OK and never nothing; what waits can be read; and
 //! when there is room again, all works again without a restart.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -13,6 +13,7 @@ use rusqlite::OpenFlags;
 
 use super::checker::Crowd;
 use super::power::Disk;
+use crate::cluster::{Cluster, on};
 use crate::room::fill_up;
 use crate::support::{Client, Folder, PATIENCE, SENT, Server, texts, unread_on_disk};
 
@@ -378,4 +379,49 @@ fn a_link_on_a_full_disk_to_a_database_elsewhere_keeps_no_message_out() {
     let (mut client, token) = server.login("messi");
     assert_eq!(client.ask(&format!("send {token} messi x")), SENT, "{}", server.log());
     folder.done(&["health"], "");
+}
+
+#[test]
+fn a_full_disk_of_postgres_takes_nothing_in_and_loses_nothing() {
+    let Some(cluster) = Cluster::get() else { return };
+    let folder = Folder::new("");
+    let Some(disk) = Disk::tmpfs(&folder, 64) else {
+        println!("SKIPPED: a small disk needs root");
+        return;
+    };
+    // PostgreSQL, which is another user, comes to the disk through it.
+    for above in [folder.path(), &disk.path] {
+        fs::set_permissions(above, Permissions::from_mode(0o711)).expect("it is ours");
+    }
+    let url = cluster.database_in(&disk.path);
+    folder.configure(&on(&url));
+    folder.add_three();
+    let server = Server::start(&folder);
+    let [(mut messi, m), (mut henderson, h)] = ["messi", "henderson"].map(|name| server.login(name));
+    fill(&disk, 4 << 20);
+    // PostgreSQL would make one letter a hundred thousand times short.
+    let long: String = (0..100_000).map(|_| fastrand::alphanumeric()).collect();
+    let mut sent = 0;
+    let refused = loop {
+        match messi.ask(&format!("send {m} henderson {sent} {long}")) {
+            reply if reply == SENT => sent += 1,
+            reply => break reply,
+        }
+        assert!(sent < 1_000, "the disk does not get full");
+    };
+    assert_eq!(refused, UNAVAILABLE);
+    assert!(sent > 0);
+    assert!(henderson.ask(&format!("show {h}")).contains("\"OK\""));
+    make_room(&disk);
+    until(|| messi.ask(&format!("send {m} henderson last")) == SENT);
+    let mut got = Vec::new();
+    until(|| {
+        got.extend(texts(&henderson.ask(&format!("inbox {h}"))));
+        got.last().is_some_and(|last| last == "last")
+    });
+    let wanted: Vec<String> = (0..sent).map(|number| format!("{number} {long}")).chain(["last".to_owned()]).collect();
+    assert!(got == wanted, "{} of {}", got.len(), wanted.len());
+    drop((messi, henderson));
+    assert_eq!(server.stop(), Some(0));
+    cluster.remove(&url);
 }
