@@ -81,6 +81,31 @@ fn path(folder: &Folder, name: &str) -> (PathBuf, String) {
     (path.clone(), path.to_str().expect("it is UTF-8").to_owned())
 }
 
+/// A group of 40 has 60 texts of 8 KiB unread: half a megabyte, and 19 if each of them had its own.
+#[test]
+fn a_check_writes_no_text_for_each_member_of_a_group() {
+    let folder = Folder::new("");
+    run(async {
+        let repository = open(folder.path(), &OPTIONS).await;
+        let users = add_users(&repository, 40).await;
+        let group = add_group(&repository, "team", users[0]).await;
+        for user in &users[1..] {
+            join(&repository, group, *user).await;
+        }
+        for _ in 0..60 {
+            send_to(&repository, users[0], group, &"x".repeat(8 << 10)).await;
+        }
+        repository.close().await.expect("it closes");
+    });
+    let mut command = Command::new("sh");
+    // Blocks of 512 bytes.
+    let verify = "ulimit -f 8192; exec \"$0\" db verify";
+    command.current_dir(folder.path()).args(["-c", verify, env!("CARGO_BIN_EXE_chatd")]);
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{:?}: {}", output.status, folder.complaint(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("60 messages, 60 of them unread"), "{output:?}");
+}
+
 #[test]
 fn a_backup_under_load_has_every_message_acknowledged_before_it_began() {
     let folder = Folder::new("[delivery]\nreply_bytes = 100000000");
