@@ -300,6 +300,8 @@ async fn retention(repository: &SqliteRepository, folder: &Path, users: &[UserId
     lease(repository, users[2], ALL).await.lease.expect("it holds something").confirm();
     settle(repository).await;
     assert_eq!(repository.prune(later).await.expect("the store works"), 1);
+    let killed = crash(folder);
+    open(killed.path(), &OPTIONS).await.close().await.expect("it closes");
     // Enough for some pages.
     for _ in 0..4 {
         send(repository, users[2], users[2], &"read".repeat(10_000)).await;
@@ -307,8 +309,6 @@ async fn retention(repository: &SqliteRepository, folder: &Path, users: &[UserId
     lease(repository, users[2], ALL).await.lease.expect("it holds something").confirm();
     settle(repository).await;
     assert_eq!(repository.prune(later).await.expect("the store works"), 4);
-    let killed = crash(folder);
-    open(killed.path(), &OPTIONS).await.close().await.expect("it closes");
     for i in 0..OPTIONS.tail_messages {
         send(repository, users[i % 2], users[0], "unread").await;
     }

@@ -12,7 +12,7 @@ use super::checksum::{Content, Unchecked};
 use super::copied_source::unreadable;
 use super::copied_tables::{self, RowsNotRead};
 use super::direct::{Failure, WalConnection};
-use super::index::{IndexRun, Tail, TailMessage};
+use super::index::{Growth, IndexRun, Tail, TailMessage};
 use super::lock::Lock;
 use super::paths::failed;
 use super::unfinished::{self, Unfinished};
@@ -126,7 +126,7 @@ impl SqliteTarget {
                 }
                 self.db.execute(sql, rusqlite::params_from_iter(values)).await?;
             }
-            if self.tail_size.is_due(self.tail.len(), self.tail_bytes, 0) {
+            if self.tail_size.is_due(Growth { messages: self.tail.len() as u64, bytes: self.tail_bytes, copies: 0 }) {
                 self.index().await?;
             }
         }
@@ -161,7 +161,7 @@ impl SqliteTarget {
         }
         self.tail_bytes = 0;
         let mut run = IndexRun::new(std::mem::take(&mut self.tail), self.tail_size);
-        while run.is_due(0) {
+        while run.is_due(Growth::default()) {
             run.slice(&mut self.db).await?;
         }
         run.finish_without_mail(&mut self.db).await

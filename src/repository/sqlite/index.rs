@@ -56,10 +56,32 @@ pub(super) struct IndexRun {
     correspondents: IntoIter<Correspondent>,
     /// Conversations and their messages, as JSON.
     conversations: IntoIter<(ConversationKey, String)>,
-    /// Bytes to write with each message that is committed meanwhile.
-    pace: usize,
+    size: Tail,
+    /// The bytes of all rows.
+    total: usize,
+    /// The bytes of the rows that are not written yet.
+    left: usize,
     /// Bytes that should have been written by now.
     owed: usize,
+}
+
+/// What a commit adds to the tail.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Growth {
+    pub messages: u64,
+    pub bytes: u64,
+    pub copies: u64,
+}
+
+impl Growth {
+    /// By these messages.
+    pub(super) fn of(stored: &[TailMessage]) -> Growth {
+        Growth {
+            messages: stored.len() as u64,
+            bytes: stored.iter().map(|message| message.bytes).sum(),
+            copies: stored.iter().map(|message| u64::from(message.copies)).sum(),
+        }
+    }
 }
 
 /// Recipient, sender, and the first message of the one to the other.
@@ -79,8 +101,10 @@ const TEXT: u64 = 256;
 const COPIES: u64 = 16;
 /// A slice waits until this many bytes are due, because each slice costs a statement.
 const SLICE: usize = 8 << 10;
-/// What is written at once when no message waits, in bytes.
+/// What is written at once when nothing else is committed, in bytes.
 const LONG_SLICE: usize = 32 << 10;
+/// What a row has beside its text in its statement, at the most.
+const HEADER: usize = 5;
 /// The bytes of a row of `correspondent`, all numbers, in its statement.
 const NUMBERS: usize = 2 * USER + WIDE;
 
@@ -91,9 +115,27 @@ impl Tail {
     }
 
     /// Whether it is time to index a tail of this size.
-    pub(crate) fn is_due(&self, messages: usize, bytes: u64, copies: u64) -> bool {
-        let most = self.messages as u64;
-        messages as u64 >= most || bytes >= most * TEXT || copies >= most * COPIES
+    pub(crate) fn is_due(&self, tail: Growth) -> bool {
+        self.is_beyond(tail, self.messages as u64)
+    }
+
+    /// Whether a tail of this size waits no longer until it is sorted.
+    pub(crate) fn is_overdue(&self, tail: Growth) -> bool {
+        self.is_beyond(tail, self.messages as u64 * 3 / 2)
+    }
+
+    fn is_beyond(&self, tail: Growth, most: u64) -> bool {
+        tail.messages >= most || tail.bytes >= most * TEXT || tail.copies >= most * COPIES
+    }
+
+    /// How much of `total` is due when the tail has grown so: all with a quarter of what it may hold.
+    fn due_of(&self, total: usize, grown: Growth) -> usize {
+        let quarter = (self.messages as u64 / 4).max(1);
+        let part = |grown: u64, most: u64| (total as u64).saturating_mul(grown).div_ceil(most);
+        let due = part(grown.messages, quarter)
+            .max(part(grown.bytes, quarter * TEXT))
+            .max(part(grown.copies, quarter * COPIES));
+        usize::try_from(due).unwrap_or(usize::MAX).min(total)
     }
 }
 
@@ -155,11 +197,9 @@ impl IndexRun {
         let stored = stored(&tail);
         let conversations = conversations(&tail);
         let sent = sent(&mut tail);
-        let bytes = mail.iter().chain(&sent).map(|(_, json)| USER + BYTES + json.len()).sum::<usize>()
-            + correspondents.len() * NUMBERS
-            + conversations.iter().map(|(_, json)| 2 * USER + json.len()).sum::<usize>();
-        // All is written by the time the tail has grown by another quarter.
-        let pace = bytes / (size.messages / 4).max(1) + 1;
+        let total = mail.iter().chain(&sent).map(|(_, json)| HEADER + USER + BYTES + json.len()).sum::<usize>()
+            + correspondents.len() * (HEADER + NUMBERS)
+            + conversations.iter().map(|(_, json)| HEADER + 2 * USER + json.len()).sum::<usize>();
         IndexRun {
             to,
             recipients,
@@ -168,7 +208,9 @@ impl IndexRun {
             sent: sent.into_iter(),
             correspondents: correspondents.into_iter(),
             conversations: conversations.into_iter(),
-            pace,
+            size,
+            total,
+            left: total,
             owed: 0,
         }
     }
@@ -189,31 +231,47 @@ impl IndexRun {
         mail == 0 && sent == 0 && self.correspondents.len() == 0 && self.conversations.len() == 0
     }
 
-    /// Whether to write a slice with a commit of so many messages. With no messages, a long slice is due.
-    pub(super) fn is_due(&mut self, messages: usize) -> bool {
-        self.owed = match messages {
+    /// Whether to write a slice with a commit that adds so much to the tail. With no messages, a long slice is due.
+    pub(super) fn is_due(&mut self, grown: Growth) -> bool {
+        self.owed = match grown.messages {
             0 => LONG_SLICE,
-            _ => self.owed + messages * self.pace,
+            _ => self.owed.saturating_add(self.size.due_of(self.total, grown)),
         };
-        self.owed >= SLICE && !self.is_written()
+        self.owed >= SLICE.min(self.left) && !self.is_written()
     }
 
     /// Writes what is due, in the transaction that is open, if there is one.
     pub(super) async fn slice(&mut self, db: &mut WalConnection) -> Result<(), Failure> {
-        let owed = std::mem::take(&mut self.owed);
-        if self.mail.len() > 0 {
-            db.execute(MAIL, (by_number(&mut self.mail, self.to, owed)?, self.to.0)).await?;
+        let mut owed = std::mem::take(&mut self.owed);
+        while owed > 0 && !self.is_written() {
+            let written = self.rows(db, owed).await?;
+            owed = owed.saturating_sub(written);
+            self.left = self.left.saturating_sub(written);
+        }
+        Ok(())
+    }
+
+    /// Writes rows of one table, of about so many bytes; gives how many it was.
+    async fn rows(&mut self, db: &mut WalConnection, owed: usize) -> Result<usize, Failure> {
+        let rows = if self.mail.len() > 0 {
+            let rows = by_number(&mut self.mail, self.to, owed)?;
+            db.execute(MAIL, (&rows, self.to.0)).await?;
+            rows
         } else if self.sent.len() > 0 {
-            db.execute(SENT, (by_number(&mut self.sent, self.to, owed)?, self.to.0)).await?;
+            let rows = by_number(&mut self.sent, self.to, owed)?;
+            db.execute(SENT, (&rows, self.to.0)).await?;
+            rows
         } else if self.correspondents.len() > 0 {
             let count = owed.div_ceil(NUMBERS);
-            let mut rows = JsonbRows::with_capacity(count, NUMBERS);
+            let mut rows = JsonbRows::with_capacity(count.min(self.correspondents.len()), NUMBERS);
             for (recipient, sender, first) in self.correspondents.by_ref().take(count) {
                 rows.row(&[(recipient.0, USER), (sender.0, USER), (first.0, WIDE)], "")?;
             }
-            db.execute(CORRESPONDENT, (rows.finish(),)).await?;
+            let rows = rows.finish();
+            db.execute(CORRESPONDENT, (&rows,)).await?;
+            rows
         } else {
-            let mut rows = JsonbRows::with_capacity(1, owed);
+            let mut rows = JsonbRows::with_capacity(1, owed.min(self.left));
             for ((low, high), json) in self.conversations.by_ref() {
                 rows.row(&[(low, USER), (high, USER)], &json)?;
                 if rows.len() >= owed {
@@ -224,8 +282,9 @@ impl IndexRun {
             // First what is earlier, then that it is.
             db.execute(CONVERSATION, (&rows, self.to.0)).await?;
             db.execute(PAIR, (&rows, self.to.0)).await?;
-        }
-        Ok(())
+            rows
+        };
+        Ok(rows.len())
     }
 
     /// Moves the watermark to the end of the run and counts its unread messages. All of the run is written. `groups`
@@ -344,4 +403,48 @@ fn conversations(tail: &[TailMessage]) -> Vec<(ConversationKey, String)> {
         (messages[0].0, serde_json::to_string(&ids).expect("numbers are JSON"))
     });
     by_conversation.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages from the first account, each of so many bytes and copies.
+    fn tail(messages: i64, to: impl Fn(i64) -> Address, bytes: u64, copies: u32) -> Vec<TailMessage> {
+        let one = |id| TailMessage { id: MessageId(id), sender: UserId(1), to: to(id), bytes, copies };
+        (1..=messages).map(one).collect()
+    }
+
+    /// How many commits like this one there are until the whole run is due.
+    fn commits(run: &mut IndexRun, growth: Growth) -> u64 {
+        let (mut commits, mut written) = (0, 0);
+        while written < run.total {
+            commits += 1;
+            assert!(commits < 1_000_000, "the run never ends");
+            if run.is_due(growth) {
+                let owed = std::mem::take(&mut run.owed);
+                written += owed;
+                run.left = run.left.saturating_sub(owed);
+            }
+        }
+        commits
+    }
+
+    #[test]
+    fn a_run_is_over_when_the_tail_has_grown_by_a_quarter_of_its_limit() {
+        let size = Tail::new(65_536);
+        let group = |_| Address::Group(GroupId(9));
+        // A run of messages to 1,700 each is due after 617 of them.
+        let mut run = IndexRun::new(tail(617, group, 2, 1_700), size);
+        let copies = 1_700 * commits(&mut run, Growth { messages: 1, bytes: 2, copies: 1_700 });
+        assert!(copies <= 65_536 * COPIES / 4 + 1_700, "{copies}");
+        // One with long texts is due after 256 of them.
+        let mut run = IndexRun::new(tail(256, |id| UserId(id).into(), 65_536, 1), size);
+        let bytes = 65_536 * commits(&mut run, Growth { messages: 1, bytes: 65_536, copies: 1 });
+        assert!(bytes <= 65_536 * TEXT / 4 + 65_536, "{bytes}");
+        // Ordinary mail has all of the quarter.
+        let mut run = IndexRun::new(tail(65_536, |id| UserId(id % 1_000).into(), 50, 1), size);
+        let messages = commits(&mut run, Growth { messages: 1, bytes: 50, copies: 1 });
+        assert!((15_000..=16_384).contains(&messages), "{messages}");
+    }
 }

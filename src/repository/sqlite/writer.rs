@@ -29,7 +29,7 @@ use super::acknowledged::AcknowledgedNote;
 use super::change::{Change, Changed, Moment};
 use super::direct::{Failure, WalConnection};
 use super::full_inboxes::{FullChanges, FullInboxes};
-use super::index::{IndexRun, Tail, TailMessage};
+use super::index::{Growth, IndexRun, Tail, TailMessage};
 use super::packed::JsonbRows;
 use super::schema;
 use super::send_keys::{self, NewKey, SendWaiter};
@@ -255,7 +255,7 @@ impl Writer {
     async fn try_commit(&mut self, batch: &Batch, confirmed: &[(UserId, Vec<UnreadMessage>)]) -> Result<Done, Failure> {
         let PackedSends { rows, stored, copies, missed, queued, full } = self.pack(&batch.sends);
         let keys = send_keys::new_keys(&batch.sends, &queued);
-        let result = self.write(rows, &full, &keys, confirmed, &batch.changes).await;
+        let result = self.write((rows, Growth::of(&stored)), &full, &keys, confirmed, &batch.changes).await;
         if result.is_err() {
             for (recipient, message) in &copies {
                 self.shared.mailboxes.give_back_room(*recipient, message.share(), message.bytes);
@@ -269,13 +269,13 @@ impl Writer {
 
     async fn write(
         &mut self,
-        packed: JsonbRows,
+        (packed, growth): (JsonbRows, Growth),
         full: &FullChanges,
         keys: &[NewKey<'_>],
         confirmed: &[(UserId, Vec<UnreadMessage>)],
         changes: &[(Change, impl Sized)],
     ) -> Result<Vec<(Changed, Event)>, Failure> {
-        let slice_is_due = self.run.as_mut().is_some_and(|run| run.is_due(packed.rows()));
+        let slice_is_due = self.run.as_mut().is_some_and(|run| run.is_due(growth));
         let alone = confirmed.is_empty() && changes.is_empty() && full.is_empty() && keys.is_empty() && !slice_is_due;
         if alone && packed.rows() == 0 {
             return Ok(Vec::new());

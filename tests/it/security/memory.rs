@@ -64,6 +64,11 @@ fn rows(config: &Config) -> Vec<(&'static str, &'static str, usize)> {
         ("logins that wait", "2 × `password.queue` × 4 KiB", 2 * password.queue * 4 * KIB),
         ("throttle", "(`throttle.buckets` + 4096) × 40 bytes", (throttle.buckets + 4_096) * 40),
         ("tail of the message log", "2 × `database.tail_messages` × 512 bytes", 2 * database.tail_messages * 512),
+        (
+            "copies of its messages in mailboxes",
+            "2 × `database.tail_messages` × 16 × 64 bytes",
+            2 * database.tail_messages * 16 * 64,
+        ),
     ]
 }
 

@@ -8,7 +8,7 @@ use rustix::process::setpriority_process;
 use super::{Batch, Writer};
 use crate::model::{GroupId, UserId};
 use crate::ops::vital;
-use crate::repository::sqlite::index::IndexRun;
+use crate::repository::sqlite::index::{Growth, IndexRun};
 
 impl Writer {
     /// Begins to index the tail when it is long, and ends when every slice was written with a commit.
@@ -17,13 +17,19 @@ impl Writer {
             self.run = None;
         } else if self.run.as_ref().is_some_and(IndexRun::is_written) {
             self.finish_run().await;
-        } else if self.run.is_none() && self.tail_size.is_due(self.tail.len(), self.tail_bytes, self.tail_copies) {
+        } else if self.run.is_none() && self.tail_size.is_due(self.tail_now()) {
+            // The thread that sorts has the lowest priority, and may not be run for long.
+            let is_overdue = self.tail_size.is_overdue(self.tail_now());
             match self.sorting.take().or_else(|| self.sort()) {
-                Some(sorting) if sorting.is_finished() => self.run = sorting.join().ok(),
+                Some(sorting) if sorting.is_finished() || is_overdue => self.run = sorting.join().ok(),
                 Some(sorting) => self.sorting = Some(sorting),
                 None => self.run = Some(IndexRun::new(self.tail.clone(), self.tail_size)),
             }
         }
+    }
+
+    fn tail_now(&self) -> Growth {
+        Growth { messages: self.tail.len() as u64, bytes: self.tail_bytes, copies: self.tail_copies }
     }
 
     /// At the end of the program: indexes all there is, so that the next start has nothing to read.
@@ -33,7 +39,7 @@ impl Writer {
                 let sorted = self.sorting.take().and_then(|sorting| sorting.join().ok());
                 self.run = Some(sorted.unwrap_or_else(|| IndexRun::new(self.tail.clone(), self.tail_size)));
             }
-            while self.run.as_mut().is_some_and(|run| run.is_due(0)) {
+            while self.run.as_mut().is_some_and(|run| run.is_due(Growth::default())) {
                 self.commit(Batch::default()).await;
             }
             if self.run.is_none() || !self.finish_run().await {
