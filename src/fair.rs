@@ -144,7 +144,8 @@ impl<K: Copy + Eq + Hash, Q: FairQueue + Default> FairQueue for Round<K, Q> {
 /// never has all of them. So another key does not wait for a turn that has just begun.
 #[derive(Debug)]
 pub struct Turns<K: Copy + Eq + Hash> {
-    at_once: usize,
+    /// How many turns one key may have.
+    most: usize,
     state: Mutex<TurnState<K>>,
 }
 
@@ -166,15 +167,20 @@ pub struct Turn<K: Copy + Eq + Hash> {
 
 impl<K: Copy + Eq + Hash> Turns<K> {
     pub fn new(at_once: usize) -> Arc<Turns<K>> {
+        Turns::with(at_once, (at_once - 1).max(1))
+    }
+
+    /// So many turns, of which one key has so many at the most.
+    pub fn with(at_once: usize, most: usize) -> Arc<Turns<K>> {
         let state = TurnState { free: at_once, held: HashMap::new(), waiting: Round::default() };
-        Arc::new(Turns { at_once, state: Mutex::new(state) })
+        Arc::new(Turns { most, state: Mutex::new(state) })
     }
 
     /// Waits for a turn of `key`. If the caller stops waiting, the next one gets the turn.
     pub async fn take(self: &Arc<Turns<K>>, key: K) -> Turn<K> {
         let mine = {
             let mut state = self.state();
-            if state.free > 0 && state.held(key) < self.most() {
+            if state.free > 0 && state.held(key) < self.most {
                 state.free -= 1;
                 *state.held.entry(key).or_default() += 1;
                 return Turn { turns: Some(self.clone()), key };
@@ -190,14 +196,9 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         }
     }
 
-    /// How many turns one key may have.
-    fn most(&self) -> usize {
-        (self.at_once - 1).max(1)
-    }
-
     /// Takes a turn back from `key`: to whom it goes.
     fn pass_on(&self, key: K) -> Option<(K, oneshot::Sender<Turn<K>>)> {
-        let (most, mut state) = (self.most(), self.state());
+        let (most, mut state) = (self.most, self.state());
         let TurnState { free, held, waiting } = &mut *state;
         if let Entry::Occupied(mut held) = held.entry(key) {
             *held.get_mut() -= 1;
@@ -325,6 +326,17 @@ mod tests {
         drop((second, third, next));
         let state = turns.state();
         assert_eq!((state.free, state.held.len()), (3, 0));
+    }
+
+    #[tokio::test]
+    async fn a_key_has_no_more_turns_than_it_may() {
+        let turns = Turns::with(8, 1);
+        let first = turns.take(1).await;
+        let mut again = Box::pin(turns.take(1));
+        assert!(futures_ready(&mut again).is_none());
+        let _other = turns.take(2).await;
+        drop(first);
+        assert!(futures_ready(&mut again).is_some());
     }
 
     /// What a future gives if it is ready now.

@@ -202,6 +202,7 @@ impl Service {
     pub(crate) async fn remove_any_group(&self, peer: &Peer, caller: &Caller, name: &str) -> Result<(), Refusal> {
         self.must_administer(caller)?;
         let group = self.any_group(name).await?;
+        let _turn = self.group_turn(caller.user()?.session.user.id).await;
         refuse(self.repository.remove_group(group).await.map_err(unavailable)?)?;
         self.tell(peer, caller, "group removed", name);
         Ok(())
@@ -217,6 +218,7 @@ impl Service {
     ) -> Result<(), Refusal> {
         self.must_administer(caller)?;
         let (group, user) = (self.any_group(name).await?, self.account_named(member).await?);
+        let _turn = self.group_turn(caller.user()?.session.user.id).await;
         refuse(self.repository.leave(group, user.id).await.map_err(unavailable)?)?;
         self.tell(peer, caller, "taken out of a group", member);
         Ok(())

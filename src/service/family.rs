@@ -138,7 +138,7 @@ impl Service {
         let outcome = self.group(peer, caller, GroupCommand::Create(name.clone(), password)).await?;
         if let Some(members) = members {
             let group = self.group_named(&name).await?.id;
-            let put_in = self.put_in(group, members.into_iter().filter(|member| *member != me)).await;
+            let put_in = self.put_in(me, group, members.into_iter().filter(|member| *member != me)).await;
             if let Err(refusal) = put_in {
                 // All of the group or none.
                 let _ = self.repository.remove_group(group).await;
@@ -148,9 +148,10 @@ impl Service {
         Ok(outcome)
     }
 
-    async fn put_in(&self, group: GroupId, members: impl Iterator<Item = UserId>) -> Result<(), Refusal> {
+    async fn put_in(&self, me: UserId, group: GroupId, members: impl Iterator<Item = UserId>) -> Result<(), Refusal> {
         let limits = self.rules().groups.by_others();
         for member in members {
+            let _turn = self.group_turn(me).await;
             refuse(self.repository.join(group, member, limits).await.map_err(unavailable)?)?;
         }
         Ok(())

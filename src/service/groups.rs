@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::{Authenticated, Caller, Outcome, Peer, Service, unavailable};
 use crate::auth::password::{Share, Verdict};
 use crate::auth::throttle::Attempt;
+use crate::fair::{Turn, Turns};
 use crate::model::{Address, GroupId, Label, LookupName, Password, UserId, Username};
 use crate::protocol::{self, GroupCommand, Profile, Receipt, Refusal, Reply};
 use crate::repository::{AddressedMessage, Group, GroupResult, NewGroup, User};
@@ -34,7 +35,21 @@ pub(crate) struct MemberProfile {
     pub is_online: bool,
 }
 
+/// Changes of groups that the store has at once. Each account has one of them, because each costs as much as many
+/// messages do.
+const CHANGES_AT_ONCE: usize = 8;
+
+/// The turns of those who change groups.
+pub(super) fn turns() -> Arc<Turns<UserId>> {
+    Turns::with(CHANGES_AT_ONCE, 1)
+}
+
 impl Service {
+    /// Waits until an account may change a group. Its turn is over when what is given is dropped.
+    pub(super) async fn group_turn(&self, user: UserId) -> Turn<UserId> {
+        self.group_changes.take(user).await
+    }
+
     pub(super) async fn group(&self, peer: &Peer, caller: &Caller, command: GroupCommand) -> Result<Outcome, Refusal> {
         let Authenticated { session, .. } = caller.user()?;
         let me = session.user.id;
@@ -48,6 +63,7 @@ impl Service {
                 };
                 let display_name = Label::from(&name);
                 let new = NewGroup { name, display_name, owner: me, password_hash };
+                let _turn = self.group_turn(me).await;
                 self.repository.add_group(new, limits).await
             }
             GroupCommand::Join(name, password) => {
@@ -55,22 +71,30 @@ impl Service {
                 if !self.repository.is_member(group.id, me).await.map_err(unavailable)? {
                     self.check_group_password(peer, &group, password.as_ref()).await?;
                 }
+                let _turn = self.group_turn(me).await;
                 self.repository.join(group.id, me, limits).await
             }
             GroupCommand::Rename(name, display_name) => {
+                let _turn = self.group_turn(me).await;
                 let group = self.group_owned_by(name, me).await?;
                 self.repository.rename_group(group.id, display_name.clone()).await
             }
-            GroupCommand::Leave(name) => self.repository.leave(self.group_named(name).await?.id, me).await,
+            GroupCommand::Leave(name) => {
+                let _turn = self.group_turn(me).await;
+                self.repository.leave(self.group_named(name).await?.id, me).await
+            }
             GroupCommand::Invite(name, user) => {
+                let _turn = self.group_turn(me).await;
                 let group = self.group_of(name, me).await?;
                 self.repository.join(group.id, self.user_named(user).await?, limits.by_others()).await
             }
             GroupCommand::Remove(name, user) => {
+                let _turn = self.group_turn(me).await;
                 let group = self.group_owned_by(name, me).await?;
                 self.repository.leave(group.id, self.user_named(user).await?).await
             }
             GroupCommand::Delete(name) => {
+                let _turn = self.group_turn(me).await;
                 let group = self.group_owned_by(name, me).await?;
                 self.repository.remove_group(group.id).await
             }

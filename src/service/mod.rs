@@ -37,7 +37,8 @@ pub(crate) use self::tokens::TokenRequest;
 pub(crate) use self::uploads::{FileSend, UploadBegin};
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
-use crate::model::{Label, MessageId, SendKey, SessionId, Token};
+use crate::fair::Turns;
+use crate::model::{Label, MessageId, SendKey, SessionId, Token, UserId};
 use crate::ops::metrics::Tally;
 use crate::protocol::{Command, Refusal, Reply, Send};
 use crate::repository::{self, GroupLimits, NewMessage, Repository, SendResult};
@@ -95,6 +96,7 @@ pub struct Service {
     registrations: Throttle,
     rules: RwLock<Rules>,
     presence: OnceLock<Presence>,
+    group_changes: Arc<Turns<UserId>>,
     refused_logins: Tally,
     refused_sends: Tally,
 }
@@ -114,6 +116,7 @@ impl Service {
             registrations: register::throttle(rules),
             rules: RwLock::new(rules),
             presence: OnceLock::new(),
+            group_changes: groups::turns(),
             refused_logins: Tally::of(&LOGIN_REASONS),
             refused_sends: Tally::of(&SEND_REASONS),
         }

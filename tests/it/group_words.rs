@@ -1,5 +1,9 @@
 //! `group`, and `send`, `inbox`, `history` and `status` with groups, on both ports.
 
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::database::dump_sql;
@@ -363,4 +367,30 @@ fn an_administrator_makes_and_changes_groups_with_and_without_a_server() {
     assert_eq!(lineker.ask(&format!("group {l} join door rahasia")), DONE);
     folder.done(&["group", "delete", "door"], "");
     assert_eq!(lineker.ask(&format!("group {l} list")), "{\"status\": \"OK\", \"groups\": []}");
+}
+
+/// While nobody can write, one account has asked for twenty changes on as many connections, and then another account
+/// asks for one.
+#[test]
+fn changes_of_groups_are_made_by_account_in_turn() {
+    let folder = Folder::new("");
+    folder.add_three();
+    let server = Server::start(&folder);
+    let (_, many) = server.login("messi");
+    let (mut one, single) = server.login("henderson");
+    let held = Connection::open(folder.database()).expect("it is a database");
+    held.execute_batch("BEGIN IMMEDIATE").expect("nobody writes for long");
+    let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("group {many} create many{number}\r\n"));
+    }
+    thread::sleep(Duration::from_secs(1));
+    one.send(format!("group {single} create single\r\n"));
+    thread::sleep(Duration::from_secs(1));
+    held.execute_batch("COMMIT").expect("nothing was written");
+    assert_eq!(one.receive(), DONE);
+    clients.iter_mut().for_each(|client| assert_eq!(client.receive(), DONE));
+    let made = dump_sql(&folder.database(), "SELECT name FROM user WHERE owner NOTNULL ORDER BY id".to_owned());
+    let before = made.iter().position(|name| name == "single").expect("it was made");
+    assert!(before <= 2, "{made:?}");
 }

@@ -62,7 +62,7 @@ async fn may_join(
     if sqlx::query_scalar::<_, i64>(sql).bind(user.0).fetch_one(&mut *db).await? == 0 {
         return Ok(Err(GroupResult::Gone));
     }
-    let sql = "SELECT count(*) FROM membership WHERE member = ?1 AND until IS NULL";
+    let sql = "SELECT count(*) FROM membership INDEXED BY membership_of_member_now WHERE member = ?1 AND until IS NULL";
     let groups: i64 = sqlx::query_scalar(sql).bind(user.0).fetch_one(db).await?;
     Ok(if is_over(groups, limits.groups) { Err(GroupResult::TooManyGroups) } else { Ok(()) })
 }
@@ -103,7 +103,7 @@ async fn join(db: &mut SqliteConnection, id: GroupId, user: UserId, limits: Grou
     if let Err(refused) = may_join(db, user, limits).await? {
         return Ok(Err(refused));
     }
-    let sql = "SELECT count(*) FROM membership WHERE grp = ?1 AND until IS NULL";
+    let sql = "SELECT count(*) FROM membership INDEXED BY membership_of_group_now WHERE grp = ?1 AND until IS NULL";
     if is_over(sqlx::query_scalar(sql).bind(id.0).fetch_one(&mut *db).await?, limits.members) {
         return Ok(Err(GroupResult::GroupFull));
     }
@@ -129,7 +129,7 @@ async fn remove(db: &mut SqliteConnection, id: GroupId, now: Timestamp) -> Group
         return Ok(Err(GroupResult::Gone));
     }
     let last = last_message(db).await?;
-    let sql = "UPDATE membership SET until = ?2 WHERE grp = ?1 AND until IS NULL";
+    let sql = "UPDATE membership INDEXED BY membership_of_group_now SET until = ?2 WHERE grp = ?1 AND until IS NULL";
     sqlx::query(sql).bind(id.0).bind(last.0).execute(&mut *db).await?;
     end(db, id, now).await?;
     Ok(Ok(vec![GroupEvent::Removed(id, last)]))
@@ -141,7 +141,7 @@ pub(crate) async fn leave_all(
     user: UserId,
     now: Timestamp,
 ) -> sqlx::Result<Vec<GroupEvent>> {
-    let sql = "SELECT grp FROM membership WHERE member = ?1 AND until IS NULL";
+    let sql = "SELECT grp FROM membership INDEXED BY membership_of_member_now WHERE member = ?1 AND until IS NULL";
     let groups: Vec<i64> = sqlx::query_scalar(sql).bind(user.0).fetch_all(&mut *db).await?;
     let mut events = Vec::new();
     for group in groups {
@@ -160,7 +160,8 @@ async fn lives(db: &mut SqliteConnection, id: GroupId) -> sqlx::Result<bool> {
 }
 
 async fn is_in(db: &mut SqliteConnection, id: GroupId, user: UserId) -> sqlx::Result<bool> {
-    let sql = "SELECT count(*) FROM membership WHERE grp = ?1 AND member = ?2 AND until IS NULL";
+    let sql = "SELECT count(*) FROM membership INDEXED BY membership_of_member_now
+               WHERE grp = ?1 AND member = ?2 AND until IS NULL";
     Ok(sqlx::query_scalar::<_, i64>(sql).bind(id.0).bind(user.0).fetch_one(db).await? > 0)
 }
 
@@ -180,10 +181,12 @@ async fn take_out(
     now: Timestamp,
 ) -> sqlx::Result<Vec<GroupEvent>> {
     let last = last_message(db).await?;
-    let sql = "UPDATE membership SET until = ?3 WHERE grp = ?1 AND member = ?2 AND until IS NULL";
+    let sql = "UPDATE membership INDEXED BY membership_of_member_now SET until = ?3
+               WHERE grp = ?1 AND member = ?2 AND until IS NULL";
     sqlx::query(sql).bind(id.0).bind(user.0).bind(last.0).execute(&mut *db).await?;
     let mut events = vec![GroupEvent::Left(id, user, last)];
-    let next = "SELECT member FROM membership WHERE grp = ?1 AND until IS NULL ORDER BY since, member LIMIT 1";
+    let next = "SELECT member FROM membership INDEXED BY membership_of_group_now
+                WHERE grp = ?1 AND until IS NULL ORDER BY since, member LIMIT 1";
     let Some(next) = sqlx::query_scalar::<_, i64>(next).bind(id.0).fetch_optional(&mut *db).await? else {
         end(db, id, now).await?;
         events.push(GroupEvent::Removed(id, last));

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::change::{Change, Changed};
 use super::group_changes::GroupChange;
+use super::long_sends::HeavyTurn;
 use super::send_keys::SendWaiter;
 use super::writer::Job;
 use super::writer::in_groups::COPIES_TOGETHER;
@@ -23,6 +24,11 @@ impl SqliteRepository {
             Changed::Group(result) => Ok(result),
             Changed::User(_) | Changed::Rows(_) => Ok(GroupResult::Done),
         }
+    }
+
+    /// Waits, where these messages are heavy, until it is their turn.
+    pub(super) async fn heavy_turn(&self, messages: &[NewMessage]) -> Option<HeavyTurn> {
+        self.long_sends.turn(messages, |message| self.shared.copies_of(message.to)).await
     }
 
     /// Sends messages with one job.

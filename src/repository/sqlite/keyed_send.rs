@@ -51,7 +51,7 @@ impl SqliteRepository {
         key: SendKey,
         file: Option<Attached>,
     ) -> Result<SendResult, Error> {
-        let _turn = self.long_sends.turn(std::slice::from_ref(&message)).await;
+        let _turn = self.heavy_turn(std::slice::from_ref(&message)).await;
         let (in_hand, place) = (self.keys_in_hand.clone(), (message.sender, key.clone()));
         let now = self.shared.time.now();
         let work = KeyedSend { message, key, file, now, reader: self.logins.clone(), jobs: self.jobs.clone() };

@@ -112,7 +112,7 @@ impl Repository for SqliteRepository {
 
     fn send(&self, messages: PerMessage<NewMessage>) -> Answer<'_, PerMessage<SendResult>> {
         Answer::pending(async move {
-            let _turn = self.long_sends.turn(&messages).await;
+            let _turn = self.heavy_turn(&messages).await;
             if messages.len() > 1 && messages.iter().any(|message| message.to.group().is_some()) {
                 return self.send_in_parts(messages).await;
             }

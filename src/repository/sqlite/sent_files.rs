@@ -106,6 +106,7 @@ impl FileRepository for SqliteRepository {
         bytes: u64,
     ) -> Answer<'_, PerMessage<SendResult>> {
         Answer::pending(async move {
+            let _turn = self.heavy_turn(&messages).await;
             let (answer, queued) = oneshot::channel();
             let waiter = SendWaiter { key: None, file: Some(Attached { file, bytes }), answer };
             self.jobs.push(Job::Send(messages, waiter)).await.map_err(|_| stopped())?;
