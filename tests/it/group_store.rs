@@ -651,7 +651,43 @@ async fn retention_waits_for_the_last_reader_of_a_group() {
     repository.close().await.expect("it closes");
 }
 
+/// One account puts another into many groups and writes to all of them; so does a second one.
+async fn groups_fill_half_of_an_inbox_and_a_sender_has_one_share(place: Place) {
+    let options = StoreOptions { inbox_messages: 12, ..OPTIONS };
+    let repository = place.open(&options).await;
+    let users = add_users(&repository, 4).await;
+    let [first, reader, second, friend] = users[..] else { unreachable!() };
+    let mut groups = Vec::new();
+    for name in 0..5 {
+        let group = add_group(&repository, &format!("group{name}"), first).await;
+        join(&repository, group, reader).await;
+        join(&repository, group, second).await;
+        groups.push(group);
+    }
+    let fill = async |sender| {
+        let mut sent = 0;
+        for group in groups.iter().cycle().take(40) {
+            let result = try_send(&repository, sender, *group, "spam").await;
+            sent += usize::from(matches!(result, SendResult::Stored { not_delivered: 0, .. }));
+        }
+        sent
+    };
+    for _ in 0..2 {
+        assert_eq!(fill(first).await, 6, "half");
+        assert_eq!(try_send(&repository, first, reader, "spam").await, SendResult::InboxFull, "it is one share");
+        assert_eq!(fill(second).await, 0, "groups have no more");
+        for text in ["one", "two", "three"] {
+            assert!(matches!(try_send(&repository, friend, reader, text).await, SendResult::Stored { .. }), "{text}");
+        }
+        for user in [first, second, reader] {
+            while !read_all(&repository, user).await.is_empty() {}
+        }
+    }
+    repository.stop().await;
+}
+
 on_every_store!(
+    groups_fill_half_of_an_inbox_and_a_sender_has_one_share,
     groups_and_accounts_share_their_names_and_outlive_their_owners,
     what_was_delivered_stays_when_one_leaves_or_the_group_goes,
 );

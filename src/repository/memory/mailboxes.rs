@@ -103,8 +103,8 @@ impl Mailboxes {
     }
 
     /// Gives back the room of a message that was not written.
-    pub(crate) fn give_back_room(&self, recipient: UserId, share: impl Into<Address>, bytes: u64) {
-        self.inner().forget(recipient, share.into(), UnreadAmount { messages: 1, bytes });
+    pub(crate) fn give_back_room(&self, recipient: UserId, sender: UserId, to: Address, bytes: u64) {
+        self.inner().forget(recipient, sender, to, UnreadAmount { messages: 1, bytes });
     }
 
     /// Takes in messages that were written. Each has taken its room before.
@@ -140,7 +140,7 @@ impl Mailboxes {
             let one = UnreadAmount { messages: 1, bytes: message.bytes };
             let mailbox = inner.boxes.entry(*recipient).or_default();
             mailbox.unread.add(one);
-            mailbox.senders.entry(message.share()).or_default().unread.add(one);
+            mailbox.charge(message.sender, message.to, one);
             inner.total.add(one);
         }
         drop(inner);
@@ -200,7 +200,7 @@ impl Mailboxes {
             if id <= first_watermark && mailbox.counted_to < Some(id) {
                 mailbox.counted_to = Some(id);
                 let one = UnreadAmount { messages: 1, bytes: message.bytes };
-                mailbox.senders.entry(message.share()).or_default().unread.add(one);
+                mailbox.charge(message.sender, message.to, one);
             }
             let was_read = mailbox.read_while_loading.as_ref().is_some_and(|read| read.contains(&id));
             if !was_read && !mailbox.held.contains_key(&id) && !mailbox.waiting.contains(id) {
@@ -278,7 +278,7 @@ impl Mailboxes {
                     continue; // It was forgotten with its account.
                 }
                 let one = UnreadAmount { messages: 1, bytes: message.bytes };
-                mailbox.forget(message.share(), one);
+                mailbox.forget(message.sender, message.to, one);
                 inner.total.subtract(one);
                 if let Some(read) = &mut mailbox.read_while_loading {
                     read.insert(message.id);
@@ -348,9 +348,9 @@ impl Mailboxes {
 }
 
 impl Inner {
-    fn forget(&mut self, recipient: UserId, share: Address, amount: UnreadAmount) {
+    fn forget(&mut self, recipient: UserId, sender: UserId, to: Address, amount: UnreadAmount) {
         if let Some(mailbox) = self.boxes.get_mut(&recipient) {
-            mailbox.forget(share, amount);
+            mailbox.forget(sender, to, amount);
             self.total.subtract(amount);
         }
     }

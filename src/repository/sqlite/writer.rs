@@ -258,7 +258,7 @@ impl Writer {
         let result = self.write((rows, Growth::of(&stored)), &full, &keys, confirmed, &batch.changes).await;
         if result.is_err() {
             for (recipient, message) in &copies {
-                self.shared.mailboxes.give_back_room(*recipient, message.share(), message.bytes);
+                self.shared.mailboxes.give_back_room(*recipient, message.sender, message.to, message.bytes);
             }
             for message in &stored {
                 self.shared.stored.subtract(message.sender, StoredAmount::one(message.bytes));

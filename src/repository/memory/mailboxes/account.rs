@@ -29,6 +29,11 @@ pub(super) struct Mailbox {
     pub read_while_loading: Option<BTreeSet<MessageId>>,
     /// Who has something unread here or wrote to this user in the tail; a group for all who write there.
     pub senders: FxHashMap<Address, Sender>,
+    /// What each person wrote to groups, as far as `senders` counts it. It is apart from `senders`, because a large
+    /// group has many who write, and an entry of these is small.
+    pub in_groups: FxHashMap<UserId, UnreadAmount>,
+    /// All of that together.
+    pub of_groups: UnreadAmount,
     /// There was mail on disk when this process began, and not all of it was loaded yet: `senders` counts less.
     pub is_uncounted: bool,
     /// Up to here, what was on disk when this process began was loaded, and `senders` counts it.
@@ -50,10 +55,15 @@ pub(super) struct Held {
     pub is_confirmed: bool,
 }
 
+/// Whose share of a mailbox a message takes: the sender's, or the group's, however many write there.
+pub(super) fn share_of(sender: UserId, to: Address) -> Address {
+    to.group().map_or(sender.into(), Address::Group)
+}
+
 impl Held {
     /// Whose share of the mailbox it takes.
     pub(super) fn share(&self) -> Address {
-        self.to.group().map_or(self.sender.into(), Address::Group)
+        share_of(self.sender, self.to)
     }
 
     /// A message that is leased.
@@ -90,9 +100,40 @@ impl Mailbox {
         *first = id.min(*first);
     }
 
-    /// What a sender or a group had here is read, or was not written.
-    pub(crate) fn forget(&mut self, share: Address, amount: UnreadAmount) {
+    /// Counts what somebody wrote to this user or to a group of his.
+    pub(crate) fn charge(&mut self, sender: UserId, to: Address, amount: UnreadAmount) {
+        self.senders.entry(share_of(sender, to)).or_default().unread.add(amount);
+        if to.group().is_some() {
+            self.in_groups.entry(sender).or_default().add(amount);
+            self.of_groups.add(amount);
+        }
+    }
+
+    /// What a sender has here without groups, or what a group has.
+    pub(crate) fn share_of(&self, share: Address) -> UnreadAmount {
+        self.senders.get(&share).map(|known| known.unread).unwrap_or_default()
+    }
+
+    /// What a sender has here with groups.
+    pub(crate) fn all_of(&self, sender: UserId) -> UnreadAmount {
+        let mut all = self.share_of(sender.into());
+        all.add(self.in_groups.get(&sender).copied().unwrap_or_default());
+        all
+    }
+
+    /// What a sender had here is read, or was not written.
+    pub(crate) fn forget(&mut self, sender: UserId, to: Address, amount: UnreadAmount) {
+        let share = share_of(sender, to);
         self.unread.subtract(amount);
+        if to.group().is_some() {
+            self.of_groups.subtract(amount);
+            if let Some(known) = self.in_groups.get_mut(&sender) {
+                known.subtract(amount);
+                if known.messages == 0 {
+                    self.in_groups.remove(&sender);
+                }
+            }
+        }
         if let Some(known) = self.senders.get_mut(&share) {
             known.unread.subtract(amount);
         }

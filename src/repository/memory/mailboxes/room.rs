@@ -1,6 +1,7 @@
 //! How much unread mail a user may have, and how much of it each sender may take: no more than the room that is left.
 //! So one sender can fill half of a mailbox, and half stays free for others. A sender that has not written yet can
-//! write as long as there is any room.
+//! write as long as there is any room. What a sender writes to groups counts, too, and a group has a share as a sender
+//! has. All groups together fill half of a mailbox, so who is put into many still gets the mail that is for him alone.
 
 use std::sync::MutexGuard;
 
@@ -16,11 +17,17 @@ pub(crate) struct InboxLimits {
 }
 
 impl InboxLimits {
-    /// Whether a sender who has `share` of the `unread` mail may add a text of so many bytes.
+    /// Whether a sender or a group that has `share` of the `unread` mail may add a text of so many bytes.
     fn allow(self, unread: UnreadAmount, share: UnreadAmount, bytes: u64) -> bool {
         let free = self.messages.saturating_sub(unread.messages);
         let free_bytes = self.bytes.saturating_sub(unread.bytes);
         share.messages < free && share.bytes.saturating_add(bytes) <= free_bytes
+    }
+
+    /// Whether groups that have so much together may add a text of so many bytes.
+    fn allow_groups(self, of_groups: UnreadAmount, bytes: u64) -> bool {
+        of_groups.messages < self.messages.div_ceil(2)
+            && of_groups.bytes.saturating_add(bytes) <= self.bytes.div_ceil(2)
     }
 }
 
@@ -31,29 +38,30 @@ pub(crate) struct MailboxRoom<'a> {
 }
 
 impl MailboxRoom<'_> {
-    /// Takes the room of one message, on the share of its sender or of its group. `false`: the recipient's mailbox is
-    /// gone or full, or the share is used up.
-    pub(crate) fn take(&mut self, recipient: UserId, share: impl Into<Address>, bytes: u64) -> bool {
-        let sender = share.into();
+    /// Takes the room of one message, on the share of its sender and, where it is to one, of its group. `false`: the
+    /// recipient's mailbox is gone or full, or a share is used up.
+    pub(crate) fn take(&mut self, recipient: UserId, sender: UserId, to: Address, bytes: u64) -> bool {
         let inner = &mut *self.inner;
         if !inner.removed.is_empty() && inner.removed.contains(&recipient) {
             return false;
         }
         let mailbox = inner.boxes.entry(recipient).or_default();
-        let share = &mut mailbox.senders.entry(sender).or_default().unread;
-        if !self.caps.allow(mailbox.unread, *share, bytes) {
-            mailbox.forget_idle_sender(sender);
+        let (caps, unread) = (self.caps, mailbox.unread);
+        let is_allowed = caps.allow(unread, mailbox.all_of(sender), bytes)
+            && (to.group().is_none()
+                || caps.allow(unread, mailbox.share_of(to), bytes) && caps.allow_groups(mailbox.of_groups, bytes));
+        if !is_allowed {
             return false;
         }
         let one = UnreadAmount { messages: 1, bytes };
-        share.add(one);
+        mailbox.charge(sender, to, one);
         mailbox.unread.add(one);
         inner.total.add(one);
         true
     }
 
     /// Gives back the room of one message.
-    pub(crate) fn give_back(&mut self, recipient: UserId, share: Address, bytes: u64) {
-        self.inner.forget(recipient, share, UnreadAmount { messages: 1, bytes });
+    pub(crate) fn give_back(&mut self, recipient: UserId, sender: UserId, to: Address, bytes: u64) {
+        self.inner.forget(recipient, sender, to, UnreadAmount { messages: 1, bytes });
     }
 }

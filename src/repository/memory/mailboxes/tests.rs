@@ -253,12 +253,12 @@ impl World {
         let (share, share_bytes) = self.share(to, from);
         let (free, free_bytes) = (CAPS.messages - messages, CAPS.bytes - text);
         let fits = !self.removed[to] && share < free && share_bytes + bytes <= free_bytes;
-        assert_eq!(self.boxes.room().take(user(to), UserId(from), bytes), fits);
+        assert_eq!(self.boxes.room().take(user(to), UserId(from), user(to).into(), bytes), fits);
         if !fits {
             return;
         }
         if !written {
-            return self.boxes.give_back_room(user(to), UserId(from), bytes);
+            return self.boxes.give_back_room(user(to), UserId(from), user(to).into(), bytes);
         }
         let logged = Logged { recipient: to, sender: from, bytes, read: false, counted: true };
         self.boxes.put([(user(to), Self::waiting(self.next, &logged))].into_iter());

@@ -6,6 +6,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use crate::model::{Address, MessageId, Timestamp, UserId};
+use crate::repository::memory::mailboxes::account::share_of;
 
 /// A message that nobody has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +25,7 @@ pub(crate) struct UnreadMessage {
 impl UnreadMessage {
     /// Whose share of the mailbox it takes: the sender's, or the group's, however many write there.
     pub(crate) fn share(&self) -> Address {
-        match self.to {
-            Address::User(_) => self.sender.into(),
-            group @ Address::Group(_) => group,
-        }
+        share_of(self.sender, self.to)
     }
 }
 

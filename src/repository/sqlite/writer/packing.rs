@@ -126,7 +126,7 @@ impl Packing<'_> {
         let bytes = message.text.len() as u64 + self.attached;
         let content = Some((message.sent_at, message.text.clone()));
         let unread = UnreadMessage { id, sender: message.sender, to: message.to, bytes, content };
-        let has_room = self.mailbox_room.take(recipient, unread.share(), bytes);
+        let has_room = self.mailbox_room.take(recipient, unread.sender, unread.to, bytes);
         if has_room {
             self.packed.copies.push((recipient, unread));
         }
@@ -164,7 +164,7 @@ impl Packing<'_> {
     /// Nobody gets the last message, which is not written.
     fn take_back(&mut self, before: usize) {
         for (recipient, message) in self.packed.copies.drain(before..) {
-            self.mailbox_room.give_back(recipient, message.share(), message.bytes);
+            self.mailbox_room.give_back(recipient, message.sender, message.to, message.bytes);
         }
     }
 }

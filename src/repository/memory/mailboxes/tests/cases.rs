@@ -5,6 +5,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 use super::*;
+use crate::model::GroupId;
 
 #[test]
 fn an_eviction_during_a_load_hides_nothing() {
@@ -62,7 +63,7 @@ fn cost_of_release_and_load(many: i64) -> Duration {
     let me = user(0);
     let message = |id| UnreadMessage { id: MessageId(id), sender: UserId(2), to: me.into(), bytes: 1, content: None };
     for id in 1..=many {
-        assert!(boxes.room().take(me, UserId(2), 1));
+        assert!(boxes.room().take(me, UserId(2), me.into(), 1));
         boxes.put([(me, message(id))].into_iter());
     }
     let begun = processor_time();
@@ -93,11 +94,26 @@ fn what_goes_back_and_what_is_loaded_costs_the_same_however_much_waits() {
 #[test]
 fn a_flooder_leaves_room_for_everybody_else() {
     let boxes = Mailboxes::new(InboxLimits { messages: 1000, bytes: 1 << 30 }, &UnreadTotals::new(), MessageId(0));
-    let room = |sender| boxes.room().take(user(0), UserId(sender), 1);
+    let room = |sender| boxes.room().take(user(0), UserId(sender), user(0).into(), 1);
     let flood = |sender| (0..2000).filter(|_| room(sender)).count();
     assert_eq!(flood(1), 500, "one has half");
     assert!(room(100), "and whoever comes is let in");
     assert_eq!((2..=9).map(flood).sum::<usize>(), 498, "each of nine has half of what is left");
     assert!(room(101));
     assert!(!room(101), "until there is nothing");
+}
+
+#[test]
+fn groups_fill_half_of_a_mailbox_and_give_their_room_back() {
+    let boxes = Mailboxes::new(InboxLimits { messages: 1000, bytes: 2000 }, &UnreadTotals::new(), MessageId(0));
+    let room = |sender, group, bytes| boxes.room().take(user(0), UserId(sender), GroupId(group).into(), bytes);
+    let flood = |sender, group| (0..2000).filter(|_| room(sender, group, 1)).count();
+    assert!(!room(1, 50, 1001), "more than half of the bytes");
+    assert_eq!((50..70).map(|group| flood(1, group)).sum::<usize>(), 500, "one sender, many groups");
+    assert!(!boxes.room().take(user(0), UserId(1), user(0).into(), 1), "it is one share");
+    assert_eq!(flood(2, 90), 0);
+    assert!(boxes.room().take(user(0), UserId(2), user(0).into(), 1));
+    boxes.give_back_room(user(0), UserId(1), GroupId(50).into(), 1);
+    assert_eq!(flood(2, 90), 1);
+    assert_eq!(flood(1, 50), 0);
 }
