@@ -95,8 +95,7 @@ impl Service {
             }
             GroupCommand::Delete(name) => {
                 let _turn = self.group_turn(me).await;
-                let group = self.group_owned_by(name, me).await?;
-                self.repository.remove_group(group.id).await
+                self.repository.remove_group(self.group_owned_by(name, me).await?.id).await
             }
             GroupCommand::List => {
                 let groups = self.repository.groups_of(me).await.map_err(unavailable)?;

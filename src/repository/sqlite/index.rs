@@ -8,25 +8,12 @@ use std::vec::IntoIter;
 
 use super::checksum::{self, BYTES};
 use super::direct::{Failure, WalConnection};
+pub(super) use super::growth::{Growth, Tail, TailMessage};
 use super::packed::{JsonbRows, USER, Unfit, WIDE};
 use super::read_marks::{ReadMark, move_read_marks};
 use crate::model::{Address, GroupId, MessageId, UserId};
 use crate::repository::memory::mailboxes::{Mailboxes, UnreadMessage};
 use crate::repository::memory::stored::StoredAmount;
-
-/// A message of the tail, without its text.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TailMessage {
-    /// Its place in the message log.
-    pub id: MessageId,
-    pub sender: UserId,
-    /// Whom it is for.
-    pub to: Address,
-    /// The length of its text.
-    pub bytes: u64,
-    /// In how many mailboxes it is.
-    pub copies: u32,
-}
 
 /// So many, as a message of the tail counts them.
 pub(crate) fn copies(count: usize) -> u32 {
@@ -65,40 +52,11 @@ pub(super) struct IndexRun {
     owed: usize,
 }
 
-/// What a commit adds to the tail.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Growth {
-    pub messages: u64,
-    pub bytes: u64,
-    pub copies: u64,
-}
-
-impl Growth {
-    /// By these messages.
-    pub(super) fn of(stored: &[TailMessage]) -> Growth {
-        Growth {
-            messages: stored.len() as u64,
-            bytes: stored.iter().map(|message| message.bytes).sum(),
-            copies: stored.iter().map(|message| u64::from(message.copies)).sum(),
-        }
-    }
-}
-
 /// Recipient, sender, and the first message of the one to the other.
 type Correspondent = (UserId, UserId, MessageId);
 /// Two people, or one person and a group, the lower number first; for all of a group twice its number.
 type ConversationKey = (i64, i64);
 
-/// How long the tail grows.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tail {
-    messages: usize,
-}
-
-/// An average text; the tail is bounded in bytes by that.
-const TEXT: u64 = 256;
-/// The tail is also indexed when it has this many copies for each message of a full tail.
-const COPIES: u64 = 16;
 /// A slice waits until this many bytes are due, because each slice costs a statement.
 const SLICE: usize = 8 << 10;
 /// What is written at once when nothing else is committed, in bytes.
@@ -107,37 +65,6 @@ const LONG_SLICE: usize = 32 << 10;
 const HEADER: usize = 5;
 /// The bytes of a row of `correspondent`, all numbers, in its statement.
 const NUMBERS: usize = 2 * USER + WIDE;
-
-impl Tail {
-    /// A tail that is indexed when it holds this many messages, or as much text as so many usually have.
-    pub(super) fn new(messages: usize) -> Tail {
-        Tail { messages }
-    }
-
-    /// Whether it is time to index a tail of this size.
-    pub(crate) fn is_due(&self, tail: Growth) -> bool {
-        self.is_beyond(tail, self.messages as u64)
-    }
-
-    /// Whether a tail of this size waits no longer until it is sorted.
-    pub(crate) fn is_overdue(&self, tail: Growth) -> bool {
-        self.is_beyond(tail, self.messages as u64 * 3 / 2)
-    }
-
-    fn is_beyond(&self, tail: Growth, most: u64) -> bool {
-        tail.messages >= most || tail.bytes >= most * TEXT || tail.copies >= most * COPIES
-    }
-
-    /// How much of `total` is due when the tail has grown so: all with a quarter of what it may hold.
-    fn due_of(&self, total: usize, grown: Growth) -> usize {
-        let quarter = (self.messages as u64 / 4).max(1);
-        let part = |grown: u64, most: u64| (total as u64).saturating_mul(grown).div_ceil(most);
-        let due = part(grown.messages, quarter)
-            .max(part(grown.bytes, quarter * TEXT))
-            .max(part(grown.copies, quarter * COPIES));
-        usize::try_from(due).unwrap_or(usize::MAX).min(total)
-    }
-}
 
 const MAIL: &str = "INSERT OR REPLACE INTO mail (run, recipient, checksum, messages)
     SELECT ?2, CAST(substr(v, 1, 10) AS INTEGER), substr(v, 11, 4), CAST(substr(v, 15) AS TEXT)
@@ -406,45 +333,4 @@ fn conversations(tail: &[TailMessage]) -> Vec<(ConversationKey, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Messages from the first account, each of so many bytes and copies.
-    fn tail(messages: i64, to: impl Fn(i64) -> Address, bytes: u64, copies: u32) -> Vec<TailMessage> {
-        let one = |id| TailMessage { id: MessageId(id), sender: UserId(1), to: to(id), bytes, copies };
-        (1..=messages).map(one).collect()
-    }
-
-    /// How many commits like this one there are until the whole run is due.
-    fn commits(run: &mut IndexRun, growth: Growth) -> u64 {
-        let (mut commits, mut written) = (0, 0);
-        while written < run.total {
-            commits += 1;
-            assert!(commits < 1_000_000, "the run never ends");
-            if run.is_due(growth) {
-                let owed = std::mem::take(&mut run.owed);
-                written += owed;
-                run.left = run.left.saturating_sub(owed);
-            }
-        }
-        commits
-    }
-
-    #[test]
-    fn a_run_is_over_when_the_tail_has_grown_by_a_quarter_of_its_limit() {
-        let size = Tail::new(65_536);
-        let group = |_| Address::Group(GroupId(9));
-        // A run of messages to 1,700 each is due after 617 of them.
-        let mut run = IndexRun::new(tail(617, group, 2, 1_700), size);
-        let copies = 1_700 * commits(&mut run, Growth { messages: 1, bytes: 2, copies: 1_700 });
-        assert!(copies <= 65_536 * COPIES / 4 + 1_700, "{copies}");
-        // One with long texts is due after 256 of them.
-        let mut run = IndexRun::new(tail(256, |id| UserId(id).into(), 65_536, 1), size);
-        let bytes = 65_536 * commits(&mut run, Growth { messages: 1, bytes: 65_536, copies: 1 });
-        assert!(bytes <= 65_536 * TEXT / 4 + 65_536, "{bytes}");
-        // Ordinary mail has all of the quarter.
-        let mut run = IndexRun::new(tail(65_536, |id| UserId(id % 1_000).into(), 50, 1), size);
-        let messages = commits(&mut run, Growth { messages: 1, bytes: 50, copies: 1 });
-        assert!((15_000..=16_384).contains(&messages), "{messages}");
-    }
-}
+mod tests;

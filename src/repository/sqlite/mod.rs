@@ -28,6 +28,7 @@ mod full_inboxes;
 mod group_changes;
 mod group_mail;
 mod groups;
+mod growth;
 mod history;
 mod identity;
 mod index;

@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("repository::memory", &["repository", "model"]),
     ("repository", &["clock", "model", "ops::metrics", "fair", "ops::vital"]),
     ("release", &["protocol", "repository"]),
-    ("service", &["charge", "model", "protocol", "repository", "auth", "ops::metrics"]),
+    ("service", &["charge", "fair", "model", "protocol", "repository", "auth", "ops::metrics"]),
     ("transport::admission", &["charge", "model"]),
     ("transport::stream", &[]),
     ("transport::tls", &["charge", "fair", "transport::stream"]),

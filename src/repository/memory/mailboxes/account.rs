@@ -9,7 +9,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::model::{Address, MessageId, UserId};
 use crate::repository::memory::mailboxes::UnreadAmount;
-use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadMessage, UnreadQueue};
+use crate::repository::memory::mailboxes::unread::{Evicted, Unread, UnreadMessage, UnreadQueue, share_of};
 
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
@@ -53,11 +53,6 @@ pub(super) struct Held {
     pub bytes: u64,
     /// Somebody has read it. Only the disk does not know this yet.
     pub is_confirmed: bool,
-}
-
-/// Whose share of a mailbox a message takes: the sender's, or the group's, however many write there.
-pub(super) fn share_of(sender: UserId, to: Address) -> Address {
-    to.group().map_or(sender.into(), Address::Group)
 }
 
 impl Held {

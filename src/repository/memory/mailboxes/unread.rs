@@ -6,7 +6,6 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use crate::model::{Address, MessageId, Timestamp, UserId};
-use crate::repository::memory::mailboxes::account::share_of;
 
 /// A message that nobody has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +19,11 @@ pub(crate) struct UnreadMessage {
     pub bytes: u64,
     /// Time and text, while it is in the tail; else the message log on disk has them.
     pub content: Option<(Timestamp, Arc<str>)>,
+}
+
+/// Whose share of a mailbox a message takes: the sender's, or the group's, however many write there.
+pub(super) fn share_of(sender: UserId, to: Address) -> Address {
+    to.group().map_or(sender.into(), Address::Group)
 }
 
 impl UnreadMessage {
