@@ -300,6 +300,9 @@ fn a_hook_can_do_nothing_else_and_its_secret_is_nowhere() {
     assert_eq!(post(&page, &path, "text/plain", &long).code(), (413, "too_large".to_owned()));
     let throttled = (0..200).map(|_| post(&page, &path, "text/plain", "x")).find(|answer| answer.status != 200);
     assert_eq!(throttled.expect("it is held up").code(), (429, "throttled".to_owned()));
+    // It is held up before its body is looked at.
+    let counted = (0..200).map(|_| post(&page, &path, "application/json", "{")).find(|answer| answer.status != 400);
+    assert_eq!(counted.expect("it is held up").code(), (429, "throttled".to_owned()));
     // What a hook takes is not its owner's share.
     let own = page.browse("POST /api/v1/conversations/henderson/messages", &login, &json!({ "text": "own" }));
     assert_eq!(own.status, 201, "{}", own.text());
