@@ -1,6 +1,6 @@
 // A sound and a notification for what arrived while nobody looked. One tab of a browser rings, not all.
 import { displayName, focused, go, chatHref, route, setting, t } from './state.js';
-import { oneLine, trimmed } from './text.js';
+import { oneLine } from './text.js';
 
 /** @type {AudioContext | undefined} */
 let audio;
@@ -44,7 +44,7 @@ export async function ring(m) {
     if (!looking()) {
       if (setting.sound.value === 'on') sound();
       if (setting.notify.value === 'on' && !focused.value && window.Notification?.permission === 'granted') {
-        const text = setting.preview.value === 'on' ? oneLine(m.file?.name ?? trimmed(m.text)) : t('a_message');
+        const text = setting.preview.value === 'on' ? oneLine(m.file?.name ?? m.text) : t('a_message');
         await notify(m.conversation, oneLine(m.display || displayName(m.conversation)), text);
       }
     }

@@ -2,7 +2,7 @@
 import { Component, html } from '../vendor/preact.js';
 import { moreConversations } from './live.js';
 import { chatHref, go, loaded, me, moreBefore, online, route, setting, sorted, t } from './state.js';
-import { colour, initials, oneLine, plain, trimmed, when } from './text.js';
+import { colour, initials, oneLine, plain, when } from './text.js';
 
 /** @param {{name: string, display: string, dot?: boolean}} props */
 export const Avatar = ({ name, display, dot }) => html`
@@ -11,7 +11,7 @@ export const Avatar = ({ name, display, dot }) => html`
 /** The newest message in a line. @param {import('./state.js').Conversation} c */
 function preview(c) {
   if (!c.newest) return t('nothing_said');
-  const text = oneLine(c.newest.file?.name ?? trimmed(c.newest.text));
+  const text = oneLine(c.newest.file?.name ?? c.newest.text);
   if (c.newest?.from === me.value?.name) return t('mine', { text });
   return c.group ? `${oneLine(c.newest?.display || c.newest?.from || '')}: ${text}` : text;
 }

@@ -14,6 +14,17 @@ const NEAR = 400;
 const AT_BOTTOM = 48;
 /** A pause after which the sender is told again. */
 const PAUSE = 5 * 60_000;
+/** So many characters of a text are shown before somebody asks for all. */
+const LONG = 20_000;
+
+/** @param {{text: string}} props */
+function Text({ text }) {
+  const [whole, setWhole] = useState(false);
+  const all = trimmed(text);
+  const cut = !whole && all.length > LONG;
+  return html`<span class="text" dir="auto">${message(cut ? all.slice(0, LONG) : all)}</span>
+    ${cut && html`<button type="button" class="link" onClick=${() => setWhole(true)}>${t('more')}</button>`}`;
+}
 
 class Row extends Component {
   /** @param {any} next */
@@ -27,7 +38,7 @@ class Row extends Component {
     const who = own ? t('you') : plain(m.display || m.from);
     return html`<li class=${'m' + (own ? ' me' : '') + (first ? ' first' : '')} tabindex="-1" data-id=${m.id}>
       ${named && first && !own ? html`<span class="by" dir="auto">${who}</span>` : html`<span class="vh">${who}: </span>`}
-      ${m.file ? html`<${FileBody} file=${m.file} />` : html`<span class="text" dir="auto">${message(trimmed(m.text))}</span>`}
+      ${m.file ? html`<${FileBody} file=${m.file} />` : html`<${Text} text=${m.text} />`}
       <span class="meta"><time datetime=${new Date(m.time).toISOString()} title=${moment(m.time)}>${clock(m.time)}</time>
         ${own && (named && m.of ? html`<${ReadBy} m=${m} />` : html`<span class="st" aria-hidden="true">${read ? '✓✓' : '✓'}</span>
           <span class="vh">, ${t(read ? 'read' : 'stored')}</span>`)}</span>
@@ -52,7 +63,7 @@ function Waiting({ item, first }) {
   return html`<li class=${'m me waits' + (first ? ' first' : '')} tabindex="-1" data-key=${item.key}>
     <span class="vh">${t('you')}: </span>
     ${item.file ? html`<${WaitingFile} item=${item} file=${item.file} />`
-    : html`<span class="text" dir="auto">${message(trimmed(item.text))}</span>`}
+    : html`<${Text} text=${item.text} />`}
     <span class="meta">${item.refused ? html`<span class="bad">${reason(item.refused)}</span>
         <button type="button" class="link" onClick=${() => outbox.again(item)}>${t('again')}</button>
         <button type="button" class="link" onClick=${edit}>${t(item.file ? 'delete' : 'edit')}</button>`

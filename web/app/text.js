@@ -11,13 +11,10 @@ const LINK = /https?:\/\/[^\s<>"\u0000-\u0020]+/giu;
 const codePoint = (c) => 'U+' + (c.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0');
 
 /**
- * The text with each character that hides, turns or moves others shown as a mark.
- * @param {string} text
- * @returns {(string | object)[]}
+ * Puts out the text with each character that hides, turns or moves others shown as a mark.
+ * @param {string} text @param {(string | object)[]} out
  */
-export function marked(text) {
-  if (!UNSAFE.test(text)) return [text];
-  const out = [];
+function marked(text, out) {
   let from = 0;
   for (const found of text.matchAll(UNSAFE_ALL)) {
     if (found.index > from) out.push(text.slice(from, found.index));
@@ -25,27 +22,31 @@ export function marked(text) {
     from = found.index + found[0].length;
   }
   if (from < text.length) out.push(text.slice(from));
-  return out;
 }
 
 /** The same as plain text, for titles and labels. @param {string} text */
 export const plain = (text) => text.replace(UNSAFE_ALL, (c) => codePoint(c));
 
-/** One line of it, for the list. @param {string} text */
-export const oneLine = (text) => plain(text.slice(0, 300).replace(/\s+/gu, ' ').trim());
+/** One line of it, for the list. It is cut first: a text may be long. @param {string} text */
+export const oneLine = (text) => plain(text.trimStart().slice(0, 300).replace(/\s+/gu, ' ').trimEnd());
 
 /**
  * Where a link ends: what closes a sentence or a bracket that was opened before it is none of it.
  * @param {string} link
  */
 function trimLink(link) {
-  for (;;) {
-    const last = link[link.length - 1];
+  /** @type {Record<string, number>} */
+  const count = {};
+  for (const c of link) count[c] = (count[c] ?? 0) + 1;
+  let end = link.length;
+  for (; end; end--) {
+    const last = link[end - 1];
     const opener = { ')': '(', ']': '[', '}': '{' }[last];
-    const closes = opener && link.split(last).length > link.split(opener).length;
-    if (!closes && !/[.,;:!?'*_…»”’]/u.test(last)) return link;
-    link = link.slice(0, -1);
+    const closes = opener && count[last] > (count[opener] ?? 0);
+    if (!closes && !/[.,;:!?'*_…»”’]/u.test(last)) break;
+    count[last]--;
   }
+  return link.slice(0, end);
 }
 
 /**
@@ -67,24 +68,25 @@ function target(text) {
  * @param {string} text
  */
 export function message(text) {
+  /** @type {(string | object)[]} */
   const out = [];
   let from = 0;
   for (const found of text.matchAll(LINK)) {
     const link = trimLink(found[0]);
     const url = target(link);
     if (!url) continue;
-    if (found.index > from) out.push(...marked(text.slice(from, found.index)));
+    marked(text.slice(from, found.index), out);
     const written = link.slice(link.indexOf('//') + 2).split(/[/?#]/u)[0].toLowerCase().replace(/:(80|443)?$/u, '');
     out.push(html`<a href=${url.href} target="_blank" rel="noopener noreferrer nofollow" dir="ltr">${link}</a>`);
     if (written !== url.host) out.push(html` <span class="host">(${url.host})</span>`);
     from = found.index + link.length;
   }
-  if (from < text.length) out.push(...marked(text.slice(from)));
+  marked(text.slice(from), out);
   return out;
 }
 
 /** The wire of 2020 puts a space before a text, and a line end after it. @param {string} text */
-export const trimmed = (text) => text.replace(/^ +(?=\S)/u, '').replace(/\s+$/u, '');
+export const trimmed = (text) => text.replace(/^ +(?=\S)/u, '').trimEnd();
 
 /** Why the server has refused something. @param {string} code */
 export function reason(code) {

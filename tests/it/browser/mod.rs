@@ -307,6 +307,40 @@ fn foreign_text_is_text() {
 }
 
 #[test]
+fn a_text_that_is_made_to_be_slow_is_shown_soon() {
+    let Some(driver) = Driver::start() else { return };
+    let (server, url) = server();
+    let messi = desktop(&driver);
+    messi.log_in(&url, "messi");
+    go(&messi, "lineker");
+    let begun = Instant::now();
+    for (n, text) in [
+        format!("x{}y", " ".repeat(400_000)),
+        format!("http://x/{}", ")".repeat(400_000)),
+        format!("http://x/{}", "([{".repeat(100_000)),
+        format!("{}http://x/{}", "(".repeat(100_000), ".".repeat(300_000)),
+        "\u{1}".repeat(400_000),
+        "http:// ".repeat(50_000),
+        "kata ".repeat(80_000),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        server.with(|world| world.say("lineker", "messi", &text, "", now()));
+        server.with(|world| world.say("lineker", "messi", &format!("ujung {n}"), "", now()));
+        messi.see(&format!("ujung {n}"));
+    }
+    // What takes the square of a length takes minutes.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert_eq!(messi.script("return document.querySelector('.log a').href"), "http://x/");
+    // The rest of a long text is shown to who asks for it.
+    let length = "[...document.querySelectorAll('.m .text')].at(-2).textContent.length";
+    assert_eq!(messi.script(&format!("return {length}")), 20_000);
+    messi.script("[...document.querySelectorAll('.m > .link')].at(-1).click()");
+    messi.wait(&format!("{length} === 80000 * 5 - 1"));
+}
+
+#[test]
 fn all_is_done_with_the_keyboard() {
     let Some(driver) = Driver::start() else { return };
     let (server, url) = server();
