@@ -131,6 +131,7 @@ fn known(words: &str) -> Option<Refusal> {
         Refusal::InboxFull,
         Refusal::StoredFull,
         Refusal::BadKey,
+        Refusal::KeyUsed,
         Refusal::BadNewPassword(BadPassword::Length),
         Refusal::BadNewPassword(BadPassword::Characters),
         Refusal::BadDisplayName(BadLabel::Length),

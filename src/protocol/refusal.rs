@@ -30,6 +30,8 @@ pub enum Refusal {
     StoredFull,
     /// The key of the message is no valid key.
     BadKey,
+    /// The key of the message is that of a message to somebody else.
+    KeyUsed,
     /// `group create`: an account or a group has the name.
     GroupExists,
     /// `group create`: no group may have such a name.
@@ -108,6 +110,7 @@ impl Refusal {
                 "you have stored as much as you may, try again when old messages are removed".to_owned()
             }
             Refusal::BadKey => format!("KEY must be one word of 1 to {SEND_KEY_BYTES} visible ASCII characters"),
+            Refusal::KeyUsed => "KEY was used for another recipient, take a new one".to_owned(),
             Refusal::NoSuchFile => "File tidak ditemukan".to_owned(),
             Refusal::FileTooLarge { most } => format!("a file may have {most} bytes at the most"),
             Refusal::UserExists => "User Sudah Ada".to_owned(),
@@ -158,6 +161,7 @@ impl Refusal {
             Refusal::Http => "http",
             Refusal::Malformed => "malformed",
             Refusal::BadKey => "bad_key",
+            Refusal::KeyUsed => "key_used",
             Refusal::NoSuchFile => "no_such_file",
             Refusal::FileTooLarge { .. } => "file_too_large",
             Refusal::UserExists => "user_exists",

@@ -115,12 +115,24 @@ pub enum SendResult {
     InboxFull,
     /// The sender is not in the group.
     NotAMember,
+    /// The key of its sender's is that of a message to somebody else.
+    KeyUsed,
     /// The sender has stored as much as one account may.
     StoredFull,
     /// The disk is nearly full, so nothing is taken in.
     NoSpace,
     /// Its time or a number of it is beyond what the message log has digits for.
     Unfit,
+}
+
+impl SendResult {
+    /// What a message comes to whose key is that of a message with this number, to this target if that is known.
+    pub(crate) fn under_key(id: MessageId, target: Option<i64>, to: Address) -> SendResult {
+        match target {
+            Some(target) if target != to.number() => SendResult::KeyUsed,
+            _ => SendResult::Stored { id, not_delivered: 0 },
+        }
+    }
 }
 
 /// Which part of an inbox is wanted.
@@ -288,7 +300,7 @@ pub trait Repository: GroupRepository + AccountRepository + PushRepository + Fil
     /// Queues messages, each on its own: one that is refused spoils no other. Same order as asked.
     fn send(&self, messages: PerMessage<NewMessage>) -> Answer<'_, PerMessage<SendResult>>;
     /// Queues a message with a key of its sender. If this sender has stored a message with the same key in the last
-    /// seven days, nothing is queued, and the answer is that message.
+    /// seven days, nothing is queued, and the answer is that message; or `KeyUsed`, where that was sent to somebody else.
     fn send_once(&self, message: NewMessage, key: SendKey) -> Answer<'_, SendResult>;
     /// Hands out what waits for `recipient` and is leased to nobody, oldest first.
     fn lease(&self, recipient: UserId, want: InboxQuery) -> Answer<'_, Delivery>;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Answer, NewMessage, PerMessage, SendResult};
-use crate::model::{FileId, FileName, FileSpelling, MessageId, SendKey, UserId};
+use crate::model::{Address, FileId, FileName, FileSpelling, MessageId, SendKey, UserId};
 
 /// A file to be stored.
 #[derive(Clone, Debug)]
@@ -80,10 +80,11 @@ pub trait FileRepository {
         bytes: u64,
     ) -> Answer<'_, PerMessage<SendResult>>;
     /// The same for one message under a key of its sender's. Where that sender has sent one under the same key in the
-    /// last seven days, nothing is queued, and the answer is that message.
+    /// last seven days, nothing is queued, and the answer is that message; or `KeyUsed`, where that was sent to somebody
+    /// else.
     fn send_file_once(&self, message: NewMessage, key: SendKey, file: FileId, bytes: u64) -> Answer<'_, SendResult>;
-    /// The message that `sender` has sent under a key in the last seven days.
-    fn sent_under(&self, sender: UserId, key: SendKey) -> Answer<'_, Option<MessageId>>;
+    /// What `send_file_once` answers without a file: `None`, where `sender` has sent nothing under the key.
+    fn sent_under(&self, sender: UserId, key: SendKey, to: Address) -> Answer<'_, Option<SendResult>>;
     /// A file that `reader` sent, or that was sent to `reader` or to a group while he was in it.
     fn file_seen_by(&self, reader: UserId, file: FileId) -> Answer<'_, Option<SentFile>>;
     /// The files that these messages bring. `reader` asks.

@@ -103,8 +103,16 @@ pub struct Service {
 
 /// Why a login can be refused, and why a message can.
 const LOGIN_REASONS: [&str; 5] = ["unknown_user", "wrong_password", "throttled", "busy", "unavailable"];
-const SEND_REASONS: [&str; 7] =
-    ["unknown_token", "unknown_recipient", "out_of_scope", "not_a_member", "inbox_full", "stored_full", "unavailable"];
+const SEND_REASONS: [&str; 8] = [
+    "unknown_token",
+    "unknown_recipient",
+    "out_of_scope",
+    "not_a_member",
+    "inbox_full",
+    "stored_full",
+    "key_used",
+    "unavailable",
+];
 
 impl Service {
     /// A service on a store.
@@ -280,6 +288,7 @@ impl Service {
         let refusal = match queued {
             Some(SendResult::Stored { id, not_delivered }) => return Ok((*id, *not_delivered as u64)),
             Some(SendResult::InboxFull) => Refusal::InboxFull,
+            Some(SendResult::KeyUsed) => Refusal::KeyUsed,
             Some(SendResult::StoredFull) => Refusal::StoredFull,
             Some(SendResult::NotAMember) => Refusal::NotAMember,
             Some(SendResult::NoSpace | SendResult::Unfit) | None => Refusal::Unavailable,

@@ -85,9 +85,10 @@ impl Service {
         let message = self.accept(peer, caller, Send { recipient, text: "".into() }).await;
         let message = message.inspect_err(|refusal| self.refused_sends.count(refusal.reason()))?;
         if let Some(key) = key.clone()
-            && let Some(id) = self.repository.sent_under(message.sender, key).await.map_err(unavailable)?
+            && let Some(sent) =
+                self.repository.sent_under(message.sender, key, message.to).await.map_err(unavailable)?
         {
-            return Ok(UploadBegin::SentBefore(id));
+            return self.stored(Some(&sent)).map(|(id, _)| UploadBegin::SentBefore(id));
         }
         if let Some(group) = message.to.group()
             && !self.repository.is_member(group, message.sender).await.map_err(unavailable)?

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use chatd::internals::clock::{Clock, TimeSource};
 use chatd::internals::repository::{NewMessage, SendResult, StoreOptions};
-use chatd::model::{MessageId, SendKey, Timestamp};
+use chatd::model::{Address, MessageId, SendKey, Timestamp};
 use serde_json::Value;
 
+use crate::group_store::add_group;
 use crate::repository::{ALL, OPTIONS, add_users, lease, message, open, quick_folder, texts};
 use crate::stores::{Opened, Place, on_every_store};
 use crate::support::{Folder, Server};
@@ -45,6 +46,34 @@ async fn many_who_send_at_once_under_one_key_store_one_message(place: Place) {
     assert_eq!(ids.iter().map(|(_, id)| id).collect::<BTreeSet<_>>().len(), 6);
     assert_eq!(ids.len(), 6, "{ids:?}");
     assert_eq!(texts(&lease(&repository, users[2], ALL).await).len(), 6);
+}
+
+async fn a_key_is_of_one_recipient(place: Place) {
+    let repository = place.open(&OPTIONS).await;
+    let users = add_users(&repository, 3).await;
+    let group = add_group(&repository, "team", users[0]).await;
+    let send = async |to: Address, key_text: &str| {
+        let message = NewMessage { to, ..message(users[0], users[1], "x") };
+        repository.store().send_once(message, key(key_text)).await.expect("the store works")
+    };
+    let under = async |to: Address, key_text: &str| {
+        repository.store().sent_under(users[0], key(key_text), to).await.expect("the store works")
+    };
+    let all = [Address::User(users[1]), Address::User(users[2]), Address::Group(group)];
+    for (place, to) in all.into_iter().enumerate() {
+        let key_text = place.to_string();
+        assert_eq!(under(to, &key_text).await, None);
+        let first = send(to, &key_text).await;
+        assert!(matches!(first, SendResult::Stored { .. }), "{first:?}");
+        for other in all {
+            let wanted = if other == to { first } else { SendResult::KeyUsed };
+            assert_eq!(
+                [send(other, &key_text).await, under(other, &key_text).await.expect("it was used")],
+                [wanted; 2]
+            );
+        }
+    }
+    assert_eq!(texts(&lease(&repository, users[2], ALL).await).len(), 1);
 }
 
 async fn a_key_holds_over_a_restart_and_not_where_nothing_was_stored(place: Place) {
@@ -150,5 +179,6 @@ fn who_sends_again_after_a_kill_has_sent_once() {
 
 on_every_store!(
     many_who_send_at_once_under_one_key_store_one_message,
+    a_key_is_of_one_recipient,
     a_key_holds_over_a_restart_and_not_where_nothing_was_stored,
 );

@@ -18,8 +18,8 @@ use chatd::internals::repository::{
     Repository, SendResult, StoreOptions,
 };
 use chatd::model::{
-    FileName, FileSpelling, GroupId, InviteId, Label, MessageId, Scope, SendKey, SessionId, Timestamp, Token, UserId,
-    Username,
+    Address, FileName, FileSpelling, GroupId, InviteId, Label, MessageId, Scope, SendKey, SessionId, Timestamp, Token,
+    UserId, Username,
 };
 
 use crate::collected::{Collected, words};
@@ -341,13 +341,14 @@ async fn files(opened: &impl Opened, make_old: impl FnOnce()) {
     assert_eq!(repository.files_sent_to(users[0], all).await.expect("the store works"), []);
     let piece = repository.file_piece(users[1], added[0], 0).await.expect("the store works");
     assert_eq!(piece.as_deref(), Some(&b"x"[..]));
+    let to = Address::User(users[1]);
     let (key, sent) = (SendKey::parse("key").expect("it is one"), found[0].message);
-    assert_eq!(repository.sent_under(users[0], key.clone()).await.expect("the store works"), None);
+    assert_eq!(repository.sent_under(users[0], key.clone(), to).await.expect("the store works"), None);
     let again = message(users[0], users[1], "");
     let once = repository.send_file_once(again.clone(), key.clone(), added[0], 1).await.expect("the store works");
     let SendResult::Stored { id, .. } = once else { panic!("{once:?}") };
     assert_eq!(repository.send_file_once(again, key.clone(), added[1], 1).await.expect("the store works"), once);
-    assert_eq!(repository.sent_under(users[0], key).await.expect("the store works"), Some(id));
+    assert_eq!(repository.sent_under(users[0], key, to).await.expect("the store works"), Some(once));
     assert!(id > sent, "another message brings it, too");
     repository.finish_file(added[0], 1, [7; 32]).await.expect("the store works");
     for user in &users {

@@ -157,6 +157,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         Just(Refusal::InboxFull),
         Just(Refusal::StoredFull),
         Just(Refusal::BadKey),
+        Just(Refusal::KeyUsed),
         Just(Refusal::GroupExists),
         Just(Refusal::BadGroupName),
         Just(Refusal::UnknownGroup),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::accounts::is_no_text;
 use super::delivery::limit;
-use super::{PostgresRepository, closed, unavailable};
-use crate::model::{FileId, FileSpelling, MessageId, SendKey, UserId};
+use super::{PostgresRepository, unavailable};
+use crate::model::{Address, FileId, FileSpelling, MessageId, SendKey, UserId};
 use crate::repository::{
     Answer, Error, FileQuery, FileRepository, NewFile, NewMessage, PerMessage, ReceivedFile, SendResult, SentFile,
 };
@@ -36,8 +36,8 @@ const SENT_TO: &str = "SELECT m.id, m.sender, f.id, f.name, f.media_type, f.spel
     WHERE ($2::bigint IS NULL OR f.id = $2) AND ($3::text IS NULL OR f.name = $3)
         AND ($4::bigint IS NULL OR m.sender = $4)
     ORDER BY m.id DESC LIMIT $5";
-const UNDER_KEY: &str = "SELECT id FROM send_key
-    WHERE sender = $1 AND key = $2 AND sent_at >= now_ms() - 7 * 86400000::bigint";
+const UNDER_KEY: &str = "SELECT k.id, m.target FROM send_key k LEFT JOIN message m ON m.id = k.id
+    WHERE k.sender = $1 AND k.key = $2 AND k.sent_at >= now_ms() - 7 * 86400000::bigint";
 const SEEN_BY: &str = "SELECT m.id, m.sender, f.id, f.name, f.media_type, f.spelling, f.bytes, f.sha256
     FROM file f JOIN message m ON m.file = f.id WHERE f.id = $2 AND (m.sender = $1 OR m.target = $1 OR EXISTS (
         SELECT 1 FROM membership s WHERE s.member = $1 AND s.grp = m.target
@@ -114,21 +114,16 @@ impl FileRepository for PostgresRepository {
     }
 
     fn send_file_once(&self, message: NewMessage, key: SendKey, file: FileId, bytes: u64) -> Answer<'_, SendResult> {
-        Answer::pending(async move {
-            let sent = self.queue([message].into(), Some(key), Some((file, bytes))).await?;
-            sent.first().copied().ok_or_else(closed)
-        })
+        Answer::pending(self.queue_once(message, key, Some((file, bytes))))
     }
 
-    fn sent_under(&self, sender: UserId, key: SendKey) -> Answer<'_, Option<MessageId>> {
+    fn sent_under(&self, sender: UserId, key: SendKey, to: Address) -> Answer<'_, Option<SendResult>> {
         self.within(async move {
             let ask = || {
-                sqlx::query_scalar(UNDER_KEY)
-                    .bind(sender.0)
-                    .bind(key.as_str())
-                    .fetch_optional(self.shared.servers.reads())
+                sqlx::query_as(UNDER_KEY).bind(sender.0).bind(key.as_str()).fetch_optional(self.shared.servers.reads())
             };
-            Ok(self.look(ask).await?.map(MessageId))
+            let found: Option<(i64, Option<i64>)> = self.look(ask).await?;
+            Ok(found.map(|(id, target)| SendResult::under_key(MessageId(id), target, to)))
         })
     }
 

@@ -29,6 +29,7 @@ const END_SESSIONS: &str = "DELETE FROM session WHERE id = ANY ($1)";
 const TIDY: &str = "DELETE FROM session WHERE id IN
     (SELECT id FROM session WHERE scope IS NULL AND last_used_at < $1 ORDER BY id LIMIT 500)";
 const OLD_KEYS: &str = "DELETE FROM send_key WHERE sent_at < now_ms() - 7 * 86400000::bigint";
+const TARGET: &str = "SELECT target FROM message WHERE id = $1";
 /// How many messages are removed at a time.
 const PRUNED: i64 = 1_000;
 /// What a node leaves when it stops.
@@ -51,6 +52,24 @@ impl PostgresRepository {
         let sends = self.sends.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         sends.send(PgSend { messages, key, file, answer }).await.map_err(|_| closed())?;
         queued.await.map_err(|_| closed())?
+    }
+
+    /// The same for one message under a key.
+    pub(super) async fn queue_once(
+        &self,
+        message: NewMessage,
+        key: SendKey,
+        file: Option<(FileId, u64)>,
+    ) -> Result<SendResult, Error> {
+        let to = message.to;
+        let sent = self.queue([message].into(), Some(key), file).await?.first().copied().ok_or_else(closed)?;
+        let SendResult::Stored { id, .. } = sent else { return Ok(sent) };
+        // The number is that of another message where the key was used before.
+        let ask = || sqlx::query_scalar(TARGET).bind(id.0).fetch_optional(self.shared.servers.reads());
+        match SendResult::under_key(id, self.look(ask).await?, to) {
+            SendResult::Stored { .. } => Ok(sent),
+            used => Ok(used),
+        }
     }
 
     /// Has a function of one account's number done that returns nothing or a number, and looks at what it ended.
@@ -264,10 +283,7 @@ impl Repository for PostgresRepository {
     }
 
     fn send_once(&self, message: NewMessage, key: SendKey) -> Answer<'_, SendResult> {
-        Answer::pending(async move {
-            let sent = self.queue([message].into(), Some(key), None).await?;
-            sent.first().copied().ok_or_else(closed)
-        })
+        Answer::pending(self.queue_once(message, key, None))
     }
 
     fn lease(&self, recipient: UserId, want: InboxQuery) -> Answer<'_, Delivery> {

@@ -10,11 +10,12 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use super::send_keys::{Attached, KEPT, SendWaiter};
 use super::writer::Job;
 use super::{SqliteRepository, stopped, unread_log};
-use crate::model::{MessageId, SendKey, Timestamp, UserId};
+use crate::model::{Address, MessageId, SendKey, Timestamp, UserId};
 use crate::repository::group_commit::JobQueue;
 use crate::repository::{Error, NewMessage, SendResult};
 
-const FIND: &str = "SELECT id FROM send_key WHERE sender = ?1 AND key = ?2 AND sent_at >= ?3";
+const FIND: &str = "SELECT k.id, m.target FROM send_key k LEFT JOIN message m ON m.id = k.id
+    WHERE k.sender = ?1 AND k.key = ?2 AND k.sent_at >= ?3";
 
 /// The keys under which something is being sent.
 #[derive(Clone, Default)]
@@ -39,9 +40,14 @@ struct KeyedSend {
 }
 
 impl SqliteRepository {
-    /// The message that was sent under a key.
-    pub(super) async fn under_key(&self, sender: UserId, key: &SendKey) -> sqlx::Result<Option<MessageId>> {
-        find(&self.logins, sender, key, self.shared.time.now()).await
+    /// What a message to this address under a key comes to; `None`: nothing was sent under it.
+    pub(super) async fn under_key(
+        &self,
+        sender: UserId,
+        key: &SendKey,
+        to: Address,
+    ) -> sqlx::Result<Option<SendResult>> {
+        find(&self.logins, (sender, key), to, self.shared.time.now()).await
     }
 
     /// Queues a message, or gives the one that was sent under the same key.
@@ -73,17 +79,24 @@ impl SqliteRepository {
     }
 }
 
-/// The message that was sent under a key and is not too old.
-async fn find(reader: &SqlitePool, sender: UserId, key: &SendKey, now: Timestamp) -> sqlx::Result<Option<MessageId>> {
-    let found = sqlx::query_scalar(FIND).bind(sender.0).bind(key.as_str()).bind(now.before(KEPT).0);
-    Ok(found.fetch_optional(reader).await?.map(MessageId))
+/// What was sent under a key and is not too old, for who wants to send to this address.
+async fn find(
+    reader: &SqlitePool,
+    (sender, key): (UserId, &SendKey),
+    to: Address,
+    now: Timestamp,
+) -> sqlx::Result<Option<SendResult>> {
+    let found = sqlx::query_as(FIND).bind(sender.0).bind(key.as_str()).bind(now.before(KEPT).0);
+    let found: Option<(i64, Option<i64>)> = found.fetch_optional(reader).await?;
+    Ok(found.map(|(id, target)| SendResult::under_key(MessageId(id), target, to)))
 }
 
 impl KeyedSend {
     async fn carry_out(self) -> Result<SendResult, Error> {
-        let found = find(&self.reader, self.message.sender, &self.key, self.now).await;
-        if let Some(id) = found.map_err(unread_log)? {
-            return Ok(SendResult::Stored { id, not_delivered: 0 });
+        let NewMessage { sender, to, .. } = self.message;
+        let found = find(&self.reader, (sender, &self.key), to, self.now).await;
+        if let Some(found) = found.map_err(unread_log)? {
+            return Ok(found);
         }
         let (answer, queued) = oneshot::channel();
         let waiter = SendWaiter { key: Some(self.key), file: self.file, answer };

@@ -10,7 +10,7 @@ use super::file_changes::FileChange;
 use super::send_keys::{Attached, SendWaiter};
 use super::writer::Job;
 use super::{SqliteRepository, stopped, unread_log};
-use crate::model::{FileId, FileSpelling, MessageId, SendKey, UserId};
+use crate::model::{Address, FileId, FileSpelling, MessageId, SendKey, UserId};
 use crate::repository::{
     Answer, Error, FileQuery, FileRepository, NewFile, NewMessage, PerMessage, ReceivedFile, SendResult, SentFile,
 };
@@ -118,8 +118,8 @@ impl FileRepository for SqliteRepository {
         Answer::pending(self.send_under_key(message, key, Some(Attached { file, bytes })))
     }
 
-    fn sent_under(&self, sender: UserId, key: SendKey) -> Answer<'_, Option<MessageId>> {
-        Answer::pending(async move { self.under_key(sender, &key).await.map_err(unread_log) })
+    fn sent_under(&self, sender: UserId, key: SendKey, to: Address) -> Answer<'_, Option<SendResult>> {
+        Answer::pending(async move { self.under_key(sender, &key, to).await.map_err(unread_log) })
     }
 
     fn file_seen_by(&self, reader: UserId, file: FileId) -> Answer<'_, Option<SentFile>> {

@@ -85,6 +85,8 @@ codes! {
     WrongMethod METHOD_NOT_ALLOWED "wrong_method" "this is asked with another method",
     /// An account or a group has the name.
     NameTaken CONFLICT "name_taken" "there is such a name already (names differ in more than case)",
+    /// The key is that of a message to somebody else.
+    KeyUsed CONFLICT "key_used" "this key was used for another recipient: take a new one",
     /// The body is too long.
     TooLarge PAYLOAD_TOO_LARGE "too_large" "the message is too long",
     /// The body came too slowly.
@@ -179,6 +181,7 @@ impl From<Refusal> for WebError {
             Refusal::NotAMember => ErrorCode::NotAMember,
             Refusal::NotTheOwner => ErrorCode::NotTheOwner,
             Refusal::BadInvite => ErrorCode::BadInvite,
+            Refusal::KeyUsed => ErrorCode::KeyUsed,
             Refusal::UserExists => ErrorCode::NameTaken,
             Refusal::NotPrivate => ErrorCode::Insecure,
             Refusal::GroupFull => ErrorCode::GroupFull,

@@ -123,6 +123,34 @@ fn a_token_for_one_recipient_reaches_no_other() {
 }
 
 #[test]
+fn a_key_of_a_token_for_one_recipient_hides_no_message_to_another_and_tells_of_none() {
+    let page = Page::new("");
+    let login = page.login("messi");
+    let token = make(&page, &login, &json!({ "label": "", "scope": "send", "to": "lineker" }));
+    let with_token =
+        |request: &str, more: &str| page.raw(request, &format!("Authorization: Bearer {token}\r\n{more}"), "isi");
+    let used = (409, "key_used".to_owned());
+    // The program's key stands in the way of no message that its owner takes for stored.
+    assert_eq!(with_token("POST /to/lineker", "Idempotency-Key: k1\r\n").status, 201);
+    let body = json!({ "text": "penting", "key": "k1" });
+    let own = page.browse("POST /api/v1/conversations/henderson/messages", &login, &body);
+    assert_eq!(own.code(), used, "{}", own.text());
+    // Of a file to somebody else it hears neither the name nor the size.
+    let to = |name: &str| format!("POST /api/v1/conversations/{name}/files?name=rahasia.txt&key=k2");
+    let header = format!("Authorization: Bearer {login}\r\n");
+    let sent = page.raw(&to("henderson"), &header, "isi");
+    assert_eq!(sent.status, 201, "{}", sent.text());
+    let asked = with_token("POST /api/v1/conversations/lineker/files?name=x&key=k2", "");
+    assert_eq!(asked.code(), used);
+    assert!(!asked.text().contains("rahasia"), "{}", asked.text());
+    assert_eq!(with_token("POST /to/lineker", "Idempotency-Key: k2\r\n").code(), used);
+    let mut wire = page.server.connect();
+    let said = wire.ask(&format!("sendkey {token} k2 lineker  x "));
+    assert!(said.contains("KEY was used for another recipient, take a new one"), "{said}");
+    assert_eq!(mail(&page, "lineker"), ["isi"]);
+}
+
+#[test]
 fn tokens_are_listed_used_with_curls_user_option_and_ended() {
     let page = Page::new("");
     let login = page.login("messi");
