@@ -300,7 +300,8 @@ pub trait Repository: GroupRepository + AccountRepository + PushRepository + Fil
     /// Queues messages, each on its own: one that is refused spoils no other. Same order as asked.
     fn send(&self, messages: PerMessage<NewMessage>) -> Answer<'_, PerMessage<SendResult>>;
     /// Queues a message with a key of its sender. If this sender has stored a message with the same key in the last
-    /// seven days, nothing is queued, and the answer is that message; or `KeyUsed`, where that was sent to somebody else.
+    /// seven days, nothing is queued, and the answer is that message; or `KeyUsed`, where that was sent to somebody
+    /// else.
     fn send_once(&self, message: NewMessage, key: SendKey) -> Answer<'_, SendResult>;
     /// Hands out what waits for `recipient` and is leased to nobody, oldest first.
     fn lease(&self, recipient: UserId, want: InboxQuery) -> Answer<'_, Delivery>;

@@ -80,8 +80,8 @@ pub trait FileRepository {
         bytes: u64,
     ) -> Answer<'_, PerMessage<SendResult>>;
     /// The same for one message under a key of its sender's. Where that sender has sent one under the same key in the
-    /// last seven days, nothing is queued, and the answer is that message; or `KeyUsed`, where that was sent to somebody
-    /// else.
+    /// last seven days, nothing is queued, and the answer is that message; or `KeyUsed`, where that was sent to
+    /// somebody else.
     fn send_file_once(&self, message: NewMessage, key: SendKey, file: FileId, bytes: u64) -> Answer<'_, SendResult>;
     /// What `send_file_once` answers without a file: `None`, where `sender` has sent nothing under the key.
     fn sent_under(&self, sender: UserId, key: SendKey, to: Address) -> Answer<'_, Option<SendResult>>;
