@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::WebState;
 use super::asker::Asker;
@@ -16,13 +16,18 @@ use super::error::{ErrorCode, WebError};
 use super::spelling::{group, member};
 use crate::model::{Label, LookupName, Password};
 use crate::protocol::{Command, GroupCommand, Refusal, Reply};
-use crate::service::Need;
+use crate::service::{GroupProfile, MemberProfile, Need};
 
-pub(super) async fn list(State(state): State<Arc<WebState>>, asker: Asker) -> Result<Json<Value>, WebError> {
+pub(super) async fn list(State(state): State<Arc<WebState>>, asker: Asker) -> Result<Response, WebError> {
     let asker = asker.admit(Need::Other);
-    let me = asker.user()?.session.user.username.clone();
+    let (me, payer) = (asker.user()?.session.user.username.clone(), asker.payer()?);
+    // It looks at the members of each, and turns go round.
+    let _turn = state.memory.lists.take(payer).await;
     let groups = state.service.own_groups(&asker.caller).await?;
-    Ok(Json(json!({ "groups": groups.iter().map(|one| group(&me, one)).collect::<Vec<_>>() })))
+    let names = |one: &GroupProfile| size_of::<GroupProfile>() + one.profile.display_name.len();
+    let held = groups.iter().map(names).sum();
+    let spell = move || json!({ "groups": groups.iter().map(|one| group(&me, one)).collect::<Vec<_>>() });
+    asker.from.answer(payer, held, spell).await
 }
 
 #[derive(Deserialize)]
@@ -103,10 +108,16 @@ pub(super) async fn members(
     State(state): State<Arc<WebState>>,
     PathPart(name): PathPart,
     asker: Asker,
-) -> Result<Json<Value>, WebError> {
+) -> Result<Response, WebError> {
     let asker = asker.admit(Need::Other);
+    let payer = asker.payer()?;
+    // It looks at all who are logged in, and turns go round.
+    let _turn = state.memory.lists.take(payer).await;
     let members = state.service.group_members(&asker.caller, &LookupName::of(&name)).await?;
-    Ok(Json(json!({ "members": members.iter().map(member).collect::<Vec<_>>() })))
+    let names = |one: &MemberProfile| size_of::<MemberProfile>() + one.profile.display_name.len();
+    let held = members.iter().map(names).sum();
+    let spell = move || json!({ "members": members.iter().map(member).collect::<Vec<_>>() });
+    asker.from.answer(payer, held, spell).await
 }
 
 pub(super) async fn invite(

@@ -1,9 +1,13 @@
 //! Groups on the API: who is in them, and their mail on the page and on the wire.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
-use super::Page;
 use super::events::Stream;
+use super::shares::with_little_room;
+use super::{Page, with_page};
 use crate::support::{EMPTY, SENT};
 
 fn created(page: &Page, token: &str, name: &str) {
@@ -44,6 +48,46 @@ fn a_group_is_made_joined_shown_and_left() {
     assert_eq!(ask("DELETE /api/v1/groups/team", &henderson, nothing).code(), (403, "not_a_member".into()));
     assert_eq!(ask("DELETE /api/v1/groups/team", &messi, nothing).status, 204);
     assert_eq!(own(&messi), json!([]));
+}
+
+#[test]
+fn a_long_list_of_members_has_room_of_its_asker() {
+    let page = Page::new("");
+    let messi = page.login("messi");
+    created(&page, &messi, "team");
+    let Page { folder, server, .. } = page;
+    assert_eq!(server.stop(), Some(0));
+    let database = rusqlite::Connection::open(folder.database()).expect("it is a database");
+    let sql = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 9000)
+        INSERT INTO user (name, folded, display_name, country, password_hash, created_at)
+        SELECT 'crowd' || n, 'crowd' || n, replace(hex(zeroblob(64)), '0', char(128512)), '', 'x', 0 FROM n;
+        INSERT INTO membership (grp, member, since, read_to)
+        SELECT (SELECT id FROM user WHERE name = 'team'), id, 0, 0 FROM user WHERE name LIKE 'crowd%'";
+    database.execute_batch(sql).expect("it takes them");
+    drop(database);
+    let page = Page::start(folder);
+    let members = "GET /api/v1/groups/team/members";
+    let all = page.ask(members, &messi, &Value::Null);
+    assert_eq!(all.json()["members"].as_array().map(Vec::len), Some(9001), "{:.300}", all.text());
+    let Page { folder, server, .. } = page;
+    assert_eq!(server.stop(), Some(0));
+    folder.configure(&with_page("[limits]\nbuffered_reply_bytes = 65536"));
+    let page = Page::start(folder);
+    let askers: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut stream = with_little_room(&page);
+            let head = format!("Host: localhost\r\nAuthorization: Bearer {messi}\r\n");
+            write!(stream, "{members} HTTP/1.1\r\n{head}\r\n").expect("it is taken");
+            stream
+        })
+        .collect();
+    // What nobody reads has taken the room, so there is none for the next, or it takes that of one before.
+    let is_made = |stream: &TcpStream| {
+        let mut status = [0; 12];
+        stream.peek(&mut status).is_ok_and(|read| read == 12 && status[9..] == *b"200")
+    };
+    let made = askers.iter().filter(|stream| is_made(stream)).count();
+    assert!((1..8).contains(&made), "{made} of 8");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::security::resident_kib;
 use crate::support::{Client, PATIENCE, SENT};
 
 /// A connection whose own system takes little of an answer that nobody reads.
-fn with_little_room(page: &Page) -> TcpStream {
+pub fn with_little_room(page: &Page) -> TcpStream {
     let socket =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket can be made");
     socket.set_recv_buffer_size(16 << 10).expect("the option is there");
