@@ -27,7 +27,8 @@ pub trait PushRepository {
     /// An account's browsers that want to be told, the oldest first. From disk.
     fn push_subscriptions(&self, user: UserId) -> Answer<'_, Vec<PushSubscription>>;
     /// Adds a browser, or changes it where its address is known. Of an account's more than `most` the oldest go.
-    fn add_push_subscription(&self, new: PushSubscription, most: usize) -> Answer<'_, ()>;
+    /// `false`: another account has the address with other keys, or the session has ended.
+    fn add_push_subscription(&self, new: PushSubscription, most: usize) -> Answer<'_, bool>;
     /// Forgets an address. `false`: the account has none such.
     fn remove_push_subscription(&self, user: UserId, address: String) -> Answer<'_, bool>;
 }

@@ -19,8 +19,8 @@ impl Service {
         self.repository.push_key(new).await
     }
 
-    /// A browser of the caller's wants to be told.
-    pub(crate) async fn add_push_subscription(&self, caller: &Caller, new: PushSubscription) -> Result<(), Refusal> {
+    /// A browser of the caller's wants to be told. `false`: it is not the one that has this address.
+    pub(crate) async fn add_push_subscription(&self, caller: &Caller, new: PushSubscription) -> Result<bool, Refusal> {
         self.must_be_open(caller)?;
         self.repository.add_push_subscription(new, BROWSERS).await.map_err(unavailable)
     }

@@ -132,7 +132,7 @@ async fn browsers(opened: &impl Opened, user: UserId) {
     for address in ["first", "second", "third", "third"] {
         let address = address.to_owned();
         let new = PushSubscription { session, address, key: [4; 65], secret: [5; 16], with_text: true };
-        repository.add_push_subscription(new, 2).await.expect("the store works");
+        assert!(repository.add_push_subscription(new, 2).await.expect("the store works"));
     }
     assert!(repository.push_users().await.expect("the store works").contains(&user));
     let found = repository.push_subscriptions(user).await.expect("the store works");

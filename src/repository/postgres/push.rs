@@ -14,10 +14,13 @@ const USERS: &str = "SELECT DISTINCT s.account FROM push p JOIN session s ON s.i
 const OF_USER: &str = "SELECT p.session, p.address, p.key, p.secret, p.with_text
     FROM push p JOIN session s ON s.id = p.session WHERE s.account = $1 ORDER BY p.id";
 /// Of a session that lives: it may have ended since it asked.
+/// Another account's only with the keys of the browser.
 const ADD: &str = "INSERT INTO push (session, address, key, secret, with_text)
     SELECT id, $2, $3, $4, $5 FROM session WHERE id = $1
     ON CONFLICT (address) DO UPDATE SET session = excluded.session, key = excluded.key, secret = excluded.secret,
-        with_text = excluded.with_text";
+        with_text = excluded.with_text
+    WHERE (push.key = excluded.key AND push.secret = excluded.secret)
+        OR (SELECT account FROM session WHERE id = push.session) = (SELECT account FROM session WHERE id = excluded.session)";
 const DROP_OLDEST: &str = "DELETE FROM push WHERE id IN (
     SELECT p.id FROM push p JOIN session s ON s.id = p.session
     WHERE s.account = (SELECT account FROM session WHERE id = $1) ORDER BY p.id DESC OFFSET $2)";
@@ -59,14 +62,15 @@ impl PushRepository for PostgresRepository {
         })
     }
 
-    fn add_push_subscription(&self, new: PushSubscription, most: usize) -> Answer<'_, ()> {
+    fn add_push_subscription(&self, new: PushSubscription, most: usize) -> Answer<'_, bool> {
         self.within(async move {
             let mut db = self.connection().await?;
             let add = sqlx::query(ADD).bind(new.session.0).bind(&new.address).bind(&new.key[..]);
             let add = add.bind(&new.secret[..]).bind(new.with_text);
-            add.execute(&mut *db).await.map_err(unavailable)?;
+            let added = add.execute(&mut *db).await.map_err(unavailable)?.rows_affected() > 0;
             let drop_oldest = sqlx::query(DROP_OLDEST).bind(new.session.0).bind(limit(most));
-            drop_oldest.execute(&mut *db).await.map(drop).map_err(unavailable)
+            drop_oldest.execute(&mut *db).await.map_err(unavailable)?;
+            Ok(added)
         })
     }
 

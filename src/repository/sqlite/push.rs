@@ -52,8 +52,11 @@ impl PushRepository for SqliteRepository {
         })
     }
 
-    fn add_push_subscription(&self, new: PushSubscription, most: usize) -> Answer<'_, ()> {
-        Answer::pending(async move { self.change(Change::Push(PushChange::Add(new, most))).await.map(|_| ()) })
+    fn add_push_subscription(&self, new: PushSubscription, most: usize) -> Answer<'_, bool> {
+        Answer::pending(async move {
+            let added = self.change(Change::Push(PushChange::Add(new, most))).await?;
+            Ok(added != Changed::Rows(0))
+        })
     }
 
     fn remove_push_subscription(&self, user: UserId, address: String) -> Answer<'_, bool> {

@@ -7,10 +7,13 @@ use crate::repository::PushSubscription;
 
 const NEW_KEY: &str = "INSERT INTO push_key (id, key) VALUES (1, ?1) ON CONFLICT DO NOTHING";
 /// Only for a session that lives: it may have ended since it asked.
+/// Another account's only with the keys of the browser.
 const ADD: &str = "INSERT INTO push (session, address, key, secret, with_text)
     SELECT id, ?2, ?3, ?4, ?5 FROM session WHERE id = ?1
     ON CONFLICT (address) DO UPDATE SET session = excluded.session, key = excluded.key, secret = excluded.secret,
-        with_text = excluded.with_text";
+        with_text = excluded.with_text
+    WHERE (push.key = excluded.key AND push.secret = excluded.secret)
+        OR (SELECT user FROM session WHERE id = push.session) = (SELECT user FROM session WHERE id = excluded.session)";
 const DROP_OLDEST: &str = "DELETE FROM push WHERE id IN (
     SELECT push.id FROM push JOIN session ON session.id = push.session
     WHERE user = (SELECT user FROM session WHERE id = ?1) ORDER BY push.id DESC LIMIT -1 OFFSET ?2)";

@@ -164,6 +164,27 @@ fn a_browser_that_its_service_does_not_know_or_whose_session_has_ended_is_told_n
 }
 
 #[test]
+fn who_knows_an_endpoint_takes_no_browser_away() {
+    let service = PushService::start();
+    let page = page(&service);
+    let (messi, henderson, lineker) = (page.login("messi"), page.login("henderson"), page.login("lineker"));
+    let own = subscription(&format!("http://{}/own", service.address));
+    let ask = |token: &str, body: &Value| page.ask("POST /api/v1/push", token, body).status;
+    assert_eq!(ask(&henderson, &own), 204);
+    let mut stolen = subscription(own["endpoint"].as_str().expect("it has one"));
+    assert_eq!(ask(&lineker, &stolen), 400, "another key");
+    stolen["p256dh"] = own["p256dh"].clone();
+    stolen["auth"] = json!(Base64UrlUnpadded::encode_string(&[2; 16]));
+    assert_eq!(ask(&lineker, &stolen), 400, "another secret");
+    said(&page, &messi, "satu");
+    told(&service, "own", 1);
+    // The account itself has new keys, and who is at the browser next takes it over.
+    assert_eq!([ask(&henderson, &stolen), ask(&lineker, &stolen)], [204; 2]);
+    let address = json!({ "endpoint": own["endpoint"] });
+    assert_eq!(page.ask("DELETE /api/v1/push", &henderson, &address).status, 404);
+}
+
+#[test]
 fn nobody_is_asked_but_push_services_and_no_key_is_taken_that_is_none() {
     let service = PushService::start();
     let page = page(&service);

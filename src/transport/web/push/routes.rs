@@ -57,7 +57,9 @@ pub(crate) async fn subscribe(
     let user = session.user.id;
     // What comes after this may come before the account is watched, and rings.
     let begin = state.service.last_message(user).await.map_err(|_| ErrorCode::Unavailable)?;
-    state.service.add_push_subscription(&asker.caller, new).await?;
+    if !state.service.add_push_subscription(&asker.caller, new).await? {
+        return Err(ErrorCode::Malformed.because("another account has this endpoint with other keys: subscribe anew"));
+    }
     state.pushes.watch(Watched { user, begin });
     Ok(StatusCode::NO_CONTENT)
 }
