@@ -2,7 +2,7 @@
 
 use super::protocol::{AdminReply, GroupQuestion, ListedGroup, ListedMember};
 use super::{find, shown, store};
-use crate::model::{GroupId, Timestamp, UserId, Username};
+use crate::model::{GroupId, LookupName, Timestamp, UserId, Username};
 use crate::repository::{Group, GroupLimits, GroupResult, NewGroup, Repository};
 
 const NO_LIMITS: GroupLimits = GroupLimits { groups: usize::MAX, members: usize::MAX };
@@ -52,7 +52,7 @@ pub(super) async fn execute(repository: &dyn Repository, question: GroupQuestion
 /// The living group of exactly this name.
 async fn group(repository: &dyn Repository, name: &str) -> Result<Group, String> {
     let none = || format!("{name:?}: there is no such group");
-    let wanted = Username::parse(name).map_err(|_| none())?;
+    let wanted = Username::stored(&LookupName::of(name));
     repository.group_on_disk(wanted).await.map_err(store)?.ok_or_else(none)
 }
 

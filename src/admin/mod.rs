@@ -13,7 +13,7 @@ pub(crate) mod protocol;
 pub(crate) mod server;
 
 use self::protocol::{AdminCommand, AdminReply, ListedAccount, ListedSession};
-use crate::model::{Label, SessionId, Timestamp, UserId, Username};
+use crate::model::{Label, LookupName, SessionId, Timestamp, UserId, Username};
 use crate::repository::{AddUserResult, Error, NewUser, Pace, Repository, RoomInside, User};
 
 /// Answers a question. An error is a line for the administrator.
@@ -105,7 +105,7 @@ fn username(name: &str) -> Result<Username, String> {
 /// The living account of exactly this name.
 async fn find(repository: &dyn Repository, name: &str) -> Result<User, String> {
     let nobody = || format!("{name:?}: there is no such account");
-    let wanted = Username::parse(name).map_err(|_| nobody())?;
+    let wanted = Username::stored(&LookupName::of(name));
     let found = repository.account(wanted.clone()).await.map_err(|error| error.to_string())?;
     found.filter(|user| user.username == wanted).ok_or_else(nobody)
 }

@@ -28,6 +28,9 @@ pub enum BadUsername {
     /// Would be taken for a session token.
     #[error("a user name must not look like a session token")]
     LikeToken,
+    /// A parser of addresses takes it for a step in a path.
+    #[error("a user name must not be . or ..")]
+    LikeStep,
 }
 
 /// An account's name: 1–64 bytes, RFC 8265 UsernameCasePreserved, not shaped like a token. Case matters on
@@ -51,6 +54,9 @@ impl Username {
         }
         if Uuid::try_parse(&name).is_ok() {
             return Err(BadUsername::LikeToken);
+        }
+        if matches!(&*name, "." | "..") {
+            return Err(BadUsername::LikeStep);
         }
         Ok(Username(Arc::from(name.as_ref())))
     }
@@ -194,7 +200,7 @@ mod tests {
 
     #[test]
     fn names_follow_rfc_8265() {
-        for good in ["messi", "Messi", "josé", "你好", "a.b-c_d@e", "x"] {
+        for good in ["messi", "Messi", "josé", "你好", "a.b-c_d@e", "x", "...", ".x"] {
             assert_eq!(Username::parse(good).map(|n| n.as_str().to_owned()), Ok(good.to_owned()));
         }
         let cases = [
@@ -206,6 +212,9 @@ mod tests {
             ("a\u{200b}b", BadUsername::Characters),
             ("=\u{338}", BadUsername::Characters),
             ("503d38c0-2691-4ff1-81ad-fc11f9f5ad03", BadUsername::LikeToken),
+            (".", BadUsername::LikeStep),
+            ("..", BadUsername::LikeStep),
+            ("\u{ff0e}\u{ff0e}", BadUsername::LikeStep),
         ];
         for (bad, why) in cases {
             assert_eq!(Username::parse(bad), Err(why), "{bad:?}");
