@@ -354,8 +354,8 @@ fn what_cannot_be_copied_is_said_with_its_remedy() {
     let error = refused(&folder, &full, &from);
     assert!(error.contains("there is such a file already") && error.contains("name a new one"), "{error}");
     assert!(refused(&folder, &empty, "new.db").contains("there is no database of chatd's in it"));
-    cluster.sql_at(&full, "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 5");
-    assert!(refused(&folder, &full, "new.db").contains("schema 9999, this chatd knows up to 5: install a newer chatd"));
+    cluster.sql_at(&full, "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 6");
+    assert!(refused(&folder, &full, "new.db").contains("schema 9999, this chatd knows up to 6: install a newer chatd"));
     cluster.sql_at(&full, "DELETE FROM _sqlx_migrations WHERE version > 4");
     assert!(refused(&folder, &full, "new.db").contains("chatd db migrate"));
     assert!(!folder.path().join("new.db").exists());
