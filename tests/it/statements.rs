@@ -120,11 +120,11 @@ async fn accounts_and_sessions(repository: &SqliteRepository, folder: &Path, use
     repository.set_disabled(users[1], true).await.expect("the store works");
     repository.set_disabled(users[1], false).await.expect("the store works");
     own_account(repository, users[2]).await;
-    browsers(repository, users[2]).await;
+    browsers(repository, users[2], users[1]).await;
 }
 
 /// Browsers that want to be told.
-async fn browsers(opened: &impl Opened, user: UserId) {
+async fn browsers(opened: &impl Opened, user: UserId, other: UserId) {
     let repository = opened.store();
     let key = repository.push_key(vec![1]).await.expect("the store works");
     assert_eq!(repository.push_key(vec![2]).await.expect("the store works"), key, "it is made once");
@@ -138,6 +138,14 @@ async fn browsers(opened: &impl Opened, user: UserId) {
     let found = repository.push_subscriptions(user).await.expect("the store works");
     let addresses: Vec<&str> = found.iter().map(|found| found.address.as_str()).collect();
     assert_eq!(addresses, ["second", "third"]);
+    // Another account shows the keys of a browser that it takes over.
+    let (_, others) = log_in(opened, other, 9).await;
+    for (secret, is_taken) in [([6; 16], false), ([5; 16], true)] {
+        let address = "third".to_owned();
+        let new = PushSubscription { session: others, address, key: [4; 65], secret, with_text: true };
+        assert_eq!(repository.add_push_subscription(new, 2).await.expect("the store works"), is_taken);
+    }
+    assert_eq!(repository.push_subscriptions(other).await.expect("the store works").len(), 1);
     assert!(repository.remove_push_subscription(user, "second".to_owned()).await.expect("the store works"));
     assert!(!repository.remove_push_subscription(user, "second".to_owned()).await.expect("the store works"));
     assert!(repository.end_session(session).await.expect("the store works"));

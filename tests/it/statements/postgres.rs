@@ -77,7 +77,7 @@ async fn accounts_and_sessions(nodes: &Nodes, users: &[UserId]) {
     store.set_disabled(users[0], true).await.expect("the store works");
     store.set_disabled(users[0], false).await.expect("the store works");
     own_account(nodes, users[2]).await;
-    browsers(nodes, users[2]).await;
+    browsers(nodes, users[2], users[1]).await;
     store.answers().await.expect("the store works");
     store.status().await.expect("the store works");
 }
