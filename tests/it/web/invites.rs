@@ -126,6 +126,18 @@ fn a_code_is_over_when_its_time_is_or_it_was_taken_back_and_is_stored_as_a_hash(
     assert_eq!(folder.run(&["user", "uninvite", &id], "").status.code(), Some(1), "it is gone");
 }
 
+/// What goes in the clear from another machine makes no account; a proxy that is trusted says that it did not.
+#[test]
+fn behind_a_proxy_an_invite_works_where_the_proxy_says_https() {
+    for (said, wanted) in [("X-Forwarded-Proto: https\r\n", 200), ("X-Forwarded-Proto: http\r\n", 403), ("", 403)] {
+        let page = Page::new(&format!("{INVITE}\n[web]\ntrusted_proxies = [\"127.0.0.1\"]"));
+        let body = json!({ "invite": code(&page.folder, &[]), "name": "budi", "password": "surabaya", "label": "" });
+        let headers = format!("Content-Type: application/json\r\nX-Forwarded-For: 203.0.113.50\r\n{said}");
+        let answer = page.raw("POST /api/v1/register", &headers, &body.to_string());
+        assert_eq!(answer.status, wanted, "{said}: {}", answer.text());
+    }
+}
+
 #[test]
 fn who_guesses_codes_waits_as_who_guesses_passwords() {
     let page = Page::new(&format!("{INVITE}\n[throttle]\naddress_per_minute = 0\naddress_per_hour = 5"));
