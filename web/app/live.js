@@ -202,8 +202,11 @@ const on = {
     fileBytes.value = data.file_bytes ?? -1;
     version = data.version;
     if (data.conversations) batch(() => {
-      putConversations(data.conversations.map(api.toConversation), false);
+      const list = data.conversations.map(api.toConversation);
+      putConversations(list, false);
       loaded.value = true;
+      // Somebody may have put us into a group since the list of groups came.
+      if (list.some((/** @type {any} */ c) => c.group && !groups.value.has(c.name))) refreshGroups().catch(heardEnd);
     });
     // The tab that has the line knows of more than this one, so some messages were not heard here.
     if (data.after > stream.known()) on.reset(null);
